@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what cutting and healing does to a model, as docs/results.md shows it.
+
+    scripts/results.py MODEL --calibration FILE --training PATH --eval NAME=FILE --eval NAME=FILE --out results.md
+
+Scores every window, cuts the best of each length, heals some of them with each replacement, and writes one Markdown
+page (and a .json beside it). Standard library only; the work is done by the program.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def numbers(text):
+    """'1-3,6' as [1, 2, 3, 6]."""
+    found = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+class Program:
+    """Runs one command; returns its JSON and what it cost."""
+
+    def __init__(self, path, common):
+        self.path, self.common, self.log = path, common, []
+
+    def __call__(self, *words):
+        command = [str(self.path), *map(str, words), *self.common, "--json", "--quiet"]
+        self.log.append(" ".join(["streamline", *command[1:]]))
+        print("+", self.log[-1], file=sys.stderr, flush=True)
+        start = time.time()
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(command, stdout=out)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            text = out.read()
+        if process.returncode != 0:
+            sys.exit(f"failed with status {process.returncode}: {self.log[-1]}")
+        return json.loads(text), {"wall_s": time.time() - start, "cpu_s": usage.ru_utime + usage.ru_stime,
+                                  "peak_mb": usage.ru_maxrss / 1000}
+
+
+def plan_file(folder, layers, dropped):
+    """A hand-written plan that drops layers."""
+    segments = []
+    for i in range(layers):
+        action = "drop" if i in dropped else "keep"
+        if segments and segments[-1]["action"] == action:
+            segments[-1]["last"] = i
+        else:
+            segments.append({"first": i, "last": i, "action": action})
+    path = pathlib.Path(folder) / f"drop-{'-'.join(map(str, sorted(dropped)))}.json"
+    path.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": layers},
+                                "method": {"name": "manual"}, "segments": segments}))
+    return path
+
+
+def best_window(cosine, n):
+    layers = len(cosine) - 1
+    start = max(range(layers - n + 1), key=lambda i: (cosine[i][i + n], -i))
+    return start, cosine[start][start + n]
+
+
+def evaluate(run, model, texts, window, windows, plan=None):
+    """Text name -> the perplexity object of `streamline eval --json`."""
+    extra = ["--plan", plan] if plan else []
+    return {name: run("eval", model, "--perplexity", file, "--window", window, "--max-windows", windows, *extra)[0]["perplexity"]
+            for name, file in texts.items()}
+
+
+def heal(run, args, n, start, replacement, folder):
+    out = pathlib.Path(folder) / f"{replacement}-{n}"
+    rate = dict(pair.split("=") for pair in args.learning_rate).get(replacement)
+    report, cost = run("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
+                       "--replace", replacement, "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
+                       "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []))
+    seconds = sum(stage["seconds"] for stage in report["stages"] if stage["name"] == "heal")
+    return out, report, {**cost, "heal_s": seconds}
+
+
+def cell(perplexity):
+    return f"{perplexity['value']:.2f}"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def measure_cuts(run, args, texts, scores, folder, result):
+    """Rows of the table of cut models; fills result["cuts"] and returns the start of each length too."""
+    rows, starts = [["0", "-", "-", *map(cell, evaluate(run, args.model, texts, args.seq_len, args.cut_windows).values())]], {}
+    for n in sorted({*args.cuts, *args.heal}):
+        start, value = best_window(scores["cosine"], n)
+        starts[n] = start
+        plan = plan_file(folder, scores["layers"], set(range(start, start + n)))
+        measured = evaluate(run, args.model, texts, args.seq_len, args.cut_windows, plan)
+        result["cuts"].append({"n": n, "start": start, "cosine": value, "perplexity": measured})
+        rows.append([n, f"{start}..{start + n - 1}", f"{value:.6f}", *map(cell, measured.values())])
+    return rows, starts
+
+
+def measure_healed(run, healing, args, texts, starts, folder, result):
+    rows = []
+    for n in args.heal:
+        for replacement in args.replacements.split(","):
+            out, report, cost = heal(healing, args, n, starts[n], replacement, folder)
+            measured = evaluate(run, out, texts, args.seq_len, args.cut_windows)
+            error = report["healing"]["best_mse"] / report["healing"]["identity_mse"]
+            result["healed"].append({"n": n, "start": starts[n], "replacement": replacement, "cost": cost, "error": error,
+                                     "perplexity": measured})
+            rows.append([n, f"{starts[n]}..{starts[n] + n - 1}", replacement, f"{error:.4f}", *map(cell, measured.values()),
+                         f"{cost['heal_s']:.0f}", f"{cost['cpu_s']:.0f}", f"{cost['peak_mb']:.0f}"])
+    return rows
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--name", help="what the page calls it")
+    parser.add_argument("--calibration", required=True, help="text that chooses the windows")
+    parser.add_argument("--training", required=True, help="text that heals")
+    parser.add_argument("--eval", action="append", required=True, metavar="NAME=FILE", help="text to measure on; repeatable")
+    parser.add_argument("--cuts", type=numbers, default=numbers("1-8"), help="lengths to cut, as 1-4,6")
+    parser.add_argument("--heal", type=numbers, default=numbers("6,8"), help="lengths to heal")
+    parser.add_argument("--replacements", default="ffn,swiglu-residual,layer")
+    parser.add_argument("--learning-rate", action="append", default=[], metavar="REPLACEMENT=RATE")
+    parser.add_argument("--tokens", type=int, default=320000)
+    parser.add_argument("--seq-len", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--windows", type=int, default=64, help="for the whole model")
+    parser.add_argument("--cut-windows", type=int, default=16, help="for the cut and healed models")
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--threads", default="1")
+    parser.add_argument("--dtype", default="float32", help="of scores and perplexities")
+    parser.add_argument("--heal-dtype", default="bfloat16", help="of healing")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    texts = dict(pair.split("=", 1) for pair in args.eval)
+    run = Program(args.program, ["--threads", args.threads, "--dtype", args.dtype])
+    healing = Program(args.program, ["--threads", args.threads, "--dtype", args.heal_dtype])
+    scores, scoring = run("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples", args.samples)
+    whole = evaluate(run, args.model, texts, args.seq_len, args.windows)
+    result = {"model": args.name or args.model.name, "scoring": scoring, "whole": whole, "cuts": [], "healed": []}
+    with tempfile.TemporaryDirectory() as folder:
+        cuts, starts = measure_cuts(run, args, texts, scores, folder, result)
+        healed = measure_healed(run, healing, args, texts, starts, folder, result)
+    page = [f"# {result['model']}\n",
+            f"Scoring every window on {args.samples} × {args.seq_len} tokens: {scoring['wall_s']:.1f} s, {scoring['cpu_s']:.1f} s CPU, "
+            f"peak {scoring['peak_mb']:.0f} MB ({args.threads} thread(s), {args.dtype}, opening included).\n",
+            f"Perplexity of the whole model, {args.windows} windows: "
+            + "; ".join(f"{name} {value['value']:.4f} ± {value['standard_error']:.2f}" for name, value in whole.items()) + ".\n",
+            f"## Best window of n layers removed ({args.cut_windows} windows a text)\n",
+            table(["n", "window", "cosine", *texts], cuts)]
+    if healed:
+        page += [f"## Healed on {args.tokens} tokens ({args.heal_dtype})\n",
+                 table(["n", "window", "replacement", "error / error of nothing", *texts, "healing s", "CPU s of the run", "peak MB"],
+                       healed)]
+    args.out.write_text("\n".join(page))
+    args.out.with_suffix(".json").write_text(json.dumps({**result, "commands": run.log + healing.log}, indent=1) + "\n")
+    print(args.out.read_text())
+
+
+if __name__ == "__main__":
+    main()
