@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace fs = std::filesystem;
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return value_; }
+
+ private:
+  int value_;
+};
+
+class DirectoryFiles : public FileSet {
+ public:
+  explicit DirectoryFiles(fs::path directory) : directory_(std::move(directory)) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(directory_, error))
+      if (entry.is_regular_file(error)) names_.push_back(entry.path().filename().string());
+    if (error) fail(ErrorKind::io, directory_.string(), ": cannot read this directory: ", error.message());
+    std::sort(names_.begin(), names_.end());
+  }
+
+  std::vector<std::string> names() const override { return names_; }
+  bool contains(std::string_view name) const override { return std::binary_search(names_.begin(), names_.end(), name); }
+  Blob open(std::string_view name) const override {
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string_view::npos)
+      fail(ErrorKind::format, label(), ": the file name '", name, "' leaves the directory");
+    return map_file(directory_ / name);
+  }
+  std::string label() const override { return directory_.string(); }
+
+ private:
+  fs::path directory_;
+  std::vector<std::string> names_;
+};
+
+class MemoryFiles : public FileSet {
+ public:
+  MemoryFiles(std::string label, const std::map<std::string, std::string>& files) : label_(std::move(label)) {
+    for (const auto& [name, contents] : files) blobs_.emplace(name, memory_blob(contents));
+  }
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& entry : blobs_) names.push_back(entry.first);
+    return names;
+  }
+  bool contains(std::string_view name) const override { return blobs_.find(name) != blobs_.end(); }
+  Blob open(std::string_view name) const override {
+    if (name.find('/') != std::string_view::npos)
+      fail(ErrorKind::format, label_, ": the file name '", name, "' leaves the directory");
+    const auto found = blobs_.find(name);
+    if (found == blobs_.end()) fail(ErrorKind::io, label_, "/", name, ": no such file");
+    return found->second;
+  }
+  std::string label() const override { return label_; }
+
+ private:
+  std::string label_;
+  std::map<std::string, Blob, std::less<>> blobs_;
+};
+
+fs::path temporary_name(const fs::path& path) {
+  return path.parent_path() / ("." + path.filename().string() + ".part-" + std::to_string(::getpid()));
+}
+
+void create_parent(const fs::path& path) {
+  std::error_code error;
+  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
+  if (error) fail(ErrorKind::io, path.parent_path().string(), ": cannot create this directory: ", error.message());
+}
+
+}  // namespace
+
+Blob map_file(const fs::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) fail(ErrorKind::io, path.string(), ": cannot open: ", reason());
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail(ErrorKind::io, path.string(), ": cannot read: ", reason());
+  if (!S_ISREG(status.st_mode)) fail(ErrorKind::io, path.string(), ": not a regular file");
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size == 0) return {};
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) fail(ErrorKind::io, path.string(), ": cannot map ", size, " bytes: ", reason());
+  std::shared_ptr<const void> owner(address, [size](const void* mapped) { ::munmap(const_cast<void*>(mapped), size); });
+  return {{static_cast<const std::byte*>(address), size}, std::move(owner)};
+}
+
+Blob memory_blob(std::string contents) {
+  auto owner = std::make_shared<const std::string>(std::move(contents));
+  return {std::as_bytes(std::span(*owner)), owner};
+}
+
+std::shared_ptr<const FileSet> open_directory(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) fail(ErrorKind::io, path.string(), ": no such directory");
+  if (!fs::is_directory(path, error)) fail(ErrorKind::io, path.string(), ": not a directory");
+  return std::make_shared<DirectoryFiles>(path);
+}
+
+std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files) {
+  return std::make_shared<MemoryFiles>(std::move(label), files);
+}
+
+OutputFile::OutputFile(fs::path path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
+  create_parent(path_);
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());
+}
+
+OutputFile::~OutputFile() { close_and_remove(); }
+
+void OutputFile::close_and_remove() noexcept {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+  descriptor_ = -1;
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  SL_ASSERT(descriptor_ >= 0);
+  while (!bytes.empty()) {
+    // Linux moves at most 0x7ffff000 bytes a call.
+    const ssize_t written = ::write(descriptor_, bytes.data(), std::min<std::size_t>(bytes.size(), 1U << 30));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void OutputFile::commit() {
+  SL_ASSERT(descriptor_ >= 0);
+  const bool failed = ::fsync(descriptor_) != 0 && errno != EINVAL && errno != EROFS;
+  if (failed || ::rename(temporary_.c_str(), path_.c_str()) != 0)
+    fail(ErrorKind::io, path_.string(), ": cannot finish writing: ", reason());
+  ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+OutputDirectory::OutputDirectory(const fs::path& path, Overwrite overwrite)
+    : path_(fs::absolute(path).lexically_normal()), overwrite_(overwrite) {
+  if (!path_.has_filename()) path_ = path_.parent_path();
+  std::error_code error;
+  if (overwrite_ == Overwrite::no && fs::exists(path_, error) &&
+      !(fs::is_directory(path_, error) && fs::is_empty(path_, error)))
+    fail(ErrorKind::io, path_.string(), ": already exists; choose another name, or pass --overwrite");
+  create_parent(path_);
+  staging_ = temporary_name(path_);
+  fs::remove_all(staging_, error);
+  if (!fs::create_directory(staging_, error))
+    fail(ErrorKind::io, path_.string(), ": cannot create this directory: ", error.message());
+}
+
+OutputDirectory::~OutputDirectory() {
+  std::error_code ignored;
+  if (!staging_.empty()) fs::remove_all(staging_, ignored);
+}
+
+void OutputDirectory::write(std::string_view name, std::string_view text) {
+  OutputFile file(staging_ / name);
+  file.write(text);
+  file.commit();
+}
+
+void OutputDirectory::commit() {
+  std::error_code error;
+  const fs::path old = path_.parent_path() / ("." + path_.filename().string() + ".old-" + std::to_string(::getpid()));
+  const bool replaces = fs::exists(path_, error);
+  if (replaces) {
+    const bool empty = fs::is_directory(path_, error) && fs::is_empty(path_, error);
+    if (overwrite_ == Overwrite::no && !empty) fail(ErrorKind::io, path_.string(), ": appeared while this was running");
+    fs::rename(path_, old, error);
+    if (error) fail(ErrorKind::io, path_.string(), ": cannot replace: ", error.message());
+  }
+  fs::rename(staging_, path_, error);
+  if (error) {
+    std::error_code ignored;
+    if (replaces) fs::rename(old, path_, ignored);
+    fail(ErrorKind::io, path_.string(), ": cannot rename into place: ", error.message());
+  }
+  staging_.clear();
+  if (replaces) fs::remove_all(old, error);
+}
+
+std::string read_text(const fs::path& path) { return std::string(map_file(path).text()); }
+
+void write_text(const fs::path& path, std::string_view text) {
+  OutputFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace streamline

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: mapped reading, sets of files (a directory, or memory in tests), and output that appears whole or not at all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace streamline {
+
+// Read-only bytes and whatever keeps them alive (a mapping or a string).
+struct Blob {
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+
+  std::string_view text() const { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+};
+
+// Maps a regular file; nothing is read until it is touched. Errors: io.
+Blob map_file(const std::filesystem::path& path);
+Blob memory_blob(std::string contents);
+
+// A flat set of named files: what a checkpoint is, whether it lies in a directory or, in tests, in memory.
+class FileSet {
+ public:
+  virtual ~FileSet() = default;
+  // File names in lexicographic order; sub-directories are not listed.
+  virtual std::vector<std::string> names() const = 0;
+  virtual bool contains(std::string_view name) const = 0;
+  // Errors: io when there is no such file. `name` must not contain a path separator (format error otherwise).
+  virtual Blob open(std::string_view name) const = 0;
+  // How messages call this set, e.g. the directory's path.
+  virtual std::string label() const = 0;
+};
+
+// Errors: io when `path` is not a readable directory.
+std::shared_ptr<const FileSet> open_directory(const std::filesystem::path& path);
+std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files);
+
+// One file being written under a temporary name. Every write is checked; the file exists under its own name only
+// after commit(). The destructor removes what was not committed.
+class OutputFile {
+ public:
+  explicit OutputFile(std::filesystem::path path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  // Errors: io (disk full, quota …), naming the file.
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  void commit();
+
+ private:
+  void close_and_remove() noexcept;
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+};
+
+enum class Overwrite { no, yes };
+
+// A directory being written: files go to a sibling with a temporary name, which commit() renames to `path`.
+// Without commit() nothing is left. Errors: io when the target exists (and may not be overwritten) or cannot be
+// written; commit() replaces an existing target only with Overwrite::yes.
+class OutputDirectory {
+ public:
+  OutputDirectory(const std::filesystem::path& path, Overwrite overwrite);
+  ~OutputDirectory();
+  OutputDirectory(const OutputDirectory&) = delete;
+  OutputDirectory& operator=(const OutputDirectory&) = delete;
+
+  // Where to write before commit(). Sub-directories may be created below it.
+  const std::filesystem::path& staging() const { return staging_; }
+  void write(std::string_view name, std::string_view text);
+  void commit();
+
+ private:
+  std::filesystem::path path_, staging_;
+  Overwrite overwrite_;
+};
+
+std::string read_text(const std::filesystem::path& path);
+void write_text(const std::filesystem::path& path, std::string_view text);  // through OutputFile
+
+}  // namespace streamline

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages and progress on stderr. Only standard types here: spdlog stays inside log.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace streamline {
+
+enum class LogLevel { quiet, normal, verbose };
+void set_log_level(LogLevel level);
+
+void log_info(std::string_view message);
+void log_warning(std::string_view message);
+void log_detail(std::string_view message);  // shown with -v
+
+// Rate and time left of work that takes longer than two seconds: one rewritten line on a terminal, a plain line now
+// and then otherwise. Calls check_interrupted().
+class Progress {
+ public:
+  Progress(std::string label, std::int64_t total, std::string unit);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  void advance(std::int64_t by, std::string_view note = {});
+
+ private:
+  void print(double elapsed, std::string_view note);
+  std::string label_, unit_;
+  std::int64_t total_, done_ = 0;
+  double started_, printed_;
+  bool visible_ = false;
+};
+
+// Ctrl-C and SIGTERM set a flag; long loops call check_interrupted(), which throws Error(interrupted).
+void install_interrupt_handler();
+void check_interrupted();
+
+}  // namespace streamline

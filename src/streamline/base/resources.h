@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the process has used and the machine has left: time, memory, cores.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace streamline {
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Bytes. Private memory leaves out pages of mapped files (the weights).
+std::uint64_t peak_resident_memory();
+void reset_peak_memory();  // from here on, where the kernel allows it
+std::uint64_t private_memory();
+// What can still be allocated without swapping (MemAvailable, or the control group's limit if lower).
+std::uint64_t available_memory();
+int physical_cores();
+
+std::string format_bytes(std::uint64_t bytes);  // "1.2 GB"
+std::string format_count(double count);         // "6.74B", "135M"
+std::string format_seconds(double seconds);     // "1 m 05 s"
+std::string utc_now();                          // ISO 8601
+
+}  // namespace streamline

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Means with standard errors, accumulated in double.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace streamline {
+
+struct Estimate {
+  double value = 0;
+  double standard_error = 0;
+  std::int64_t count = 0;
+};
+
+// Welford's running mean and variance.
+class MeanAccumulator {
+ public:
+  void add(double x) {
+    ++count_;
+    const double delta = x - mean_;
+    mean_ += delta / static_cast<double>(count_);
+    squares_ += delta * (x - mean_);
+  }
+  std::int64_t count() const { return count_; }
+  double mean() const { return mean_; }
+  // Sample variance (divided by count - 1); 0 for fewer than two values.
+  double variance() const { return count_ > 1 ? squares_ / static_cast<double>(count_ - 1) : 0; }
+  Estimate estimate() const {
+    return {mean_, count_ > 0 ? std::sqrt(variance() / static_cast<double>(count_)) : 0, count_};
+  }
+
+ private:
+  std::int64_t count_ = 0;
+  double mean_ = 0, squares_ = 0;
+};
+
+}  // namespace streamline

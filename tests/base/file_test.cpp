@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: what is written appears whole or not at all.
+#include "streamline/base/file.h"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "support/core/expect.h"
+#include "support/core/temporary_directory.h"
+
+namespace streamline {
+namespace {
+namespace fs = std::filesystem;
+using test::TemporaryDirectory;
+
+std::size_t entries(const fs::path& directory) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
+}
+
+TEST(File, MapsWhatWasWritten) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "a.txt", "hello");
+  EXPECT_EQ(map_file(directory.path() / "a.txt").text(), "hello");
+  EXPECT_EQ(entries(directory.path()), 1U);
+}
+
+TEST(File, MapsAnEmptyFile) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "empty", "");
+  EXPECT_TRUE(map_file(directory.path() / "empty").bytes.empty());
+}
+
+TEST(File, SaysWhichFileIsMissing) {
+  const TemporaryDirectory directory;
+  EXPECT_ERROR(map_file(directory.path() / "gone"), io, "gone: cannot open: No such file");
+  EXPECT_ERROR(map_file(directory.path()), io, "not a regular file");
+  EXPECT_ERROR(open_directory(directory.path() / "gone"), io, "no such directory");
+}
+
+TEST(File, SetsRefuseNamesThatLeaveThem) {
+  const TemporaryDirectory directory;
+  EXPECT_ERROR(open_directory(directory.path())->open("../x"), format, "leaves the directory");
+  EXPECT_ERROR(open_directory(directory.path())->open(".."), format, "leaves the directory");
+  EXPECT_ERROR(memory_files("memory", {})->open("a/b"), format, "leaves the directory");
+}
+
+TEST(OutputFile, LeavesNothingWithoutCommit) {
+  const TemporaryDirectory directory;
+  {
+    OutputFile file(directory.path() / "a");
+    file.write(std::string_view("part"));
+  }
+  EXPECT_EQ(entries(directory.path()), 0U);
+}
+
+TEST(OutputFile, KeepsTheOldContentsUntilCommit) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "a", "old");
+  OutputFile file(directory.path() / "a");
+  file.write(std::string_view("new"));
+  EXPECT_EQ(read_text(directory.path() / "a"), "old");
+  file.commit();
+  EXPECT_EQ(read_text(directory.path() / "a"), "new");
+}
+
+TEST(OutputFile, ReportsAFullDiskAndLeavesNothing) {
+  const TemporaryDirectory directory;
+  // A limit on the size of files stands in for a full disk.
+  struct rlimit before {};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit small { 4096, before.rlim_max };
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  const std::string large(100000, 'x');
+  EXPECT_ERROR(write_text(directory.path() / "a", large), io, "a: cannot write: File too large");
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, ignored);
+  EXPECT_EQ(entries(directory.path()), 0U);
+}
+
+TEST(OutputDirectory, AppearsByCommitOnly) {
+  const TemporaryDirectory directory;
+  {
+    OutputDirectory out(directory.path() / "model", Overwrite::no);
+    out.write("a.txt", "1");
+  }
+  EXPECT_EQ(entries(directory.path()), 0U);
+  OutputDirectory out(directory.path() / "model", Overwrite::no);
+  out.write("sub/b.txt", "2");
+  EXPECT_FALSE(fs::exists(directory.path() / "model"));
+  out.commit();
+  EXPECT_EQ(read_text(directory.path() / "model/sub/b.txt"), "2");
+  EXPECT_EQ(entries(directory.path()), 1U);
+}
+
+TEST(OutputDirectory, RefusesAnExistingTarget) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "model/a", "old");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "model", Overwrite::no), io, "already exists");
+  OutputDirectory out(directory.path() / "model/", Overwrite::yes);
+  out.write("b", "new");
+  EXPECT_TRUE(fs::exists(directory.path() / "model/a"));
+  out.commit();
+  EXPECT_FALSE(fs::exists(directory.path() / "model/a"));
+  EXPECT_EQ(read_text(directory.path() / "model/b"), "new");
+  EXPECT_EQ(entries(directory.path()), 1U);
+}
+
+TEST(OutputDirectory, TakesAnEmptyDirectory) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory.path() / "model");
+  OutputDirectory out(directory.path() / "model", Overwrite::no);
+  out.write("a", "1");
+  out.commit();
+  EXPECT_EQ(read_text(directory.path() / "model/a"), "1");
+}
+
+TEST(OutputDirectory, SaysWhenTheTargetCannotBeWritten) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "file", "");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "file/model", Overwrite::no), io, "cannot create this directory");
+}
+
+}  // namespace
+}  // namespace streamline

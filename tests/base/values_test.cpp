@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON access, digests, random numbers, means, parameters, and how figures are written.
+#include <cmath>
+
+#include "streamline/base/digest.h"
+#include "streamline/base/json.h"
+#include "streamline/base/params.h"
+#include "streamline/base/random.h"
+#include "streamline/base/resources.h"
+#include "streamline/base/stats.h"
+#include "support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+TEST(Json, KeepsTheOrderOfKeys) {
+  EXPECT_EQ(parse_json(R"({"b": 1, "a": {"z": 2, "c": 3}})", "x").dump(), R"({"b":1,"a":{"z":2,"c":3}})");
+}
+
+TEST(Json, RejectsWhatIsNotJsonWithItsPlace) {
+  EXPECT_ERROR(parse_json("{\"a\": 1,}", "config.json"), format, "config.json: not valid JSON: parse error at line 1");
+  EXPECT_ERROR(parse_json("", "x"), format, "not valid JSON");
+  EXPECT_ERROR(parse_json("{\"a\": 1e999}", "x"), format, "x: not valid JSON: number overflow");
+  EXPECT_ERROR(parse_json(std::string(100'000, '['), "x"), format, "x: nested deeper than 256 levels");
+  EXPECT_ERROR(parse_json("{\"a\": 1} trailing", "x"), format, "not valid JSON");
+}
+
+TEST(Json, RejectsKeysThatOccurTwiceInOneObject) {
+  EXPECT_ERROR(parse_json(R"({"a": 1, "b": {"a": 2}, "a": 3})", "x"), format, "the key 'a' occurs twice");
+  EXPECT_NO_THROW(parse_json(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})", "x"));
+}
+
+TEST(Json, ReadsValuesOfTheRightTypeOnly) {
+  const Json object = parse_json(R"({"n": 3, "x": 2.5, "s": "t", "nothing": null, "big": 18446744073709551615})", "x");
+  EXPECT_EQ(json_integer(object, "n", "c"), 3);
+  EXPECT_EQ(json_number(object, "n", "c"), 3.0);
+  EXPECT_EQ(json_string(object, "s", "c"), "t");
+  EXPECT_EQ(json_integer(object, "nothing", "c"), std::nullopt);
+  EXPECT_EQ(json_integer(object, "absent", "c"), std::nullopt);
+  EXPECT_ERROR(json_integer(object, "x", "config.json"), format, "config.json: 'x' is 2.5; expected an integer");
+  EXPECT_ERROR(json_integer(object, "big", "c"), format, "below 2^63");
+  EXPECT_ERROR(json_bool(object, "s", "c"), format, "expected true or false");
+}
+
+TEST(Digest, EqualsThePublishedVector) {
+  EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  Sha256 parts;
+  parts.update("a");
+  parts.update("bc");
+  EXPECT_EQ(parts.hex(), sha256("abc"));
+}
+
+TEST(Rng, EqualsThePublishedSequence) {
+  // SplitMix64 with seed 1234567, from the reference implementation.
+  Rng rng(1234567);
+  EXPECT_EQ(rng.next(), 6457827717110365317ULL);
+  EXPECT_EQ(rng.next(), 3203168211198807973ULL);
+}
+
+TEST(Rng, DrawsUniformlyAndNormally) {
+  Rng rng(1);
+  MeanAccumulator uniform, normal;
+  for (int i = 0; i < 100000; ++i) {
+    uniform.add(rng.uniform());
+    normal.add(rng.normal());
+  }
+  EXPECT_NEAR(uniform.mean(), 0.5, 0.005);
+  EXPECT_NEAR(uniform.variance(), 1.0 / 12, 0.002);
+  EXPECT_NEAR(normal.mean(), 0, 0.015);
+  EXPECT_NEAR(normal.variance(), 1, 0.02);
+}
+
+TEST(Rng, PermutesWithoutLoss) {
+  Rng rng(3), same(3), other(4);
+  const auto order = permutation(100, rng);
+  EXPECT_EQ(order, permutation(100, same));
+  EXPECT_NE(order, permutation(100, other));
+  auto sorted = order;
+  std::sort(sorted.begin(), sorted.end());
+  for (std::int64_t i = 0; i < 100; ++i) EXPECT_EQ(sorted[static_cast<std::size_t>(i)], i);
+}
+
+TEST(MeanAccumulator, EqualsAHandCalculation) {
+  MeanAccumulator values;
+  for (const double value : {1.0, 2.0, 4.0}) values.add(value);
+  EXPECT_DOUBLE_EQ(values.mean(), 7.0 / 3);
+  EXPECT_NEAR(values.variance(), 7.0 / 3, 1e-15);
+  EXPECT_NEAR(values.estimate().standard_error, std::sqrt(7.0 / 9), 1e-15);
+}
+
+TEST(Figures, CarryTheirUnits) {
+  EXPECT_EQ(format_bytes(999), "999 B");
+  EXPECT_EQ(format_bytes(269060552), "269.1 MB");
+  EXPECT_EQ(format_count(6738415616.0), "6.74B");
+  EXPECT_EQ(format_count(12), "12");
+  EXPECT_EQ(format_seconds(1.25), "1.2 s");
+  EXPECT_EQ(format_seconds(65), "1 m 05 s");
+  EXPECT_EQ(format_seconds(7260), "2 h 01 m");
+}
+
+Params example_params() {
+  return {{.name = "cut", .type = ParamType::integer, .help = "", .minimum = 1},
+          {.name = "sparsity", .type = ParamType::number, .help = ""},
+          {.name = "protect", .type = ParamType::integers, .help = "", .default_value = Json::array()},
+          {.name = "mode", .type = ParamType::text, .help = "", .default_value = "a", .choices = {"a", "b"}}};
+}
+
+TEST(Params, ParseWordsOfTheCommandLine) {
+  const Params params = example_params();
+  EXPECT_EQ(parse_param(params[0], "12"), 12);
+  EXPECT_EQ(parse_param(params[1], "0.25"), 0.25);
+  EXPECT_EQ(parse_param(params[2], "0,3-5"), Json::array({0, 3, 4, 5}));
+  EXPECT_ERROR(parse_param(params[0], "1x"), usage, "--cut takes an integer; got '1x'");
+  EXPECT_ERROR(parse_param(params[2], "5-3"), usage, "--protect takes integers");
+  EXPECT_ERROR(parse_param(params[2], ""), usage, "--protect takes integers");
+}
+
+TEST(Params, FillDefaultsAndRefuseWhatIsNotDeclared) {
+  const Params params = example_params();
+  EXPECT_EQ(resolve_params(params, {{"cut", 2}}, "x").dump(), R"({"cut":2,"sparsity":null,"protect":[],"mode":"a"})");
+  EXPECT_ERROR(resolve_params(params, {{"cuts", 2}}, "x"), usage, "no parameter 'cuts'; there are: cut, sparsity");
+  EXPECT_ERROR(resolve_params(params, {{"cut", 0}}, "x"), usage, "'cut' is 0; allowed: 1");
+  EXPECT_ERROR(resolve_params(params, {{"cut", "2"}}, "x"), usage, "takes an integer");
+  EXPECT_ERROR(resolve_params(params, {{"mode", "c"}}, "x"), usage, "choose one of a, b");
+}
+
+}  // namespace
+}  // namespace streamline
