@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint opened for reading: named tensors as views of mapped files, and config.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "streamline/base/file.h"
+#include "streamline/base/json.h"
+#include "streamline/io/dtype.h"
+
+namespace streamline {
+
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::f32;
+  std::vector<std::int64_t> shape;
+  std::string file;          // which file of the set
+  std::uint64_t offset = 0;  // from the start of that file, bytes
+  std::uint64_t size = 0;    // bytes
+
+  std::int64_t elements() const;
+};
+
+// Read-only. Opening maps and validates headers and touches no weights: milliseconds at any size.
+class Checkpoint {
+ public:
+  // The weights are `model.safetensors`, or the shards that `model.safetensors.index.json` names; other files are
+  // not looked at. Errors: io, format, unsupported (each naming the file and what to do).
+  static std::shared_ptr<const Checkpoint> open(std::shared_ptr<const FileSet> files);
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory);
+
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }  // sorted by name
+  const TensorInfo* find(std::string_view name) const;                 // nullptr when absent
+  const TensorInfo& at(std::string_view name) const;                   // error: mismatch, "no tensor named …"
+  std::span<const std::byte> bytes(const TensorInfo& tensor) const;
+  const Json& config() const { return config_; }  // config.json, keys in their order
+  const FileSet& files() const { return *files_; }
+  std::shared_ptr<const FileSet> shared_files() const { return files_; }
+  std::string label() const { return files_->label(); }
+  std::uint64_t total_bytes() const;
+  // SHA-256 over names, dtypes, shapes and a sample of each tensor's bytes (first and last 4 KiB): cheap, and
+  // different for any two checkpoints met in practice. Recorded in plans.
+  std::string digest() const;
+
+ private:
+  std::shared_ptr<const FileSet> files_;
+  Json config_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<std::pair<std::string, Blob>> blobs_;  // sorted by file name
+};
+
+// Errors: numeric, naming the first tensor that holds NaN or infinity. Reads every weight.
+void check_finite(const Checkpoint& checkpoint);
+
+}  // namespace streamline

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/io/dtype.h"
+
+#include <cmath>
+
+#include "support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+TEST(DType, NamesAreReadBack) {
+  for (int i = 0; i <= static_cast<int>(DType::boolean); ++i) {
+    const auto dtype = static_cast<DType>(i);
+    EXPECT_EQ(parse_dtype(dtype_name(dtype)), dtype);
+    EXPECT_GE(dtype_size(dtype), 1u);
+  }
+  EXPECT_EQ(parse_dtype("bf16"), std::nullopt);
+  EXPECT_EQ(dtype_size(DType::bf16), 2u);
+  EXPECT_TRUE(is_floating(DType::f8_e4m3));
+  EXPECT_FALSE(is_floating(DType::boolean));
+}
+
+float f16(unsigned bits) {
+  const std::byte bytes[2] = {std::byte(bits & 0xff), std::byte(bits >> 8)};
+  return load_float(DType::f16, bytes);
+}
+
+// Values of IEEE 754 binary16 from its definition.
+TEST(DType, WidensHalfPrecision) {
+  EXPECT_EQ(f16(0x3c00), 1.0f);
+  EXPECT_EQ(f16(0xc000), -2.0f);
+  EXPECT_EQ(f16(0x7bff), 65504.0f);
+  EXPECT_EQ(f16(0x0001), std::ldexp(1.0f, -24));
+  EXPECT_EQ(f16(0x03ff), std::ldexp(1023.0f, -24));
+  EXPECT_EQ(f16(0x0400), std::ldexp(1.0f, -14));
+  EXPECT_TRUE(std::signbit(f16(0x8000)));
+  EXPECT_TRUE(std::isinf(f16(0x7c00)));
+  EXPECT_TRUE(std::isnan(f16(0x7e01)));
+}
+
+TEST(DType, WidensBfloat16ByItsUpperHalf) {
+  const std::byte bytes[2] = {std::byte{0x49}, std::byte{0x40}};
+  EXPECT_EQ(load_float(DType::bf16, bytes), 3.140625f);
+}
+
+TEST(DType, RefusesToReadIntegersAsNumbers) {
+  const std::byte bytes[8] = {};
+  EXPECT_ERROR(load_float(DType::i64, bytes), unsupported, "I64");
+}
+
+}  // namespace
+}  // namespace streamline
