@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Holds config.json against the tensors that are there: every tensor that it promises must exist with its shape, and
+// every tensor that exists must have been promised.
+#include "streamline/arch/config.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+
+#include "streamline/arch/expected_tensors.h"
+#include "streamline/arch/names.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+
+namespace streamline {
+namespace {
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
+
+// The keys of config.json that decide a role's shape, with their values, for messages.
+std::string shape_keys(const Config& config, const ExpectedTensor& tensor) {
+  const ConfigKeys& keys = config.family->keys;
+  const auto pair = [](std::string_view key, std::int64_t value) {
+    return std::string(key) + " " + std::to_string(value);
+  };
+  const std::string hidden = pair(keys.hidden, config.hidden);
+  switch (tensor.role) {
+    case Role::token_embedding:
+    case Role::head:
+      return pair(keys.vocab, config.vocab) + ", " + hidden;
+    case Role::position_embedding:
+      return pair(keys.max_positions, config.max_positions) + ", " + hidden;
+    case Role::final_norm:
+    case Role::attention_norm:
+    case Role::mlp_norm:
+      return hidden;
+    default:
+      break;
+  }
+  const LayerConfig& layer = config.layers[static_cast<std::size_t>(tensor.layer)];
+  if (!is_attention_role(tensor.role)) return pair(keys.intermediate, layer.mlp->intermediate) + ", " + hidden;
+  const bool shared = tensor.role == Role::k || tensor.role == Role::v;
+  const std::string_view heads_key = shared && !keys.kv_heads.empty() ? keys.kv_heads : keys.heads;
+  return pair(heads_key, shared ? layer.attention->kv_heads : layer.attention->heads) + ", head size " +
+         std::to_string(layer.attention->head_dim) + ", " + hidden;
+}
+
+// The rule that decides whether this tensor's matrix has a bias.
+const BiasRule& bias_rule(const Family& family, Role role) {
+  if (!is_attention_role(role)) return family.traits.mlp_bias;
+  return role == Role::o ? family.traits.o_bias : family.traits.qkv_bias;
+}
+
+std::string why_expected(const Config& config, const ExpectedTensor& tensor) {
+  const Family& family = *config.family;
+  if (tensor.role == Role::head) return "'tie_word_embeddings' is false";
+  if (tensor.layer < 0) return std::string(family.name) + " models have it";
+  if (tensor.part == Part::bias && family.traits.norm != Norm::layer) {
+    const BiasRule& rule = bias_rule(family, tensor.role);
+    if (!rule.key.empty()) return "'" + std::string(rule.key) + "' is true";
+  }
+  return "'" + std::string(family.keys.layers) + "' is " + std::to_string(config.layer_count());
+}
+
+std::string path_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+  return checkpoint.label() + "/" + tensor.file;
+}
+
+void check_tensor(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& expected) {
+  const TensorInfo* tensor = find_tensor(checkpoint, config, expected.layer, expected.role, expected.part);
+  if (tensor == nullptr)
+    fail(ErrorKind::mismatch, checkpoint.label(), ": tensor '", expected.name,
+         "' is missing; config.json: ", why_expected(config, expected));
+  if (tensor->shape != expected.shape)
+    fail(ErrorKind::mismatch, path_of(checkpoint, *tensor), ": '", tensor->name, "' is ", shape_text(tensor->shape),
+         "; config.json asks for ", shape_text(expected.shape), " (", shape_keys(config, expected), ")");
+  if (!is_floating(tensor->dtype) || dtype_size(tensor->dtype) < 2)
+    fail(ErrorKind::unsupported, path_of(checkpoint, *tensor), ": '", tensor->name, "' is stored as ",
+         dtype_name(tensor->dtype), "; quantised weights are not supported, start from the unquantised checkpoint");
+}
+
+bool is_ignored(const Family& family, std::string_view name) {
+  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
+                     [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+[[noreturn]] void fail_surplus(const Checkpoint& checkpoint, const Config& config, const TensorInfo& tensor) {
+  const Family& family = *config.family;
+  const auto place = parse_layer_tensor(family, tensor.name);
+  std::string why = std::string(family.name) + " models have no such tensor";
+  if (place && place->layer >= config.layer_count())
+    why = "config.json says " + std::string(family.keys.layers) + " " + std::to_string(config.layer_count());
+  else if (place)
+    for (const RoleName& entry : family.layer_names) {
+      const BiasRule& rule = bias_rule(family, entry.role);
+      if (place->suffix == std::string(entry.name) + ".bias" && !rule.key.empty())
+        why = "config.json says that '" + std::string(rule.key) + "' is false";
+    }
+  fail(ErrorKind::mismatch, path_of(checkpoint, tensor), ": tensor '", tensor.name, "' is there, but ", why);
+}
+
+void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const std::vector<ExpectedTensor>& expected) {
+  std::unordered_set<std::string_view> names;
+  for (const ExpectedTensor& tensor : expected) names.insert(tensor.name);
+  const std::string head = tensor_name(*config.family, -1, Role::head, Part::weight);
+  for (const TensorInfo& tensor : checkpoint.tensors())
+    if (names.count(tensor.name) == 0 && tensor.name != head && !is_ignored(*config.family, tensor.name))
+      fail_surplus(checkpoint, config, tensor);
+}
+
+bool same_contents(const Checkpoint& checkpoint, const TensorInfo& a, const TensorInfo& b) {
+  return a.dtype == b.dtype && a.shape == b.shape &&
+         std::memcmp(checkpoint.bytes(a).data(), checkpoint.bytes(b).data(), a.size) == 0;
+}
+
+// A head beside tied embeddings: transformers 5 ties the two if they are equal and otherwise uses both.
+bool is_tied(const Checkpoint& checkpoint, const Config& config) {
+  if (!config.tied_embeddings) return false;
+  const TensorInfo* embedding = checkpoint.find(tensor_name(*config.family, -1, Role::token_embedding, Part::weight));
+  const TensorInfo* head = checkpoint.find(tensor_name(*config.family, -1, Role::head, Part::weight));
+  if (embedding == nullptr || head == nullptr || same_contents(checkpoint, *embedding, *head)) return true;
+  log_warning(checkpoint.label() + ": 'tie_word_embeddings' is true but '" + head->name +
+              "' differs from the embedding; the stored head is used");
+  return false;
+}
+
+std::string stored_dtype_name(DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    case DType::f64:
+      return "float64";
+    default:
+      return "float32";
+  }
+}
+
+}  // namespace
+
+Config resolve_config(const Checkpoint& checkpoint) {
+  Config config = config_from_json(checkpoint.config(), checkpoint.label() + "/config.json");
+  config.tied_embeddings = is_tied(checkpoint, config);
+  const std::vector<ExpectedTensor> expected = expected_tensors(config);
+  for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor);
+  check_no_surplus(checkpoint, config, expected);
+  if (config.dtype.empty())
+    config.dtype = stored_dtype_name(find_tensor(checkpoint, config, -1, Role::token_embedding, Part::weight)->dtype);
+  return config;
+}
+
+const TensorInfo* find_tensor(const Checkpoint& checkpoint, const Config& config, std::int64_t layer, Role role,
+                              Part part) {
+  const Family& family = *config.family;
+  const bool ordinary = layer < 0 || is_ordinary(config.layers[static_cast<std::size_t>(layer)]);
+  const auto named = [&](Role wanted) {
+    return checkpoint.find((ordinary ? tensor_name : extension_tensor_name)(family, layer, wanted, part));
+  };
+  if (!config.tied_embeddings || (role != Role::token_embedding && role != Role::head)) return named(role);
+  const TensorInfo* embedding = named(Role::token_embedding);  // of the two, a file may hold only the head
+  return embedding != nullptr ? embedding : named(Role::head);
+}
+
+std::int64_t layer_parameters(const Config& config, const Checkpoint& checkpoint, std::int64_t layer) {
+  std::int64_t count = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    const auto place = parse_layer_tensor(*config.family, tensor.name);
+    if (place && place->layer == layer && !is_ignored(*config.family, tensor.name)) count += tensor.elements();
+  }
+  return count;
+}
+
+std::int64_t total_parameters(const Checkpoint& checkpoint, const Config& config) {
+  const TensorInfo* embedding = find_tensor(checkpoint, config, -1, Role::token_embedding, Part::weight);
+  const std::string head = tensor_name(*config.family, -1, Role::head, Part::weight);
+  std::int64_t count = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    const bool repeated = config.tied_embeddings && tensor.name == head && &tensor != embedding;
+    if (!repeated && !is_ignored(*config.family, tensor.name)) count += tensor.elements();
+  }
+  return count;
+}
+
+std::int64_t layer_parameters(const Config& config, const LayerConfig& layer) {
+  std::int64_t count = 0;
+  for (const ExpectedTensor& tensor : layer_tensors(config, layer, 0)) count += tensor.elements();
+  return count;
+}
+
+std::int64_t total_parameters(const Config& config) {
+  std::int64_t count = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) count += tensor.elements();
+  return count;
+}
+
+}  // namespace streamline

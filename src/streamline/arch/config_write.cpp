@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/arch/config_write.h"
+
+#include <map>
+
+#include "streamline/arch/extension.h"
+#include "streamline/arch/json_edit.h"
+#include "streamline/arch/layer_pattern.h"
+#include "streamline/arch/rope_json.h"
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+const std::string kWhere = "config.json";
+
+const LayerConfig& source_layer(const Config& source, const LayerOrigin& origin) {
+  SL_ASSERT(origin.source >= 0 && origin.source < source.layer_count());
+  return source.layers[static_cast<std::size_t>(origin.source)];
+}
+
+// The result's extension layers by their index in it.
+std::map<std::int64_t, LayerConfig> result_extension(const Config& source, const std::vector<LayerOrigin>& layers) {
+  std::map<std::int64_t, LayerConfig> extension;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LayerConfig& layer = layers[i].extension ? *layers[i].extension : source_layer(source, layers[i]);
+    if (!is_ordinary(layer)) extension.emplace(static_cast<std::int64_t>(i), layer);
+  }
+  return extension;
+}
+
+// Lists that loaders derive from a layer's position are made explicit from the source's depth, then sliced, so that a
+// surviving layer keeps its own kind of attention wherever it ends up.
+void write_layer_pattern(const Config& source, const std::vector<LayerOrigin>& layers, Json& config) {
+  const Family& family = *source.family;
+  const bool has_list = config.contains("layer_types") && !config.at("layer_types").is_null();
+  if (family.traits.window != WindowRule::from_max_window_layers && !has_list) return;
+  const LayerPattern pattern = layer_pattern(family, source.json, source.layer_count(), kWhere);
+  Json types = Json::array();
+  for (const LayerOrigin& origin : layers)
+    types.push_back(layer_type_name(pattern.sliding[static_cast<std::size_t>(origin.source)]));
+  set_beside(config, "layer_types", types, {"max_window_layers", "sliding_window", "use_sliding_window"});
+}
+
+// For loaders that know only the threshold: how many surviving layers lay below it.
+void write_threshold(const Config& source, const std::vector<LayerOrigin>& layers, Json& config) {
+  const Family& family = *source.family;
+  if (family.traits.window != WindowRule::from_max_window_layers) return;
+  const bool windowed = json_bool(config, "use_sliding_window", kWhere).value_or(false);
+  if (!windowed && !config.contains("max_window_layers")) return;
+  const std::int64_t old_threshold = max_window_layers(family, source.json, kWhere);
+  std::int64_t below = 0;
+  for (const LayerOrigin& origin : layers) below += origin.source < old_threshold ? 1 : 0;
+  set_beside(config, "max_window_layers", below, {"sliding_window", "use_sliding_window"});
+}
+
+void write_dtype(const Config& source, Json& config) {
+  if (source.dtype.empty()) return;
+  set_beside(config, "torch_dtype", source.dtype, {"dtype"});
+  set_beside(config, "dtype", source.dtype, {"torch_dtype"});
+}
+
+}  // namespace
+
+Json output_config(const Config& source, const std::vector<LayerOrigin>& layers, const Json& provenance) {
+  const std::map<std::int64_t, LayerConfig> extension = result_extension(source, layers);
+  Json config = source.json;
+  config.erase("_name_or_path");
+  config[std::string(source.family->keys.layers)] = layers.size();
+  write_threshold(source, layers, config);
+  write_layer_pattern(source, layers, config);
+  if (source.family->traits.position == Position::rope) write_rope(source, config);
+  write_dtype(source, config);
+  set_beside(config, "tie_word_embeddings", source.tied_embeddings, {});
+  write_extension(extension, provenance, config);
+  return config;
+}
+
+bool needs_extension(const Config& source, const std::vector<LayerOrigin>& layers) {
+  return !result_extension(source, layers).empty();
+}
+
+}  // namespace streamline

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The config.json of a result: the source's, with every key that a change of layers touches rewritten, in both
+// spellings (transformers 4 and 5), unknown keys and the key order kept.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "streamline/arch/config.h"
+
+namespace streamline {
+
+// Where one layer of the result comes from.
+struct LayerOrigin {
+  std::int64_t source = 0;  // layer of the source whose window pattern entry it inherits
+  // A layer that is not an ordinary layer of the family (is_ordinary() false): written as an entry of the
+  // "streamline" extension. Absent: what layer `source` was, ordinary or extension.
+  std::optional<LayerConfig> extension = {};
+};
+
+// `source.json` with num_hidden_layers, layer_types, max_window_layers, rope_theta / rope_scaling / rope_parameters,
+// torch_dtype / dtype and tie_word_embeddings rewritten for `layers`, in order. `provenance` (an object, or null) goes
+// to "streamline.provenance"; that of the source is dropped. Ordinary when every layer is; otherwise `model_type` is
+// "streamline" and "streamline" lists the extension layers (docs/formats). Errors: internal for an origin outside the
+// source.
+Json output_config(const Config& source, const std::vector<LayerOrigin>& layers, const Json& provenance = nullptr);
+
+// Whether output_config() needs the extension for these layers.
+bool needs_extension(const Config& source, const std::vector<LayerOrigin>& layers);
+
+}  // namespace streamline

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/arch/names.h"
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+constexpr std::string_view kExtension = "replacement.";
+
+std::string_view suffix(Part part) { return part == Part::weight ? ".weight" : ".bias"; }
+
+std::string_view find_role(const std::vector<RoleName>& names, Role role) {
+  for (const RoleName& candidate : names)
+    if (candidate.role == role) return candidate.name;
+  return {};
+}
+
+}  // namespace
+
+std::string tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
+  SL_ASSERT((layer >= 0) == is_layer_role(role));
+  const std::string_view name = find_role(layer < 0 ? family.global_names : family.layer_names, role);
+  if (name.empty()) return {};
+  std::string full = std::string(name).append(suffix(part));
+  return layer < 0 ? full : layer_tensor(family, layer, full);
+}
+
+std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
+  SL_ASSERT(layer >= 0 && is_layer_role(role));
+  return layer_tensor(family, layer, std::string(kExtension).append(role_name(role)).append(suffix(part)));
+}
+
+std::string layer_tensor(const Family& family, std::int64_t layer, std::string_view suffix) {
+  return std::string(family.layer_prefix).append(std::to_string(layer)).append(".").append(suffix);
+}
+
+std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::string_view name) {
+  constexpr std::size_t kMaxDigits = 9;
+  if (!name.starts_with(family.layer_prefix)) return std::nullopt;
+  name.remove_prefix(family.layer_prefix.size());
+  const std::size_t dot = name.find('.');
+  if (dot == std::string_view::npos || dot == 0 || dot > kMaxDigits || dot + 1 == name.size()) return std::nullopt;
+  if (name[0] == '0' && dot > 1) return std::nullopt;
+  std::int64_t layer = 0;
+  for (const char digit : name.substr(0, dot)) {
+    if (digit < '0' || digit > '9') return std::nullopt;
+    layer = layer * 10 + (digit - '0');
+  }
+  return LayerTensorName{layer, std::string(name.substr(dot + 1))};
+}
+
+}  // namespace streamline

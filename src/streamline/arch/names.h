@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensor names of a family: from role to name and back.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "streamline/arch/family.h"
+
+namespace streamline {
+
+// layer < 0 for whole-model roles. Empty when the family has no such role.
+std::string tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
+
+// The same for a layer of the "streamline" extension: "model.layers.13.replacement.up.weight".
+std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
+
+struct LayerTensorName {
+  std::int64_t layer;
+  std::string suffix;  // after "model.layers.7."
+};
+// nullopt for tensors outside the decoder layers.
+std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::string_view name);
+std::string layer_tensor(const Family& family, std::int64_t layer, std::string_view suffix);
+
+}  // namespace streamline

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+
+#include "streamline/arch/family.h"
+
+namespace streamline {
+namespace families_list {
+#define FAMILY(name) const Family& name();
+#include "streamline/arch/families/families.def"
+#undef FAMILY
+}  // namespace families_list
+
+std::span<const Family* const> families() {
+  static const std::array list = {
+#define FAMILY(name) &families_list::name(),
+#include "streamline/arch/families/families.def"
+#undef FAMILY
+  };
+  return list;
+}
+
+const Family* find_family(std::string_view model_type) {
+  for (const Family* family : families())
+    if (std::find(family->model_types.begin(), family->model_types.end(), model_type) != family->model_types.end())
+      return family;
+  return nullptr;
+}
+
+}  // namespace streamline

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// What config.json means: defaults, both spellings, refusals.
+#include "streamline/arch/config.h"
+#include "support/core/expect.h"
+#include "support/core/pico_checkpoint.h"
+
+namespace streamline {
+namespace {
+
+using test::pico_config;
+
+Config read(const Json& json) { return config_from_json(json, "c.json"); }
+
+Json without(Json config, const char* key) {
+  config.erase(key);
+  return config;
+}
+
+std::vector<std::int64_t> windows(const Config& config) {  // 0: none
+  std::vector<std::int64_t> list;
+  for (const LayerConfig& layer : config.layers) list.push_back(layer.attention->window.value_or(0));
+  return list;
+}
+
+TEST(ConfigJson, ReadsTheNumbersOfALlama) {
+  const Config config =
+      read(pico_config("llama", {{"rope_theta", 5e5}, {"eos_token_id", {7, 8}}, {"dtype", "bfloat16"}}));
+  EXPECT_EQ(config.family->name, "llama");
+  EXPECT_EQ(config.hidden, 16);
+  EXPECT_EQ(config.vocab, 32);
+  EXPECT_EQ(config.max_positions, 64);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
+  EXPECT_FALSE(config.tied_embeddings);
+  EXPECT_EQ(config.rope.theta, 5e5);
+  EXPECT_EQ(config.bos, 1);
+  EXPECT_EQ(config.eos, 7);
+  EXPECT_EQ(config.dtype, "bfloat16");  // before torch_dtype
+  ASSERT_EQ(config.layer_count(), 4);
+  const AttentionConfig& attention = *config.layers[3].attention;
+  EXPECT_EQ(attention.heads, 4);
+  EXPECT_EQ(attention.kv_heads, 2);
+  EXPECT_EQ(attention.head_dim, 4);
+  EXPECT_FALSE(attention.window);
+  EXPECT_FALSE(attention.qkv_bias || attention.o_bias || attention.qk_norm);
+  const MlpConfig& mlp = *config.layers[3].mlp;
+  EXPECT_EQ(mlp.intermediate, 24);
+  EXPECT_TRUE(mlp.gated && mlp.norm && mlp.residual);
+  EXPECT_EQ(mlp.activation, Activation::silu);
+}
+
+TEST(ConfigJson, TakesNullForAbsent) {
+  const Config config = read(pico_config("llama", {{"head_dim", nullptr},
+                                                   {"num_key_value_heads", nullptr},
+                                                   {"tie_word_embeddings", nullptr},
+                                                   {"rope_theta", nullptr},
+                                                   {"quantization_config", nullptr},
+                                                   {"bos_token_id", nullptr}}));
+  EXPECT_EQ(config.layers[0].attention->kv_heads, 4);
+  EXPECT_EQ(config.layers[0].attention->head_dim, 4);
+  EXPECT_EQ(config.rope.theta, 10000);
+  EXPECT_FALSE(config.bos);
+}
+
+TEST(ConfigJson, GivesMissingKeysTheFamilysDefault) {
+  EXPECT_EQ(read(without(pico_config("llama"), "num_key_value_heads")).layers[0].attention->kv_heads, 4);
+  EXPECT_EQ(read(without(pico_config("mistral", {{"num_attention_heads", 16}}), "num_key_value_heads"))
+                .layers[0]
+                .attention->kv_heads,
+            8);
+  EXPECT_EQ(windows(read(without(pico_config("mistral"), "sliding_window"))), std::vector<std::int64_t>(4, 4096));
+  EXPECT_EQ(read(without(pico_config("qwen3"), "head_dim")).layers[0].attention->head_dim, 128);
+  EXPECT_EQ(read(without(pico_config("qwen2"), "rms_norm_eps")).norm_epsilon, 1e-6);
+  EXPECT_EQ(windows(read(without(pico_config("qwen2"), "use_sliding_window"))), std::vector<std::int64_t>(4, 0));
+  EXPECT_EQ(windows(read(without(pico_config("qwen2", {{"num_hidden_layers", 30}}), "max_window_layers")))[28], 8);
+  const Config opt = read(without(pico_config("opt"), "tie_word_embeddings"));
+  EXPECT_TRUE(opt.tied_embeddings);
+  EXPECT_EQ(opt.norm_epsilon, 1e-5);
+  EXPECT_TRUE(opt.layers[0].attention->qkv_bias && opt.layers[0].attention->o_bias && opt.layers[0].mlp->bias);
+  EXPECT_FALSE(opt.layers[0].mlp->gated);
+}
+
+TEST(ConfigJson, GivesEachFamilyItsBiasesAndNorms) {
+  const auto attention = [](const char* family, const Json& changes) {
+    return *read(pico_config(family, changes)).layers[0].attention;
+  };
+  EXPECT_TRUE(attention("llama", {{"attention_bias", true}}).o_bias);
+  EXPECT_TRUE(attention("qwen2", {}).qkv_bias);
+  EXPECT_FALSE(attention("qwen2", {{"attention_bias", true}}).o_bias);
+  EXPECT_FALSE(attention("mistral", {{"attention_bias", true}}).qkv_bias);  // transformers has no such key there
+  EXPECT_TRUE(attention("qwen3", {}).qk_norm);
+  EXPECT_TRUE(attention("qwen3", {{"attention_bias", true}}).qkv_bias);
+  EXPECT_TRUE(read(pico_config("llama", {{"mlp_bias", true}})).layers[0].mlp->bias);
+  EXPECT_FALSE(read(pico_config("opt", {{"enable_bias", false}})).layers[0].mlp->bias);
+}
+
+TEST(ConfigJson, KnowsWhichLayersSlide) {
+  using W = std::vector<std::int64_t>;
+  EXPECT_EQ(windows(read(pico_config("mistral"))), W(4, 8));
+  EXPECT_EQ(windows(read(pico_config("mistral", {{"sliding_window", nullptr}}))), W(4, 0));
+  EXPECT_EQ(windows(read(pico_config("mistral", {{"sliding_window", 0}}))), W(4, 0));
+  EXPECT_EQ(windows(read(pico_config("llama", {{"sliding_window", 8}}))), W(4, 0));
+  EXPECT_EQ(windows(read(pico_config("qwen2"))), (W{0, 0, 8, 8}));
+  EXPECT_EQ(windows(read(pico_config("qwen2", {{"use_sliding_window", false}}))), W(4, 0));
+  EXPECT_EQ(windows(read(pico_config("qwen2", {{"max_window_layers", 9}}))), W(4, 0));
+  const Json types = {"sliding_attention", "full_attention", "sliding_attention", "full_attention"};
+  EXPECT_EQ(windows(read(pico_config("qwen3", {{"layer_types", types}}))), (W{8, 0, 8, 0}));
+  EXPECT_EQ(windows(read(pico_config("qwen3", {{"layer_types", nullptr}}))), (W{0, 0, 8, 8}));
+}
+
+RopeConfig rope(const Json& changes, const char* without_key = "") {
+  return read(without(pico_config("llama", changes), without_key)).rope;
+}
+
+TEST(ConfigJson, ReadsRopeInEitherSpelling) {
+  const Json llama3 = {{"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 32},
+                       {"rope_type", "llama3"}};
+  Json with_theta = llama3;
+  with_theta["rope_theta"] = 5e5;
+  for (const RopeConfig& read :
+       {rope({{"rope_theta", 5e5}, {"rope_scaling", llama3}}), rope({{"rope_parameters", with_theta}}, "rope_theta")}) {
+    EXPECT_EQ(read.theta, 5e5);
+    EXPECT_EQ(read.scaling, RopeScaling::llama3);
+    EXPECT_EQ(read.factor, 8);
+    EXPECT_EQ(read.low_frequency_factor, 1);
+    EXPECT_EQ(read.high_frequency_factor, 4);
+    EXPECT_EQ(read.original_max_positions, 32);
+  }
+  EXPECT_EQ(rope({{"rope_scaling", {{"type", "linear"}, {"factor", 2}}}}).scaling, RopeScaling::linear);
+  EXPECT_EQ(rope({{"rope_scaling", {{"type", "dynamic"}, {"factor", 2}}}}).original_max_positions, 64);
+}
+
+// transformers 5: `rope_scaling`, unless null or empty, replaces `rope_parameters` whole, and theta is then that of the
+// top level; without it `rope_parameters` comes before the old keys.
+TEST(ConfigJson, PrefersTheSpellingsAsTransformersDoes) {
+  const Json parameters = {{"rope_theta", 7.0}, {"rope_type", "linear"}, {"factor", 3.0}};
+  const RopeConfig new_first = rope({{"rope_theta", 9.0}, {"rope_parameters", parameters}});
+  EXPECT_EQ(new_first.theta, 7);
+  EXPECT_EQ(new_first.factor, 3);
+  const RopeConfig replaced = rope(
+      {{"rope_theta", 9.0}, {"rope_parameters", parameters}, {"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}});
+  EXPECT_EQ(replaced.theta, 9);
+  EXPECT_EQ(replaced.scaling, RopeScaling::dynamic);
+  EXPECT_EQ(rope({{"rope_parameters", parameters}, {"rope_scaling", Json::object()}}).factor, 3);
+  EXPECT_EQ(rope({{"rope_theta", 9.0}, {"rope_parameters", {{"rope_type", "default"}}}}).theta, 9);
+}
+
+struct Refused {
+  const char* family;
+  Json changes;
+  ErrorKind kind;
+  const char* message;
+};
+
+std::vector<Refused> refused_changes() {
+  const auto format = ErrorKind::format, unsupported = ErrorKind::unsupported, mismatch = ErrorKind::mismatch;
+  const Json short_types = {"full_attention"};
+  const Json odd_types = {"full_attention", "chunked_attention", "full_attention", "full_attention"};
+  const Json full_types = {"full_attention", "full_attention", "full_attention", "full_attention"};
+  const Json sliding_types = {"full_attention", "sliding_attention", "full_attention", "full_attention"};
+  return {
+      {"gemma2",
+       {},
+       unsupported,
+       "the model family 'gemma2' (model_type) is not supported; supported are llama, mistral"},
+      {"llama", {{"model_type", nullptr}}, format, "lacks 'model_type'"},
+      {"llama", {{"model_type", 3}}, format, "'model_type' is 3"},
+      {"llama", {{"hidden_size", nullptr}}, format, "lacks 'hidden_size'"},
+      {"llama", {{"hidden_size", "16"}}, format, "'hidden_size' is \"16\""},
+      {"llama", {{"hidden_size", 0}}, format, "'hidden_size' is 0; expected 1 to"},
+      {"llama", {{"hidden_size", -16}}, format, "'hidden_size' is -16"},
+      {"llama", {{"hidden_size", 18446744073709551615u}}, format, "'hidden_size' is 18446744073709551615"},
+      {"llama", {{"hidden_size", 18}}, mismatch, "'hidden_size' 18 is not a multiple of 'num_attention_heads' 4"},
+      {"llama", {{"hidden_size", 12}}, mismatch, "the head dimension 3 is odd"},
+      {"llama", {{"num_hidden_layers", 1000000000}}, format, "'num_hidden_layers' is 1000000000; expected 1 to 10000"},
+      {"llama",
+       {{"num_attention_heads", 2097152}, {"head_dim", 2097152}, {"num_key_value_heads", 1}},
+       format,
+       "wider than"},
+      {"llama",
+       {{"num_key_value_heads", 3}},
+       mismatch,
+       "'num_attention_heads' 4 is not a multiple of 'num_key_value_heads' 3"},
+      {"llama", {{"vocab_size", 1e3}}, format, "'vocab_size' is 1000.0"},
+      {"llama", {{"rms_norm_eps", -1.0}}, format, "'rms_norm_eps' is -1"},
+      {"llama",
+       {{"hidden_act", "mish"}},
+       unsupported,
+       "the activation 'mish' (hidden_act) is not supported; supported are silu"},
+      {"opt", {{"activation_function", "quick_gelu"}}, unsupported, "'quick_gelu' (activation_function)"},
+      {"llama", {{"quantization_config", {{"bits", 4}}}}, unsupported, "has 'quantization_config': quantised weights"},
+      {"llama", {{"per_layer_config", {{"3", {{"skip", {"mlp"}}}}}}}, unsupported, "has 'per_layer_config'"},
+      {"llama", {{"attention_bias", 1}}, format, "'attention_bias' is 1"},
+      {"llama", {{"torch_dtype", "float8_e4m3fn"}}, unsupported, "'torch_dtype' is \"float8_e4m3fn\""},
+      {"llama",
+       {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}},
+       unsupported,
+       "the RoPE type 'yarn' (rope_type) is not supported; supported are default, linear, dynamic, llama3"},
+      {"llama", {{"rope_scaling", {{"type", "su"}}}}, unsupported, "the RoPE type 'su'"},
+      {"llama", {{"rope_scaling", "linear"}}, format, "'rope_scaling' is not an object"},
+      {"llama", {{"rope_scaling", {{"type", "linear"}}}}, format, "lack 'factor'"},
+      {"llama",
+       {{"rope_scaling", {{"type", "linear"}, {"factor", 0}}}},
+       format,
+       "'factor' is 0; expected a positive number"},
+      {"llama",
+       {{"rope_scaling",
+         {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 4.0}, {"high_freq_factor", 4.0}}}},
+       format,
+       "'low_freq_factor' must be below"},
+      {"llama",
+       {{"rope_parameters", {{"full_attention", {{"rope_theta", 1.0}}}}}},
+       unsupported,
+       "settings per layer type"},
+      {"llama", {{"partial_rotary_factor", 0.5}}, unsupported, "'partial_rotary_factor' is 0.5"},
+      {"llama", {{"rope_theta", -1}}, format, "'rope_theta' is -1"},
+      {"llama", {{"layer_types", sliding_types}}, unsupported, "'layer_types' says \"sliding_attention\" for layer 1"},
+      {"mistral",
+       {{"layer_types", full_types}},
+       unsupported,
+       "in mistral models every layer is \"sliding_attention\" here"},
+      {"mistral", {{"sliding_window", -4}}, format, "'sliding_window' is -4"},
+      {"qwen2", {{"layer_types", short_types}}, mismatch, "'layer_types' has 1 entries; num_hidden_layers is 4"},
+      {"qwen2", {{"layer_types", odd_types}}, unsupported, "'layer_types' has \"chunked_attention\"; supported are"},
+      {"qwen2", {{"layer_types", "full"}}, format, "'layer_types' is not a list"},
+      {"qwen2", {{"use_sliding_window", false}, {"layer_types", sliding_types}}, mismatch, "has a sliding layer (1)"},
+      {"opt",
+       {{"do_layer_norm_before", false}},
+       unsupported,
+       "'do_layer_norm_before' is false; supported in opt models: [true]"},
+      {"opt",
+       {{"word_embed_proj_dim", 8}},
+       unsupported,
+       "'word_embed_proj_dim' is 8; supported is the hidden size, 16"},
+      {"opt", {{"_remove_final_layer_norm", true}}, unsupported, "'_remove_final_layer_norm' is true"},
+      {"llama", {{"bos_token_id", "<s>"}}, format, "'bos_token_id' is \"<s>\""},
+  };
+}
+
+TEST(ConfigJson, RefusesWhatItCannotComputeAndNamesTheKey) {
+  for (const Refused& refused : refused_changes()) {
+    SCOPED_TRACE(refused.message);
+    try {
+      read(pico_config(refused.family, refused.changes));
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), refused.kind) << error.what();
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(refused.message));
+      EXPECT_THAT(error.what(), ::testing::StartsWith("c.json"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace streamline
