@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/text/tokenizer.h"
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/text/tokenizer_formats.h"
+
+namespace streamline {
+namespace {
+
+PipelineParts read_model_file(const FileSet& files, const std::string& name, const TokenizerSettings& settings) {
+  const Blob blob = files.open(name);
+  const std::string where = files.label() + "/" + name;
+  if (is_tiktoken(blob.text())) return read_tiktoken(blob.text(), where, settings);
+  return read_sentencepiece(blob.text(), where, settings);
+}
+
+PipelineParts read_parts(const FileSet& files, const TokenizerSettings& settings) {
+  if (files.contains("tokenizer.json")) {
+    const Blob blob = files.open("tokenizer.json");
+    try {
+      return read_tokenizer_json(blob.text(), files.label() + "/tokenizer.json");
+    } catch (const Error& error) {
+      // Converted files get damaged (a no-break space in a merge turned into a blank); the original is as good.
+      if (!files.contains("tokenizer.model")) throw;
+      log_warning(std::string(error.what()) + "; reading tokenizer.model instead");
+    }
+  }
+  if (files.contains("tokenizer.model")) return read_model_file(files, "tokenizer.model", settings);
+  if (files.contains("vocab.json") && files.contains("merges.txt")) return read_vocab_and_merges(files, settings);
+  for (const std::string& name : files.names())
+    if (name.ends_with(".tiktoken")) return read_model_file(files, name, settings);
+  fail(ErrorKind::io, files.label(), ": no tokenizer: expected tokenizer.json, tokenizer.model, or vocab.json with ",
+       "merges.txt");
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files) {
+  const TokenizerSettings settings = read_settings(files);
+  PipelineParts parts = read_parts(files, settings);
+  apply_settings(settings, parts);
+  return make_pipeline(std::move(parts));
+}
+
+}  // namespace streamline

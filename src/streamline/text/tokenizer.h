@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tokenizers: tokenizer.json (byte-level and byte-fallback BPE) and tokenizer.model (SentencePiece).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "streamline/base/file.h"
+
+namespace streamline {
+
+using TokenId = std::int32_t;
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Token ids of UTF-8 text. Added and special tokens that occur in the text become their ids. With `add_special` the
+  // post-processor's tokens (BOS …) are added, as the tokenizer's own library does by default.
+  // Errors: format for invalid UTF-8, with the byte offset.
+  virtual std::vector<TokenId> encode(std::string_view text, bool add_special) const = 0;
+  // Text of ids; the inverse of encode up to the tokenizer's own normalisation. Errors: mismatch for ids out of range.
+  virtual std::string decode(std::span<const TokenId> ids, bool skip_special) const = 0;
+  virtual std::int64_t vocab_size() const = 0;  // highest id + 1, added tokens included
+  virtual std::optional<TokenId> bos() const = 0;
+  virtual std::optional<TokenId> eos() const = 0;
+  // Whether encode(…, true) puts BOS in front: "where the tokenizer has the habit".
+  virtual bool adds_bos() const = 0;
+};
+
+// tokenizer.json first, else tokenizer.model, with tokenizer_config.json beside it for BOS, EOS and added tokens.
+// Errors: unsupported naming the component that is not known; format; io when neither file is there.
+std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files);
+
+}  // namespace streamline

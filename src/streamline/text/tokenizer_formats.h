@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// One reader a file format; each returns the parts of a pipeline, settings not yet applied.
+#pragma once
+
+#include "streamline/text/pipeline.h"
+#include "streamline/text/tokenizer_settings.h"
+
+namespace streamline {
+
+// tokenizer.json of the tokenizers library, with a BPE model.
+PipelineParts read_tokenizer_json(std::string_view text, const std::string& where);
+
+// vocab.json and merges.txt: GPT-2's byte-level BPE.
+PipelineParts read_vocab_and_merges(const FileSet& files, const TokenizerSettings& settings);
+
+// tokenizer.model of SentencePiece.
+PipelineParts read_sentencepiece(std::string_view model, const std::string& where, const TokenizerSettings& settings);
+
+// Lines of a token in base64 and its rank: tiktoken's format, as Llama 3 and Qwen ship it.
+bool is_tiktoken(std::string_view text);
+PipelineParts read_tiktoken(std::string_view text, const std::string& where, const TokenizerSettings& settings);
+
+}  // namespace streamline
