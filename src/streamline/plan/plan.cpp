@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans: their invariant (segments tile the source's layers in order), how they are made, and what stack they describe.
+#include "streamline/plan/plan.h"
+
+#include <algorithm>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+
+namespace {
+
+std::string layer_range(std::int64_t first, std::int64_t last) {
+  if (first == last) return std::to_string(first);
+  return std::to_string(first) + ".." + std::to_string(last);
+}
+
+std::string named_range(std::int64_t first, std::int64_t last) {
+  return (first == last ? "layer " : "layers ") + layer_range(first, last);
+}
+
+void check_range(const Segment& segment, std::int64_t next, std::int64_t layers) {
+  const auto [first, last] = std::pair(segment.first, segment.last);
+  if (first < 0 || last < first) fail(ErrorKind::mismatch, "plan: segment ", first, "..", last, " is not a range");
+  if (last >= layers)
+    fail(ErrorKind::mismatch, "plan: segment ", first, "..", last, " ends outside the ", layers,
+         " layers of the source");
+  if (first > next) {
+    fail(ErrorKind::mismatch, "plan: ", named_range(next, first - 1), first - next == 1 ? " is" : " are",
+         " not covered; segments must tile 0..", layers - 1, " in order");
+  }
+  if (first < next) {
+    const std::int64_t end = std::min(last, next - 1);
+    fail(ErrorKind::mismatch, "plan: ", named_range(first, end), first == end ? " is" : " are", " covered twice");
+  }
+}
+
+bool is_sha256(const std::string& digest) {
+  return digest.size() == 64 && std::all_of(digest.begin(), digest.end(),
+                                            [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+// A weights file lies beside the plan: a plain name cannot lead out of its directory.
+bool is_plain_name(const std::string& name) {
+  return name.find_first_of("/\\") == std::string::npos && name.find('\0') == std::string::npos && name != "." &&
+         name != "..";
+}
+
+void check_replacement(const Segment& segment) {
+  const std::string where = "plan: segment " + layer_range(segment.first, segment.last);
+  if (segment.action != Action::replace) {
+    if (!segment.replacement.empty() || !segment.weights_file.empty() || !segment.weights_sha256.empty())
+      fail(ErrorKind::mismatch, where, " names a replacement but its action is not replace");
+    return;
+  }
+  if (segment.replacement.empty() || segment.replacement == "none")
+    fail(ErrorKind::mismatch, where, " is replaced, but does not say by what; name a replacement or drop the layers");
+  if (!is_plain_name(segment.weights_file))
+    fail(ErrorKind::mismatch, where, ": weights file '", segment.weights_file,
+         "' is not a plain file name; it must lie beside the plan");
+  if (segment.weights_file.empty() ? !segment.weights_sha256.empty() : !is_sha256(segment.weights_sha256))
+    fail(ErrorKind::mismatch, where, ": sha256 '", segment.weights_sha256,
+         "' must be 64 lower-case hexadecimal digits, and be there exactly when a weights file is");
+}
+
+void append(Plan& plan, Segment segment) {
+  if (segment.first <= segment.last) plan.segments.push_back(std::move(segment));
+}
+
+// "layers 2, 5..6" of every segment with this action; empty when there is none.
+std::string ranges(const Plan& plan, Action action) {
+  std::string list;
+  std::int64_t layers = 0;
+  for (const Segment& segment : plan.segments) {
+    if (segment.action != action) continue;
+    list += (list.empty() ? "" : ", ") + layer_range(segment.first, segment.last);
+    layers += segment.count();
+  }
+  return list.empty() ? list : (layers == 1 ? "layer " : "layers ") + list;
+}
+
+}  // namespace
+
+void validate(const Plan& plan) {
+  if (plan.base.layers <= 0)
+    fail(ErrorKind::mismatch, "plan: the source has ", plan.base.layers, " layers; expected at least one");
+  std::int64_t next = 0, left = 0;
+  for (const Segment& segment : plan.segments) {
+    check_range(segment, next, plan.base.layers);
+    check_replacement(segment);
+    next = segment.last + 1;
+    left += segment.action == Action::keep ? segment.count() : segment.action == Action::replace ? 1 : 0;
+  }
+  if (next < plan.base.layers) {
+    fail(ErrorKind::mismatch, "plan: ", named_range(next, plan.base.layers - 1),
+         plan.base.layers - next == 1 ? " is" : " are", " not covered");
+  }
+  if (left == 0) fail(ErrorKind::mismatch, "plan: no layer is left; keep or replace at least one");
+}
+
+std::vector<OutputLayer> lower(const Plan& plan) {
+  validate(plan);
+  std::vector<OutputLayer> layers;
+  for (std::size_t s = 0; s < plan.segments.size(); ++s) {
+    const Segment& segment = plan.segments[s];
+    const auto index = static_cast<std::int64_t>(s);
+    if (segment.action == Action::replace) layers.push_back({segment.first, index, true});
+    if (segment.action != Action::keep) continue;
+    for (std::int64_t layer = segment.first; layer <= segment.last; ++layer) layers.push_back({layer, index, false});
+  }
+  return layers;
+}
+
+Plan keep_all(std::int64_t layers) {
+  Plan plan{.base = {.layers = layers}};
+  plan.method.name = "manual";
+  append(plan, {.first = 0, .last = layers - 1});
+  return plan;
+}
+
+Plan cut_window(std::int64_t layers, std::int64_t first, std::int64_t count, const std::string& replacement) {
+  if (count < 1 || first < 0 || first >= layers || count > layers - first)
+    fail(ErrorKind::mismatch, "window of ", count, " layers from layer ", first, " does not lie in the model's ",
+         layers, " layers (0..", layers - 1, ")");
+  const bool replaced = !replacement.empty() && replacement != "none";
+  Plan plan{.base = {.layers = layers}};
+  plan.method.name = "manual";
+  append(plan, {.first = 0, .last = first - 1});
+  append(plan, {.first = first,
+                .last = first + count - 1,
+                .action = replaced ? Action::replace : Action::drop,
+                .replacement = replaced ? replacement : ""});
+  append(plan, {.first = first + count, .last = layers - 1});
+  validate(plan);
+  return plan;
+}
+
+Plan drop_layers(std::int64_t layers, const std::vector<std::int64_t>& dropped) {
+  std::vector<bool> gone(static_cast<std::size_t>(std::max<std::int64_t>(layers, 0)));
+  for (std::int64_t layer : dropped) {
+    if (layer < 0 || layer >= layers)
+      fail(ErrorKind::mismatch, "layer ", layer, " cannot be dropped: the model has layers 0..", layers - 1);
+    if (gone[layer]) fail(ErrorKind::mismatch, "layer ", layer, " is dropped twice");
+    gone[layer] = true;
+  }
+  Plan plan{.base = {.layers = layers}};
+  plan.method.name = "manual";
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    const Action action = gone[layer] ? Action::drop : Action::keep;
+    if (plan.segments.empty() || plan.segments.back().action != action) {
+      plan.segments.push_back({.first = layer, .last = layer, .action = action});
+    } else {
+      plan.segments.back().last = layer;
+    }
+  }
+  validate(plan);
+  return plan;
+}
+
+std::string summary(const Plan& plan) {
+  std::string text;
+  if (const std::string dropped = ranges(plan, Action::drop); !dropped.empty()) text = "dropped " + dropped;
+  for (const Segment& segment : plan.segments) {
+    if (segment.action != Action::replace) continue;
+    text += (text.empty() ? "replaced " : "; replaced ") + named_range(segment.first, segment.last) + " by one " +
+            segment.replacement;
+  }
+  if (text.empty()) return "kept all " + std::to_string(plan.base.layers) + " layers";
+  return text + " (of " + std::to_string(plan.base.layers) + ")";
+}
+
+}  // namespace streamline

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan: what happens to each layer of a source model. The decision as data; surgery carries it out.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "streamline/base/json.h"
+
+namespace streamline {
+
+enum class Action { keep, drop, replace };
+
+// Layers first … last (inclusive) of the source model.
+struct Segment {
+  std::int64_t first = 0, last = 0;
+  Action action = Action::keep;
+  std::string replacement = {};   // for replace: a registered replacement's name ("layer", "ffn", …)
+  std::string weights_file = {};  // trained weights, relative to the plan's file; empty: initial weights
+  std::string weights_sha256 = {};
+
+  std::int64_t count() const { return last - first + 1; }
+};
+
+struct PlanBase {
+  std::int64_t layers = 0;  // of the source model
+  std::string model = {};   // label, for people
+  std::string digest = {};  // Checkpoint::digest() of the source; empty when unknown
+};
+
+// Who decided, from what.
+struct MethodUse {
+  std::string name = {};  // registered method, or "manual"
+  Json parameters = Json::object();
+  std::string calibration_digest = {};
+  std::uint64_t seed = 0;
+};
+
+struct Plan {
+  PlanBase base = {};
+  MethodUse method = {};
+  std::vector<Segment> segments = {};  // in order, tiling 0 … layers-1
+  Json scores = Json::object();        // what the method looked at
+};
+
+// Errors: mismatch, e.g. "layers 1..2 are covered twice", "layer 5 is not covered".
+void validate(const Plan& plan);
+
+// One layer of the result: an ordinary source layer, or the replacement of segments[segment].
+struct OutputLayer {
+  std::int64_t source = -1;  // the layer it comes from; for a replacement the first layer of its segment
+  std::int64_t segment = 0;
+  bool replaced = false;
+};
+std::vector<OutputLayer> lower(const Plan& plan);
+
+Plan keep_all(std::int64_t layers);
+// Layers first … first+count-1 dropped, or replaced when `replacement` is neither empty nor "none".
+Plan cut_window(std::int64_t layers, std::int64_t first, std::int64_t count, const std::string& replacement = {});
+Plan drop_layers(std::int64_t layers, const std::vector<std::int64_t>& dropped);
+
+Json to_json(const Plan& plan);
+// Validated. Errors: format, naming `where` and the key; unknown keys and versions are errors.
+Plan plan_from_json(const Json& json, const std::string& where);
+
+// "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)".
+std::string summary(const Plan& plan);
+
+}  // namespace streamline

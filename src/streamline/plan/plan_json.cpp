@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a plan is written and read: plan.json, version 1 (docs/formats.md). Unknown keys are errors, so that a plan of a
+// later version is never carried out in part.
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+
+#include "streamline/base/error.h"
+#include "streamline/plan/plan.h"
+
+namespace streamline {
+
+namespace {
+
+constexpr std::string_view kFormat = "streamline-plan";
+constexpr std::int64_t kVersion = 1;
+
+struct ActionName {
+  Action action;
+  std::string_view name;
+};
+constexpr std::array kActions = {ActionName{Action::keep, "keep"}, ActionName{Action::drop, "drop"},
+                                 ActionName{Action::replace, "replace"}};
+
+std::string_view action_name(Action action) {
+  return std::find_if(kActions.begin(), kActions.end(), [&](const ActionName& a) { return a.action == action; })->name;
+}
+
+Action parse_action(const std::string& name, const std::string& where) {
+  for (const ActionName& known : kActions) {
+    if (known.name == name) return known.action;
+  }
+  fail(ErrorKind::format, where, ": 'action' is '", name, "'; expected keep, drop or replace");
+}
+
+void check_object(const Json& json, const std::string& where, std::initializer_list<std::string_view> known) {
+  if (!json.is_object()) fail(ErrorKind::format, where, " is not a JSON object");
+  for (const auto& [key, value] : json.items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      fail(ErrorKind::format, where, ": unknown key '", key, "'; was it written by a newer version?");
+  }
+}
+
+const Json& member(const Json& json, const char* key, const std::string& where) {
+  const auto found = json.find(key);
+  if (found == json.end()) fail(ErrorKind::format, where, ": '", key, "' is missing");
+  return *found;
+}
+
+template <class Value>
+Value required(std::optional<Value> value, const char* key, const std::string& where) {
+  if (!value) fail(ErrorKind::format, where, ": '", key, "' is missing");
+  return *std::move(value);
+}
+
+std::string text_or_empty(const Json& json, const char* key, const std::string& where) {
+  return json_string(json, key, where).value_or("");
+}
+
+Json object_or_empty(const Json& json, const char* key, const std::string& where) {
+  const auto found = json.find(key);
+  if (found == json.end()) return Json::object();
+  if (!found->is_object()) fail(ErrorKind::format, where, ": '", key, "' is not an object");
+  return *found;
+}
+
+PlanBase base_from_json(const Json& json, const std::string& where) {
+  check_object(json, where, {"layers", "model", "digest"});
+  return {.layers = required(json_integer(json, "layers", where), "layers", where),
+          .model = text_or_empty(json, "model", where),
+          .digest = text_or_empty(json, "digest", where)};
+}
+
+MethodUse method_from_json(const Json& json, const std::string& where) {
+  check_object(json, where, {"name", "parameters", "calibration_digest", "seed"});
+  MethodUse method{.name = required(json_string(json, "name", where), "name", where),
+                   .parameters = object_or_empty(json, "parameters", where),
+                   .calibration_digest = text_or_empty(json, "calibration_digest", where)};
+  if (const auto seed = json.find("seed"); seed != json.end()) {
+    if (!seed->is_number_unsigned()) fail(ErrorKind::format, where, ": 'seed' is not an unsigned 64-bit integer");
+    method.seed = seed->get<std::uint64_t>();
+  }
+  return method;
+}
+
+Segment segment_from_json(const Json& json, const std::string& where) {
+  check_object(json, where, {"first", "last", "action", "replacement", "weights"});
+  Segment segment{.first = required(json_integer(json, "first", where), "first", where),
+                  .last = required(json_integer(json, "last", where), "last", where),
+                  .action = parse_action(required(json_string(json, "action", where), "action", where), where),
+                  .replacement = text_or_empty(json, "replacement", where)};
+  if (const auto weights = json.find("weights"); weights != json.end()) {
+    const std::string inside = where + ".weights";
+    check_object(*weights, inside, {"file", "sha256"});
+    segment.weights_file = required(json_string(*weights, "file", inside), "file", inside);
+    segment.weights_sha256 = required(json_string(*weights, "sha256", inside), "sha256", inside);
+    if (segment.weights_file.empty()) fail(ErrorKind::format, inside, ": 'file' is empty");
+  }
+  return segment;
+}
+
+Json segment_to_json(const Segment& segment) {
+  Json json = {{"first", segment.first}, {"last", segment.last}, {"action", action_name(segment.action)}};
+  if (!segment.replacement.empty()) json["replacement"] = segment.replacement;
+  if (!segment.weights_file.empty())
+    json["weights"] = {{"file", segment.weights_file}, {"sha256", segment.weights_sha256}};
+  return json;
+}
+
+void check_version(const Json& json, const std::string& where) {
+  if (required(json_string(json, "format", where), "format", where) != kFormat)
+    fail(ErrorKind::format, where, ": 'format' is not '", kFormat, "'; this is not a plan");
+  const std::int64_t version = required(json_integer(json, "version", where), "version", where);
+  if (version != kVersion)
+    fail(ErrorKind::format, where, ": plan version ", version, "; this program reads version ", kVersion);
+}
+
+}  // namespace
+
+Json to_json(const Plan& plan) {
+  Json segments = Json::array();
+  for (const Segment& segment : plan.segments) segments.push_back(segment_to_json(segment));
+  return {{"format", kFormat},
+          {"version", kVersion},
+          {"base", {{"layers", plan.base.layers}, {"model", plan.base.model}, {"digest", plan.base.digest}}},
+          {"method",
+           {{"name", plan.method.name},
+            {"parameters", plan.method.parameters},
+            {"calibration_digest", plan.method.calibration_digest},
+            {"seed", plan.method.seed}}},
+          {"segments", std::move(segments)},
+          {"scores", plan.scores}};
+}
+
+Plan plan_from_json(const Json& json, const std::string& where) {
+  if (!json.is_object()) fail(ErrorKind::format, where, " is not a JSON object");
+  check_version(json, where);
+  check_object(json, where, {"format", "version", "base", "method", "segments", "scores"});
+  Plan plan{.base = base_from_json(member(json, "base", where), where + ": base"),
+            .method = method_from_json(member(json, "method", where), where + ": method"),
+            .scores = object_or_empty(json, "scores", where)};
+  const Json& segments = member(json, "segments", where);
+  if (!segments.is_array()) fail(ErrorKind::format, where, ": 'segments' is not an array");
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    plan.segments.push_back(segment_from_json(segments[i], where + ": segments[" + std::to_string(i) + "]"));
+  try {
+    validate(plan);
+  } catch (const Error& error) {
+    fail(ErrorKind::format, where, ": ", error.what());
+  }
+  return plan;
+}
+
+}  // namespace streamline
