@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stored tensors as torch tensors.
+#pragma once
+
+#include <memory>
+
+#include "streamline/arch/config.h"
+#include "streamline/nn/torch.h"
+
+namespace streamline {
+
+// A view of the mapped file in the stored type, which keeps the checkpoint alive; never to be written to (the mapping
+// is read-only). A tensor that does not lie at a multiple of its element's size is copied.
+torch::Tensor mapped_tensor(std::shared_ptr<const Checkpoint> checkpoint, const TensorInfo& info);
+
+}  // namespace streamline

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/engine/model.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+
+#include "streamline/base/error.h"
+#include "streamline/base/resources.h"
+#include "streamline/engine/mapped.h"
+#include "streamline/nn/linear.h"
+#include "streamline/nn/norms.h"
+
+namespace streamline {
+namespace {
+
+// Conversions kept at most (CPU): what scoring may hold beside the mapped weights is 2 GB, and this is half of it.
+constexpr std::uint64_t kCacheLimit = 1'000'000'000;
+
+std::uint64_t cache_limit(const Placement& placement) {
+  if (!placement.device.is_cpu()) return std::numeric_limits<std::uint64_t>::max();  // weights live on the device
+  return std::min(kCacheLimit, available_memory() / 4);
+}
+
+std::uint64_t bytes_of(const LayerWeights& weights) {
+  std::uint64_t total = 0;
+  for (const auto& tensor : weights.all()) total += tensor.nbytes();
+  return total;
+}
+
+constexpr std::array kGlobalRoles = {Role::token_embedding, Role::position_embedding, Role::final_norm, Role::head};
+// All that a layer may have, whether an ordinary one of its family or one of our extension.
+constexpr std::array kLayerRoles = {Role::attention_norm, Role::q,        Role::k,    Role::v,  Role::o,   Role::q_norm,
+                                    Role::k_norm,         Role::mlp_norm, Role::gate, Role::up, Role::down};
+
+}  // namespace
+
+struct Model::Source {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  Config config;
+  Placement placement;
+  std::uint64_t limit = 0;
+
+  // Conversions, kept first come: a sweep asks for the layers in turn, where dropping the least recent would never hit.
+  mutable std::mutex mutex;
+  mutable std::map<std::int64_t, LayerWeights> layers;
+  mutable std::map<Role, RoleTensors> globals;
+  mutable std::uint64_t kept = 0;
+
+  bool converts(const torch::Tensor& stored) const {
+    return stored.scalar_type() != placement.dtype || stored.device() != placement.device;
+  }
+  torch::Tensor stored(std::int64_t layer, Role role, Part part) const {
+    const TensorInfo* info = find_tensor(*checkpoint, config, layer, role, part);
+    return info ? mapped_tensor(checkpoint, *info) : torch::Tensor();
+  }
+  torch::Tensor placed(std::int64_t layer, Role role, Part part) const {
+    const auto tensor = stored(layer, role, part);
+    return tensor.defined() ? tensor.to(placement.device, placement.dtype) : tensor;
+  }
+  RoleTensors pair(std::int64_t layer, Role role) const {
+    return {placed(layer, role, Part::weight), placed(layer, role, Part::bias)};
+  }
+  bool keep(std::uint64_t bytes) const {
+    if (bytes > limit - std::min(limit, kept)) return false;
+    kept += bytes;
+    return true;
+  }
+  LayerWeights load_layer(std::int64_t index) const;
+  LayerWeights layer(std::int64_t index, Use use) const;
+  RoleTensors global(Role role) const;
+};
+
+LayerWeights Model::Source::load_layer(std::int64_t index) const {
+  LayerWeights weights;
+  weights.config = config.layers[static_cast<std::size_t>(index)];
+  for (const Role role : kLayerRoles) {
+    RoleTensors tensors = pair(index, role);
+    if (tensors.weight.defined()) weights.tensors[role] = std::move(tensors);
+  }
+  return weights;
+}
+
+LayerWeights Model::Source::layer(std::int64_t index, Use use) const {
+  const std::lock_guard lock(mutex);
+  if (const auto found = layers.find(index); found != layers.end()) return found->second;
+  LayerWeights weights = load_layer(index);
+  if (use == Use::once && placement.device.is_cpu()) return weights;
+  bool converted = false;
+  for (const auto& [role, tensors] : weights.tensors) converted |= converts(stored(index, role, Part::weight));
+  if (converted && keep(bytes_of(weights))) layers[index] = weights;
+  return weights;
+}
+
+RoleTensors Model::Source::global(Role role) const {
+  const std::lock_guard lock(mutex);
+  if (const auto found = globals.find(role); found != globals.end()) return found->second;
+  RoleTensors tensors = pair(-1, role);
+  if (tensors.weight.defined() && converts(stored(-1, role, Part::weight)) && keep(tensors.weight.nbytes()))
+    globals[role] = tensors;
+  return tensors;
+}
+
+Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placement) {
+  Model model;
+  model.config_ = resolve_config(*checkpoint);
+  model.checkpoint_ = checkpoint;
+  model.placement_ = placement;
+  auto source = std::make_shared<Source>();
+  source->checkpoint = std::move(checkpoint);
+  source->config = model.config_;
+  source->placement = placement;
+  source->limit = cache_limit(placement);
+  model.source_ = std::move(source);
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) model.stack_.push_back({.source = i});
+  return model;
+}
+
+LayerWeights Model::layer(std::int64_t i, Use use) const {
+  SL_ASSERT(i >= 0 && i < layer_count());
+  const StackEntry& entry = stack_[static_cast<std::size_t>(i)];
+  return entry.weights ? *entry.weights : source_->layer(entry.source, use);
+}
+
+torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
+  SL_ASSERT(ids.dim() == 2);
+  const auto rows = ids.to(torch::kCPU);
+  const auto table = source_->stored(-1, Role::token_embedding, Part::weight);  // [vocab, hidden], on the CPU
+  if (rows.numel() > 0) {
+    const std::int64_t least = rows.min().item<std::int64_t>(), most = rows.max().item<std::int64_t>();
+    if (least < 0 || most >= table.size(0))
+      fail(ErrorKind::mismatch, "token id ", least < 0 ? least : most, " is outside the embedding's ", table.size(0),
+           " rows; was the text encoded with this model's tokenizer?");
+  }
+  auto x = torch::embedding(table, rows).to(placement_.device, placement_.dtype);  // [batch, seq, hidden]
+  if (config_.family->traits.position != Position::learned) return x;
+  const auto positions = source_->stored(-1, Role::position_embedding, Part::weight);
+  const std::int64_t first = first_position + config_.family->traits.position_offset, seq = ids.size(1);
+  if (first + seq > positions.size(0))
+    fail(ErrorKind::mismatch, "a sequence of ", first_position + seq, " tokens is longer than the model's ",
+         positions.size(0) - config_.family->traits.position_offset, " learned positions; use shorter sequences");
+  return x + positions.narrow(0, first, seq).to(placement_.device, placement_.dtype);
+}
+
+torch::Tensor Model::final_norm(const torch::Tensor& hidden) const {
+  const RoleTensors weights = source_->global(Role::final_norm);
+  return weights.weight.defined() ? norm(config_, weights, hidden) : hidden;
+}
+
+torch::Tensor Model::logits(const torch::Tensor& hidden) const {
+  return linear(final_norm(hidden), source_->global(Role::head));
+}
+
+torch::Tensor Model::head() const { return source_->global(Role::head).weight; }
+
+std::int64_t Model::parameters() const {
+  std::int64_t total = 0;
+  for (const StackEntry& entry : stack_) {
+    if (!entry.weights) {
+      total += layer_parameters(source_->config, *checkpoint_, entry.source);
+      continue;
+    }
+    for (const auto& tensor : entry.weights->all()) total += tensor.numel();
+  }
+  for (const Role role : kGlobalRoles)
+    for (const Part part : {Part::weight, Part::bias}) {
+      const TensorInfo* info = find_tensor(*checkpoint_, config_, -1, role, part);
+      if (info && !(role == Role::head && config_.tied_embeddings)) total += info->elements();
+    }
+  return total;
+}
+
+std::uint64_t Model::weight_bytes() const {
+  std::uint64_t total = 0;
+  const auto add = [&](std::int64_t layer, Role role) {
+    for (const Part part : {Part::weight, Part::bias})
+      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part)) total += info->size;
+  };
+  const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
+  const std::uint64_t element = table ? dtype_size(table->dtype) : sizeof(float);
+  for (const StackEntry& entry : stack_) {
+    if (entry.weights) {
+      for (const auto& tensor : entry.weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;
+      continue;
+    }
+    for (const Role role : kLayerRoles) add(entry.source, role);
+  }
+  for (const Role role : kGlobalRoles)
+    if (role != Role::head || !config_.tied_embeddings) add(-1, role);
+  return total;
+}
+
+Model Model::view(const Plan& plan, const Replacements& replacements) const {
+  validate(plan);
+  if (plan.base.layers != layer_count())
+    fail(ErrorKind::mismatch, "the plan is for a model of ", plan.base.layers, " layers; ", checkpoint_->label(),
+         " has ", layer_count());
+  Model result = *this;
+  result.stack_.clear();
+  result.config_.layers.clear();
+  for (const OutputLayer& layer : lower(plan)) {
+    if (!layer.replaced) {
+      result.stack_.push_back(stack_[static_cast<std::size_t>(layer.source)]);
+      result.config_.layers.push_back(config_.layers[static_cast<std::size_t>(layer.source)]);
+      continue;
+    }
+    const auto found = replacements.find(layer.segment);
+    if (found == replacements.end())
+      fail(ErrorKind::mismatch, "the plan replaces layers from ", layer.source,
+           " on, but no weights were given for its segment ", layer.segment);
+    auto weights = std::make_shared<LayerWeights>(found->second);
+    for (auto& [role, tensors] : weights->tensors)
+      for (torch::Tensor* tensor : {&tensors.weight, &tensors.bias})
+        if (tensor->defined()) *tensor = tensor->to(placement_.device, placement_.dtype);
+    result.config_.layers.push_back(weights->config);
+    result.stack_.push_back({.source = -1, .weights = std::move(weights)});
+  }
+  return result;
+}
+
+Model Model::truncated(std::int64_t count) const {
+  SL_ASSERT(count >= 0 && count <= layer_count());
+  Model result = *this;
+  result.stack_.resize(static_cast<std::size_t>(count));
+  result.config_.layers.resize(static_cast<std::size_t>(count));
+  return result;
+}
+
+std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
+  return translating_errors([&] {
+    const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
+    std::vector<torch::Tensor> states = {model.embed(ids)};
+    for (std::int64_t i = 0; i < model.layer_count(); ++i)
+      states.push_back(block_forward(model.config(), model.layer(i), states.back(), positions));
+    return states;
+  });
+}
+
+torch::Tensor forward_logits(const Model& model, const torch::Tensor& ids) {
+  return translating_errors([&] {
+    const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
+    torch::Tensor x = model.embed(ids);
+    for (std::int64_t i = 0; i < model.layer_count(); ++i)
+      x = block_forward(model.config(), model.layer(i), x, positions);
+    return model.logits(x);
+  });
+}
+
+}  // namespace streamline

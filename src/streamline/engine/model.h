@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model: a checkpoint seen through a plan. Weights stay mapped; a layer is brought into the compute type when asked.
+#pragma once
+
+#include <memory>
+
+#include "streamline/arch/config.h"
+#include "streamline/engine/placement.h"
+#include "streamline/nn/block.h"
+#include "streamline/plan/plan.h"
+
+namespace streamline {
+
+// Trained (or initial) weights of a plan's replaced segments, by index of the segment.
+using Replacements = std::map<std::int64_t, LayerWeights>;
+
+class Model {
+ public:
+  // Errors: those of resolve_config.
+  static Model open(std::shared_ptr<const Checkpoint> checkpoint, Placement placement);
+
+  const Config& config() const { return config_; }  // of this stack: layers as after the plan
+  const Placement& placement() const { return placement_; }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  std::shared_ptr<const Checkpoint> shared_checkpoint() const { return checkpoint_; }
+  std::int64_t layer_count() const { return config_.layer_count(); }
+
+  // Weights of layer i in the compute type: a view of the mapped file where the types agree (CPU), else a conversion.
+  // Use::often keeps conversions in a cache of bounded size; Use::once does not (a sweep's batch pays for its own).
+  enum class Use { often, once };
+  LayerWeights layer(std::int64_t i, Use use = Use::often) const;
+
+  // ids: [batch, seq] int64 → [batch, seq, hidden]; learned positions start at `first_position`.
+  // Errors: mismatch for an id outside the embedding, and for positions beyond a table of learned ones.
+  torch::Tensor embed(const torch::Tensor& ids, std::int64_t first_position = 0) const;
+  torch::Tensor final_norm(const torch::Tensor& hidden) const;
+  // hidden: [..., hidden] after the last layer, before the final norm → [..., vocab].
+  torch::Tensor logits(const torch::Tensor& hidden) const;
+  torch::Tensor head() const;  // [rows of the stored head, hidden], compute type
+
+  std::int64_t parameters() const;     // of this stack
+  std::uint64_t weight_bytes() const;  // of this stack in the stored types
+
+  // The same model through a plan for it; nothing is copied. Errors: mismatch when the plan is not for this stack.
+  Model view(const Plan& plan, const Replacements& replacements) const;
+  // The first `count` layers only (what healing runs).
+  Model truncated(std::int64_t count) const;
+
+ private:
+  struct Source;  // the checkpoint's weights and the cache of their conversions, shared by all views
+  // A layer of the source, or a replacement's weights in the compute type.
+  struct StackEntry {
+    std::int64_t source = -1;
+    std::shared_ptr<const LayerWeights> weights = {};  // shared by views of views
+  };
+  Model() = default;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<Source> source_;
+  std::vector<StackEntry> stack_;
+  Config config_;
+  Placement placement_;
+};
+
+// All hidden states at once, [layers + 1] tensors of [batch, seq, hidden]; h_L is before the final norm. Tests, small
+// inputs.
+std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids);
+torch::Tensor forward_logits(const Model& model, const torch::Tensor& ids);  // [batch, seq, vocab]
+
+}  // namespace streamline

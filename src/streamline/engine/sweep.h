@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The streaming pass: batches of sequences go through the layers under a visitor's eyes; nothing is kept but what the
+// visitor keeps, so memory does not grow with the number of sequences.
+#pragma once
+
+#include <functional>
+
+#include "streamline/engine/model.h"
+#include "streamline/text/corpus.h"
+
+namespace streamline {
+
+// Sequences of equal length that run together.
+struct SweepBatch {
+  std::vector<std::int64_t> sequences;  // indices into TokenBatches::sequences
+  torch::Tensor ids;                    // [batch, seq] int64, on the model's device
+  std::int64_t skip_first = 0;          // leading positions that enter no statistic
+};
+
+struct LayerStep {
+  std::int64_t layer;
+  const torch::Tensor& input;   // [batch, seq, hidden], h_layer
+  const torch::Tensor& output;  // h_{layer+1}
+  const LayerWeights& weights;
+};
+
+// Any of these may be empty.
+struct SweepVisitor {
+  std::function<void(const SweepBatch&, const torch::Tensor& embedded)> begin = {};  // h_0
+  std::function<void(const SweepBatch&, const LayerStep&)> layer = {};
+  std::function<void(const SweepBatch&, const torch::Tensor& last)> end = {};  // h_L, before the final norm
+};
+
+struct SweepOptions {
+  std::int64_t batch_tokens = 0;  // tokens that run together; 0: chosen from the model and the memory
+  std::string label = {};         // of the progress line; empty: none
+  bool beyond_positions = false;  // allow sequences longer than the model's positions
+};
+
+// No gradients. Order of sequences is kept except that batches hold sequences of one length. Errors: mismatch for token
+// ids outside the embedding and sequences longer than the model's positions; interrupted.
+void sweep(const Model& model, const TokenBatches& batches, const SweepOptions& options, const SweepVisitor& visitor);
+
+// What SweepOptions::batch_tokens = 0 means: enough tokens to pay for reading a layer's weights, few enough that a
+// visitor that keeps every hidden state of a batch stays within about 1 GB.
+std::int64_t default_batch_tokens(const Model& model);
+
+// [sequences, seq] int64; all of one length.
+torch::Tensor to_tensor(const TokenBatches& batches, const std::vector<std::int64_t>& sequences, torch::Device device);
+
+// Bytes a sweep needs above the mapped weights. Callers compare it with available_memory() and fail(resource, …).
+std::uint64_t sweep_memory(const Model& model, std::int64_t seq_len, std::int64_t batch_tokens);
+
+}  // namespace streamline

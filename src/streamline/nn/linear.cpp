@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/nn/linear.h"
+
+#include <algorithm>
+
+namespace streamline {
+
+bool needs_gradient(std::initializer_list<torch::Tensor> tensors) {
+  return torch::GradMode::is_enabled() &&
+         std::any_of(tensors.begin(), tensors.end(), [](const torch::Tensor& t) { return t.requires_grad(); });
+}
+
+torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
+  return torch::linear(x, weights.weight, weights.bias);
+}
+
+torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, const RoleTensors& weights,
+                         Reuse reuse) {
+  const auto rows = residual.reshape({-1, residual.size(-1)});  // [tokens, out]
+  const auto input = x.reshape({-1, x.size(-1)});               // [tokens, in]
+  const bool in_place = reuse == Reuse::yes && !needs_gradient({residual, x, weights.weight});
+  auto sum = in_place ? rows.addmm_(input, weights.weight.t()) : torch::addmm(rows, input, weights.weight.t());
+  if (weights.bias.defined()) sum = in_place ? sum.add_(weights.bias) : sum + weights.bias;
+  return sum.view_as(residual);
+}
+
+}  // namespace streamline

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The feed-forward half of a layer, gated (SwiGLU, Shazeer, arXiv 2002.05202) or plain.
+#pragma once
+
+#include "streamline/nn/weights.h"
+
+namespace streamline {
+
+torch::Tensor activate(Activation activation, const torch::Tensor& x);
+
+// x: [..., hidden], normed → [..., intermediate]: what the down projection reads.
+torch::Tensor mlp_inner(const LayerWeights& weights, const torch::Tensor& x);
+
+}  // namespace streamline

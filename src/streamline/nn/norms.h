@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Normalisation of the last dimension, in fp32 (fp64 for fp64) inside whatever the input's type.
+#pragma once
+
+#include "streamline/arch/config.h"
+#include "streamline/nn/weights.h"
+
+namespace streamline {
+
+// x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich, arXiv 1910.07467, eq. 4); [..., width] → the same.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
+
+// The norm of the model's family: RMSNorm, or LayerNorm (Ba et al., arXiv 1607.06450) with its bias.
+torch::Tensor norm(const Config& config, const RoleTensors& weights, const torch::Tensor& x);
+
+// The type in which sums over x are accumulated.
+torch::ScalarType accumulation_type(torch::ScalarType type);
+
+}  // namespace streamline

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/engine/placement.h"
+
+#include <ATen/Parallel.h>
+
+#include "support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+TEST(Placement, UnderstandsLongAndShortNames) {
+  EXPECT_EQ(resolve_placement("cpu", "float32").dtype, torch::kFloat);
+  EXPECT_EQ(resolve_placement("cpu", "bf16").dtype, torch::kBFloat16);
+  EXPECT_EQ(resolve_placement("cpu", "fp16").dtype, torch::kHalf);
+  EXPECT_TRUE(resolve_placement("cpu", "auto").device.is_cpu());
+}
+
+TEST(Placement, RefusesWhatItDoesNotKnow) {
+  EXPECT_ERROR(resolve_placement("tpu", "auto"), usage, "device 'tpu'");
+  EXPECT_ERROR(resolve_placement("cuda:x", "auto"), usage, "device 'cuda:x'");
+  EXPECT_ERROR(resolve_placement("cpu", "int8"), usage, "dtype 'int8'");
+}
+
+TEST(Placement, RefusesCudaWhereThereIsNone) {
+  if (torch::cuda::is_available()) GTEST_SKIP() << "this machine has a CUDA device";
+  EXPECT_ERROR(resolve_placement("cuda", "auto"), usage, "no CUDA device");
+}
+
+TEST(Placement, SaysWhatItIs) {
+  const int before = at::get_num_threads();
+  set_threads(1);
+  EXPECT_EQ(describe(resolve_placement("cpu", "bfloat16")), "cpu, bfloat16, 1 thread");
+  set_threads(2);
+  EXPECT_EQ(describe(resolve_placement("cpu", "float32")), "cpu, float32, 2 threads");
+  set_threads(before);
+}
+
+}  // namespace
+}  // namespace streamline

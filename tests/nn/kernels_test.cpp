@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fused kernels against the tensor expressions that they stand for.
+#include "streamline/nn/kernels.h"
+
+#include <cmath>
+#include <limits>
+
+#include "streamline/nn/rope.h"
+#include "streamline/nn/simd.h"
+#include "support/core/expect.h"
+#include "support/torch/layers.h"
+#include "support/torch/pico.h"
+
+namespace streamline {
+namespace {
+
+using test::random_tensor;
+
+constexpr double kFloat32 = 1e-6;
+constexpr double kBfloat16 = 1.0 / 256;  // one rounding: half a unit of eight bits
+
+double relative(const torch::Tensor& a, const torch::Tensor& b) {
+  const auto x = a.to(torch::kDouble), y = b.to(torch::kDouble);
+  return ((x - y).abs() / (y.abs() + 1e-3)).max().item<double>();
+}
+
+struct Case {
+  torch::ScalarType type;
+  double tolerance;
+};
+const std::vector<Case> kCases = {{torch::kFloat, kFloat32}, {torch::kBFloat16, kBfloat16}};
+
+TEST(Kernels, NormaliseAsTheFormulaSays) {
+  for (const Case& c : kCases)
+    for (const std::int64_t width : {1, 7, 32, 33, 576}) {
+      const auto x = random_tensor({3, 5, width}, 1, 4).to(c.type), weight = random_tensor({width}, 2).to(c.type);
+      const auto wide = x.to(torch::kDouble);
+      const auto expected = wide / (wide.square().mean(-1, true) + 1e-3).sqrt() * weight.to(torch::kDouble);
+      EXPECT_LT(relative(kernels::rms_norm(x, weight, 1e-3), expected), c.tolerance) << width;
+    }
+}
+
+TEST(Kernels, NormaliseRowsThatAreNotAdjacent) {
+  const auto x = random_tensor({4, 6, 32}, 1).transpose(0, 1), weight = random_tensor({32}, 2);
+  EXPECT_TRUE(torch::equal(kernels::rms_norm(x, weight, 1e-3), kernels::rms_norm(x.contiguous(), weight, 1e-3)));
+}
+
+TEST(Kernels, GateAsTheFormulaSays) {
+  for (const Case& c : kCases) {
+    auto gate = random_tensor({3, 1001}, 1, 6).to(c.type);
+    const auto up = random_tensor({3, 1001}, 2).to(c.type);
+    const auto g = gate.to(torch::kDouble);
+    const auto expected = g / (1 + (-g).exp()) * up.to(torch::kDouble);
+    kernels::silu_multiply(gate, up);
+    EXPECT_LT(relative(gate, expected), 2 * c.tolerance);
+  }
+}
+
+TEST(Kernels, RotateAsTheFormulaSays) {
+  const Config config = test::layer_test_config();
+  const Positions positions = rope_positions(config, 3, 11, torch::kCPU);
+  for (const Case& c : kCases) {
+    auto x = random_tensor({2, 11, 4, 8}, 1).to(c.type);
+    const auto expected = rotate(x.to(torch::kDouble), positions);
+    kernels::rotate(x, positions.cos, positions.sin);
+    EXPECT_LT((x.to(torch::kDouble) - expected).abs().max().item<double>(), 4 * c.tolerance);
+  }
+}
+
+TEST(Kernels, ServeOnlyWithoutGradientsAndInOneType) {
+  auto x = random_tensor({2, 3}, 1);
+  EXPECT_TRUE(kernels::apply_to({x, x}));
+  EXPECT_FALSE(kernels::apply_to({x, x.to(torch::kBFloat16)}));
+  EXPECT_FALSE(kernels::apply_to({x.to(torch::kDouble)}));
+  x.requires_grad_();
+  EXPECT_FALSE(kernels::apply_to({x}));
+  const torch::NoGradGuard no_grad;
+  EXPECT_TRUE(kernels::apply_to({x}));
+}
+
+TEST(Simd, ExpIsExactToTwoPartsInTenMillion) {
+  for (double x = -86; x <= 87; x += 0.0137) {
+    const float value = static_cast<float>(x);
+    const double exact = std::exp(static_cast<double>(value));
+    EXPECT_NEAR(simd::exp(value) / exact, 1, 2.5e-7) << value;
+  }
+  EXPECT_LT(simd::exp(-1000), 2e-38f);
+  EXPECT_GT(simd::exp(1000), 1e38f);
+  EXPECT_EQ(simd::exp(0), 1);
+}
+
+TEST(Simd, CoarsePowersOfTwoAreExactToThreePartsInAMillion) {
+  for (double x = -126; x <= 0; x += 0.0137) {
+    const float value = static_cast<float>(x);
+    EXPECT_NEAR(simd::exp2_coarse(value) / std::exp2(static_cast<double>(value)), 1, 3e-6) << value;
+  }
+  for (const float value : {-128.0f, -1e3f, -3e7f, -1e30f}) EXPECT_EQ(simd::exp2_coarse(value), 0) << value;
+}
+
+TEST(Simd, AddsAndComparesLanes) {
+  float lanes[8] = {1, -2, 3, 9, 5, -6, 7, 8};
+  EXPECT_EQ(simd::largest(lanes), 9);
+  float others[8] = {1, -2, 3, 9, 5, -6, 7, 8};
+  EXPECT_EQ(simd::sum(others), 25);
+}
+
+TEST(Simd, RoundsToBfloat16AsTorchDoes) {
+  for (const float value : {0.0f, 1.0f, 1.00390625f, 1.01171875f, -3.1415926f, 1e-40f, 3.3e38f, 3.4e38f,
+                            std::numeric_limits<float>::infinity()}) {
+    simd::Bf16 stored = 0;
+    simd::store(&stored, value);
+    EXPECT_EQ(stored, c10::BFloat16(value).x) << value;
+  }
+  simd::Bf16 stored = 0;
+  simd::store(&stored, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(simd::load(&stored)));
+}
+
+}  // namespace
+}  // namespace streamline

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/nn/rope.h"
+
+#include <cmath>
+
+#include "streamline/nn/attention.h"
+#include "support/core/expect.h"
+#include "support/torch/layers.h"
+#include "support/torch/pico.h"
+
+namespace streamline {
+namespace {
+
+using testing::DoubleNear;
+using testing::ElementsAre;
+
+constexpr double kTolerance = 1e-12;
+
+auto near(std::vector<double> values) {
+  std::vector<testing::Matcher<double>> matchers;
+  for (const double value : values) matchers.push_back(DoubleNear(value, kTolerance));
+  return testing::ElementsAreArray(matchers);
+}
+
+TEST(Rope, TurnsPairJByThetaToTheMinusTwoJOverDim) {
+  EXPECT_THAT(rope_frequencies({.theta = 10000}, 8, 64, 64), near({1, 0.1, 0.01, 0.001}));
+}
+
+TEST(Rope, LinearScalingDividesEveryFrequency) {
+  EXPECT_THAT(rope_frequencies({.theta = 10000, .scaling = RopeScaling::linear, .factor = 4}, 8, 64, 64),
+              near({0.25, 0.025, 0.0025, 0.00025}));
+}
+
+TEST(Rope, DynamicScalingChangesNothingUpToTheTrainedLength) {
+  const RopeConfig rope{.theta = 10000, .scaling = RopeScaling::dynamic, .factor = 2};
+  EXPECT_THAT(rope_frequencies(rope, 8, 64, 64), near({1, 0.1, 0.01, 0.001}));
+}
+
+// Twice the length and factor 2: the base grows by (2 * 2 - 1)^(8 / 6), so the slowest pair slows by just 3.
+TEST(Rope, DynamicScalingStretchesTheSlowestPair) {
+  const RopeConfig rope{.theta = 10000, .scaling = RopeScaling::dynamic, .factor = 2};
+  const auto scaled = rope_frequencies(rope, 8, 64, 128);
+  EXPECT_NEAR(scaled[0], 1, kTolerance);
+  EXPECT_NEAR(scaled[3], 0.001 / 3, kTolerance);
+}
+
+// Original length 2 pi * 100: pair 0 turns 100 times (kept), pair 1 10 times, pair 2 once and pair 3 0.1 times
+// (divided).
+TEST(Rope, Llama3ScalingKeepsShortWavelengthsAndStretchesLongOnes) {
+  RopeConfig rope{.theta = 10000,
+                  .scaling = RopeScaling::llama3,
+                  .factor = 8,
+                  .low_frequency_factor = 1,
+                  .high_frequency_factor = 4,
+                  .original_max_positions = 628};
+  const auto scaled = rope_frequencies(rope, 8, 2048, 64);
+  EXPECT_NEAR(scaled[0], 1, kTolerance);
+  EXPECT_NEAR(scaled[1], 0.1, kTolerance);
+  EXPECT_NEAR(scaled[2], 0.01 / 8, 1e-5);
+  EXPECT_NEAR(scaled[3], 0.001 / 8, kTolerance);
+}
+
+TEST(Rope, TurnsTheHalvesOfAHeadAgainstEachOther) {
+  Config config = test::layer_test_config();
+  config.layers[0].attention->head_dim = 2;
+  const Positions positions = rope_positions(config, 5, 1, torch::kCPU);  // one pair, frequency 1
+  const auto y = rotate(torch::tensor({{{{1.0f, 0.0f}}}}), positions);
+  EXPECT_NEAR(y.flatten()[0].item<float>(), std::cos(5.0), 1e-6);
+  EXPECT_NEAR(y.flatten()[1].item<float>(), std::sin(5.0), 1e-6);
+}
+
+TEST(Rope, TablesStartAtTheFirstPosition) {
+  const Config config = test::layer_test_config();
+  const Positions all = rope_positions(config, 0, 9, torch::kCPU), tail = rope_positions(config, 4, 5, torch::kCPU);
+  EXPECT_TRUE(torch::equal(all.cos.narrow(0, 4, 5), tail.cos));
+  EXPECT_TRUE(torch::equal(all.sin.narrow(0, 4, 5), tail.sin));
+}
+
+TEST(Rope, FamiliesWithLearnedPositionsHaveNoTables) {
+  const Config config = test::layer_test_config({.position = Position::learned});
+  EXPECT_FALSE(rope_positions(config, 0, 9, torch::kCPU).cos.defined());
+}
+
+TEST(AttentionMask, ShowsATokenItselfAndTheWindowBeforeIt) {
+  const auto mask = attention_mask(2, 4, 2, torch::kCPU);  // positions 2 and 3 of 4
+  const auto expected = torch::tensor({{false, true, true, false}, {false, false, true, true}});
+  EXPECT_TRUE(torch::equal(mask, expected));
+}
+
+}  // namespace
+}  // namespace streamline
