@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/eval/speed.h"
+
+#include <algorithm>
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/base/random.h"
+#include "streamline/base/resources.h"
+
+namespace streamline {
+namespace {
+
+torch::Tensor random_ids(std::int64_t batch, std::int64_t count, std::int64_t vocab, Rng& rng) {
+  torch::Tensor ids = torch::empty({batch, count}, torch::kInt64);
+  for (std::int64_t k = 0; k < ids.numel(); ++k) {
+    ids.data_ptr<std::int64_t>()[k] = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(vocab)));
+  }
+  return ids;
+}
+
+void wait_for(const Placement& placement) {
+  if (placement.device.is_cuda()) torch::cuda::synchronize(placement.device.index());
+}
+
+// ids: [batch, count] at positions first …; returns when the logits of the last position are there.
+void run(const Model& model, const torch::Tensor& ids, std::int64_t first, std::vector<LayerCache>& caches) {
+  check_interrupted();
+  const std::int64_t count = ids.size(1);
+  const Positions positions = rope_positions(model.config(), first, count, model.placement().device);
+  torch::Tensor x = model.embed(ids, first);  // [batch, count, hidden]
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+    x = block_forward(model.config(), model.layer(i), x, positions, &caches[static_cast<std::size_t>(i)]);
+  }
+  model.logits(x.narrow(1, count - 1, 1));
+  wait_for(model.placement());
+}
+
+struct Seconds {
+  double prefill = 0, decode = 0;
+};
+
+// Tokens that lie in front of the decoded ones: the prompt, cut where both together exceed the model's positions.
+std::int64_t decode_start(const Model& model, const SpeedOptions& options) {
+  const std::int64_t positions = model.config().max_positions;
+  return positions > 0 ? std::min(options.prompt, positions - options.decode) : options.prompt;
+}
+
+Seconds run_once(const Model& model, const SpeedOptions& options, Rng& rng) {
+  const std::int64_t vocab = model.config().vocab;
+  std::vector<LayerCache> caches(static_cast<std::size_t>(model.layer_count()));
+  const torch::Tensor prompt = random_ids(options.batch, options.prompt, vocab, rng);
+  const Stopwatch prefill;
+  run(model, prompt, 0, caches);
+  Seconds seconds{.prefill = prefill.seconds()};
+  const std::int64_t start = decode_start(model, options);
+  if (start < options.prompt) {
+    caches.assign(caches.size(), {});
+    run(model, prompt.narrow(1, 0, start), 0, caches);
+  }
+  const torch::Tensor next = random_ids(options.batch, 1, vocab, rng);
+  const Stopwatch decode;
+  for (std::int64_t step = 0; step < options.decode; ++step) run(model, next, start + step, caches);
+  seconds.decode = decode.seconds();
+  return seconds;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Every [out, in] matrix of the layers times as many rows as the prompts have tokens, and nothing else.
+double matrix_product_seconds(const Model& model, const SpeedOptions& options) {
+  const auto type = torch::dtype(model.placement().dtype).device(model.placement().device);
+  const std::int64_t rows = options.batch * options.prompt;
+  std::map<std::int64_t, torch::Tensor> inputs;  // by width, made outside the measured time
+  double seconds = 0;
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+    check_interrupted();
+    std::vector<torch::Tensor> matrices;
+    for (const torch::Tensor& tensor : model.layer(i).all()) {
+      if (tensor.dim() == 2) matrices.push_back(tensor);
+    }
+    for (const torch::Tensor& matrix : matrices) {
+      torch::Tensor& x = inputs[matrix.size(1)];
+      if (!x.defined()) x = torch::ones({rows, matrix.size(1)}, type);
+    }
+    const Stopwatch watch;
+    for (const torch::Tensor& matrix : matrices) torch::linear(inputs[matrix.size(1)], matrix);
+    wait_for(model.placement());
+    seconds += watch.seconds();
+  }
+  return seconds;
+}
+
+void check_options(const Model& model, const SpeedOptions& options) {
+  if (options.prompt < 1 || options.batch < 1 || options.repetitions < 1 || options.decode < 0) {
+    fail(ErrorKind::usage, "speed is measured on at least one token, one sequence and one repetition");
+  }
+  const std::int64_t positions = model.config().max_positions;
+  if (positions > 0 && (options.prompt > positions || options.decode >= positions)) {
+    fail(ErrorKind::mismatch, options.prompt, " prompt or ", options.decode, " decoded tokens exceed the model's ",
+         positions, " positions; measure fewer");
+  }
+}
+
+}  // namespace
+
+SpeedResult measure_speed(const Model& model, const SpeedOptions& options, bool with_gemm) {
+  const torch::NoGradGuard no_gradients;
+  check_options(model, options);
+  Rng rng(0);
+  std::vector<double> prefill, decode, products;
+  return translating_errors([&] {
+    run_once(model, options, rng);
+    if (with_gemm) matrix_product_seconds(model, options);
+    for (std::int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
+      const Seconds seconds = run_once(model, options, rng);
+      prefill.push_back(seconds.prefill);
+      decode.push_back(seconds.decode);
+      if (with_gemm) products.push_back(matrix_product_seconds(model, options));
+    }
+    const double tokens = static_cast<double>(options.batch * options.prompt);
+    SpeedResult result;
+    result.prefill_tokens_per_second = tokens / median(prefill);
+    if (options.decode > 0) {
+      result.decode_tokens_per_second = static_cast<double>(options.batch * options.decode) / median(decode);
+    }
+    if (with_gemm && model.layer_count() > 0) result.gemm_tokens_per_second = tokens / median(products);
+    result.peak_memory = peak_resident_memory();
+    return result;
+  });
+}
+
+Json to_json(const SpeedResult& result, const SpeedOptions& options) {
+  Json json = {{"prompt", options.prompt},
+               {"decode", options.decode},
+               {"batch", options.batch},
+               {"repetitions", options.repetitions},
+               {"prefill_tokens_per_second", result.prefill_tokens_per_second},
+               {"decode_tokens_per_second", result.decode_tokens_per_second}};
+  if (result.gemm_tokens_per_second > 0) {
+    json["gemm_tokens_per_second"] = result.gemm_tokens_per_second;
+    json["share_of_gemm_rate"] = result.prefill_tokens_per_second / result.gemm_tokens_per_second;
+  }
+  json["peak_memory"] = result.peak_memory;
+  return json;
+}
+
+}  // namespace streamline

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pruning method: name, paper, parameters, and one function that proposes a plan. Registered in methods.def.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "streamline/base/params.h"
+#include "streamline/prune/scores.h"
+
+namespace streamline {
+
+// What goes in the place of the layers that are cut; "none" puts back nothing.
+struct ReplacementUse {
+  std::string name = "none";  // of a registered replacement
+  std::int64_t layers = 0;    // ordinary layers it counts as: 1 for a decoder layer, else 0 (LLM-Streamline, section 3)
+  // Parameters it adds in place of a window that begins at layer `first`; empty: none.
+  std::function<std::int64_t(std::int64_t first)> parameters = {};
+
+  std::int64_t parameters_at(std::int64_t first) const { return parameters ? parameters(first) : 0; }
+};
+
+struct PruneContext {
+  const Model& model;
+  const TokenBatches& calibration;
+  ReplacementUse replacement = {};
+  std::uint64_t seed = 0;
+  const Scores* scores = nullptr;  // of this model and calibration when already there
+  SweepOptions sweep = {};
+};
+
+struct Proposal {
+  Plan plan;
+  Scores scores;
+  std::vector<Window> windows;        // of the chosen length, best first
+  std::vector<std::string> warnings;  // what a user must hear before trusting the plan
+};
+
+struct Method {
+  std::string_view name, title, paper;
+  Params params;
+  // `params` as resolve_params returns them for Method::params. Errors: usage for what contradicts itself or the model.
+  Proposal (*propose)(PruneContext& context, const Json& params);
+};
+
+std::span<const Method* const> methods();
+const Method& find_method(std::string_view name);  // usage error that lists what exists
+
+}  // namespace streamline

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cosines and distances follow from dot products: |b - a|^2 = |a|^2 + |b|^2 - 2 <a, b>, unless that cancels.
+#include "streamline/prune/pair_statistics.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/error.h"
+#include "streamline/prune/pair_kernel.h"
+
+namespace streamline {
+namespace {
+
+// Sums are kept a block of tokens and added in order, so that the result does not depend on the number of threads.
+constexpr std::int64_t kBlockTokens = 32;
+// Below this share of |a|^2 + |b|^2 the difference of fp32 products keeps fewer than five digits.
+constexpr double kCancels = 1.0 / 64;
+
+struct BlockSums {
+  std::vector<double> cosine, relative_l2;  // [S, S], i < j, and the diagonal of cosine
+};
+
+class SequenceScorer {
+ public:
+  explicit SequenceScorer(std::span<const torch::Tensor> states) : states_(static_cast<std::int64_t>(states.size())) {
+    for (const torch::Tensor& state : states) {
+      const bool kept = state.scalar_type() == torch::kBFloat16 || state.scalar_type() == torch::kFloat32;
+      kept_alive_.push_back((kept ? state : state.to(torch::kFloat32)).contiguous());
+      SL_ASSERT(kept_alive_.back().scalar_type() == kept_alive_.front().scalar_type());
+    }
+    const torch::Tensor& first = kept_alive_.front();
+    tokens_ = first.size(0);
+    width_ = first.size(1);
+    type_ = first.scalar_type() == torch::kBFloat16 ? StateType::bf16 : StateType::f32;
+    row_bytes_ = width_ * first.element_size();
+    for (const torch::Tensor& state : kept_alive_) bases_.push_back(static_cast<const std::byte*>(state.data_ptr()));
+  }
+
+  PairStatistics run() {
+    const auto square = static_cast<std::size_t>(states_ * states_);
+    PairStatistics result{.states = states_, .tokens = tokens_};
+    result.norms.resize(static_cast<std::size_t>(states_ * tokens_));
+    const std::int64_t blocks = (tokens_ + kBlockTokens - 1) / kBlockTokens;
+    std::vector<BlockSums> sums(static_cast<std::size_t>(blocks));
+    at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
+      PairKernel kernel(states_, width_);
+      for (std::int64_t block = first; block < last; ++block) {
+        BlockSums& sum = sums[static_cast<std::size_t>(block)];
+        sum.cosine.assign(square, 0.0);
+        sum.relative_l2.assign(square, 0.0);
+        const std::int64_t end = std::min(tokens_, (block + 1) * kBlockTokens);
+        for (std::int64_t token = block * kBlockTokens; token < end; ++token) add(kernel, token, sum, result.norms);
+      }
+    });
+    result.cosine.assign(square, 0.0);
+    result.relative_l2.assign(square, 0.0);
+    for (const BlockSums& sum : sums) {
+      for (std::size_t k = 0; k < square; ++k) result.cosine[k] += sum.cosine[k];
+      for (std::size_t k = 0; k < square; ++k) result.relative_l2[k] += sum.relative_l2[k];
+    }
+    finish(result);
+    return result;
+  }
+
+ private:
+  void add(PairKernel& kernel, std::int64_t token, BlockSums& sum, std::vector<double>& norms) const {
+    std::vector<const void*> rows;
+    rows.reserve(bases_.size());
+    for (const std::byte* base : bases_) rows.push_back(base + token * row_bytes_);
+    const TokenStates states{.rows = rows, .type = type_, .width = width_};
+    kernel.multiply(states);
+    for (std::int64_t i = 0; i < states_; ++i) {
+      const double a = kernel.product(i, i);
+      norms[static_cast<std::size_t>(i * tokens_ + token)] = std::sqrt(a);
+      if (a == 0) continue;  // every cosine with a zero vector counts as 0
+      sum.cosine[static_cast<std::size_t>(i * states_ + i)] += 1;
+      for (std::int64_t j = i + 1; j < states_; ++j) {
+        const double b = kernel.product(j, j), ab = kernel.product(i, j);
+        double squared = a + b - 2 * ab;
+        if (squared < kCancels * (a + b)) squared = squared_distance(states, i, j);
+        const auto at = static_cast<std::size_t>(i * states_ + j);
+        sum.relative_l2[at] += std::sqrt(squared / a);
+        if (b != 0) sum.cosine[at] += std::clamp(ab / std::sqrt(a * b), -1.0, 1.0);
+      }
+    }
+  }
+
+  void finish(PairStatistics& result) const {
+    const double tokens = static_cast<double>(tokens_);
+    for (double& value : result.relative_l2) value /= tokens;
+    for (std::int64_t i = 0; i < states_; ++i) {
+      for (std::int64_t j = i; j < states_; ++j) {
+        double& upper = result.cosine[static_cast<std::size_t>(i * states_ + j)];
+        upper /= tokens;
+        result.cosine[static_cast<std::size_t>(j * states_ + i)] = upper;
+      }
+    }
+  }
+
+  std::int64_t states_, tokens_ = 0, width_ = 0, row_bytes_ = 0;
+  StateType type_ = StateType::f32;
+  std::vector<torch::Tensor> kept_alive_;  // contiguous fp32 or bf16
+  std::vector<const std::byte*> bases_;
+};
+
+std::vector<double> to_vector(const torch::Tensor& tensor) {
+  const torch::Tensor flat = tensor.to(torch::kCPU, torch::kFloat64).contiguous();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+}  // namespace
+
+PairStatistics pair_statistics(std::span<const torch::Tensor> states) {
+  const torch::NoGradGuard no_gradients;
+  SL_ASSERT(!states.empty() && states.front().dim() == 2);
+  const bool on_cpu = states.front().is_cpu() && states.front().scalar_type() != torch::kFloat64;
+  return on_cpu ? SequenceScorer(states).run() : pair_statistics_by_tensors(states);
+}
+
+PairStatistics pair_statistics_by_tensors(std::span<const torch::Tensor> states) {
+  const torch::NoGradGuard no_gradients;
+  constexpr std::int64_t kTokensAtOnce = 64;  // bounds the float64 copies
+  const auto count = static_cast<std::int64_t>(states.size());
+  const std::int64_t tokens = states.front().size(0);
+  const auto options = torch::dtype(torch::kFloat64).device(states.front().device());
+  torch::Tensor cosine = torch::zeros({count, count}, options), distance = torch::zeros({count, count}, options);
+  std::vector<torch::Tensor> norms;
+  for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
+    const std::int64_t last = std::min(tokens, first + kTokensAtOnce);
+    std::vector<torch::Tensor> slices;
+    for (const torch::Tensor& state : states) slices.push_back(state.slice(0, first, last).to(torch::kFloat64));
+    const torch::Tensor x = torch::stack(slices, 1);  // [tokens, S, hidden]
+    const torch::Tensor norm = x.norm(2, -1);         // [tokens, S]
+    const torch::Tensor unit = x / norm.unsqueeze(-1).masked_fill(norm.unsqueeze(-1) == 0, 1.0);
+    cosine += torch::bmm(unit, unit.transpose(1, 2)).sum(0);
+    for (std::int64_t i = 0; i + 1 < count; ++i) {
+      const torch::Tensor difference = (x.slice(1, i + 1) - x.slice(1, i, i + 1)).norm(2, -1);  // [tokens, S - 1 - i]
+      const torch::Tensor base = norm.slice(1, i, i + 1);
+      distance[i].slice(0, i + 1) += (difference / base).masked_fill(base == 0, 0.0).sum(0);
+    }
+    norms.push_back(norm.transpose(0, 1));
+  }
+  return {.states = count,
+          .tokens = tokens,
+          .cosine = to_vector(cosine / tokens),
+          .relative_l2 = to_vector(distance / tokens),
+          .norms = to_vector(torch::cat(norms, 1))};
+}
+
+}  // namespace streamline

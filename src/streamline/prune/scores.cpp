@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// One sweep: the hidden states of a batch are kept until its end, scored sequence by sequence, and dropped.
+#include "streamline/prune/scores.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/error.h"
+#include "streamline/prune/pair_statistics.h"
+
+namespace streamline {
+namespace {
+
+constexpr double kMassiveRatio = 10;  // a token is an outlier at all
+constexpr double kMassiveJump = 5;    // and this layer made it
+
+LayerNorms norm_statistics(std::span<const double> norms) {
+  std::vector<double> sorted(norms.begin(), norms.end());
+  std::sort(sorted.begin(), sorted.end());
+  const std::size_t half = sorted.size() / 2;
+  const double median = sorted.size() % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  double sum = 0;
+  for (const double norm : sorted) sum += norm;
+  // More than half of the tokens zero: the ratio says nothing, and JSON has no infinity.
+  return {sum / static_cast<double>(sorted.size()), median > 0 ? sorted.back() / median : 0};
+}
+
+void require_finite(const PairStatistics& statistics, std::int64_t sequence) {
+  for (std::int64_t i = 0; i < statistics.states; ++i) {
+    for (std::int64_t token = 0; token < statistics.tokens; ++token) {
+      if (std::isfinite(statistics.norms[static_cast<std::size_t>(i * statistics.tokens + token)])) continue;
+      const std::string place = i == 0 ? "the embedding" : "layer " + std::to_string(i - 1);
+      fail(ErrorKind::numeric, "the output of ", place, " is NaN or infinite (sequence ", sequence, ", token ", token,
+           "); compute in float32, and check the weights of that layer");
+    }
+  }
+}
+
+}  // namespace
+
+ScoreAccumulator::ScoreAccumulator(std::int64_t layers) {
+  const auto states = static_cast<std::size_t>(layers + 1);
+  sums_.layers = layers;
+  sums_.cosine.assign(states * states, 0.0);
+  sums_.relative_l2.assign(states * states, 0.0);
+  sums_.states.assign(states, {});
+}
+
+void ScoreAccumulator::add(std::span<const torch::Tensor> states) {
+  SL_ASSERT(states.size() == sums_.states.size());
+  const PairStatistics statistics = pair_statistics(states);
+  require_finite(statistics, sums_.sequences);
+  for (std::size_t k = 0; k < sums_.cosine.size(); ++k) sums_.cosine[k] += statistics.cosine[k];
+  for (std::size_t k = 0; k < sums_.cosine.size(); ++k) sums_.relative_l2[k] += statistics.relative_l2[k];
+  const auto tokens = static_cast<std::size_t>(statistics.tokens);
+  for (std::size_t i = 0; i < sums_.states.size(); ++i) {
+    const LayerNorms norms = norm_statistics(std::span(statistics.norms).subspan(i * tokens, tokens));
+    sums_.states[i].mean += norms.mean;
+    sums_.states[i].largest_over_median += norms.largest_over_median;
+  }
+  sums_.sequences += 1;
+  sums_.tokens += statistics.tokens;
+}
+
+Scores ScoreAccumulator::finish() const {
+  if (sums_.sequences == 0) fail(ErrorKind::resource, "no tokens to score layers on; the calibration text is empty");
+  Scores scores = sums_;
+  const double sequences = static_cast<double>(scores.sequences);
+  for (double& value : scores.cosine) value /= sequences;
+  for (double& value : scores.relative_l2) value /= sequences;
+  for (LayerNorms& norms : scores.states) norms = {norms.mean / sequences, norms.largest_over_median / sequences};
+  return scores;
+}
+
+Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options) {
+  ScoreAccumulator accumulator(model.layer_count());
+  std::vector<torch::Tensor> states;  // h_0 … of the batch, [batch, seq, hidden] each
+  const auto score_batch = [&](const SweepBatch& batch, const torch::Tensor&) {
+    if (batch.ids.size(1) <= batch.skip_first) return;
+    for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
+      std::vector<torch::Tensor> rows;  // [seq - skip_first, hidden] each
+      for (const torch::Tensor& state : states) rows.push_back(state[row].slice(0, batch.skip_first));
+      accumulator.add(rows);
+    }
+    states.clear();
+  };
+  sweep(model, batches, options,
+        {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },
+         .layer = [&](const SweepBatch&, const LayerStep& step) { states.push_back(step.output); },
+         .end = score_batch});
+  Scores scores = accumulator.finish();
+  scores.calibration_digest = batches.digest;
+  return scores;
+}
+
+std::vector<std::int64_t> massive_activation_layers(const Scores& scores) {
+  std::vector<std::int64_t> found;
+  double largest_before = 0;
+  for (std::int64_t layer = 0; layer < scores.layers; ++layer) {
+    const auto at = static_cast<std::size_t>(layer);
+    largest_before = std::max(largest_before, scores.states[at].largest_over_median);
+    const double after = scores.states[at + 1].largest_over_median;
+    if (after >= kMassiveRatio && after >= kMassiveJump * largest_before) found.push_back(layer);
+  }
+  return found;
+}
+
+std::vector<Window> ranked_windows(const Scores& scores, std::int64_t count, const std::vector<std::int64_t>& protect) {
+  if (count < 1 || count > scores.layers) {
+    fail(ErrorKind::usage, "a window of ", count, " layers: the model has ", scores.layers, ", give 1 to ",
+         scores.layers);
+  }
+  std::vector<Window> windows;
+  for (std::int64_t start = 0; start + count <= scores.layers; ++start) {
+    const bool forbidden = std::any_of(protect.begin(), protect.end(),
+                                       [&](std::int64_t layer) { return layer >= start && layer < start + count; });
+    if (!forbidden) windows.push_back({start, count, scores.window_cosine(start, count)});
+  }
+  if (windows.empty()) {
+    fail(ErrorKind::usage, "every window of ", count, " layers holds a protected layer; protect fewer or cut fewer");
+  }
+  std::stable_sort(windows.begin(), windows.end(),
+                   [](const Window& a, const Window& b) { return a.cosine > b.cosine; });
+  return windows;
+}
+
+}  // namespace streamline

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one sweep says of every layer and every window of layers. Formulas and JSON: docs/scores.md.
+#pragma once
+
+#include "streamline/engine/sweep.h"
+
+namespace streamline {
+
+struct LayerNorms {
+  double mean = 0;                 // of the token norms of h_i
+  double largest_over_median = 0;  // largest token norm / median token norm, the mean over sequences
+};
+
+// Square matrices over hidden states 0 … L, row-major, (L+1) * (L+1).
+struct Scores {
+  std::int64_t layers = 0;
+  std::vector<double> cosine;       // mean over sequences of the mean over tokens of cos(h_i, h_j); 0 where a norm is 0
+  std::vector<double> relative_l2;  // the same of |h_j - h_i| / |h_i|, i < j
+  std::vector<LayerNorms> states;   // of h_0 … h_L
+  std::int64_t sequences = 0, tokens = 0;
+  std::string calibration_digest;
+
+  double window_cosine(std::int64_t start, std::int64_t count) const {
+    return cosine[static_cast<std::size_t>(start * (layers + 1) + start + count)];
+  }
+  double window_relative_l2(std::int64_t start, std::int64_t count) const {
+    return relative_l2[static_cast<std::size_t>(start * (layers + 1) + start + count)];
+  }
+};
+
+// LLM-Streamline (arXiv 2403.19135) eq. for cos, of all windows of all lengths in one sweep; h_L before the final norm.
+// fp32 inside a token, double across. The states of one batch are kept until its end.
+// Errors: resource when there are no tokens; numeric when a hidden state is NaN or infinite, naming the layer.
+Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options);
+
+// The same from hidden states that are already there: h_0 … h_L of one sequence a call, each [tokens, hidden].
+class ScoreAccumulator {
+ public:
+  explicit ScoreAccumulator(std::int64_t layers);
+  void add(std::span<const torch::Tensor> states);
+  Scores finish() const;  // errors: resource when nothing was added
+
+ private:
+  Scores sums_;
+};
+
+// Layers where massive activations (Sun et al., arXiv 2402.17762) are born: the largest token norm of their output is
+// at least 10 times the median, and that ratio at least 5 times what it was in every state before.
+std::vector<std::int64_t> massive_activation_layers(const Scores& scores);
+
+struct Window {
+  std::int64_t start = 0, count = 0;
+  double cosine = 0;
+
+  std::int64_t last() const { return start + count - 1; }
+};
+// All starts of one length, best first, ties to the earliest. `protect`: layers that must not be cut.
+// Errors: usage when count is not in 1 … layers, or nothing is left to choose from.
+std::vector<Window> ranked_windows(const Scores& scores, std::int64_t count, const std::vector<std::int64_t>& protect);
+
+Json to_json(const Scores& scores);
+// What to_json wrote. Errors: format, naming `where` and the key.
+Scores scores_from_json(const Json& json, const std::string& where);
+
+}  // namespace streamline

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scores as JSON: tables for people and programs, and the two matrices that everything else derives from.
+#include <algorithm>
+
+#include "streamline/base/error.h"
+#include "streamline/prune/scores.h"
+
+namespace streamline {
+namespace {
+
+constexpr std::int64_t kVersion = 1;
+
+Json matrix_to_json(const std::vector<double>& matrix, std::int64_t states) {
+  Json rows = Json::array();
+  for (std::int64_t i = 0; i < states; ++i) {
+    rows.push_back(std::vector<double>(matrix.begin() + i * states, matrix.begin() + (i + 1) * states));
+  }
+  return rows;
+}
+
+Json layer_table(const Scores& scores) {
+  const std::vector<std::int64_t> massive = massive_activation_layers(scores);
+  Json table = Json::array();
+  for (std::int64_t layer = 0; layer < scores.layers; ++layer) {
+    const LayerNorms& in = scores.states[static_cast<std::size_t>(layer)];
+    const LayerNorms& out = scores.states[static_cast<std::size_t>(layer + 1)];
+    table.push_back({{"layer", layer},
+                     {"cosine", scores.window_cosine(layer, 1)},
+                     {"block_influence", 1 - scores.window_cosine(layer, 1)},
+                     {"relative_l2", scores.window_relative_l2(layer, 1)},
+                     {"mean_norm_in", in.mean},
+                     {"mean_norm_out", out.mean},
+                     {"largest_over_median_in", in.largest_over_median},
+                     {"largest_over_median_out", out.largest_over_median},
+                     {"massive_activation", std::find(massive.begin(), massive.end(), layer) != massive.end()}});
+  }
+  return table;
+}
+
+Json window_tables(const Scores& scores) {
+  Json tables = Json::array();
+  for (std::int64_t count = 1; count <= scores.layers; ++count) {
+    const std::vector<Window> ranked = ranked_windows(scores, count, {});
+    Json best_first = Json::array();
+    for (const Window& window : ranked) {
+      best_first.push_back({{"start", window.start},
+                            {"last", window.last()},
+                            {"cosine", window.cosine},
+                            {"half_cosine", 0.5 + 0.5 * window.cosine},
+                            {"relative_l2", scores.window_relative_l2(window.start, count)}});
+    }
+    Json table = {{"count", count}};
+    if (ranked.size() > 1) table["margin"] = ranked[0].cosine - ranked[1].cosine;
+    table["best_first"] = std::move(best_first);
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
+std::vector<double> matrix_from_json(const Json& json, std::string_view key, std::int64_t states,
+                                     const std::string& where) {
+  const auto wrong = [&] {
+    fail(ErrorKind::format, where, ": '", key, "' must be ", states, " rows of ", states, " numbers");
+  };
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_array() || std::ssize(*found) != states) wrong();
+  std::vector<double> matrix;
+  for (const Json& row : *found) {
+    if (!row.is_array() || std::ssize(row) != states) wrong();
+    for (const Json& value : row) {
+      if (!value.is_number()) wrong();
+      matrix.push_back(value.get<double>());
+    }
+  }
+  return matrix;
+}
+
+std::int64_t required_integer(const Json& json, std::string_view key, const std::string& where) {
+  const auto value = json_integer(json, key, where);
+  if (!value || *value < 0) fail(ErrorKind::format, where, ": '", key, "' must be a number of at least 0");
+  return *value;
+}
+
+}  // namespace
+
+Json to_json(const Scores& scores) {
+  Json states = Json::array();
+  for (std::size_t i = 0; i < scores.states.size(); ++i) {
+    states.push_back({{"state", i},
+                      {"mean_norm", scores.states[i].mean},
+                      {"largest_over_median", scores.states[i].largest_over_median}});
+  }
+  return {{"version", kVersion},
+          {"layers", scores.layers},
+          {"sequences", scores.sequences},
+          {"tokens", scores.tokens},
+          {"calibration_digest", scores.calibration_digest},
+          {"massive_activation_layers", massive_activation_layers(scores)},
+          {"per_layer", layer_table(scores)},
+          {"states", std::move(states)},
+          {"windows", window_tables(scores)},
+          {"cosine", matrix_to_json(scores.cosine, scores.layers + 1)},
+          {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)}};
+}
+
+Scores scores_from_json(const Json& json, const std::string& where) {
+  constexpr std::int64_t kMostLayers = 1 << 14;  // bounds what a hostile file can make us allocate
+  const std::int64_t version = required_integer(json, "version", where);
+  if (version != kVersion) fail(ErrorKind::format, where, ": scores of version ", version, "; this reads 1");
+  Scores scores;
+  scores.layers = required_integer(json, "layers", where);
+  if (scores.layers < 1 || scores.layers > kMostLayers) fail(ErrorKind::format, where, ": ", scores.layers, " layers");
+  scores.sequences = required_integer(json, "sequences", where);
+  scores.tokens = required_integer(json, "tokens", where);
+  scores.calibration_digest = json_string(json, "calibration_digest", where).value_or("");
+  scores.cosine = matrix_from_json(json, "cosine", scores.layers + 1, where);
+  scores.relative_l2 = matrix_from_json(json, "relative_l2", scores.layers + 1, where);
+  const auto states = json.find("states");
+  if (states == json.end() || !states->is_array() || std::ssize(*states) != scores.layers + 1) {
+    fail(ErrorKind::format, where, ": 'states' must have ", scores.layers + 1, " entries");
+  }
+  for (const Json& state : *states) {
+    scores.states.push_back({json_number(state, "mean_norm", where).value_or(0),
+                             json_number(state, "largest_over_median", where).value_or(0)});
+  }
+  return scores;
+}
+
+}  // namespace streamline

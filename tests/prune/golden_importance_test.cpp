@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Importance of tiny reference checkpoints, computed in float64 by an independent implementation.
+#include "prune/score_samples.h"
+#include "support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+constexpr double kFloat = 1e-6;  // a cosine computed in fp32
+
+// input_ids of a golden file, [sequences, tokens] int64.
+TokenBatches golden_tokens(const std::filesystem::path& file) {
+  const Blob blob = map_file(file);
+  TokenBatches batches;
+  for (const TensorInfo& tensor : parse_safetensors(blob.bytes, file.string())) {
+    if (tensor.name != "input_ids") continue;
+    const auto* ids = reinterpret_cast<const std::int64_t*>(blob.bytes.data() + tensor.offset);
+    for (std::int64_t row = 0; row < tensor.shape[0]; ++row) {
+      batches.sequences.emplace_back(ids + row * tensor.shape[1], ids + (row + 1) * tensor.shape[1]);
+    }
+  }
+  return batches;
+}
+
+class GoldenImportance : public testing::TestWithParam<std::string> {};
+
+TEST_P(GoldenImportance, IsReproduced) {
+  REQUIRE_SHARED("golden/" + GetParam() + "/importance.json");
+  const auto folder = test::shared_folder() / "golden" / GetParam();
+  const Scores scores =
+      score_layers(Model::open(Checkpoint::open(folder), {}), golden_tokens(folder / "golden.safetensors"), {});
+  const Json expected = parse_json(read_text(folder / "importance.json"), "importance.json");
+  const auto states = static_cast<std::size_t>(scores.layers + 1);
+  for (std::size_t i = 0; i < states; ++i) {
+    for (std::size_t j = 0; j < states; ++j) {
+      const double cosine = scores.cosine[i * states + j];
+      EXPECT_NEAR(cosine, expected["cos"][i][j].get<double>(), kFloat) << i << " " << j;
+      EXPECT_NEAR(0.5 + 0.5 * cosine, expected["cos_half"][i][j].get<double>(), kFloat) << i << " " << j;
+    }
+  }
+  const Json table = to_json(scores).at("per_layer");
+  for (std::size_t layer = 0; layer + 1 < states; ++layer) {
+    EXPECT_NEAR(table[layer]["block_influence"].get<double>(), expected["block_influence"][layer].get<double>(),
+                kFloat);
+  }
+  std::vector<std::int64_t> order;
+  for (const Window& window : ranked_windows(scores, 1, {})) order.push_back(window.start);
+  EXPECT_EQ(Json(order), expected["order"]);
+  for (const auto& [count, start] : expected["best_start"]["cos"].items()) {
+    EXPECT_EQ(ranked_windows(scores, std::stoll(count), {}).front().start, start.get<std::int64_t>()) << count;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenImportance, testing::Values("llama2", "opt"));
+
+}  // namespace
+}  // namespace streamline
