@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The paper's FFN: y = W2 relu(W1 x + b1) + b2, d -> 4d -> d, without norm and without residual, so it must produce
+// the whole hidden state. No family has such a layer, not even those with plain MLPs: it folds as our extension.
+#include "streamline/heal/replacement.h"
+
+namespace streamline {
+namespace {
+
+LayerConfig shape(const Config& model, std::int64_t) {
+  return {.attention = {},
+          .mlp = MlpConfig{.intermediate = 4 * model.hidden,
+                           .gated = false,
+                           .activation = Activation::relu,
+                           .norm = false,
+                           .residual = false,
+                           .bias = true}};
+}
+
+torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double deviation, Rng& rng) {
+  auto matrix = torch::empty({rows, columns}, torch::kFloat32);
+  std::span values(matrix.data_ptr<float>(), static_cast<std::size_t>(rows * columns));
+  for (float& value : values) value = static_cast<float>(deviation * rng.normal());
+  return matrix;
+}
+
+// Weights ~ N(0, initializer_range), biases 0: what the released code's base class does.
+LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
+  const Config& config = model.config();
+  const double deviation = json_number(config.json, "initializer_range", "config.json").value_or(0.02);
+  LayerWeights weights{.config = shape(config, first), .tensors = {}};
+  const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
+  weights.tensors[Role::up] = {normal_matrix(f, d, deviation, rng), torch::zeros({f})};
+  weights.tensors[Role::down] = {normal_matrix(d, f, deviation, rng), torch::zeros({d})};
+  return weights;
+}
+
+Folding folding(const Config&) { return Folding::extension; }
+
+}  // namespace
+
+extern const Replacement ffn_replacement = {
+    .name = "ffn",
+    .title = "two matrices with ReLU between, d to 4d to d, no residual",
+    .source = "LLM-Streamline (arXiv 2403.19135), FFN",
+    .learning_rate = 1e-3,
+    .shape = shape,
+    .initial = initial,
+    .folding = folding,
+};
+
+}  // namespace streamline

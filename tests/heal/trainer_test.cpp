@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/trainer.h"
+
+#include "streamline/base/digest.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "tests/heal/pico.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+using test::pico_model;
+using test::random_tokens;
+
+// `layer`, started some way off the first cut layer.
+LayerWeights perturbed_layer(const Model& model, std::int64_t first, Rng& rng) {
+  LayerWeights weights = find_replacement("layer").initial(model, first, rng);
+  for (auto& tensor : weights.all())
+    tensor.add_(torch::tensor(rng.normal() > 0 ? 1.0F : -1.0F) * 0.2 * tensor.std() *
+                torch::ones_like(tensor).cumsum(0).sin());
+  return weights;
+}
+
+Replacement with_start(const char* name, LayerWeights (*initial)(const Model&, std::int64_t, Rng&)) {
+  Replacement replacement = find_replacement(name);
+  replacement.initial = initial;
+  return replacement;
+}
+
+std::string weights_digest(const Model& model) {
+  Sha256 digest;
+  for (const TensorInfo& tensor : model.checkpoint().tensors()) digest.update(model.checkpoint().bytes(tensor));
+  return digest.hex();
+}
+
+// Layer 1 random, layers 2 and 3 the identity: one layer can do the work of all three.
+Model recoverable_teacher() {
+  return pico_model(test::tiny_llama(), 4, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    if ((tensor.layer == 2 || tensor.layer == 3) && test::writes_to_stream(tensor)) values.assign(values.size(), 0);
+  });
+}
+
+TEST(Healing, OfOneLayerByItselfStaysExactlyThatLayer) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const HealResult result = heal_window(model, 2, 1, find_replacement("layer"), random_tokens(20, 16, 1),
+                                        random_tokens(4, 16, 2), {.weight_decay = 0});
+  EXPECT_EQ(result.initial_mse, 0);
+  EXPECT_EQ(result.best_mse, 0);
+  EXPECT_TRUE(test::same(result.weights, model.layer(2)));
+}
+
+TEST(Healing, OfARecoverableWindowStartsWithoutErrorAndFindsBackToIt) {
+  const Model model = recoverable_teacher();
+  const TokenBatches training = random_tokens(160, 16, 1), validation = random_tokens(8, 16, 2);
+  EXPECT_EQ(heal_window(model, 1, 3, find_replacement("layer"), training, validation, {}).initial_mse, 0);
+  const HealResult result = heal_window(model, 1, 3, with_start("layer", perturbed_layer), training, validation,
+                                        {.learning_rate = 3e-3, .epochs = 16, .batch_tokens = 64});
+  EXPECT_GT(result.initial_mse, 1e-3);
+  EXPECT_LE(result.best_mse, result.initial_mse / 100);
+}
+
+// The window is itself a d-4d-d ReLU network, so that the FFN can become it.
+TEST(Healing, LetsTheFfnBecomeAKnownFfn) {
+  const Model base = pico_model(test::tiny_llama(), 1);
+  Rng rng(9);
+  LayerWeights known = find_replacement("ffn").initial(base, 1, rng);
+  for (auto& tensor : known.all()) tensor.mul_(5).add_(0.01);
+  const Model model = base.view(cut_window(base.layer_count(), 1, 1, "ffn"), {{1, known}});
+  const TokenBatches training = random_tokens(200, 16, 1), validation = random_tokens(8, 16, 2);
+  const HealOptions options{.learning_rate = 4e-3, .epochs = 6, .batch_tokens = 64};
+  const auto near = with_start("ffn", [](const Model& source, std::int64_t first, Rng& noise) {
+    LayerWeights weights = copy_to(source.layer(first), torch::kCPU, torch::kFloat32);
+    const LayerWeights other = find_replacement("ffn").initial(source, first, noise);
+    for (std::size_t i = 0; i < weights.all().size(); ++i) weights.all()[i].add_(other.all()[i], 0.5);
+    return weights;
+  });
+  const HealResult close = heal_window(model, 1, 1, near, training, validation, options);
+  EXPECT_LE(close.best_mse, close.initial_mse / 100);
+  const HealResult random = heal_window(model, 1, 1, find_replacement("ffn"), training, validation, options);
+  EXPECT_LE(random.best_mse, random.initial_mse / 10);
+}
+
+TEST(Healing, OfSwigluResidualBeginsWhereDroppingEnds) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const HealResult result =
+      heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
+                  {.learning_rate = 5e-3, .epochs = 4, .batch_tokens = 32});
+  EXPECT_GT(result.identity_mse, 0);
+  EXPECT_EQ(result.initial_mse, result.identity_mse);
+  EXPECT_LT(result.best_mse, 0.9 * result.identity_mse);
+  EXPECT_EQ(result.trained_parameters, 33792 + 64);
+}
+
+TEST(Healing, ChangesNoWeightOfTheModel) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const std::string before = weights_digest(model);
+  for (const Replacement* replacement : replacements())
+    heal_window(model, 1, 3, *replacement, random_tokens(8, 16, 1), random_tokens(2, 16, 2), {.batch_tokens = 32});
+  EXPECT_EQ(weights_digest(model), before);
+}
+
+TEST(Healing, DoesNotDependOnHowAStepIsCutIntoMicroBatches) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches training = random_tokens(10, 16, 1), validation = random_tokens(2, 16, 2);
+  HealOptions options{.batch_tokens = 4 * 16};
+  options.micro_batch_tokens = 16;
+  const HealResult cut = heal_window(model, 1, 3, find_replacement("layer"), training, validation, options);
+  options.micro_batch_tokens = 4 * 16;
+  const HealResult whole = heal_window(model, 1, 3, find_replacement("layer"), training, validation, options);
+  ASSERT_EQ(cut.steps.size(), 3);  // 4 + 4 + 2 sequences
+  EXPECT_EQ(cut.tokens, 160);
+  EXPECT_EQ(cut.steps.back().tokens, 160);
+  EXPECT_NEAR(cut.steps[0].loss, whole.steps[0].loss, 1e-6 * whole.steps[0].loss);
+  EXPECT_NEAR(cut.steps[0].gradient_norm, whole.steps[0].gradient_norm, 1e-5 * whole.steps[0].gradient_norm);
+  EXPECT_NEAR(cut.best_mse, whole.best_mse, 1e-4 * whole.best_mse);
+}
+
+TEST(Healing, TakesAsManyScheduleStepsAsUpdates) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const HealOptions options{
+      .learning_rate = 1e-3, .minimum_learning_rate = 1e-4, .warmup_fraction = 0.25, .epochs = 2, .batch_tokens = 32};
+  const HealResult result = heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(8, 16, 1),
+                                        random_tokens(2, 16, 2), options);
+  ASSERT_EQ(result.steps.size(), 8);
+  EXPECT_DOUBLE_EQ(result.steps[0].learning_rate, 5e-4);
+  EXPECT_DOUBLE_EQ(result.steps[1].learning_rate, 1e-3);
+  EXPECT_NEAR(result.steps[7].learning_rate, 1e-4, 1e-15);
+}
+
+TEST(Healing, RepeatsItselfWithTheSameSeedOnly) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const auto heal = [&](const char* name, std::uint64_t seed) {
+    return heal_window(model, 1, 3, find_replacement(name), random_tokens(12, 16, 1), random_tokens(2, 16, 2),
+                       {.batch_tokens = 32, .seed = seed})
+        .weights;
+  };
+  for (const char* name : {"layer", "ffn", "swiglu-residual"}) {
+    const LayerWeights first = heal(name, 3);
+    EXPECT_TRUE(test::same(first, heal(name, 3))) << name;
+    EXPECT_FALSE(test::same(first, heal(name, 4))) << name;
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(Healing, KeepsTheBestWeightsAsACopy) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const HealResult result =
+      heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
+                  {.learning_rate = 1, .batch_tokens = 64, .validate_every = 1});
+  ASSERT_GT(result.validations.back().mse, result.initial_mse) << "a rate of 1 should ruin the layer";
+  EXPECT_EQ(result.best_step, 0);
+  EXPECT_EQ(result.best_mse, result.initial_mse);
+  EXPECT_TRUE(test::same(result.weights, model.layer(1)));
+}
+
+TEST(Healing, StopsAtALossThatIsNotFinite) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  EXPECT_ERROR(heal_window(model, 1, 3, find_replacement("ffn"), random_tokens(8, 16, 1), random_tokens(2, 16, 2),
+                           {.learning_rate = 1e30, .batch_tokens = 32, .validate_every = 100}),
+               numeric, "at step 2; lower the learning rate");
+  const Model broken = pico_model(test::tiny_llama(), 1, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    if (tensor.layer == 2 && tensor.role == Role::up) values[0] = std::numeric_limits<float>::infinity();
+  });
+  EXPECT_ERROR(
+      heal_window(broken, 1, 3, find_replacement("layer"), random_tokens(8, 16, 1), random_tokens(2, 16, 2), {}),
+      numeric, "the model itself");
+}
+
+TEST(Healing, RefusesWhatItCannotTrain) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const Replacement& layer = find_replacement("layer");
+  const TokenBatches tokens = random_tokens(2, 16, 1);
+  EXPECT_ERROR(heal_window(model, 4, 3, layer, tokens, tokens, {}), usage, "layers 4..6 are not a window");
+  EXPECT_ERROR(heal_window(model, 1, 3, layer, {}, tokens, {}), resource, "no training text");
+  EXPECT_ERROR(heal_window(model, 1, 3, layer, tokens, {}, {}), resource, "no validation text");
+  EXPECT_ERROR(heal_window(model, 1, 3, layer, tokens, tokens, {.epochs = 0}), usage, "0 epochs");
+  EXPECT_ERROR(heal_window(model, 1, 3, layer, random_tokens(2, 16, 1, 300), tokens, {}), mismatch, "256");
+}
+
+TEST(Healing, NeedsNoMoreMemoryForMoreText) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches validation = random_tokens(4, 64, 2), more = random_tokens(300, 64, 1);
+  const auto heal = [&](std::size_t sequences) {
+    TokenBatches training = more;
+    training.sequences.resize(sequences);
+    heal_window(model, 1, 3, find_replacement("layer"), training, validation, {.batch_tokens = 256});
+    return static_cast<double>(peak_resident_memory());
+  };
+  const double few = heal(30);
+  EXPECT_LT(heal(300), 1.05 * few);
+}
+
+TEST(Healing, ComputesInBfloat16WithMasterWeightsInFloat32) {
+  const Model model = pico_model(test::tiny_llama(), 1, {}, {torch::kCPU, torch::kBFloat16});
+  const HealResult result = heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(60, 16, 1),
+                                        random_tokens(4, 16, 2), {.learning_rate = 1e-4, .batch_tokens = 32});
+  // Updates this small vanish when weights near 1 (the norm's) are kept in bf16.
+  const auto norm = result.weights.at(Role::mlp_norm).weight;
+  EXPECT_EQ(norm.scalar_type(), torch::kFloat32);
+  EXPECT_FALSE(torch::equal(norm, norm.to(torch::kBFloat16).to(torch::kFloat32)));
+  EXPECT_LT(result.best_mse, result.identity_mse);
+}
+
+TEST(Healing, TellsItsStoryAsJson) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const HealResult result = heal_window(model, 1, 3, find_replacement("ffn"), random_tokens(8, 16, 1),
+                                        random_tokens(2, 16, 2), {.batch_tokens = 32});
+  const Json json = to_json(result);
+  EXPECT_EQ(json["trained_parameters"], 33088);
+  EXPECT_EQ(json["tokens"], 128);
+  EXPECT_EQ(json["steps"].size(), 4);
+  EXPECT_EQ(json["steps"][3]["step"], 4);
+  EXPECT_EQ(json["validations"][0]["mse"], result.initial_mse);
+  EXPECT_EQ(json["best_mse"], result.best_mse);
+}
+
+}  // namespace
+}  // namespace streamline
