@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Carries out a plan: writes the smaller checkpoint, re-opens it and compares.
+#pragma once
+
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "streamline/engine/model.h"
+#include "streamline/io/checkpoint_writer.h"
+
+namespace streamline {
+
+struct ApplyOptions {
+  std::uint64_t max_shard_size = 5'000'000'000;
+  Overwrite overwrite = Overwrite::no;
+  Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
+  std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
+  bool verify = true;                // compare the re-opened logits; everything else is always checked
+};
+
+struct AppliedPlan {
+  std::int64_t layers = 0, parameters = 0;
+  std::uint64_t bytes = 0;              // of tensor data
+  bool ordinary = true;                 // false: the extension of config.json was needed
+  std::vector<std::string> notes;       // what was done and who can load it
+  double largest_logit_difference = 0;  // re-opened against in memory, relative to the largest logit
+};
+
+// Surviving tensors are copied byte for byte and renumbered; replacements are rounded to the source's dtype and folded
+// (formats: docs/formats.md); config.json is rewritten in both spellings; side files are copied; the plan and the
+// trained weights lie in `streamline/` inside the result. Weights, config.json and plan depend on the source, the plan
+// and the replacements alone: applying the stored plan again repeats them byte for byte. Everything appears by one
+// rename, after the result was re-opened and compared. Errors: io, resource (disk), mismatch (plan and source, missing
+// weights), usage (target inside the source, or the other way round); a failed comparison is an internal error and
+// leaves nothing.
+AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements& replacements,
+                       const std::filesystem::path& out, const ApplyOptions& options);
+
+// The type in which the source stores its layers. Errors: unsupported for a type that is none of float32, float16,
+// bfloat16.
+torch::ScalarType stored_type(const Config& config);
+
+// The replacement as it will be stored: rounded to the source's dtype, so that what is measured is what is written.
+LayerWeights as_stored(const LayerWeights& weights, const Config& config);
+
+// Segments that are replaced and have no entry in `replacements`: whoever knows how to make initial weights fills them
+// in before apply_plan().
+std::vector<std::int64_t> missing_weights(const Plan& plan, const Replacements& replacements);
+
+// Writes streamline/plan.json and, when something is replaced, streamline/replacement.safetensors, so that
+// `streamline apply` repeats the result. The plan's weights entries are set here.
+void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements);
+
+// Reads a plan (or the one inside a result's directory) and the weights beside it, checked against their digest and
+// against the source. A segment without a weights file has no entry in the result: see missing_weights().
+// Errors: io, format, mismatch.
+std::pair<Plan, Replacements> read_plan_bundle(const std::filesystem::path& plan_file, const Model& source);
+
+}  // namespace streamline

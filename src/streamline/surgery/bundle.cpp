@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan and the trained weights that it names, side by side in `streamline/`: in a sub-directory, because some loaders
+// read every *.safetensors of a checkpoint's own directory.
+#include <algorithm>
+
+#include "streamline/arch/expected_tensors.h"
+#include "streamline/base/digest.h"
+#include "streamline/base/error.h"
+#include "streamline/surgery/apply.h"
+#include "streamline/surgery/fold.h"
+#include "streamline/surgery/layer_json.h"
+
+namespace streamline {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kDirectory = "streamline";
+constexpr const char* kPlanFile = "plan.json";
+constexpr const char* kWeightsFile = "replacement.safetensors";
+
+// "segments.1.gate.weight"
+std::string bundle_name(std::int64_t segment, Role role, Part part) {
+  return "segments." + std::to_string(segment) + "." + std::string(role_name(role)) +
+         (part == Part::weight ? ".weight" : ".bias");
+}
+
+// Writes one file and returns its SHA-256.
+std::string write_weights(const fs::path& path, const std::vector<TensorSource>& tensors,
+                          const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorHeader> headers;
+  for (const TensorSource& tensor : tensors) headers.push_back(tensor.header);
+  const std::string header = safetensors_header(headers, metadata);
+  OutputFile file(path);
+  Sha256 digest;
+  file.write(header);
+  digest.update(header);
+  for (const TensorSource& tensor : tensors) {
+    const Blob blob = tensor.bytes();
+    file.write(blob.bytes);
+    digest.update(blob.bytes);
+  }
+  file.commit();
+  return digest.hex();
+}
+
+torch::Tensor read_tensor(const TensorInfo& tensor, const Blob& file) {
+  if (tensor.dtype != DType::f32 && tensor.dtype != DType::f16 && tensor.dtype != DType::bf16)
+    fail(ErrorKind::format, tensor.file, ": '", tensor.name, "' is ", dtype_name(tensor.dtype),
+         "; expected F32, F16 or BF16");
+  torch::Tensor value = torch::empty(tensor.shape, scalar_type(tensor.dtype));
+  std::copy_n(file.bytes.data() + tensor.offset, tensor.size, static_cast<std::byte*>(value.mutable_data_ptr()));
+  if (!torch::isfinite(value).all().item<bool>())
+    fail(ErrorKind::numeric, tensor.file, ": '", tensor.name, "' holds NaN or infinity");
+  return value;
+}
+
+class WeightsFile {
+ public:
+  explicit WeightsFile(const fs::path& path)
+      : path_(path.string()), file_(map_file(path)), digest_(sha256(file_.bytes)) {
+    tensors_ = parse_safetensors(file_.bytes, path_);
+    metadata_ = safetensors_metadata(file_.bytes, path_);
+  }
+
+  void check_digest(const std::string& expected) const {
+    if (digest_ != expected)
+      fail(ErrorKind::mismatch, path_, ": these are not the plan's weights (sha256 ", digest_, ", the plan says ",
+           expected, ")");
+  }
+
+  LayerWeights layer(std::int64_t segment, const Config& model) const {
+    const std::string key = "segments." + std::to_string(segment);
+    const auto found = metadata_.find(key);
+    if (found == metadata_.end()) fail(ErrorKind::format, path_, ": its metadata has no '", key, "'");
+    const std::string where = path_ + ": " + key;
+    LayerWeights weights{.config = layer_from_json(parse_json(found->second, where), where), .tensors = {}};
+    std::size_t used = 0;
+    for (const ExpectedTensor& expected : layer_tensors(model, weights.config, 0)) {
+      const TensorInfo& tensor = at(bundle_name(segment, expected.role, expected.part));
+      if (tensor.shape != expected.shape)
+        fail(ErrorKind::mismatch, path_, ": '", tensor.name, "' does not have the shape that the model and '", key,
+             "' ask for");
+      RoleTensors& role = weights.tensors[expected.role];
+      (expected.part == Part::weight ? role.weight : role.bias) = read_tensor(tensor, file_);
+      ++used;
+    }
+    check_surplus(key + ".", used);
+    return weights;
+  }
+
+ private:
+  const TensorInfo& at(const std::string& name) const {
+    for (const TensorInfo& tensor : tensors_) {
+      if (tensor.name == name) return tensor;
+    }
+    fail(ErrorKind::format, path_, ": no tensor named '", name, "'");
+  }
+  void check_surplus(const std::string& prefix, std::size_t used) const {
+    const auto count = std::count_if(tensors_.begin(), tensors_.end(),
+                                     [&](const TensorInfo& t) { return t.name.starts_with(prefix); });
+    if (static_cast<std::size_t>(count) != used)
+      fail(ErrorKind::format, path_, ": ", count, " tensors named '", prefix, "*'; expected ", used);
+  }
+
+  std::string path_;
+  Blob file_;
+  std::string digest_;
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+void check_base(const Plan& plan, const Model& source, const std::string& where) {
+  if (plan.base.layers != source.layer_count())
+    fail(ErrorKind::mismatch, where, ": the plan is for a model of ", plan.base.layers, " layers; ",
+         source.checkpoint().label(), " has ", source.layer_count());
+  if (!plan.base.digest.empty() && plan.base.digest != source.checkpoint().digest())
+    fail(ErrorKind::mismatch, where, ": the plan was made for other weights than those of ",
+         source.checkpoint().label());
+}
+
+}  // namespace
+
+void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements) {
+  SL_ASSERT(missing_weights(plan, replacements).empty());
+  std::vector<TensorSource> tensors;
+  std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  for (const auto& [segment, weights] : replacements) {
+    metadata["segments." + std::to_string(segment)] = to_json(weights.config).dump();
+    for (const auto& [role, pair] : weights.tensors) {
+      for (const Part part : {Part::weight, Part::bias}) {
+        const torch::Tensor& value = part == Part::weight ? pair.weight : pair.bias;
+        if (value.defined())
+          tensors.push_back(
+              tensor_source(bundle_name(segment, role, part), value.detach().to(torch::kCPU).contiguous()));
+      }
+    }
+  }
+  const fs::path directory = out.staging() / kDirectory;
+  if (!tensors.empty()) {
+    const std::string digest = write_weights(directory / kWeightsFile, tensors, metadata);
+    for (const auto& [segment, weights] : replacements) {
+      plan.segments[segment].weights_file = kWeightsFile;
+      plan.segments[segment].weights_sha256 = digest;
+    }
+  }
+  write_text(directory / kPlanFile, dump_json(to_json(plan)));
+}
+
+std::pair<Plan, Replacements> read_plan_bundle(const fs::path& plan_file, const Model& source) {
+  std::error_code error;
+  const fs::path file = fs::is_directory(plan_file, error) ? plan_file / kDirectory / kPlanFile : plan_file;
+  const std::string where = file.string();
+  const Plan plan = plan_from_json(parse_json(map_file(file).text(), where), where);
+  check_base(plan, source, where);
+  Replacements replacements;
+  std::map<std::string, WeightsFile> files;
+  for (std::size_t s = 0; s < plan.segments.size(); ++s) {
+    const Segment& segment = plan.segments[s];
+    if (segment.weights_file.empty()) continue;
+    const auto [opened, fresh] = files.try_emplace(segment.weights_file, file.parent_path() / segment.weights_file);
+    opened->second.check_digest(segment.weights_sha256);
+    const auto index = static_cast<std::int64_t>(s);
+    replacements[index] = opened->second.layer(index, source.config());
+  }
+  return {plan, std::move(replacements)};
+}
+
+}  // namespace streamline

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Folding: a trained replacement written as an ordinary layer of the family wherever that is exact, so that every
+// runtime loads it; else as an entry of the extension of config.json (docs/formats.md).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "streamline/engine/model.h"
+#include "streamline/io/checkpoint_writer.h"
+
+namespace streamline {
+
+struct FoldedLayer {
+  std::int64_t source = 0;                    // source layer whose shape and window it takes
+  std::optional<LayerConfig> extension = {};  // present when it is not an ordinary layer
+  std::vector<TensorSource> tensors = {};
+  std::string note = {};  // what folding cost, for people; empty when it cost nothing
+};
+
+// The replacement of the window that starts at `first`, as layer `index` of the result. Exact: an absent attention
+// becomes an output projection of zeros (the residual stream passes unchanged), a narrower MLP is padded with zeros.
+// Values are rounded to stored_type(config). Errors: unsupported when neither form can
+// hold it, numeric when a rounded value is not finite, mismatch when a shape does not fit.
+FoldedLayer fold_layer(const Config& config, const LayerWeights& weights, std::int64_t first, std::int64_t index);
+
+// Whether `layer` can be written exactly as a layer shaped like `mould`.
+bool folds_into(const LayerConfig& layer, const LayerConfig& mould);
+
+// A tensor to write from a tensor in memory.
+TensorSource tensor_source(std::string name, const torch::Tensor& value);
+
+}  // namespace streamline

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/model_card.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <sstream>
+
+namespace streamline {
+
+namespace {
+
+constexpr std::array<std::string_view, 12> kInherited = {"license",
+                                                         "license_name",
+                                                         "license_link",
+                                                         "language",
+                                                         "pipeline_tag",
+                                                         "extra_gated_prompt",
+                                                         "extra_gated_fields",
+                                                         "extra_gated_button_content",
+                                                         "extra_gated_heading",
+                                                         "extra_gated_description",
+                                                         "extra_gated_eu_disallowed",
+                                                         "inference"};
+
+// Lines between the leading "---" and the next one; empty when the card has no front matter.
+std::string_view front_matter(std::string_view card) {
+  if (!card.starts_with("---\n") && !card.starts_with("---\r\n")) return {};
+  card.remove_prefix(card.find('\n') + 1);
+  if (card.starts_with("---")) return {};
+  const std::size_t end = card.find("\n---");
+  return end == std::string_view::npos ? std::string_view() : card.substr(0, end + 1);
+}
+
+std::string_view take_line(std::string_view& text) {
+  const std::size_t end = text.find('\n');
+  const std::string_view line = text.substr(0, end);
+  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
+}
+
+// Every JSON string is a YAML string.
+std::string quoted(const std::string& text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+std::string millions(std::int64_t parameters) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.2fM", static_cast<double>(parameters) / 1e6);
+  return text;
+}
+
+// A value in a table: text as it is, a command as one line, everything else as JSON.
+std::string cell(const Json& value) {
+  const bool words = value.is_array() && !value.empty() &&
+                     std::all_of(value.begin(), value.end(), [](const Json& word) { return word.is_string(); });
+  std::string text;
+  if (words) {
+    for (const Json& word : value) text += (text.empty() ? "" : " ") + word.get<std::string>();
+  } else {
+    text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+    if (c == '|') c = '/';
+  }
+  return text;
+}
+
+void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& facts) {
+  card << "---\n";
+  if (!plan.base.model.empty()) card << "base_model:\n- " << quoted(plan.base.model) << "\n";
+  card << "library_name: " << (facts.ordinary ? "transformers" : "streamline.cpp") << "\n";
+  bool pipeline = false;
+  for (const std::string_view key : kInherited) {
+    const std::string entry = front_matter_entry(facts.source_card, key);
+    pipeline = pipeline || (key == "pipeline_tag" && !entry.empty());
+    card << entry;
+  }
+  if (!pipeline) card << "pipeline_tag: text-generation\n";
+  card << "tags:\n- pruned\n- depth-pruning\n- streamline.cpp\n---\n\n";
+}
+
+void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) {
+  card << "# " << facts.name << "\n\n"
+       << (plan.base.model.empty() ? "A model" : "`" + plan.base.model + "`") << " made smaller: " << summary(plan)
+       << ".\n\n"
+       << "| | source | this model |\n|---|---|---|\n"
+       << "| layers | " << facts.layers_before << " | " << facts.layers_after << " |\n"
+       << "| parameters | " << millions(facts.parameters_before) << " | " << millions(facts.parameters_after)
+       << " |\n\n"
+       << "## Recipe\n\n| | |\n|---|---|\n"
+       << "| method | " << cell(plan.method.name) << " |\n";
+  for (const auto& [key, value] : plan.method.parameters.items())
+    card << "| " << cell(key) << " | " << cell(value) << " |\n";
+  if (!plan.method.calibration_digest.empty())
+    card << "| calibration tokens, SHA-256 | `" << plan.method.calibration_digest << "` |\n";
+  if (!facts.provenance.contains("seed")) card << "| seed | " << plan.method.seed << " |\n";
+  for (const auto& [key, value] : facts.provenance.items()) card << "| " << cell(key) << " | " << cell(value) << " |\n";
+  card << "\nRepeat it from the source checkpoint and this directory:\n\n"
+       << "```\nstreamline apply SOURCE --plan streamline/plan.json --out DIR\n```\n\n";
+}
+
+void write_scores(std::ostream& card, const Plan& plan) {
+  constexpr std::size_t kMostBytes = 2000;
+  if (plan.scores.empty()) return;
+  const std::string scores = dump_json(plan.scores);
+  if (scores.size() > kMostBytes) {
+    card << "The scores of all layers are in `streamline/plan.json`.\n\n";
+  } else {
+    card << "What the method looked at:\n\n```json\n" << scores << "```\n\n";
+  }
+}
+
+void write_loading(std::ostream& card, const CardFacts& facts) {
+  card << "## Loading\n\n";
+  if (facts.ordinary) {
+    card << "An ordinary checkpoint of its family; every runtime that loads the source loads it unmodified.\n\n"
+            "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+         << "model = AutoModelForCausalLM.from_pretrained(" << quoted(facts.name) << ")\n"
+         << "tokenizer = AutoTokenizer.from_pretrained(" << quoted(facts.name) << ")\n```\n\n"
+         << "```\nvllm serve " << facts.name << "\npython convert_hf_to_gguf.py " << facts.name << "\n```\n";
+  } else {
+    card << "One layer is a network that no stock architecture has; `config.json` describes it in its `streamline` "
+            "object and changes `model_type`, so that other loaders refuse the model instead of loading a wrong "
+            "one.\n\n"
+         << "```\nstreamline generate " << facts.name << " --prompt TEXT\n```\n";
+  }
+}
+
+}  // namespace
+
+std::string front_matter_entry(std::string_view card, std::string_view key) {
+  std::string entry;
+  for (std::string_view rest = front_matter(card); !rest.empty();) {
+    const std::string_view line = take_line(rest);
+    const bool top = !line.empty() && line[0] != ' ' && line[0] != '\t' && line[0] != '-' && line[0] != '#';
+    if (top && !entry.empty()) break;
+    const bool starts = top && line.starts_with(key) && line.substr(key.size()).starts_with(":");
+    if (starts || !entry.empty()) entry.append(line).append("\n");
+  }
+  return entry;
+}
+
+std::string model_card(const Plan& plan, const CardFacts& facts) {
+  std::ostringstream card;
+  write_front_matter(card, plan, facts);
+  if (!facts.body.empty()) {
+    card << facts.body << (facts.body.ends_with('\n') ? "" : "\n");
+    return card.str();
+  }
+  write_recipe(card, plan, facts);
+  write_scores(card, plan);
+  write_loading(card, facts);
+  return card.str();
+}
+
+}  // namespace streamline

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The README.md of a result: front matter that model hubs read, and the recipe for people.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "streamline/base/json.h"
+#include "streamline/plan/plan.h"
+
+namespace streamline {
+
+struct CardFacts {
+  std::string name = {};         // of the result
+  std::string source_card = {};  // README.md of the source; empty when it has none
+  std::int64_t layers_before = 0, layers_after = 0;
+  std::int64_t parameters_before = 0, parameters_after = 0;
+  bool ordinary = true;  // any runtime of the family loads it
+  Json provenance = Json::object();
+  std::string body = {};  // Markdown; empty: made from the plan
+};
+
+// Licence, language, pipeline tag and gating notes are inherited from the source card's front matter.
+std::string model_card(const Plan& plan, const CardFacts& facts);
+
+// The top-level entry of a YAML front matter ("license: mit\n", with its indented continuation lines); empty when
+// there is none.
+std::string front_matter_entry(std::string_view card, std::string_view key);
+
+}  // namespace streamline

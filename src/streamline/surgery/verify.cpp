@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/verify.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "streamline/arch/names.h"
+#include "streamline/base/error.h"
+
+namespace streamline {
+
+namespace {
+
+// Largest relative difference of logits by compute type. A copied layer gives the very same numbers; a folded one is
+// summed in another order: one rounding of the type here and there.
+struct Tolerance {
+  torch::ScalarType type;
+  double relative;
+};
+constexpr std::array kTolerances = {Tolerance{torch::kFloat64, 1e-10}, Tolerance{torch::kFloat32, 1e-5},
+                                    Tolerance{torch::kFloat16, 1e-2}, Tolerance{torch::kBFloat16, 3e-2}};
+constexpr std::int64_t kTokens = 24;
+
+double tolerance(torch::ScalarType type) {
+  const auto* found =
+      std::find_if(kTolerances.begin(), kTolerances.end(), [&](const Tolerance& t) { return t.type == type; });
+  return found == kTolerances.end() ? 0 : found->relative;
+}
+
+// Ids spread over the vocabulary, the same at every run.
+torch::Tensor fixed_tokens(const Config& config) {
+  const std::int64_t count = config.max_positions > 0 ? std::min(kTokens, config.max_positions) : kTokens;
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % config.vocab);
+  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
+}
+
+void check_names(const Checkpoint& checkpoint, const Family& family, std::int64_t layers) {
+  std::set<std::int64_t> seen;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (const auto place = parse_layer_tensor(family, tensor.name)) seen.insert(place->layer);
+  }
+  const bool contiguous = static_cast<std::int64_t>(seen.size()) == layers &&
+                          (seen.empty() || (*seen.begin() == 0 && *seen.rbegin() == layers - 1));
+  if (!contiguous) fail(ErrorKind::internal, "the written layers are not 0..", layers - 1);
+}
+
+void check_windows(const Config& written, const Config& expected) {
+  for (std::int64_t i = 0; i < expected.layer_count(); ++i) {
+    const auto& [before, after] = std::pair(expected.layers[i].attention, written.layers[i].attention);
+    if (before && after && before->window != after->window) {
+      fail(ErrorKind::internal, "layer ", i, " was written with the attention window ", after->window.value_or(0),
+           " instead of ", before->window.value_or(0));
+    }
+  }
+}
+
+}  // namespace
+
+double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
+  if (a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();
+  const torch::Tensor wide = b.to(torch::kFloat64);
+  const double largest = (a.to(torch::kFloat64) - wide).abs().max().item<double>();
+  const double scale = wide.abs().max().item<double>();
+  if (!std::isfinite(largest) || !std::isfinite(scale)) return std::numeric_limits<double>::infinity();
+  return scale > 0 ? largest / scale : largest;
+}
+
+void verify_result(const Model& expected, const std::filesystem::path& directory, bool compare_logits,
+                   AppliedPlan& applied) {
+  const torch::NoGradGuard no_grad;
+  try {
+    const Model written = Model::open(Checkpoint::open(directory), expected.placement());
+    if (written.layer_count() != expected.layer_count())
+      fail(ErrorKind::internal, written.layer_count(), " layers were written; ", expected.layer_count(), " expected");
+    check_names(written.checkpoint(), *written.config().family, expected.layer_count());
+    check_windows(written.config(), expected.config());
+    applied.layers = written.layer_count();
+    applied.parameters = written.parameters();
+    applied.bytes = written.checkpoint().total_bytes();
+    if (!compare_logits) return;
+    const torch::Tensor ids = fixed_tokens(expected.config());
+    const torch::Tensor meant = forward_logits(expected, ids);
+    if (!torch::isfinite(meant).all().item<bool>()) check_finite(expected.checkpoint());
+    const double difference = relative_difference(forward_logits(written, ids), meant);
+    applied.largest_logit_difference = difference;
+    if (difference > tolerance(expected.placement().dtype)) {
+      fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
+           " of the largest logit");
+    }
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::interrupted || error.kind() == ErrorKind::numeric) throw;
+    fail(ErrorKind::internal,
+         "the written checkpoint did not pass its check and was removed; please report it: ", error.what());
+  }
+}
+
+}  // namespace streamline
