@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/report/chart_data.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "streamline/report/fields.h"
+
+namespace streamline::report {
+namespace {
+
+// Below this, a window changes nothing that a colour could show; above 2 there is no cosine.
+constexpr double kNearest = 1e-4, kFarthest = 2;
+// More training steps than a screen has columns are thinned.
+constexpr std::size_t kMostSteps = 1200;
+
+double distance(double cosine) { return std::clamp(1 - cosine, kNearest, kFarthest); }
+
+// Where the distance axis has its labels, as far as the data reaches.
+Json ticks(double near, double far) {
+  Json values = Json::array();
+  for (const double cosine : {0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0, -0.5})
+    if (1 - cosine >= near * 0.9 && 1 - cosine <= far) values.push_back(1 - cosine);
+  return values;
+}
+
+// Adds near, far and ticks: the span of the rows' distances, never empty.
+void add_span(Json& signals, const Json& rows) {
+  double near = kFarthest, far = kNearest;
+  for (const Json& row : rows) {
+    near = std::min(near, row["distance"].get<double>());
+    far = std::max(far, row["distance"].get<double>());
+  }
+  far = std::max(far, near * 1.1);
+  signals["near"] = near;
+  signals["far"] = far;
+  signals["ticks"] = ticks(near, far);
+}
+
+Json window_row(std::int64_t start, std::int64_t length, double cosine, const std::vector<std::int64_t>& massive) {
+  return {{"start", start},
+          {"length", length},
+          {"end", start + length - 1},
+          {"cosine", cosine},
+          {"distance", distance(cosine)},
+          {"massive", contains_massive(massive, start, length)}};
+}
+
+// The outline of the windows that contain `layer`: a staircase down to (layer, 1), then straight up.
+void add_wedge(Json& points, std::int64_t layer, std::int64_t layers) {
+  const auto add = [&](double x, double y) { points.push_back({{"layer", layer}, {"x", x}, {"y", y}}); };
+  for (std::int64_t start = 0; start <= layer; ++start)
+    add(static_cast<double>(start) - 0.5, static_cast<double>(layer - start) + 0.5);
+  add(static_cast<double>(layer) + 0.5, 0.5);
+  add(static_cast<double>(layer) + 0.5, static_cast<double>(layers - layer) + 0.5);
+}
+
+Json windows_chart(const Json& report) {
+  const Json* cosine = find(report, "/scores/cosine");
+  if (cosine == nullptr || !cosine->is_array() || cosine->size() < 2) return nullptr;
+  const auto layers = static_cast<std::int64_t>(cosine->size()) - 1;
+  const std::vector<std::int64_t> massive = massive_layers(report);
+  Json rows = Json::array();
+  for (std::int64_t start = 0; start < layers; ++start)
+    for (std::int64_t end = start + 1; end <= layers; ++end) {
+      const std::string cell = "/" + std::to_string(start) + "/" + std::to_string(end);
+      const auto value = number(*cosine, cell);
+      if (!value) continue;
+      rows.push_back(window_row(start, end - start, *value, massive));
+      if (const auto l2 = number(report, "/scores/relative_l2" + cell)) rows.back()["relative_l2"] = *l2;
+    }
+  if (rows.empty()) return nullptr;
+  Json chosen = Json::array(), wedges = Json::array();
+  if (const auto window = chosen_window(report)) chosen.push_back({{"start", window->start}, {"length", window->cut}});
+  for (const std::int64_t layer : massive)
+    if (layer >= 0 && layer < layers) add_wedge(wedges, layer, layers);
+  Json signals = {{"layers", layers}};
+  add_span(signals, rows);
+  return {{"data", {{"windows", rows}, {"chosen", chosen}, {"wedges", wedges}}}, {"signals", signals}};
+}
+
+Json curve_chart(const Json& report) {
+  const auto window = chosen_window(report);
+  if (!window) return nullptr;
+  const std::vector<std::int64_t> massive = massive_layers(report);
+  Json rows = Json::array();
+  const char* next = "best";  // of the windows that were not chosen, the first in order of cosine gets a name
+  for (const Json& entry : elements(report, "/choice/windows")) {
+    const auto start = integer(entry, "/start");
+    const auto cosine = number(entry, "/cosine");
+    if (!start || !cosine) continue;
+    Json row = window_row(*start, window->cut, *cosine, massive);
+    const bool is_chosen = *start == window->start;
+    row["role"] = is_chosen ? "chosen" : next;
+    next = is_chosen && std::string_view(next) == "best" ? "second" : is_chosen ? next : "other";
+    rows.push_back(row);
+  }
+  if (rows.empty()) return nullptr;
+  std::sort(rows.begin(), rows.end(),
+            [](const Json& a, const Json& b) { return a["start"].get<double>() < b["start"].get<double>(); });
+  Json signals = {{"layers", window->layers}, {"length", window->cut}};
+  add_span(signals, rows);
+  return {{"data", {{"starts", rows}}}, {"signals", signals}};
+}
+
+// Round numbers between low and high, about as many as an axis has room for.
+Json round_values(double low, double high, std::size_t room) {
+  std::vector<double> fine, coarse, decades;
+  for (double decade = std::pow(10, std::floor(std::log10(low))); decade <= high; decade *= 10)
+    for (const double step : {1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0}) {
+      if (decade * step < low || decade * step > high) continue;
+      fine.push_back(decade * step);
+      if (step == 1 || step == 2 || step == 5) coarse.push_back(decade * step);
+      if (step == 1) decades.push_back(decade);
+    }
+  return fine.size() <= room ? fine : coarse.size() <= room ? coarse : decades;
+}
+
+// Adds <field>_span and <field>_ticks of a column on a logarithmic axis.
+void add_axis(Json& signals, const Json& rows, const std::string& field) {
+  double low = std::numeric_limits<double>::max(), high = 0;
+  for (const Json& row : rows)
+    if (row.contains(field)) {
+      low = std::min(low, row[field].get<double>() * 0.9);
+      high = std::max(high, row[field].get<double>() * 1.1);
+    }
+  if (high == 0) low = 1, high = 10;
+  signals[field + "_span"] = {low, high};
+  signals[field + "_ticks"] = round_values(low, high, 5);
+}
+
+Json norms_chart(const Json& report) {
+  const std::vector<Json> states = elements(report, "/scores/states");
+  if (states.size() < 2) return nullptr;
+  const std::size_t layers = states.size() - 1;
+  Json rows = Json::array(), massive = Json::array(), cut = Json::array();
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    rows.push_back(
+        {{"state", i}, {"name", i < layers ? "entering layer " + std::to_string(i) : "leaving the last layer"}});
+    for (const char* field : {"mean_norm", "largest_over_median"})
+      if (const auto value = number(states[i], std::string("/") + field); value && *value > 0)
+        rows.back()[field] = *value;
+  }
+  for (const std::int64_t layer : massive_layers(report)) massive.push_back({{"layer", layer}});
+  if (const auto window = chosen_window(report))
+    cut.push_back({{"from", window->start}, {"to", window->start + window->cut}});
+  Json signals = {{"layers", layers}};
+  for (const char* field : {"mean_norm", "largest_over_median"}) add_axis(signals, rows, field);
+  return {{"data", {{"states", rows}, {"massive", massive}, {"cut", cut}}}, {"signals", signals}};
+}
+
+// Steps with a positive loss, at most kMostSteps of them, the last one kept.
+std::vector<Json> drawn_steps(const Json& report) {
+  std::vector<Json> steps;
+  const std::vector<Json> all = elements(report, "/healing/steps");
+  const std::size_t stride = all.size() / kMostSteps + 1;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (number(all[i], "/loss").value_or(0) > 0 && number(all[i], "/step") && (i % stride == 0 || i + 1 == all.size()))
+      steps.push_back(all[i]);
+  return steps;
+}
+
+// How many tokens had been seen at a step: that of the last recorded step not after it.
+double tokens_at(const std::map<double, double>& tokens, double step) {
+  const auto after = tokens.upper_bound(step);
+  return after == tokens.begin() ? 0 : std::prev(after)->second;
+}
+
+// Adds low, high and ticks: the span of everything that the training chart draws.
+void add_error_span(Json& signals, const Json& data) {
+  double low = std::numeric_limits<double>::max(), high = 0;
+  for (const auto& [table, field] : {std::pair("steps", "loss"), {"validations", "mse"}, {"identity", "mse"}})
+    for (const Json& row : data[table]) {
+      low = std::min(low, row[field].get<double>());
+      high = std::max(high, row[field].get<double>());
+    }
+  signals["low"] = low * 0.95;
+  signals["high"] = high * 1.05;
+  signals["ticks"] = round_values(low * 0.95, high * 1.05, 9);
+}
+
+Json training_chart(const Json& report) {
+  const std::vector<Json> steps = drawn_steps(report);
+  if (steps.empty()) return nullptr;
+  const bool by_tokens = std::all_of(steps.begin(), steps.end(), [](const Json& s) { return number(s, "/tokens"); });
+  std::map<double, double> tokens;
+  for (const Json& step : elements(report, "/healing/steps"))
+    if (const auto at = number(step, "/step")) tokens[*at] = number(step, "/tokens").value_or(0);
+  const auto place = [&](double step) { return by_tokens ? tokens_at(tokens, step) : step; };
+
+  Json rows = Json::array(), validations = Json::array(), identity = Json::array();
+  double last = 1;
+  for (Json step : steps) {
+    step["x"] = place(*number(step, "/step"));
+    last = std::max(last, step["x"].get<double>());
+    rows.push_back(step);
+  }
+  for (const Json& entry : elements(report, "/healing/validations")) {
+    const auto step = number(entry, "/step"), mse = number(entry, "/mse");
+    if (step && mse && *mse > 0) validations.push_back({{"step", *step}, {"mse", *mse}, {"x", place(*step)}});
+  }
+  if (const auto mse = number(report, "/healing/identity_mse"); mse && *mse > 0) identity.push_back({{"mse", *mse}});
+  const Json data = {{"steps", rows}, {"validations", validations}, {"identity", identity}};
+  Json signals = {{"last", last},
+                  {"best_step", number(report, "/healing/best_step").value_or(-1)},
+                  {"unit", by_tokens ? "tokens seen" : "step"}};
+  add_error_span(signals, data);
+  return {{"data", data}, {"signals", signals}};
+}
+
+}  // namespace
+
+Json chart_data(const Json& report) {
+  Json charts = Json::object();
+  const auto add = [&](const char* name, Json chart) {
+    if (!chart.is_null()) charts[name] = std::move(chart);
+  };
+  add("windows", windows_chart(report));
+  add("curve", curve_chart(report));
+  add("norms", norms_chart(report));
+  add("training", training_chart(report));
+  return charts;
+}
+
+}  // namespace streamline::report

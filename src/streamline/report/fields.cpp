@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/report/fields.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+namespace streamline::report {
+
+const Json* find(const Json& json, std::string_view pointer) {
+  const Json::json_pointer place{std::string(pointer)};
+  if (!json.contains(place)) return nullptr;
+  const Json& value = json.at(place);
+  return value.is_null() ? nullptr : &value;
+}
+
+std::optional<double> number(const Json& json, std::string_view pointer) {
+  const Json* value = find(json, pointer);
+  if (value == nullptr || !value->is_number()) return std::nullopt;
+  const double found = value->get<double>();
+  return std::isfinite(found) ? std::optional(found) : std::nullopt;
+}
+
+std::optional<std::int64_t> integer(const Json& json, std::string_view pointer) {
+  const Json* value = find(json, pointer);
+  if (value == nullptr || !value->is_number_integer()) return std::nullopt;
+  return value->get<std::int64_t>();
+}
+
+std::optional<std::string> text(const Json& json, std::string_view pointer) {
+  const Json* value = find(json, pointer);
+  if (value == nullptr || !value->is_string()) return std::nullopt;
+  return value->get<std::string>();
+}
+
+bool flag(const Json& json, std::string_view pointer) {
+  const Json* value = find(json, pointer);
+  return value != nullptr && value->is_boolean() && value->get<bool>();
+}
+
+std::vector<Json> elements(const Json& json, std::string_view pointer) {
+  const Json* value = find(json, pointer);
+  if (value == nullptr || !value->is_array()) return {};
+  return {value->begin(), value->end()};
+}
+
+std::string fixed(double value, int digits) {
+  std::array<char, 400> out{};
+  std::snprintf(out.data(), out.size(), "%.*f", digits, value);
+  return out.data();
+}
+
+std::string significant(double value, int digits) {
+  if (value == 0 || !std::isfinite(value)) return fixed(value, 0);
+  const int before = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
+  return fixed(value, std::clamp(digits - before, 0, 12));
+}
+
+std::string grouped(std::int64_t value) {
+  std::string digits = std::to_string(value);
+  const std::int64_t first = value < 0 ? 1 : 0;
+  for (auto i = static_cast<std::int64_t>(digits.size()) - 3; i > first; i -= 3)
+    digits.insert(static_cast<std::size_t>(i), ",");
+  return digits;
+}
+
+std::string percent_change(double from, double to) {
+  const std::string size = fixed(std::abs(to / from - 1) * 100, 1);
+  return (size == "0.0" ? "±" : to < from ? "−" : "+") + size + " %";
+}
+
+std::string layer_range(std::int64_t first, std::int64_t count) {
+  return count == 1 ? std::to_string(first) : std::to_string(first) + ".." + std::to_string(first + count - 1);
+}
+
+std::int64_t source_layers(const Json& report) {
+  for (const char* pointer : {"/source/layers", "/scores/layers"})
+    if (const auto layers = integer(report, pointer)) return *layers;
+  return integer(model_entry(report, "source"), "/layers").value_or(0);
+}
+
+std::optional<ChosenWindow> chosen_window(const Json& report) {
+  const auto start = integer(report, "/choice/start"), cut = integer(report, "/choice/cut");
+  const std::int64_t layers = source_layers(report);
+  if (!start || !cut || *start < 0 || *cut < 1 || *cut > layers || *start > layers - *cut) return std::nullopt;
+  return ChosenWindow{*start, *cut, layers};
+}
+
+std::vector<std::int64_t> massive_layers(const Json& report) {
+  std::vector<std::int64_t> layers;
+  for (const Json& layer : elements(report, "/scores/massive_activation_layers"))
+    if (layer.is_number_integer()) layers.push_back(layer.get<std::int64_t>());
+  return layers;
+}
+
+bool contains_massive(const std::vector<std::int64_t>& massive, std::int64_t start, std::int64_t count) {
+  return std::any_of(massive.begin(), massive.end(),
+                     [&](std::int64_t layer) { return layer >= start && layer < start + count; });
+}
+
+Json model_entry(const Json& report, std::string_view name) {
+  for (const Json& model : elements(report, "/models"))
+    if (text(model, "/name") == name) return model;
+  return nullptr;
+}
+
+Json final_model(const Json& report) {
+  Json healed = model_entry(report, "healed");
+  return healed.is_null() ? model_entry(report, "cut") : healed;
+}
+
+}  // namespace streamline::report

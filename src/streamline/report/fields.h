@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading report.json where any part may be missing, and writing its numbers for people.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "streamline/base/json.h"
+
+namespace streamline::report {
+
+// The value at a JSON pointer ("/choice/cut"); nullptr when it is absent, null or of another type than asked for.
+const Json* find(const Json& json, std::string_view pointer);
+std::optional<double> number(const Json& json, std::string_view pointer);
+std::optional<std::int64_t> integer(const Json& json, std::string_view pointer);
+std::optional<std::string> text(const Json& json, std::string_view pointer);
+bool flag(const Json& json, std::string_view pointer);
+// The elements of an array; empty when there is none.
+std::vector<Json> elements(const Json& json, std::string_view pointer);
+
+std::string fixed(double value, int digits);
+std::string significant(double value, int digits);   // 0.00123, 12.3, 123; never an exponent for ordinary sizes
+std::string grouped(std::int64_t value);             // 32,704
+std::string percent_change(double from, double to);  // "−15.8 %"
+std::string layer_range(std::int64_t first, std::int64_t count);  // "13..18", "14"
+
+// The window that was chosen, when the report has one.
+struct ChosenWindow {
+  std::int64_t start = 0, cut = 0, layers = 0;
+};
+std::optional<ChosenWindow> chosen_window(const Json& report);
+
+// Layers of the source model; 0 when unknown.
+std::int64_t source_layers(const Json& report);
+std::vector<std::int64_t> massive_layers(const Json& report);
+// Whether one of the layers start … start+count-1 makes massive activations.
+bool contains_massive(const std::vector<std::int64_t>& massive, std::int64_t start, std::int64_t count);
+
+// The entry of "models" with this name; null Json when there is none.
+Json model_entry(const Json& report, std::string_view name);
+// What the run produced: the healed model, else the cut one.
+Json final_model(const Json& report);
+
+}  // namespace streamline::report

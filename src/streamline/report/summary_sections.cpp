@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The top of the page: what was done and what it cost, in a sentence, a picture of the layers, and four figures.
+#include "streamline/base/resources.h"
+#include "streamline/report/fields.h"
+#include "streamline/report/html.h"
+#include "streamline/report/sections.h"
+
+namespace streamline::report {
+namespace {
+
+const std::string kArrow = " <span class=\"arrow\">→</span> ";
+
+std::string strong(const std::string& markup) { return element("span", "class=\"number\"", markup); }
+
+std::string replacement(const Json& report) {
+  if (find(report, "/healing") == nullptr || flag(report, "/healing/refused")) return "";
+  const std::string name = text(report, "/healing/replacement").value_or("none");
+  return name == "none" ? "" : name;
+}
+
+// "135M → 114M parameters"
+std::string parameters_phrase(const Json& report) {
+  auto before = number(model_entry(report, "source"), "/parameters");
+  if (!before) before = number(report, "/source/parameters");
+  const auto after = number(final_model(report), "/parameters");
+  if (!before || !after) return "";
+  return strong(format_count(*before) + kArrow + format_count(*after)) + " parameters";
+}
+
+// "perplexity 29.4 → 84.7 → 53.2"
+std::string perplexity_phrase(const Json& report) {
+  std::string values;
+  for (const Json& model : elements(report, "/models"))
+    if (const auto value = number(model, "/perplexity/value"))
+      values += (values.empty() ? "" : kArrow) + significant(*value, 3);
+  return values.empty() ? "" : "perplexity " + strong(values);
+}
+
+// What the arrows of the perplexity run through: "source → cut → healed".
+std::string perplexity_legend(const Json& report) {
+  std::string names;
+  for (const Json& model : elements(report, "/models"))
+    if (number(model, "/perplexity/value"))
+      names += (names.empty() ? "" : kArrow) + escaped(text(model, "/name").value_or("?"));
+  return names.empty() ? "" : "Perplexity: " + names + ". Lower is better.";
+}
+
+std::string card(const std::string& title, const std::string& big, const std::string& small) {
+  return element(
+             "div", "class=\"card\"",
+             element("h3", "", title) + element("p", "class=\"big\"", big) + element("p", "class=\"small\"", small)) +
+         "\n";
+}
+
+using Format = std::string (*)(double);
+
+// A card for one number of the source and of the result; empty when either is missing.
+std::string change_card(const Json& report, const char* title, const char* pointer, Format format, const char* unit) {
+  const auto before = number(model_entry(report, "source"), pointer), after = number(final_model(report), pointer);
+  if (!before || !after || *before <= 0 || *after <= 0) return "";
+  const double ratio = *after / *before;
+  const std::string big = ratio > 1 ? "×" + fixed(ratio, 2) : percent_change(*before, *after);
+  return card(title, big, format(*before) + kArrow + format(*after) + unit);
+}
+
+std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
+std::string perplexity_text(double value) { return significant(value, 4); }
+std::string rate_text(double rate) { return significant(rate, 3); }
+
+std::string cell(const std::string& kind, bool massive, const std::string& title) {
+  return element("span", "class=\"cell" + kind + (massive ? " massive" : "") + "\" title=\"" + title + "\"", "");
+}
+
+}  // namespace
+
+std::string model_name(const Json& report) {
+  std::string path = text(report, "/source/path").value_or("");
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::string name = path.substr(path.find_last_of('/') + 1);
+  return name.empty() || name == "." ? "model" : name;
+}
+
+std::string deed(const Json& report) {
+  const auto window = chosen_window(report);
+  if (!window) return "";
+  const std::string layers = (window->cut == 1 ? "layer " : "layers ") + layer_range(window->start, window->cut) +
+                             " of " + std::to_string(window->layers);
+  const std::string by = replacement(report);
+  if (by.empty()) return "Removed " + layers;
+  return "Replaced " + layers + (by == "layer" ? " by one trained layer" : " by a trained " + by + " network");
+}
+
+std::string headline(const Json& report) {
+  std::string what = escaped(deed(report));
+  if (const auto window = chosen_window(report); window) {
+    const std::string range = layer_range(window->start, window->cut);
+    what.replace(what.find(range), range.size(), strong(range));
+    if (const std::string by = escaped(replacement(report)); by.find('-') != std::string::npos)
+      what.replace(what.rfind(by), by.size(), element("span", "class=\"whole\"", by));
+  }
+  std::string costs = parameters_phrase(report);
+  if (const std::string perplexity = perplexity_phrase(report); !perplexity.empty())
+    costs += (costs.empty() ? "" : ", ") + perplexity;
+  std::string sentence = what + (what.empty() || costs.empty() ? "" : ": ") + costs;
+  if (sentence.empty()) sentence = "Report on " + escaped(model_name(report));
+
+  std::string eyebrow = element("b", "", escaped(model_name(report)));
+  if (const auto family = text(report, "/source/family")) eyebrow += " · " + escaped(*family);
+  if (const auto method = text(report, "/choice/method")) eyebrow += " · " + escaped(*method);
+  if (const auto date = text(report, "/run/date")) eyebrow += " · " + escaped(date->substr(0, 10));
+  const std::string lead = perplexity_legend(report);
+  return element("p", "class=\"eyebrow\"", eyebrow) + element("h1", "", sentence) +
+         (lead.empty() ? "" : element("p", "class=\"lead\"", lead)) + "\n";
+}
+
+std::string notices(const Json& report) {
+  std::string items;
+  const auto add = [&](const std::string& message) {
+    items += element("li", "", element("b", "", "Warning:") + " " + message);
+  };
+  if (flag(report, "/healing/refused"))
+    add("the trained replacement was worse than nothing in its place, and was refused; the layers are cut without "
+        "one.");
+  bool told = false;
+  for (const Json& warning : elements(report, "/warnings"))
+    if (warning.is_string()) {
+      told = told || warning.get<std::string>().find("massive activation") != std::string::npos;
+      add(escaped(warning.get<std::string>()));
+    }
+  const auto window = chosen_window(report);
+  if (!told && window && contains_massive(massive_layers(report), window->start, window->cut))
+    add("the chosen window contains a layer that makes massive activations; removing it can ruin the model, whatever "
+        "the "
+        "cosine says.");
+  return items.empty() ? "" : element("ul", "class=\"notices\" role=\"status\"", items) + "\n";
+}
+
+std::string layer_strip(const Json& report) {
+  const auto window = chosen_window(report);
+  if (!window) return "";
+  const std::vector<std::int64_t> massive = massive_layers(report);
+  const std::string by = replacement(report);
+  std::string cells;
+  for (std::int64_t layer = 0; layer < window->layers; ++layer) {
+    const bool gone = layer >= window->start && layer < window->start + window->cut;
+    if (layer == window->start && !by.empty()) cells += cell(" new", false, "trained replacement: " + escaped(by));
+    cells += cell(gone ? " gone" : "", contains_massive(massive, layer, 1),
+                  "layer " + std::to_string(layer) + (gone ? ", removed" : ", kept"));
+  }
+  std::string legend =
+      "<li><i></i>kept</li><li><i class=\"gone\"></i>removed: " + layer_range(window->start, window->cut) + "</li>";
+  if (!by.empty()) legend += "<li><i class=\"new\"></i>trained in their place: " + escaped(by) + "</li>";
+  for (const std::int64_t layer : massive)
+    legend += "<li><i class=\"triangle\"></i>layer " + std::to_string(layer) + " makes massive activations</li>";
+  return element("div", "class=\"strip\"",
+                 element("div", "class=\"cells\" role=\"img\" aria-label=\"" + escaped(deed(report)) + "\"", cells) +
+                     element("div", "class=\"ruler\" aria-hidden=\"true\"",
+                             "<span>layer 0</span><span>layer " + std::to_string(window->layers - 1) + "</span>") +
+                     element("ul", "class=\"legend\"", legend)) +
+         "\n";
+}
+
+std::string key_figures(const Json& report) {
+  const std::string cards = change_card(report, "Parameters", "/parameters", format_count, "") +
+                            change_card(report, "Size on disk", "/bytes", bytes_text, "") +
+                            change_card(report, "Perplexity", "/perplexity/value", perplexity_text, "") +
+                            change_card(report, "Prefill speed", "/prefill_tokens_per_second", rate_text, " tokens/s") +
+                            change_card(report, "Decode speed", "/decode_tokens_per_second", rate_text, " tokens/s");
+  return cards.empty() ? "" : element("div", "class=\"cards\"", cards) + "\n";
+}
+
+}  // namespace streamline::report

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sections made of tables: the models side by side, the stages of the run, and where everything came from.
+#include <algorithm>
+
+#include "streamline/base/resources.h"
+#include "streamline/report/fields.h"
+#include "streamline/report/html.h"
+#include "streamline/report/sections.h"
+
+namespace streamline::report {
+namespace {
+
+const std::string kNothing = "–";
+
+std::string small(const std::string& markup) { return element("small", "", markup); }
+
+// A number of a model with its change from the source below it.
+std::string compared(const Json& model, const Json& source, const char* pointer, std::string (*format)(double)) {
+  const auto value = number(model, pointer), before = number(source, pointer);
+  if (!value) return kNothing;
+  const bool is_source = text(model, "/name") == "source";
+  return format(*value) + (is_source || !before || *before <= 0 ? "" : small(percent_change(*before, *value)));
+}
+
+double largest(const std::vector<Json>& entries, const char* pointer) {
+  double most = 0;
+  for (const Json& entry : entries) most = std::max(most, number(entry, pointer).value_or(0));
+  return most;
+}
+
+std::string perplexity_cell(const Json& model, double most) {
+  const auto value = number(model, "/perplexity/value"), error = number(model, "/perplexity/standard_error");
+  if (!value) return kNothing;
+  return fixed(*value, 2) + (error ? " ± " + fixed(*error, 2) : "") +
+         bar(*value / most, text(model, "/name") != "source");
+}
+
+std::string bits_cell(const Json& model) {
+  const auto bits = number(model, "/perplexity/bits_per_byte");
+  return bits ? fixed(*bits, 3) : kNothing;
+}
+
+std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(std::max(bytes, 0.0))); }
+std::string rate_text(double rate) { return significant(rate, 3); }
+
+// "wikitext.txt: 32,704 tokens scored in windows of 512, stride 512, BOS off."
+std::string evaluation_note(const Json& report) {
+  const Json* evaluation = find(report, "/evaluation");
+  if (evaluation == nullptr) return "";
+  std::string note = "Perplexity";
+  if (const auto source = text(*evaluation, "/source")) note += " on <code>" + escaped(*source) + "</code>";
+  note += " ± one standard error";
+  if (const auto tokens = integer(*evaluation, "/tokens")) note += "; " + grouped(*tokens) + " tokens scored";
+  if (const auto window = integer(*evaluation, "/window")) note += "; windows of " + grouped(*window) + " tokens";
+  if (const auto stride = integer(*evaluation, "/stride")) note += ", stride " + grouped(*stride);
+  if (const Json* bos = find(*evaluation, "/bos"))
+    note += bos->is_boolean() ? (bos->get<bool>() ? ", BOS on" : ", BOS off")
+                              : ", BOS " + escaped(bos->is_string() ? bos->get<std::string>() : bos->dump());
+  return note + ".";
+}
+
+// One entry of a description list; nothing when the text is empty.
+void add_fact(std::string& list, const char* name, const std::string& markup) {
+  if (!markup.empty()) list += element("dt", "", name) + element("dd", "", markup) + "\n";
+}
+
+std::string code(const std::optional<std::string>& value) {
+  return value && !value->empty() ? element("code", "", escaped(*value)) : "";
+}
+
+// "3 sequences", "" when absent.
+std::string counted(const Json& json, std::string_view pointer, const char* unit) {
+  const auto count = integer(json, pointer);
+  return count ? grouped(*count) + " " + unit : "";
+}
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string out;
+  for (const std::string& part : parts)
+    if (!part.empty()) out += (out.empty() ? "" : " · ") + part;
+  return out;
+}
+
+std::string command_line(const Json& report) {
+  std::string line;
+  for (const Json& word : elements(report, "/run/command")) {
+    if (!word.is_string()) continue;
+    const std::string plain = word.get<std::string>();
+    const bool quoted = plain.empty() || plain.find_first_of(" \t\n\"'$&|;<>()*?#") != std::string::npos;
+    line += (line.empty() ? "" : " ") + (quoted ? "'" + plain + "'" : plain);
+  }
+  return line;
+}
+
+std::string machine(const Json& report) {
+  return joined({counted(report, "/run/threads", "threads"), escaped(text(report, "/run/device").value_or("")),
+                 escaped(text(report, "/run/dtype").value_or(""))});
+}
+
+std::string calibration(const Json& report) {
+  std::string shape = counted(report, "/calibration/sequences", "sequences");
+  if (const auto length = integer(report, "/calibration/seq_len")) shape += " × " + grouped(*length) + " tokens";
+  return joined({code(text(report, "/calibration/source")), shape, counted(report, "/calibration/tokens", "tokens"),
+                 counted(report, "/calibration/documents", "documents")});
+}
+
+std::string output(const Json& report) {
+  const Json* ordinary = find(report, "/output/ordinary");
+  std::string kind;
+  if (ordinary != nullptr && ordinary->is_boolean())
+    kind = ordinary->get<bool>() ? "an ordinary checkpoint: other tools load it as it is" : "read by this program only";
+  std::string notes;
+  for (const Json& note : elements(report, "/output/notes"))
+    if (note.is_string()) notes += "<br>" + escaped(note.get<std::string>());
+  return joined({code(text(report, "/output/path")), kind}) + notes;
+}
+
+}  // namespace
+
+std::string models_section(const Json& report) {
+  const std::vector<Json> models = elements(report, "/models");
+  if (models.empty()) return "";
+  const Json source = model_entry(report, "source");
+  const double most = largest(models, "/perplexity/value");
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& model : models) {
+    const auto layers = integer(model, "/layers");
+    rows.push_back({escaped(text(model, "/name").value_or("?")), perplexity_cell(model, most), bits_cell(model),
+                    layers ? std::to_string(*layers) : kNothing, compared(model, source, "/parameters", format_count),
+                    compared(model, source, "/bytes", bytes_text),
+                    compared(model, source, "/prefill_tokens_per_second", rate_text),
+                    compared(model, source, "/decode_tokens_per_second", rate_text)});
+  }
+  const std::string note = evaluation_note(report);
+  return section("The models side by side", "",
+                 html_table({"Model", "Perplexity", "Bits per byte", "Layers", "Parameters", "Size", "Prefill tokens/s",
+                             "Decode tokens/s"},
+                            rows, "The models side by side") +
+                     (note.empty() ? "" : element("p", "class=\"note\"", note)));
+}
+
+std::string stages_section(const Json& report) {
+  const std::vector<Json> stages = elements(report, "/stages");
+  if (stages.empty()) return "";
+  const double slowest = largest(stages, "/seconds"), fattest = largest(stages, "/peak_memory");
+  double total = 0;
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& stage : stages) {
+    const auto seconds = number(stage, "/seconds"), memory = number(stage, "/peak_memory");
+    total += seconds.value_or(0);
+    rows.push_back({escaped(text(stage, "/name").value_or("?")),
+                    seconds ? format_seconds(*seconds) + bar(*seconds / std::max(slowest, 1e-9)) : kNothing,
+                    memory ? bytes_text(*memory) + bar(*memory / std::max(fattest, 1e-9)) : kNothing});
+  }
+  rows.push_back({"all", format_seconds(total), fattest > 0 ? bytes_text(fattest) : kNothing});
+  return section("What it took", "Time and peak memory of each stage.",
+                 html_table({"Stage", "Time", "Peak memory"}, rows, "Time and memory of each stage"));
+}
+
+std::string provenance_section(const Json& report) {
+  std::string list;
+  add_fact(list, "Source",
+           joined({code(text(report, "/source/path")), escaped(text(report, "/source/family").value_or("")),
+                   counted(report, "/source/parameters", "parameters")}));
+  add_fact(list, "Source digest", code(text(report, "/source/digest")));
+  add_fact(list, "Calibration", calibration(report));
+  add_fact(list, "Calibration digest", code(text(report, "/calibration/digest")));
+  add_fact(list, "Output", output(report));
+  add_fact(list, "Seed", find(report, "/run/seed") == nullptr ? "" : escaped(find(report, "/run/seed")->dump()));
+  add_fact(list, "Computed with", machine(report));
+  add_fact(list, "Program", text(report, "/run/version") ? "streamline " + escaped(*text(report, "/run/version")) : "");
+  add_fact(list, "Date", escaped(text(report, "/run/date").value_or("")));
+  const std::string command = command_line(report);
+  if (list.empty() && command.empty()) return "";
+  return section(
+      "How to get this again", "The command, and what it read.",
+      (command.empty() ? "" : element("pre", "", element("code", "", escaped(command)))) + element("dl", "", list));
+}
+
+}  // namespace streamline::report

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page in a real browser, where there is one: the charts are drawn, and nothing goes wrong.
+#include <unistd.h>
+
+#include <cstdio>
+#include <regex>
+
+#include "streamline/base/file.h"
+#include "streamline/report/report.h"
+#include "tests/report/sample.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+std::string output_of(const std::string& command) {
+  std::string out;
+  FILE* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return out;
+  char buffer[65536];
+  for (std::size_t got; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.append(buffer, got);
+  ::pclose(pipe);
+  return out;
+}
+
+// The path of a browser that can run without a window; empty when there is none.
+std::string browser() {
+  const std::string found = output_of("command -v chromium chromium-browser google-chrome 2>/dev/null | head -n 1");
+  return found.substr(0, found.find('\n'));
+}
+
+class ReportInBrowser : public testing::Test {
+ protected:
+  void SetUp() override {
+    program_ = browser();
+    if (program_.empty()) GTEST_SKIP() << "no chromium on this machine";
+    folder_ = std::filesystem::path(testing::TempDir()) / ("streamline-page-" + std::to_string(::getpid()));
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override {
+    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+  }
+
+  // The document after its scripts ran, followed by what the browser logged.
+  std::string open(const Json& report) {
+    write_text(folder_ / "report.html", report_html(report));
+    const std::string quiet =
+        " --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        " --disable-component-update --disable-sync --virtual-time-budget=5000 --enable-logging=stderr";
+    return output_of("timeout 60 '" + program_ + "'" + quiet + " '--user-data-dir=" + (folder_ / "profile").string() +
+                     "' --dump-dom 'file://" + (folder_ / "report.html").string() + "' 2>&1");
+  }
+
+  std::string program_;
+  std::filesystem::path folder_;
+};
+
+std::size_t count(const std::string& text, const std::string& pattern) {
+  const std::regex expression(pattern);
+  return static_cast<std::size_t>(
+      std::distance(std::sregex_iterator(text.begin(), text.end(), expression), std::sregex_iterator()));
+}
+
+TEST_F(ReportInBrowser, DrawsEveryChart) {
+  const std::string page = open(test::sample_report());
+  if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
+  EXPECT_EQ(count(page, "<svg "), 4U);
+  EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
+  EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
+}
+
+TEST_F(ReportInBrowser, TreatsTheReportAsTextOnly) {
+  Json report = test::sample_report();
+  const std::string evil = "</script></title></pre><img src=x onerror=\"document.body.id='broken'\">";
+  report["warnings"] = {evil};
+  report["source"]["path"] = evil;
+  report["healing"]["steps"][0]["note"] = evil;
+  const std::string page = open(report);
+  if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
+  EXPECT_THAT(page, Not(HasSubstr("<body id=")));
+  EXPECT_THAT(page, Not(HasSubstr("<img")));
+  EXPECT_EQ(count(page, "<svg "), 4U);
+}
+
+}  // namespace
+}  // namespace streamline

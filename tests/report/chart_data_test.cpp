@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/report/chart_data.h"
+
+#include "tests/report/sample.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline::report {
+namespace {
+
+Json rows(const Json& charts, const char* chart, const char* table) { return charts.at(chart).at("data").at(table); }
+
+TEST(ChartData, HasEveryWindowOnce) {
+  const Json windows = rows(chart_data(test::sample_report()), "windows", "windows");
+  ASSERT_EQ(windows.size(), 10U);  // 4 + 3 + 2 + 1
+  const Json& window = windows[5];
+  EXPECT_EQ(window["start"], 1);
+  EXPECT_EQ(window["length"], 2);
+  EXPECT_EQ(window["end"], 2);
+  EXPECT_DOUBLE_EQ(window["cosine"].get<double>(), 0.9);
+  EXPECT_NEAR(window["distance"].get<double>(), 0.1, 1e-12);
+  EXPECT_DOUBLE_EQ(window["relative_l2"].get<double>(), 0.4);
+}
+
+TEST(ChartData, MarksTheWindowsThatHoldALayerOfMassiveActivations) {
+  for (const Json& window : rows(chart_data(test::sample_report()), "windows", "windows"))
+    EXPECT_EQ(window["massive"], window["start"] == 0) << window;
+}
+
+TEST(ChartData, KeepsACosineOfOneOnTheLogarithmicScale) {
+  Json report = test::sample_report();
+  report["scores"]["cosine"][1][2] = 1.0;
+  const Json charts = chart_data(report);
+  EXPECT_GT(charts["windows"]["signals"]["near"].get<double>(), 0);
+  EXPECT_LT(charts["windows"]["signals"]["near"].get<double>(), charts["windows"]["signals"]["far"].get<double>());
+}
+
+TEST(ChartData, NamesTheChosenWindowAndTheNextBest) {
+  const Json starts = rows(chart_data(test::sample_report()), "curve", "starts");
+  ASSERT_EQ(starts.size(), 3U);
+  EXPECT_EQ(starts[0]["role"], "other");
+  EXPECT_EQ(starts[1]["role"], "chosen");
+  EXPECT_EQ(starts[2]["role"], "second");
+}
+
+TEST(ChartData, NamesTheBestWindowWhenAnotherWasForced) {
+  Json report = test::sample_report();
+  report["choice"]["start"] = 2;
+  const Json starts = rows(chart_data(report), "curve", "starts");
+  EXPECT_EQ(starts[0]["role"], "other");
+  EXPECT_EQ(starts[1]["role"], "best");
+  EXPECT_EQ(starts[2]["role"], "chosen");
+}
+
+TEST(ChartData, PlacesValidationsByTheTokensSeen) {
+  const Json charts = chart_data(test::sample_report());
+  const Json validations = rows(charts, "training", "validations");
+  EXPECT_EQ(validations[0]["x"], 0);
+  EXPECT_EQ(validations[1]["x"], 300);
+  EXPECT_EQ(charts["training"]["signals"]["last"], 300);
+}
+
+TEST(ChartData, CountsStepsWhenTokensAreUnknown) {
+  Json report = test::sample_report();
+  for (Json& step : report["healing"]["steps"]) step.erase("tokens");
+  const Json charts = chart_data(report);
+  EXPECT_EQ(charts["training"]["signals"]["unit"], "step");
+  EXPECT_EQ(rows(charts, "training", "validations")[1]["x"], 3);
+}
+
+TEST(ChartData, ThinsALongTrainingAndKeepsItsEnd) {
+  Json report = test::sample_report();
+  Json steps = Json::array();
+  for (int step = 1; step <= 10'000; ++step) steps.push_back({{"step", step}, {"loss", 1.0 / step}});
+  report["healing"]["steps"] = steps;
+  const Json drawn = rows(chart_data(report), "training", "steps");
+  EXPECT_LE(drawn.size(), 1201U);
+  EXPECT_GE(drawn.size(), 1000U);
+  EXPECT_EQ(drawn.back()["step"], 10'000);
+}
+
+TEST(ChartData, LeavesOutWhatCannotBeDrawn) {
+  Json report = test::sample_report();
+  report["healing"]["steps"][0]["loss"] = nullptr;  // how NaN is written
+  report["healing"]["steps"][1]["loss"] = 0;        // has no logarithm
+  EXPECT_EQ(rows(chart_data(report), "training", "steps").size(), 1U);
+  EXPECT_EQ(chart_data(Json::object()), Json::object());
+}
+
+}  // namespace
+}  // namespace streamline::report

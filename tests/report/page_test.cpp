@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <regex>
+#include <set>
+
+#include "streamline/report/assets.h"
+#include "streamline/report/html.h"
+#include "streamline/report/report.h"
+#include "tests/report/sample.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+// The page without the content of its script and style elements.
+std::string markup_of(const std::string& page) {
+  std::string out;
+  std::size_t at = 0;
+  for (;;) {
+    const std::size_t script = page.find("<script", at), style = page.find("<style", at);
+    const std::size_t open = std::min(script, style);
+    if (open == std::string::npos) return out + page.substr(at);
+    const std::size_t body = page.find('>', open) + 1;
+    out += page.substr(at, body - at);
+    at = page.find(script < style ? "</script>" : "</style>", body);
+  }
+}
+
+// Empty when every element is closed in order; else what is wrong.
+std::string nesting_error(const std::string& markup) {
+  static const std::set<std::string> kVoid = {"meta", "br"};
+  static const std::regex kTag("<(/?)([a-z0-9]+)((?:\\s+[a-z-]+(?:=\"[^\"<>]*\")?)*)>");
+  std::vector<std::string> open;
+  std::size_t tags = 0;
+  for (std::sregex_iterator tag(markup.begin(), markup.end(), kTag), end; tag != end; ++tag, ++tags) {
+    const std::string name = (*tag)[2];
+    if (kVoid.contains(name)) continue;
+    if ((*tag)[1].length() == 0) {
+      open.push_back(name);
+    } else if (open.empty() || open.back() != name) {
+      return "</" + name + "> closes " + (open.empty() ? "nothing" : open.back());
+    } else {
+      open.pop_back();
+    }
+  }
+  const auto brackets = static_cast<std::size_t>(std::count(markup.begin(), markup.end(), '<'));
+  if (brackets != tags + 1) return "a '<' that begins no tag";  // one is <!DOCTYPE html>
+  return open.empty() ? "" : open.back() + " is not closed";
+}
+
+TEST(ReportPage, SaysInOneSentenceWhatWasDoneAndWhatItCost) {
+  const std::string text = std::regex_replace(report_html(test::sample_report()), std::regex("<[^>]*>"), "");
+  EXPECT_THAT(text, HasSubstr("Replaced layers 1..2 of 4 by one trained layer: 4M → 3M parameters, "
+                              "perplexity 29.4 → 185 → 53.2"));
+}
+
+TEST(ReportPage, SaysRemovedWhenNothingWasTrained) {
+  Json report = test::sample_report();
+  report["healing"] = nullptr;
+  report["models"].erase(2);
+  const std::string text = std::regex_replace(report_html(report), std::regex("<[^>]*>"), "");
+  EXPECT_THAT(text, HasSubstr("Removed layers 1..2 of 4: 4M → 2M parameters, perplexity 29.4 → 185"));
+}
+
+TEST(ReportPage, ShowsEveryPart) {
+  const std::string page = report_html(test::sample_report());
+  for (const char* part :
+       {"29.45 ± 0.21", "layer 0 makes massive activations", "Every window of layers", "Windows of 2 layers",
+        "Hidden states, layer by layer", "Training the replacement", "1 m 05 s", "1.9 GB", "5f1d", "9a0c",
+        "three ordinary layers", "&#39;two words.txt&#39;", "windows of 512 tokens"})
+    EXPECT_THAT(page, HasSubstr(part));
+}
+
+TEST(ReportPage, IsWellFormed) { EXPECT_EQ(nesting_error(markup_of(report_html(test::sample_report()))), ""); }
+
+TEST(ReportPage, LoadsNothing) {
+  const std::string page = report_html(test::sample_report());
+  EXPECT_THAT(page, HasSubstr("default-src 'none'"));
+  const std::string markup = markup_of(page);
+  EXPECT_THAT(markup, Not(HasSubstr("://")));
+  EXPECT_THAT(markup, Not(HasSubstr(" src=")));
+  EXPECT_THAT(markup, Not(HasSubstr("<link")));
+  EXPECT_THAT(page, Not(HasSubstr("@import")));
+  EXPECT_THAT(page, Not(HasSubstr("sourceMappingURL")));
+  static const std::regex kAddress("https?://[a-z0-9.]+");
+  for (std::sregex_iterator found(page.begin(), page.end(), kAddress), end; found != end; ++found)
+    EXPECT_EQ(found->str(), "http://www.w3.org") << "only XML namespaces may look like addresses";
+}
+
+TEST(ReportPage, EscapesWhateverTheReportSays) {
+  const std::string evil = "</script><img onerror='x'>&\"\x01";
+  Json report = test::sample_report();
+  report["warnings"] = {evil};
+  report["run"]["command"] = {"streamline", evil};
+  report["source"]["path"] = evil;
+  report["source"]["family"] = evil;
+  report["choice"]["method"] = evil;
+  report["choice"]["protect"] = {evil};
+  report["healing"]["replacement"] = evil;
+  report["healing"]["steps"][0]["note"] = evil;
+  report["evaluation"]["bos"] = evil;
+  report["models"][0]["name"] = evil;
+  report["stages"][0]["name"] = evil;
+  const std::string page = report_html(report);
+  EXPECT_THAT(page, Not(HasSubstr("<img")));
+  EXPECT_THAT(page, HasSubstr("&lt;/script&gt;&lt;img onerror=&#39;x&#39;&gt;&amp;&quot;\uFFFD"));
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
+}
+
+TEST(ReportPage, StandsWithoutAnyOneOfItsParts) {
+  const Json whole = test::sample_report();
+  for (const auto& [key, value] : whole.items()) {
+    Json report = whole;
+    report.erase(key);
+    EXPECT_EQ(nesting_error(markup_of(report_html(report))), "") << "without " << key;
+    for (const Json& other : {Json(nullptr), Json("text"), Json(-1), Json::array({1}), Json::object()}) {
+      report[key] = other;
+      EXPECT_EQ(nesting_error(markup_of(report_html(report))), "") << key << " = " << other;
+    }
+  }
+  const std::string page = report_html(Json::object());
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
+  EXPECT_THAT(page, Not(HasSubstr("<script"))) << "no charts, no Vega";
+}
+
+TEST(ReportPage, TellsOfAReplacementThatWasRefused) {
+  Json report = test::sample_report();
+  report["healing"]["refused"] = true;
+  const std::string page = report_html(report);
+  EXPECT_THAT(page, HasSubstr("worse than nothing in its place"));
+  EXPECT_THAT(page, HasSubstr("Removed layers"));
+}
+
+TEST(ReportPage, WarnsOfMassiveActivationsInTheChosenWindowOnce) {
+  Json report = test::sample_report();
+  report["choice"]["start"] = 0;
+  EXPECT_THAT(report_html(report), Not(HasSubstr("the chosen window contains"))) << "the report's own warning says it";
+  report["warnings"] = Json::array();
+  EXPECT_THAT(report_html(report), HasSubstr("the chosen window contains a layer that makes massive activations"));
+  report["choice"]["start"] = 1;
+  EXPECT_THAT(report_html(report), Not(HasSubstr("the chosen window contains")));
+}
+
+TEST(ReportPage, IgnoresAWindowThatDoesNotFitTheModel) {
+  Json report = test::sample_report();
+  report["choice"]["start"] = 3;  // 3..4 of 4 layers
+  EXPECT_THAT(report_html(report), Not(HasSubstr("3..4")));
+}
+
+TEST(ReportPage, EveryChartSpecificationIsJson) {
+  int charts = 0;
+  for (const report::Asset& asset : report::assets())
+    if (asset.name.starts_with("charts/")) {
+      EXPECT_TRUE(parse_json(asset.text, asset.name).contains("marks")) << asset.name;
+      ++charts;
+    }
+  EXPECT_EQ(charts, 4);
+}
+
+TEST(ScriptJson, CannotEndItsElement) {
+  const std::string text = report::script_json({{"a", "</script>"}});
+  EXPECT_THAT(text, Not(HasSubstr("<")));
+  EXPECT_EQ(parse_json(text, "script")["a"], "</script>");
+}
+
+}  // namespace
+}  // namespace streamline
