@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// How fast a sweep streams tokens through the layers, what scoring every window takes beside that, and what the bare
+// matrix products of the same shapes would allow.
+//   sweep_bench MODEL [--seq 512,2048] [--batch-tokens 4096] [--threads 2] [--repetitions 3]
+// Prints one JSON object a line. bench/compare_sweep.py runs it beside transformers.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+
+#include "streamline/base/error.h"
+#include "streamline/base/resources.h"
+#include "streamline/engine/sweep.h"
+#include "streamline/prune/scores.h"
+
+namespace streamline {
+namespace {
+
+struct Options {
+  std::string model, dtype = "bfloat16";
+  std::vector<std::int64_t> seq = {512, 2048};
+  std::int64_t batch_tokens = 4096;
+  int threads = 2, repetitions = 3;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+template <class Work>
+double median_seconds(int repetitions, Work&& work) {
+  work();
+  std::vector<double> seconds;
+  for (int i = 0; i < repetitions; ++i) {
+    const Stopwatch watch;
+    work();
+    seconds.push_back(watch.seconds());
+  }
+  return median(seconds);
+}
+
+TokenBatches make_tokens(const Model& model, std::int64_t seq, std::int64_t batch) {
+  TokenBatches batches;
+  std::int64_t next = 0;
+  for (std::int64_t i = 0; i < batch; ++i) {
+    auto& sequence = batches.sequences.emplace_back();
+    for (std::int64_t t = 0; t < seq; ++t, ++next)
+      sequence.push_back(static_cast<TokenId>(next * 7919 % model.config().vocab));
+  }
+  return batches;
+}
+
+// The seven products of every layer and nothing else, each from an input of its own width.
+void run_products(const Model& model, const torch::Tensor& hidden, const torch::Tensor& inner) {
+  for (std::int64_t i = 0; i < model.layer_count(); ++i)
+    for (const auto& [role, pair] : model.layer(i).tensors) {
+      if (pair.weight.dim() != 2) continue;
+      torch::linear(pair.weight.size(1) == hidden.size(1) ? hidden : inner, pair.weight);
+    }
+}
+
+void print(const std::string& what, std::int64_t seq, std::int64_t tokens, double seconds) {
+  Json line = {{"what", what}, {"seq", seq}, {"tokens_per_second", static_cast<double>(tokens) / seconds}};
+  line["private_memory"] = private_memory();
+  std::cout << line.dump() << std::endl;
+}
+
+void run(const Options& options) {
+  const torch::NoGradGuard no_grad;
+  set_threads(options.threads);
+  const Stopwatch watch;
+  const Model model = Model::open(Checkpoint::open(options.model), resolve_placement("cpu", options.dtype));
+  std::cout << Json{{"what", "open"}, {"seconds", watch.seconds()}}.dump() << std::endl;
+  for (const std::int64_t seq : options.seq) {
+    const std::int64_t batch = std::max<std::int64_t>(1, options.batch_tokens / seq), tokens = batch * seq;
+    const TokenBatches batches = make_tokens(model, seq, batch);
+    const SweepOptions sweep_options{.batch_tokens = options.batch_tokens};
+    print("sweep", seq, tokens, median_seconds(options.repetitions, [&] { sweep(model, batches, sweep_options, {}); }));
+    print("score", seq, tokens,
+          median_seconds(options.repetitions, [&] { score_layers(model, batches, sweep_options); }));
+    const auto hidden = torch::randn({tokens, model.config().hidden}).to(model.placement().dtype);
+    const std::int64_t width = model.layer(0).at(Role::down).weight.size(1);
+    const auto inner = torch::randn({tokens, width}).to(model.placement().dtype);
+    print("gemm", seq, tokens, median_seconds(options.repetitions, [&] { run_products(model, hidden, inner); }));
+  }
+}
+
+}  // namespace
+}  // namespace streamline
+
+int main(int argc, char** argv) {
+  streamline::Options options;
+  CLI::App app("Tokens a second of a sweep, and of its matrix products alone");
+  app.add_option("model", options.model, "checkpoint directory")->required();
+  app.add_option("--seq", options.seq, "tokens a sequence")->delimiter(',');
+  app.add_option("--batch-tokens", options.batch_tokens, "tokens that run together");
+  app.add_option("--threads", options.threads, "threads");
+  app.add_option("--dtype", options.dtype, "compute type");
+  app.add_option("--repetitions", options.repetitions, "timed runs, of which the median counts");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    streamline::run(options);
+  } catch (const streamline::Error& error) {
+    std::cerr << error.what() << "\n";
+    return streamline::exit_status(error.kind());
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline bench`: how fast a checkpoint runs here.
+#include <memory>
+
+#include "command.h"
+#include "options.h"
+#include "plan_option.h"
+#include "streamline/base/resources.h"
+#include "streamline/eval/speed.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string model, plan;
+  SpeedOptions speed;
+};
+
+std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
+  const double share = result.prefill_tokens_per_second / result.gemm_tokens_per_second;
+  return "prefill     " + format_count(result.prefill_tokens_per_second) + " tokens/s (" +
+         std::to_string(options.batch) + " x " + std::to_string(options.prompt) + " tokens)\ndecode      " +
+         format_count(result.decode_tokens_per_second) + " tokens/s\nGEMM rate   " +
+         format_count(result.gemm_tokens_per_second) + " tokens/s; prefill reaches " +
+         std::to_string(static_cast<int>(share * 100 + 0.5)) + "% of it\npeak memory " +
+         format_bytes(result.peak_memory) + "\n";
+}
+
+void run(const Options& options) {
+  const Placement placement = start(options.common);
+  const Model model = planned_view(Model::open(Checkpoint::open(std::filesystem::path(options.model)), placement),
+                                   options.plan, options.common.seed);
+  SpeedOptions speed = options.speed;
+  speed.prompt = resolve_seq_len(model.config(), speed.prompt, false, false, "--prompt-tokens");
+  const SpeedResult result = measure_speed(model, speed, true);
+  if (!options.common.json) return print(describe(placement) + "\n" + as_text(result, speed));
+  Json json = {{"run", run_record(command_line(), options.common.seed)}};
+  json.update(to_json(result, speed));
+  print_json(json);
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  options->speed.prompt = 0;
+  add_model(app, options->model);
+  app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
+  app.add_option("--prompt-tokens", options->speed.prompt,
+                 "tokens of the prefill; default 512 or the model's positions")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--decode-tokens", options->speed.decode, "tokens decoded")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--batch", options->speed.batch, "sequences at once")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--repetitions", options->speed.repetitions, "medians over this many")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  add_compute_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& bench_command() {
+  static const Command command{
+      "bench", "prefill and decode speed, memory, share of the matrix-product rate",
+      "  streamline bench models/books-5m\n  streamline bench MODEL --prompt-tokens 2048 --json\n", declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline generate`: text after a prompt.
+#include <memory>
+
+#include "command.h"
+#include "options.h"
+#include "plan_option.h"
+#include "streamline/base/error.h"
+#include "streamline/base/resources.h"
+#include "streamline/engine/generate.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string model, plan, prompt;
+  GenerateOptions generate;
+};
+
+void run(const Options& options) {
+  const Placement placement = start(options.common);
+  const OpenedModel opened = open_model(options.model, placement);
+  const Model model = planned_view(opened.model, options.plan, options.common.seed);
+  std::vector<TokenId> prompt = opened.tokenizer->encode(options.prompt, true);
+  if (prompt.empty() && opened.tokenizer->bos()) prompt.push_back(*opened.tokenizer->bos());
+  if (prompt.empty()) fail(ErrorKind::usage, "--prompt is empty and this tokenizer has no BOS token to begin with");
+  GenerateOptions generation = options.generate;
+  generation.seed = options.common.seed;
+  if (opened.tokenizer->eos()) generation.stop.push_back(*opened.tokenizer->eos());
+  TokenBatches check;
+  check.sequences = {prompt};
+  check_token_range(check, opened.model.config().vocab);
+
+  const Stopwatch watch;
+  const std::vector<TokenId> tokens = generate(model, prompt, generation);
+  const std::string text = opened.tokenizer->decode(tokens, true);
+  if (!options.common.json) return print(options.prompt + text + "\n");
+  print_json({{"run", run_record(command_line(), options.common.seed)},
+              {"prompt", options.prompt},
+              {"prompt_tokens", prompt},
+              {"text", text},
+              {"tokens", tokens},
+              {"seconds", watch.seconds()}});
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  add_model(app, options->model);
+  app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
+  app.add_option("--prompt", options->prompt, "text to go on from")->required();
+  app.add_option("--max-tokens", options->generate.max_tokens, "at most this many new tokens")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--temperature", options->generate.temperature, "0: always the likeliest token")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--top-p", options->generate.top_p, "draw from the likeliest tokens that hold this share")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  add_compute_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& generate_command() {
+  static const Command command{
+      "generate", "text after a prompt",
+      "  streamline generate models/books-5m --prompt \"It was a\" --max-tokens 32 --temperature 0\n", declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline inspect`: what a checkpoint is, without reading its weights.
+#include <memory>
+
+#include "command.h"
+#include "options.h"
+#include "streamline/base/resources.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string model;
+  bool check = false;
+};
+
+Json layer_entry(const LayerConfig& layer) {
+  Json entry = Json::object();
+  if (layer.attention) {
+    entry["heads"] = layer.attention->heads;
+    entry["kv_heads"] = layer.attention->kv_heads;
+    entry["head_dim"] = layer.attention->head_dim;
+    entry["sliding_window"] = layer.attention->window ? Json(*layer.attention->window) : Json(nullptr);
+  }
+  if (layer.mlp) {
+    entry["intermediate_size"] = layer.mlp->intermediate;
+    entry["gated"] = layer.mlp->gated;
+  }
+  return entry;
+}
+
+// Bytes of keys and values a token of context costs, in the stored type.
+std::int64_t cache_bytes_per_token(const Config& config, std::size_t element) {
+  std::int64_t numbers = 0;
+  for (const LayerConfig& layer : config.layers)
+    if (layer.attention) numbers += 2 * layer.attention->kv_heads * layer.attention->head_dim;
+  return numbers * static_cast<std::int64_t>(element);
+}
+
+Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
+  Json layers = Json::array();
+  for (std::int64_t i = 0; i < config.layer_count(); ++i) {
+    Json entry = layer_entry(config.layers[static_cast<std::size_t>(i)]);
+    entry["parameters"] = layer_parameters(config, checkpoint, i);
+    layers.push_back(entry);
+  }
+  const std::size_t element = config.dtype == "float32" ? 4 : 2;
+  return {{"path", checkpoint.label()},
+          {"family", config.family->name},
+          {"title", config.family->title},
+          {"layers", config.layer_count()},
+          {"hidden_size", config.hidden},
+          {"vocab_size", config.vocab},
+          {"max_positions", config.max_positions},
+          {"tied_embeddings", config.tied_embeddings},
+          {"dtype", config.dtype},
+          {"parameters", total_parameters(checkpoint, config)},
+          {"bytes", checkpoint.total_bytes()},
+          {"tensors", checkpoint.tensors().size()},
+          {"kv_cache_bytes_per_token", cache_bytes_per_token(config, element)},
+          {"digest", checkpoint.digest()},
+          {"layer", layers}};
+}
+
+std::string as_text(const Json& info) {
+  const Json& first = info["layer"].front();
+  const auto number = [&](const char* key) { return std::to_string(info[key].get<std::int64_t>()); };
+  std::vector<std::vector<std::string>> rows = {{"", info["path"].get<std::string>()}};
+  rows.push_back({"family", info["title"].get<std::string>()});
+  rows.push_back({"parameters", format_count(info["parameters"].get<double>()) + " (" + number("parameters") + ")"});
+  rows.push_back({"layers", number("layers") + ", of " + format_count(first["parameters"].get<double>()) +
+                                " parameters each (the first)"});
+  rows.push_back({"hidden size", number("hidden_size")});
+  if (first.contains("heads"))
+    rows.push_back({"attention", first["heads"].dump() + " heads of " + first["head_dim"].dump() + ", " +
+                                     first["kv_heads"].dump() + " for keys and values"});
+  rows.push_back({"vocabulary", number("vocab_size") + (info["tied_embeddings"].get<bool>() ? ", head tied" : "")});
+  rows.push_back({"positions", number("max_positions")});
+  rows.push_back(
+      {"stored", format_bytes(info["bytes"].get<std::uint64_t>()) + " as " + info["dtype"].get<std::string>()});
+  rows.push_back(
+      {"context", format_bytes(info["kv_cache_bytes_per_token"].get<std::uint64_t>()) + " a token (keys and values)"});
+  std::string text;
+  for (const auto& row : rows) text += row[0] + std::string(14 - row[0].size(), ' ') + row[1] + "\n";
+  return text;
+}
+
+void run(const Options& options) {
+  start_logging(options.common);
+  const auto checkpoint = Checkpoint::open(std::filesystem::path(options.model));
+  const Config config = resolve_config(*checkpoint);
+  if (options.check) check_finite(*checkpoint);
+  const Json info = describe_checkpoint(*checkpoint, config);
+  options.common.json ? print_json(info) : print(as_text(info));
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  add_model(app, options->model);
+  app.add_flag("--check", options->check, "also read every weight and fail on NaN or infinity");
+  add_output_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& inspect_command() {
+  static const Command command{
+      "inspect", "family, layers, parameters and memory of a checkpoint",
+      "  streamline inspect models/books-5m\n  streamline inspect models/books-5m --json --check\n", declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline list`: what is registered.
+#include <memory>
+
+#include "command.h"
+#include "options.h"
+#include "streamline/arch/family.h"
+#include "streamline/heal/replacement.h"
+#include "streamline/prune/method.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+Json registered_families() {
+  Json list = Json::array();
+  for (const Family* family : families()) {
+    Json types = Json::array();
+    for (const std::string_view type : family->model_types) types.push_back(type);
+    list.push_back({{"name", family->name}, {"title", family->title}, {"model_types", types}});
+  }
+  return list;
+}
+
+Json described(const Param& param) {
+  Json entry = {{"name", param.name}, {"help", param.help}, {"default", param.default_value}};
+  if (param.minimum) entry["minimum"] = *param.minimum;
+  if (param.maximum) entry["maximum"] = *param.maximum;
+  if (!param.choices.empty()) entry["choices"] = param.choices;
+  return entry;
+}
+
+Json registered_methods() {
+  Json list = Json::array();
+  for (const Method* method : methods()) {
+    Json parameters = Json::array();
+    for (const Param& param : method->params) parameters.push_back(described(param));
+    list.push_back(
+        {{"name", method->name}, {"title", method->title}, {"paper", method->paper}, {"parameters", parameters}});
+  }
+  return list;
+}
+
+Json registered_replacements() {
+  Json list = Json::array();
+  list.push_back({{"name", "none"}, {"title", "nothing: the layers are gone"}, {"source", "arXiv 2403.19135"}});
+  for (const Replacement* replacement : replacements())
+    list.push_back({{"name", replacement->name}, {"title", replacement->title}, {"source", replacement->source}});
+  return list;
+}
+
+std::string as_table(const Json& list, const std::vector<std::string>& columns) {
+  std::vector<std::vector<std::string>> rows = {columns};
+  for (const Json& entry : list) {
+    std::vector<std::string> row;
+    for (const std::string& column : columns) row.push_back(entry.at(column).get<std::string>());
+    rows.push_back(row);
+  }
+  return format_table(rows);
+}
+
+void run(const CommonOptions& options) {
+  const Json result = {{"families", registered_families()},
+                       {"methods", registered_methods()},
+                       {"replacements", registered_replacements()}};
+  if (options.json) return print_json(result);
+  print("Model families\n" + as_table(result["families"], {"name", "title"}) + "\nMethods (prune --method)\n" +
+        as_table(result["methods"], {"name", "title", "paper"}) + "\nReplacements (prune --replace)\n" +
+        as_table(result["replacements"], {"name", "title", "source"}));
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<CommonOptions>();
+  add_output_options(app, *options);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& list_command() {
+  static const Command command{"list", "what is registered: model families, methods, replacements",
+                               "  streamline list\n  streamline list --json\n", declare};
+  return command;
+}
+
+}  // namespace streamline::cli

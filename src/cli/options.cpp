@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "streamline/engine/sweep.h"
+
+namespace streamline::cli {
+namespace {
+
+constexpr std::int64_t kDefaultSeqLen = 512;
+
+std::vector<std::string>& words() {
+  static std::vector<std::string> remembered;
+  return remembered;
+}
+
+}  // namespace
+
+void add_output_options(CLI::App& app, CommonOptions& options) {
+  app.add_flag("--json", options.json, "print the result as JSON on standard output");
+  app.add_flag("-q,--quiet", options.quiet, "only warnings and errors on standard error");
+  app.add_flag("-v,--verbose", options.verbose, "say more");
+}
+
+void add_compute_options(CLI::App& app, CommonOptions& options) {
+  add_output_options(app, options);
+  app.add_option("--threads", options.threads, "threads; 0: one a physical core")->check(CLI::Range(0, 4096));
+  app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--dtype", options.dtype, "compute in float32, bfloat16 or float16; auto: bfloat16 where it is fast")
+      ->capture_default_str();
+  app.add_option("--seed", options.seed, "seed of everything random")->capture_default_str();
+}
+
+void start_logging(const CommonOptions& options) {
+  set_log_level(options.quiet ? LogLevel::quiet : options.verbose > 0 ? LogLevel::verbose : LogLevel::normal);
+}
+
+Placement start(const CommonOptions& options) {
+  start_logging(options);
+  set_threads(options.threads);
+  const Placement placement = resolve_placement(options.device, options.dtype);
+  log_detail("computing on " + describe(placement));
+  return placement;
+}
+
+void add_model(CLI::App& app, std::string& model) {
+  app.add_option("MODEL", model, "a checkpoint: a Hugging Face directory with config.json and safetensors")->required();
+}
+
+void add_data_options(CLI::App& app, DataOptions& options) {
+  app.add_option("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these")->required();
+  app.add_option("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text")
+      ->capture_default_str();
+  app.add_option("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--samples", options.samples, "calibration sequences")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--documents", options.documents, "one document a sequence instead of packing them one after the other");
+  app.add_flag("--shuffle", options.shuffle,
+               "draw the calibration sequences at random (--seed) instead of the first ones");
+  app.add_option("--bos", options.bos,
+                 "BOS in front of each sequence: auto (where the tokenizer has the habit), on, off")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  app.add_flag("--allow-long", options.allow_long, "allow sequences longer than the model's positions");
+}
+
+OpenedModel open_model(const std::string& path, const Placement& placement) {
+  auto checkpoint = Checkpoint::open(std::filesystem::path(path));
+  OpenedModel opened{Model::open(checkpoint, placement), open_tokenizer(checkpoint->files())};
+  return opened;
+}
+
+std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allow_long, bool bos, const char* option) {
+  if (given <= 0) return std::min(kDefaultSeqLen, config.max_positions - (bos ? 1 : 0));
+  if (given > config.max_positions && !allow_long)
+    fail(ErrorKind::mismatch, option, " ", given, " is longer than the model's ", config.max_positions,
+         " positions (max_position_embeddings); choose at most ", config.max_positions, ", or pass --allow-long");
+  return given;
+}
+
+bool resolve_bos(const std::string& given, const Tokenizer& tokenizer) {
+  if (given == "on" && !tokenizer.bos()) fail(ErrorKind::usage, "--bos on: this tokenizer has no BOS token");
+  return given == "on" || (given == "auto" && tokenizer.bos() && tokenizer.adds_bos());
+}
+
+TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options) {
+  PackOptions pack;
+  pack.prepend_bos = resolve_bos(options.bos, *opened.tokenizer);
+  pack.seq_len =
+      resolve_seq_len(opened.model.config(), options.seq_len, options.allow_long, pack.prepend_bos, "--seq-len");
+  pack.samples = options.samples;
+  pack.pack = !options.documents;
+  pack.shuffle = options.shuffle;
+  TokenBatches batches = load_sequences(options.path, options.corpus, *opened.tokenizer, pack);
+  check_token_range(batches, opened.model.config().vocab);
+  check_sweep_memory(opened.model, pack.seq_len);
+  return batches;
+}
+
+void naming_bad_tensors(const Model& model, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::numeric) check_finite(model.checkpoint());
+    throw;
+  }
+}
+
+void check_sweep_memory(const Model& model, std::int64_t seq_len) {
+  const std::uint64_t needed = sweep_memory(model, seq_len, 0), available = available_memory();
+  if (model.placement().device.is_cpu() && needed > available)
+    fail(ErrorKind::resource, "sequences of ", seq_len, " tokens need about ", format_bytes(needed), " and ",
+         format_bytes(available), " are free; use a smaller --seq-len or --dtype bfloat16");
+}
+
+const std::vector<std::string>& command_line() { return words(); }
+void remember_command_line(int argc, char** argv) { words().assign(argv, argv + argc); }
+
+void print_json(const Json& value) { print(dump_json(value)); }
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  if (std::fflush(stdout) != 0) fail(ErrorKind::io, "standard output: cannot write");
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that several commands share, and what is opened with them.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "streamline/engine/model.h"
+#include "streamline/text/corpus.h"
+
+namespace streamline::cli {
+
+struct CommonOptions {
+  bool json = false, quiet = false;
+  int verbose = 0, threads = 0;
+  std::string device = "auto", dtype = "auto";
+  std::uint64_t seed = 0;
+};
+void add_output_options(CLI::App& app, CommonOptions& options);   // --json, --quiet, --verbose
+void add_compute_options(CLI::App& app, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
+// Sets logging and threads; returns where to compute.
+Placement start(const CommonOptions& options);
+void start_logging(const CommonOptions& options);
+
+// The positional MODEL.
+void add_model(CLI::App& app, std::string& model);
+
+struct DataOptions {
+  std::string path;
+  CorpusOptions corpus;
+  std::int64_t seq_len = 0;  // 0: 512, or the model's positions if fewer
+  std::int64_t samples = 32;
+  bool documents = false, shuffle = false, allow_long = false;
+  std::string bos = "auto";
+};
+void add_data_options(CLI::App& app, DataOptions& options);
+
+struct OpenedModel {
+  Model model;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+// Errors as Model::open and open_tokenizer; also mismatch when the tokenizer has more ids than the embedding rows.
+OpenedModel open_model(const std::string& path, const Placement& placement);
+
+// Checks seq_len against the model's positions (error mismatch unless allowed) and fills its default, which leaves
+// room for BOS in front. The engine need not check again.
+std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allow_long, bool bos, const char* option);
+// "auto": BOS where the tokenizer has the habit; "on" fails when it has none. Errors: usage.
+bool resolve_bos(const std::string& given, const Tokenizer& tokenizer);
+
+TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options);
+// Runs work that reads the weights; where a number came out NaN or infinite, the tensor at fault is named if there is
+// one.
+void naming_bad_tensors(const Model& model, const std::function<void()>& work);
+// Error resource when a sweep over such sequences needs more memory than the machine has.
+void check_sweep_memory(const Model& model, std::int64_t seq_len);
+
+// The words of the command line, for records.
+const std::vector<std::string>& command_line();
+void remember_command_line(int argc, char** argv);
+
+void print_json(const Json& value);
+void print(const std::string& text);
+
+}  // namespace streamline::cli

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan_option.h"
+
+#include "streamline/base/log.h"
+#include "streamline/base/random.h"
+#include "streamline/heal/replacement.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline::cli {
+namespace {
+
+void fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurgery& surgery) {
+  Rng rng(seed);
+  for (std::size_t i = 0; i < surgery.plan.segments.size(); ++i) {
+    const Segment& segment = surgery.plan.segments[i];
+    const auto index = static_cast<std::int64_t>(i);
+    if (segment.action != Action::replace || surgery.replacements.count(index) != 0) continue;
+    const Replacement& replacement = find_replacement(segment.replacement);
+    surgery.replacements[index] = as_stored(replacement.initial(source, segment.first, rng), source.config());
+    log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
+                ": the plan has no weights for '" + segment.replacement + "'; it starts untrained");
+  }
+}
+
+}  // namespace
+
+PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed) {
+  auto [plan, replacements] = read_plan_bundle(path, source);
+  PlannedSurgery surgery{std::move(plan), std::move(replacements)};
+  fill_initial_weights(source, seed, surgery);
+  return surgery;
+}
+
+Model planned_view(const Model& source, const std::string& path, std::uint64_t seed) {
+  if (path.empty()) return source;
+  const PlannedSurgery surgery = open_plan(path, source, seed);
+  return source.view(surgery.plan, surgery.replacements);
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan from the command line, with the weights of what it puts in.
+#pragma once
+
+#include <string>
+
+#include "streamline/engine/model.h"
+#include "streamline/plan/plan.h"
+
+namespace streamline::cli {
+
+struct PlannedSurgery {
+  Plan plan;
+  Replacements replacements;
+};
+// Replacements that were never trained get their initial weights, with a warning. Errors: as read_plan_bundle.
+PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed);
+
+// The model itself when `path` is empty, else seen through the plan.
+Model planned_view(const Model& source, const std::string& path, std::uint64_t seed);
+
+}  // namespace streamline::cli

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline prune`: from a checkpoint and text to a smaller checkpoint and a report.
+#include <memory>
+
+#include "command.h"
+#include "prune_run.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+void check_options(const PruneOptions& options) {
+  find_method(options.method);
+  if (options.replacement != "none") find_replacement(options.replacement);
+  if (options.out.empty() && !options.dry_run) fail(ErrorKind::usage, "--out is required (or --dry-run)");
+  std::error_code error;
+  const std::filesystem::path out = options.out;
+  if (!options.dry_run && !options.overwrite && std::filesystem::exists(out, error) &&
+      !std::filesystem::is_empty(out, error))
+    fail(ErrorKind::io, options.out, ": already exists; choose another name, or pass --overwrite");
+}
+
+void run(const PruneOptions& options) {
+  check_options(options);
+  const Placement placement = start(options.common);
+  PruneRun run{options, open_model(options.model, placement)};
+  const Model& source = run.opened.model;
+  run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
+  run.report["run"]["threads"] = torch::get_num_threads();
+  run.report["run"]["device"] = placement.device.str();
+  run.report["run"]["dtype"] = torch::toString(placement.dtype);
+
+  stage(run, "read text", [&] { load_data(run); });
+  stage(run, "score", [&] { naming_bad_tensors(source, [&] { choose(run); }); });
+  for (const std::string& warning : run.proposal.warnings) log_warning(warning);
+  log_info(summary(run.proposal.plan));
+  stage(run, "measure source", [&] { measure(run, "source", source); });
+  Plan cut = run.proposal.plan;
+  for (Segment& segment : cut.segments)
+    if (segment.action == Action::replace) segment.action = Action::drop, segment.replacement.clear();
+  stage(run, "measure cut", [&] { measure(run, "cut", source.view(cut, {})); });
+  if (run.heals()) {
+    stage(run, "heal", [&] { heal(run); });
+    stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.proposal.plan, run.replacements)); });
+  }
+  if (!options.dry_run) write(run);
+  options.common.json ? print_json(run.report) : print(report_table(run.report));
+}
+
+// The parameters of all methods as options; a name that several share is added once.
+void add_method_options(CLI::App& app, PruneOptions& options) {
+  for (const Method* method : methods())
+    for (const Param& param : method->params)
+      if (app.get_option_no_throw("--" + param.name) == nullptr)
+        app.add_option_function<std::string>(
+               "--" + param.name,
+               [&options, param](const std::string& word) {
+                 options.method_params[param.name] = parse_param(param, word);
+               },
+               param.help)
+            ->group("What to cut");
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<PruneOptions>();
+  add_model(app, options->model);
+  app.add_option("--out", options->out, "directory of the smaller checkpoint and its report");
+  add_data_options(app, options->data);
+  app.add_option("--eval", options->evaluation,
+                 "text for the perplexities; default: documents of --data held out of training");
+  app.add_option("--eval-windows", options->evaluation_windows, "windows of it")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--method", options->method, "how to choose; see `streamline list`")
+      ->capture_default_str()
+      ->group("What to cut");
+  add_method_options(app, *options);
+  app.add_option("--replace", options->replacement, "what to train in place of the cut; none, or see `streamline list`")
+      ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--tokens", options->tokens, "tokens to train on")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--epochs", options->heal.epochs, "times over them")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--learning-rate", options->heal.learning_rate, "largest rate; default: the replacement's own")
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--batch-tokens", options->heal.batch_tokens, "tokens an optimizer step; default: chosen")
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--weight-decay", options->heal.weight_decay, "AdamW weight decay")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->group("Healing");
+  app.add_option("--validation", options->validation_sequences, "sequences held out, by document")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_flag("--accept-worse", options->accept_worse,
+               "keep a replacement that is worse than nothing on the held-out text")
+      ->group("Healing");
+  app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
+  app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
+  app.add_flag("--dry-run", options->dry_run, "do everything but write");
+  app.add_flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  add_compute_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& prune_command() {
+  static const Command command{
+      "prune", "cut the least important run of layers, heal, measure, write",
+      "  streamline prune models/books-5m --data models/text/calibration.jsonl --out smaller --cut 4\n"
+      "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
+      "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n",
+      declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prune_run.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+// Held-out sequences as one text to measure on, where no --eval was given.
+EvaluationText held_out_text(const TokenBatches& validation) {
+  EvaluationText text;
+  for (const auto& sequence : validation.sequences)
+    text.ids.insert(text.ids.end(), sequence.begin() + validation.skip_first, sequence.end());
+  text.bytes = validation.bytes;
+  text.source = validation.source + " (held-out documents)";
+  text.digest = validation.digest;
+  return text;
+}
+
+std::int64_t sequence_length(const PruneRun& run) {
+  const DataOptions& data = run.options.data;
+  return resolve_seq_len(run.opened.model.config(), data.seq_len, data.allow_long,
+                         resolve_bos(data.bos, *run.opened.tokenizer), "--seq-len");
+}
+
+void load_evaluation(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  run.evaluation = options.evaluation.empty()
+                       ? held_out_text(run.validation)
+                       : load_evaluation_text(options.evaluation, options.data.corpus, *run.opened.tokenizer);
+  run.perplexity.max_windows = options.evaluation_windows;
+  run.perplexity.bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
+  run.perplexity.window = sequence_length(run);
+  run.perplexity.beyond_positions = true;
+  run.perplexity.progress = true;
+}
+
+void describe_source(PruneRun& run) {
+  const Model& source = run.opened.model;
+  run.report["source"] = {{"path", run.options.model},      {"family", source.config().family->title},
+                          {"layers", source.layer_count()}, {"parameters", source.parameters()},
+                          {"bytes", source.weight_bytes()}, {"digest", source.checkpoint().digest()}};
+}
+
+Json describe_choice(const PruneRun& run) {
+  const Proposal& proposal = run.proposal;
+  const Segment* cut = nullptr;
+  for (const Segment& segment : proposal.plan.segments)
+    if (segment.action != Action::keep) cut = &segment;
+  if (cut == nullptr) return nullptr;
+  Json windows = Json::array();
+  for (const Window& window : proposal.windows) windows.push_back({{"start", window.start}, {"cosine", window.cosine}});
+  Json choice = {{"method", proposal.plan.method.name},
+                 {"cut", cut->count()},
+                 {"net_layers", cut->count() - replacement_use(run).layers},
+                 {"start", cut->first},
+                 {"cosine", proposal.scores.window_cosine(cut->first, cut->count())},
+                 {"windows", windows},
+                 {"protect", proposal.plan.method.parameters.value("protect", Json::array())},
+                 {"forced", proposal.plan.method.parameters.contains("start") &&
+                                !proposal.plan.method.parameters["start"].is_null()}};
+  if (proposal.windows.size() > 1) choice["margin"] = proposal.windows[0].cosine - proposal.windows[1].cosine;
+  return choice;
+}
+
+bool worse_than_nothing(const HealResult& result) { return !(result.best_mse <= result.identity_mse); }
+
+std::string two_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+}  // namespace
+
+void stage(PruneRun& run, const std::string& name, const std::function<void()>& work) {
+  log_detail(name);
+  reset_peak_memory();
+  const Stopwatch watch;
+  work();
+  run.report["stages"].push_back(
+      {{"name", name}, {"seconds", watch.seconds()}, {"peak_memory", peak_resident_memory()}});
+}
+
+void load_data(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  describe_source(run);
+  run.calibration = load_calibration(run.opened, options.data);
+  run.report["calibration"] = {
+      {"source", run.calibration.source},   {"sequences", run.calibration.sequences.size()},
+      {"tokens", run.calibration.tokens()}, {"documents", run.calibration.documents},
+      {"digest", run.calibration.digest},   {"seq_len", run.calibration.sequences.front().size()}};
+  if (run.heals() || options.evaluation.empty()) {
+    PackOptions pack;
+    pack.seq_len = sequence_length(run);
+    pack.samples = run.heals() ? (options.tokens + pack.seq_len - 1) / pack.seq_len : 1;
+    pack.shuffle = true;
+    pack.seed = options.common.seed;
+    pack.prepend_bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
+    SplitSequences split =
+        load_split(options.data.path, options.data.corpus, *run.opened.tokenizer, pack, options.validation_sequences);
+    run.training = std::move(split.training);
+    run.validation = std::move(split.validation);
+    check_token_range(run.training, run.opened.model.config().vocab);
+    check_token_range(run.validation, run.opened.model.config().vocab);
+  }
+  load_evaluation(run);
+}
+
+ReplacementUse replacement_use(const PruneRun& run) {
+  if (!run.heals()) return {};
+  const Replacement& replacement = find_replacement(run.options.replacement);
+  const Config& config = run.opened.model.config();
+  return {.name = run.options.replacement,
+          .layers = replacement.shape(config, 0).attention ? 1 : 0,
+          .parameters = [&replacement, &config](std::int64_t first) {
+            return replacement_parameters(replacement, config, first);
+          }};
+}
+
+void choose(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  const Method& method = find_method(options.method);
+  PruneContext context{.model = run.opened.model,
+                       .calibration = run.calibration,
+                       .replacement = replacement_use(run),
+                       .seed = options.common.seed};
+  context.sweep.label = "scoring";
+  context.sweep.beyond_positions = true;
+  run.proposal = method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
+  run.report["scores"] = to_json(run.proposal.scores);
+  run.report["choice"] = describe_choice(run);
+  run.report["warnings"] = run.proposal.warnings;
+}
+
+void measure(PruneRun& run, const std::string& name, const Model& model) {
+  const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
+  Json row = {{"name", name},
+              {"layers", model.layer_count()},
+              {"parameters", model.parameters()},
+              {"bytes", model.weight_bytes()},
+              {"perplexity", to_json(result, run.perplexity, run.evaluation)}};
+  if (!run.options.no_speed) {
+    const SpeedResult speed =
+        measure_speed(model, {.prompt = run.perplexity.window, .decode = 32, .repetitions = 3, .batch = 1}, false);
+    row["prefill_tokens_per_second"] = speed.prefill_tokens_per_second;
+    row["decode_tokens_per_second"] = speed.decode_tokens_per_second;
+  }
+  run.report["models"].push_back(row);
+  run.report["evaluation"] = {{"source", run.evaluation.source},
+                              {"window", run.perplexity.window},
+                              {"stride", run.perplexity.stride > 0 ? run.perplexity.stride : run.perplexity.window},
+                              {"bos", run.perplexity.bos},
+                              {"tokens", result.tokens}};
+  log_info(name + ": perplexity " + two_digits(result.value));
+}
+
+void heal(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  const Replacement& replacement = find_replacement(options.replacement);
+  HealOptions heal_options = options.heal;
+  heal_options.seed = options.common.seed;
+  for (std::size_t i = 0; i < run.proposal.plan.segments.size(); ++i) {
+    const Segment& segment = run.proposal.plan.segments[i];
+    if (segment.action != Action::replace) continue;
+    const HealResult result = heal_window(run.opened.model, segment.first, segment.count(), replacement, run.training,
+                                          run.validation, heal_options);
+    Json record = to_json(result);
+    record["replacement"] = options.replacement;
+    record["refused"] = worse_than_nothing(result) && !options.accept_worse;
+    run.report["healing"] = record;
+    const std::string verdict = "'" + options.replacement + "' has an error of " + two_digits(result.best_mse) +
+                                " on held-out text, doing nothing " + two_digits(result.identity_mse);
+    if (worse_than_nothing(result) && !options.accept_worse)
+      fail(ErrorKind::gate, verdict,
+           ": refused, nothing was written; train on more --tokens, choose another --replace, or pass --accept-worse");
+    if (worse_than_nothing(result)) log_warning(verdict);
+    run.replacements[static_cast<std::int64_t>(i)] = as_stored(result.weights, run.opened.model.config());
+  }
+}
+
+namespace {
+
+Json provenance(const PruneRun& run) {
+  Json record = run.report["run"];
+  record["source"] = run.report["source"]["path"];
+  record["source_digest"] = run.report["source"]["digest"];
+  record["calibration"] = run.report["calibration"];
+  if (run.heals())
+    record["training"] = {
+        {"source", run.training.source}, {"tokens", run.training.tokens()}, {"digest", run.training.digest}};
+  record["models"] = run.report["models"];
+  return record;
+}
+
+}  // namespace
+
+void write(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  ApplyOptions apply;
+  apply.max_shard_size = parse_size(options.max_shard_size);
+  apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.provenance = provenance(run);
+  AppliedPlan applied;
+  stage(run, "write and verify",
+        [&] { applied = apply_plan(run.opened.model, run.proposal.plan, run.replacements, options.out, apply); });
+  run.report["output"] = {{"path", options.out}, {"ordinary", applied.ordinary}, {"notes", applied.notes}};
+  const std::filesystem::path out = options.out;
+  write_text(out / "report.json", dump_json(run.report));
+  write_text(out / "report.html", report_html(run.report));
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main job stage by stage: data, scores and plan, healing, measurement, writing. `prune` runs them in order.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "options.h"
+#include "streamline/eval/perplexity.h"
+#include "streamline/eval/speed.h"
+#include "streamline/heal/trainer.h"
+#include "streamline/prune/method.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline::cli {
+
+struct PruneOptions {
+  CommonOptions common;
+  std::string model, out, evaluation;
+  DataOptions data;
+  std::string method = "llm-streamline", replacement = "layer", max_shard_size = "5GB";
+  Json method_params = Json::object();  // what was given on the command line, by parameter name
+  std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
+  HealOptions heal;
+  bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false;
+};
+
+// Everything the stages read and add to.
+struct PruneRun {
+  const PruneOptions& options;
+  OpenedModel opened;
+  Json report = Json::object();  // docs/report.md
+
+  TokenBatches calibration = {}, training = {}, validation = {};
+  EvaluationText evaluation = {};
+  PerplexityOptions perplexity = {};
+  Proposal proposal = {};
+  Replacements replacements = {};
+
+  bool heals() const { return options.replacement != "none"; }
+};
+
+// What will stand in for the window, as a method needs to know it.
+ReplacementUse replacement_use(const PruneRun& run);
+
+// Runs `work` and records its seconds and peak memory under "stages".
+void stage(PruneRun& run, const std::string& name, const std::function<void()>& work);
+
+void load_data(PruneRun& run);
+void choose(PruneRun& run);
+void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
+void heal(PruneRun& run);
+void write(PruneRun& run);
+
+}  // namespace streamline::cli

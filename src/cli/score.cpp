@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline score`: one sweep over calibration text, every window of every length.
+#include <algorithm>
+#include <memory>
+
+#include "command.h"
+#include "options.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "streamline/prune/scores.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string model, out;
+  DataOptions data;
+  std::int64_t cut = 1, best = 5;
+};
+
+std::string fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string window_name(const Window& window) {
+  const std::string first = std::to_string(window.start);
+  return window.count == 1 ? first : first + ".." + std::to_string(window.start + window.count - 1);
+}
+
+std::string best_windows(const Scores& scores, std::int64_t count, std::int64_t shown) {
+  const std::vector<Window> windows = ranked_windows(scores, count, {});
+  std::vector<std::vector<std::string>> rows = {{"layers", "cosine", "behind the best"}};
+  for (std::size_t i = 0; i < windows.size() && i < static_cast<std::size_t>(shown); ++i)
+    rows.push_back(
+        {window_name(windows[i]), fixed(windows[i].cosine, 6), fixed(windows[0].cosine - windows[i].cosine, 6)});
+  return "Best windows of " + std::to_string(count) + (count == 1 ? " layer" : " layers") +
+         " (cosine of the hidden states before and after)\n" + format_table(rows);
+}
+
+std::string best_of_each_length(const Scores& scores) {
+  std::vector<std::vector<std::string>> rows = {{"length", "layers", "cosine", "margin to the next"}};
+  for (std::int64_t count = 1; count <= std::max<std::int64_t>(1, scores.layers / 2); ++count) {
+    const std::vector<Window> windows = ranked_windows(scores, count, {});
+    rows.push_back({std::to_string(count), window_name(windows[0]), fixed(windows[0].cosine, 6),
+                    windows.size() > 1 ? fixed(windows[0].cosine - windows[1].cosine, 6) : "-"});
+  }
+  return "Best window of each length\n" + format_table(rows);
+}
+
+void warn_of_massive_activations(const Scores& scores) {
+  for (const std::int64_t layer : massive_activation_layers(scores))
+    log_warning("layer " + std::to_string(layer) +
+                " makes massive activations (an attention sink); a window that takes it ruins the model whatever its "
+                "cosine says");
+}
+
+void run(const Options& options) {
+  const Placement placement = start(options.common);
+  const OpenedModel opened = open_model(options.model, placement);
+  TokenBatches calibration = load_calibration(opened, options.data);
+  const Stopwatch watch;
+  Scores scores;
+  naming_bad_tensors(opened.model, [&] {
+    scores = score_layers(opened.model, calibration, {.batch_tokens = 0, .label = "scoring", .beyond_positions = true});
+  });
+  const double seconds = watch.seconds();
+  ranked_windows(scores, options.cut, {});  // an impossible length fails before anything is printed
+
+  Json result = {
+      {"run", run_record(command_line(), options.common.seed)},
+      {"model",
+       {{"path", options.model},
+        {"family", opened.model.config().family->name},
+        {"digest", opened.model.checkpoint().digest()}}},
+      {"calibration",
+       {{"source", calibration.source}, {"documents", calibration.documents}, {"digest", calibration.digest}}},
+      {"seconds", seconds},
+      {"peak_memory", peak_resident_memory()}};
+  result.update(to_json(scores));
+  if (!options.out.empty()) write_text(options.out, dump_json(result));
+  if (options.common.json) return print_json(result);
+  print(best_windows(scores, options.cut, options.best) + "\n" + best_of_each_length(scores));
+  warn_of_massive_activations(scores);
+  log_info(std::to_string(scores.tokens) + " tokens in " + format_seconds(seconds) + " (" +
+           format_count(static_cast<double>(scores.tokens) / seconds) + " tokens/s)");
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  add_model(app, options->model);
+  add_data_options(app, options->data);
+  app.add_option("--cut", options->cut, "show the best windows of this many layers")->capture_default_str();
+  app.add_option("--best", options->best, "how many of them")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--out", options->out, "also write everything as JSON to this file");
+  add_compute_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+const Command& score_command() {
+  static const Command command{"score", "how little each run of layers changes the hidden states",
+                               "  streamline score models/books-5m --data models/text/calibration.jsonl --cut 4\n"
+                               "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n",
+                               declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the command line share: running the program, and making (broken) checkpoints out of the shipped one."""
+
+import json
+import os
+import pathlib
+import struct
+import subprocess
+
+ROOT = pathlib.Path(__file__).parents[2]
+BOOKS = ROOT / "models" / "books-5m"
+CALIBRATION = ROOT / "models" / "text" / "calibration.jsonl"
+VALID = ROOT / "models" / "text" / "valid.txt"
+
+
+COMPUTING = ["score", "prune", "apply", "eval", "generate", "bench"]
+
+
+def run(*arguments, **options):
+    command = [os.environ["STREAMLINE_PROGRAM"], *map(str, arguments)]
+    # Tests run beside each other: threads that wait for their turn cost more than they bring.
+    if arguments and arguments[0] in COMPUTING and "--help" not in arguments:
+        command += ["--threads", "1"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def run_json(*arguments):
+    result = run(*arguments, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def copy_of_books(folder, config=None, without=()):
+    """The shipped checkpoint, with keys of config.json changed and files left out. Its files are links: replace them,
+    do not write into them."""
+    folder.mkdir()
+    for path in BOOKS.iterdir():
+        if path.name not in without:
+            (folder / path.name).symlink_to(path)
+    if config:
+        changed = json.loads((BOOKS / "config.json").read_text()) | config
+        replace(folder / "config.json", json.dumps(changed).encode())
+    return folder
+
+
+def replace(path, content):
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+def weights(path=BOOKS / "model.safetensors"):
+    """(header, data) of a safetensors file."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def safetensors_bytes(header, data):
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def split_in_two(folder):
+    """The shipped checkpoint in two shards with an index."""
+    copy_of_books(folder, without=["model.safetensors"])
+    header, data = weights()
+    names = sorted(name for name in header if name != "__metadata__")
+    weight_map = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file, shard, offset, chunks = f"model-{number:05}-of-00002.safetensors", {}, 0, []
+        for name in part:
+            first, last = header[name]["data_offsets"]
+            shard[name] = header[name] | {"data_offsets": [offset, offset + last - first]}
+            chunks.append(data[first:last])
+            offset += last - first
+            weight_map[name] = file
+        (folder / file).write_bytes(safetensors_bytes(shard, b"".join(chunks)))
+    index = {"metadata": {"total_size": len(data)}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def with_number(folder, tensor, bits):
+    """The shipped checkpoint with one bfloat16 of a tensor set to these bits."""
+    copy_of_books(folder)
+    header, data = weights()
+    changed = bytearray(data)
+    struct.pack_into("<H", changed, header[tensor]["data_offsets"][0] + 10, bits)
+    replace(folder / "model.safetensors", safetensors_bytes(header, changed))
+    return folder

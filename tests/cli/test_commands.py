@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command on the shipped model, as the README writes it."""
+
+import json
+
+import pytest
+from program import BOOKS, CALIBRATION, VALID, run, run_json
+
+COMMANDS = ["inspect", "score", "prune", "apply", "eval", "generate", "bench", "list"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(command):
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert "Examples:" in result.stdout and f"streamline {command}" in result.stdout
+
+
+def test_the_program_says_its_version_and_commands():
+    assert run("--version").stdout.startswith("streamline 0.")
+    overview = run("--help").stdout
+    assert all(command in overview for command in COMMANDS)
+
+
+def test_inspect_says_what_the_card_says():
+    found = run_json("inspect", BOOKS)
+    assert (found["layers"], found["hidden_size"], found["vocab_size"], found["family"]) == (12, 192, 4096, "llama")
+    # 12 (q, o: 192 x 192; k, v: 64 x 192; three of 512 x 192; two norms) + embedding + norm
+    assert found["parameters"] == 12 * (2 * 192 * 192 + 2 * 64 * 192 + 3 * 512 * 192 + 2 * 192) + 4096 * 192 + 192
+
+
+def test_score_orders_every_window():
+    found = run_json("score", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 8)
+    cosine = found["cosine"]
+    assert len(cosine) == 13 and all(abs(cosine[i][i] - 1) < 1e-6 for i in range(13))
+    assert all(abs(cosine[i][j] - cosine[j][i]) < 1e-6 for i in range(13) for j in range(13))
+
+
+def test_eval_reaches_the_perplexity_of_the_card():
+    # The card: about 60 on valid.txt in 256-token windows, 62.2 on its first 48.
+    found = run_json("eval", BOOKS, "--perplexity", VALID, "--window", 256, "--max-windows", 48)["perplexity"]
+    assert 55 < found["value"] < 70
+    assert found["tokens"] == 48 * 255
+
+
+def test_generate_is_greedy_at_temperature_zero():
+    words = ["generate", BOOKS, "--prompt", "It was a dark night", "--max-tokens", 8, "--temperature", 0]
+    first, again = run_json(*words), run_json(*words, "--seed", 1)
+    assert first["text"] == again["text"] and len(first["tokens"]) <= 8
+    assert run(*words, "--quiet").stdout.startswith("It was a dark night")
+
+
+def test_list_names_what_prune_accepts():
+    found = run_json("list")
+    assert {"none", "layer", "ffn", "swiglu-residual"} <= {entry["name"] for entry in found["replacements"]}
+    assert {"llama", "mistral", "qwen2", "qwen3", "opt"} <= {entry["name"] for entry in found["families"]}
+
+
+def test_bench_measures_prefill_and_decoding():
+    found = run_json("bench", BOOKS, "--prompt-tokens", 64, "--decode-tokens", 4, "--repetitions", 1)
+    assert all(value > 0 for key, value in found.items() if key.endswith("tokens_per_second"))
+
+
+def test_prune_writes_what_eval_measures_and_apply_repeats(tmp_path):
+    out, again = tmp_path / "out", tmp_path / "again"
+    report = run_json("prune", BOOKS, "--data", CALIBRATION, "--eval", VALID, "--out", out, "--cut", 3, "--replace",
+                      "layer", "--seq-len", 64, "--samples", 16, "--tokens", 16384, "--eval-windows", 8, "--no-speed",
+                      "--dtype", "float32", "--accept-worse")
+    healed = next(row for row in report["models"] if row["name"] == "healed")
+    measured = run_json("eval", out, "--perplexity", VALID, "--window", 64, "--max-windows", 8, "--dtype", "float32")
+    assert measured["perplexity"]["value"] == pytest.approx(healed["perplexity"]["value"], rel=1e-4)
+    assert json.loads((out / "report.json").read_text())["models"] == report["models"]
+    assert "<html" in (out / "report.html").read_text()[:200]
+
+    run_json("apply", BOOKS, "--plan", out / "streamline" / "plan.json", "--out", again, "--dtype", "float32")
+    assert (again / "model.safetensors").read_bytes()[-100_000:] == (out / "model.safetensors").read_bytes()[-100_000:]
+
+
+def test_the_same_seed_writes_the_same_weights(tmp_path):
+    words = ["prune", BOOKS, "--data", CALIBRATION, "--cut", 3, "--replace", "swiglu-residual", "--seq-len", 64,
+             "--samples", 8, "--tokens", 4096, "--no-speed", "--accept-worse", "--seed", 3]
+    for name in ("a", "b"):
+        run_json(*words, "--out", tmp_path / name)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes()[-1_000_000:] for name in ("a", "b")]
+    assert weights[0] == weights[1]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `streamline apply` and `streamline prune` write loads in transformers without a missing or unexpected tensor and
+without a warning, computes the same logits there, and opens in the safetensors library. One tiny checkpoint a family
+from the reference folder (skipped where it is absent), and the model in models/."""
+
+import json
+import logging
+import os
+import pathlib
+import subprocess
+
+import numpy
+import pytest
+import safetensors
+import torch
+import transformers
+
+ROOT = pathlib.Path(__file__).parents[2]
+SHARED = pathlib.Path(os.environ.get("STREAMLINE_SHARED", ROOT.parent / "shared"))
+BOOKS = ROOT / "models" / "books-5m"
+ROTARY = ["llama2", "llama3", "mistral", "qwen2", "qwen3", "books-5m"]
+FAMILIES = ROTARY + ["opt"]
+# Both compute in float32 from the same stored weights; 1e-7 to 2e-6 of the largest logit is what summation order costs.
+LOGITS_TOLERANCE = 1e-4
+
+
+def model_folder(family):
+    folder = BOOKS if family == "books-5m" else SHARED / "golden" / family
+    if not folder.is_dir():
+        pytest.skip(f"reference data not present: {folder}")
+    return folder
+
+
+def streamline(*arguments):
+    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], *map(str, arguments), "--threads", "1"],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def write_plan(path, source, segments):
+    layers = json.loads((source / "config.json").read_text())["num_hidden_layers"]
+    covered = [(segment["first"], segment["last"]) for segment in segments]
+    kept = [i for i in range(layers) if not any(first <= i <= last for first, last in covered)]
+    segments = segments + [{"first": i, "last": i, "action": "keep"} for i in kept]
+    path.write_text(json.dumps({
+        "format": "streamline-plan", "version": 1, "base": {"layers": layers}, "method": {"name": "manual"},
+        "segments": sorted(segments, key=lambda segment: segment["first"])}))
+
+
+def applied(tmp_path, family, segments, *options):
+    """The folder that `apply` wrote for a plan with these segments, all other layers kept."""
+    source = model_folder(family)
+    write_plan(tmp_path / "plan.json", source, segments)
+    streamline("apply", source, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out", "--dtype", "float32",
+               *options)
+    return tmp_path / "out"
+
+
+def load_in_transformers(folder, caplog):
+    """The model, after checking that loading had nothing to complain about."""
+    transformers.utils.logging.enable_propagation()
+    with caplog.at_level(logging.WARNING):
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    assert {key: list(found) for key, found in info.items() if found} == {}
+    assert [record.getMessage() for record in caplog.records] == []
+    return model.eval()
+
+
+def our_logits(folder, ids, tmp_path):
+    (tmp_path / "ids").write_text("\n".join(" ".join(map(str, row)) for row in ids.tolist()))
+    subprocess.run([os.environ["STREAMLINE_LOGITS"], folder, tmp_path / "ids", tmp_path / "logits"], check=True)
+    return torch.from_numpy(numpy.fromfile(tmp_path / "logits", dtype=numpy.float32)).reshape(*ids.shape, -1)
+
+
+def check_logits(folder, tmp_path, caplog):
+    model = load_in_transformers(folder, caplog)
+    vocab = model.config.vocab_size
+    # 40 positions: beyond the windows of 16 that the reference checkpoints have.
+    ids = torch.randint(3, vocab, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(ids).logits
+    difference = (our_logits(folder, ids, tmp_path) - expected).abs().max() / expected.abs().max()
+    assert difference < LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_without_two_layers_loads_and_agrees(family, tmp_path, caplog):
+    out = applied(tmp_path, family, [{"first": 1, "last": 2, "action": "drop"}])
+    check_logits(out, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_with_a_layer_in_place_of_two_loads_and_agrees(family, tmp_path, caplog):
+    out = applied(tmp_path, family, [{"first": 1, "last": 2, "action": "replace", "replacement": "layer"}])
+    check_logits(out, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_a_folded_swiglu_loads_and_agrees(family, tmp_path, caplog):
+    out = applied(tmp_path, family, [{"first": 1, "last": 2, "action": "replace", "replacement": "swiglu-residual"}])
+    check_logits(out, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_safetensors_opens_every_file_of_a_sharded_result(family, tmp_path, caplog):
+    out = applied(tmp_path, family, [{"first": 0, "last": 0, "action": "drop"}], "--max-shard-size", "200KB")
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    files = {}
+    for path in sorted(out.glob("*.safetensors")):
+        with safetensors.safe_open(path, framework="pt") as file:
+            assert file.metadata()["format"] == "pt"
+            files |= {name: path.name for name in file.keys()}
+            assert all(torch.isfinite(file.get_tensor(name).float()).all() for name in file.keys())
+    assert len(set(files.values())) > 1
+    assert files == index["weight_map"]
+    check_logits(out, tmp_path, caplog)
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_both_spellings_of_the_configuration_are_written(family, tmp_path):
+    out = applied(tmp_path, family, [{"first": 1, "last": 1, "action": "drop"}])
+    config = json.loads((out / "config.json").read_text())
+    source = json.loads((model_folder(family) / "config.json").read_text())
+    assert config["rope_parameters"]["rope_theta"] == config["rope_theta"] == source["rope_theta"]
+    assert config["torch_dtype"] == config["dtype"] == source["torch_dtype"]
+    assert config["num_hidden_layers"] == source["num_hidden_layers"] - 1
+    scaling = (source["rope_scaling"] or {"rope_type": "default"})["rope_type"]
+    assert config["rope_parameters"]["rope_type"] == scaling
+
+
+@pytest.mark.parametrize("replacement", ["none", "layer", "swiglu-residual"])
+def test_the_shipped_model_pruned_and_healed_loads_with_its_tokenizer(replacement, tmp_path, caplog):
+    out = tmp_path / "out"
+    streamline("prune", BOOKS, "--data", ROOT / "models" / "text" / "calibration.jsonl", "--out", out, "--cut", 3,
+               "--replace", replacement, "--seq-len", 64, "--samples", 16, "--tokens", 8192, "--validation", 8,
+               "--eval-windows", 4, "--no-speed", "--accept-worse", "--dtype", "float32")
+    check_logits(out, tmp_path, caplog)
+    for path in out.rglob("*.safetensors"):
+        with safetensors.safe_open(path, framework="pt") as file:
+            assert list(file.keys())
+    text = "It was a dark and stormy night; the rain fell in torrents."
+    ours, original = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (out, BOOKS))
+    assert ours(text).input_ids == original(text).input_ids
