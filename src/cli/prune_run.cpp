@@ -135,6 +135,10 @@ void choose(PruneRun& run) {
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
   run.proposal = method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
+  for (const Segment& segment : run.proposal.plan.segments)
+    if (segment.action != Action::keep && segment.count() == run.proposal.plan.base.layers)
+      fail(ErrorKind::usage, "a cut of ", segment.count(), " layers takes all ", run.proposal.plan.base.layers,
+           " of the model; at least one must stay");
   run.report["scores"] = to_json(run.proposal.scores);
   run.report["choice"] = describe_choice(run);
   run.report["warnings"] = run.proposal.warnings;
