@@ -70,6 +70,11 @@ Json describe_choice(const PruneRun& run) {
   return choice;
 }
 
+void end_stage(PruneRun& run, const std::string& name, const Stopwatch& watch) {
+  run.report["stages"].push_back(
+      {{"name", name}, {"seconds", watch.seconds()}, {"peak_memory", peak_resident_memory()}});
+}
+
 bool worse_than_nothing(const HealResult& result) { return !(result.best_mse <= result.identity_mse); }
 
 std::string two_digits(double value) {
@@ -85,8 +90,7 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
   reset_peak_memory();
   const Stopwatch watch;
   work();
-  run.report["stages"].push_back(
-      {{"name", name}, {"seconds", watch.seconds()}, {"peak_memory", peak_resident_memory()}});
+  end_stage(run, name, watch);
 }
 
 void load_data(PruneRun& run) {
@@ -212,13 +216,15 @@ void write(PruneRun& run) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.provenance = provenance(run);
-  AppliedPlan applied;
-  stage(run, "write and verify",
-        [&] { applied = apply_plan(run.opened.model, run.proposal.plan, run.replacements, options.out, apply); });
-  run.report["output"] = {{"path", options.out}, {"ordinary", applied.ordinary}, {"notes", applied.notes}};
-  const std::filesystem::path out = options.out;
-  write_text(out / "report.json", dump_json(run.report));
-  write_text(out / "report.html", report_html(run.report));
+  reset_peak_memory();
+  const Stopwatch watch;
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
+    end_stage(run, "write and verify", watch);
+    run.report["output"] = {{"path", options.out}, {"ordinary", applied.ordinary}, {"notes", applied.notes}};
+    directory.write("report.json", dump_json(run.report));
+    directory.write("report.html", report_html(run.report));
+  };
+  apply_plan(run.opened.model, run.proposal.plan, run.replacements, options.out, apply);
 }
 
 }  // namespace streamline::cli

@@ -254,6 +254,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
                                                   .ordinary = applied.ordinary,
                                                   .provenance = options.provenance,
                                                   .body = options.card_body}));
+  if (options.finish) options.finish(directory, applied);
   directory.commit();
   return applied;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -11,20 +12,22 @@
 
 namespace streamline {
 
-struct ApplyOptions {
-  std::uint64_t max_shard_size = 5'000'000'000;
-  Overwrite overwrite = Overwrite::no;
-  Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
-  std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
-  bool verify = true;                // compare the re-opened logits; everything else is always checked
-};
-
 struct AppliedPlan {
   std::int64_t layers = 0, parameters = 0;
   std::uint64_t bytes = 0;              // of tensor data
   bool ordinary = true;                 // false: the extension of config.json was needed
   std::vector<std::string> notes;       // what was done and who can load it
   double largest_logit_difference = 0;  // re-opened against in memory, relative to the largest logit
+};
+
+struct ApplyOptions {
+  std::uint64_t max_shard_size = 5'000'000'000;
+  Overwrite overwrite = Overwrite::no;
+  Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
+  std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
+  bool verify = true;                // compare the re-opened logits; everything else is always checked
+  // Called last, before the rename: what is written here appears together with the checkpoint.
+  std::function<void(OutputDirectory&, const AppliedPlan&)> finish = {};
 };
 
 // Surviving tensors are copied byte for byte and renumbered; replacements are rounded to the source's dtype and folded
