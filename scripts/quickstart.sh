@@ -17,3 +17,4 @@ echo "quickstart: ${command[*]}"
 echo
 echo "quickstart: the pruned model is in $out; look at $out/report.html in a browser, or let it write:"
 echo "  build/release/streamline generate $out --prompt 'It was a dark night' --max-tokens 32 --temperature 0"
+echo "quickstart: to call it as 'streamline': export PATH=\"\$PWD/build/release:\$PATH\", or cmake --install build/release"

@@ -156,7 +156,8 @@ def main():
     healing = Program(args.program, ["--threads", args.threads, "--dtype", args.heal_dtype])
     scores, scoring = run("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples", args.samples)
     whole = evaluate(run, args.model, texts, args.seq_len, args.windows)
-    result = {"model": args.name or args.model.name, "scoring": scoring, "whole": whole, "cuts": [], "healed": []}
+    result = {"model": args.name or args.model.name, "scoring": scoring, "cosine": scores["cosine"], "whole": whole, "cuts": [],
+              "healed": []}
     with tempfile.TemporaryDirectory() as folder:
         cuts, starts = measure_cuts(run, args, texts, scores, folder, result)
         healed = measure_healed(run, healing, args, texts, starts, folder, result)
