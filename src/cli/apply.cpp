@@ -20,7 +20,7 @@ struct Options {
 
 void run(const Options& options) {
   const Placement placement = start(options.common);
-  const Model source = Model::open(Checkpoint::open(std::filesystem::path(options.model)), placement);
+  const Model source = Model::open(open_checkpoint(options.model), placement);
   const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed);
   const Stopwatch watch;
   ApplyOptions apply;

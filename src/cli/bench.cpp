@@ -30,8 +30,8 @@ std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
 
 void run(const Options& options) {
   const Placement placement = start(options.common);
-  const Model model = planned_view(Model::open(Checkpoint::open(std::filesystem::path(options.model)), placement),
-                                   options.plan, options.common.seed);
+  const Model model =
+      planned_view(Model::open(open_checkpoint(options.model), placement), options.plan, options.common.seed);
   SpeedOptions speed = options.speed;
   speed.prompt = resolve_seq_len(model.config(), speed.prompt, false, false, "--prompt-tokens");
   const SpeedResult result = measure_speed(model, speed, true);

@@ -89,7 +89,7 @@ std::string as_text(const Json& info) {
 
 void run(const Options& options) {
   start_logging(options.common);
-  const auto checkpoint = Checkpoint::open(std::filesystem::path(options.model));
+  const auto checkpoint = open_checkpoint(options.model);
   const Config config = resolve_config(*checkpoint);
   if (options.check) check_finite(*checkpoint);
   const Json info = describe_checkpoint(*checkpoint, config);

@@ -8,6 +8,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/io/hub.h"
 
 namespace streamline::cli {
 namespace {
@@ -49,7 +50,14 @@ Placement start(const CommonOptions& options) {
 }
 
 void add_model(CLI::App& app, std::string& model) {
-  app.add_option("MODEL", model, "a checkpoint: a Hugging Face directory with config.json and safetensors")->required();
+  app.add_option("MODEL", model,
+                 "a checkpoint: a Hugging Face directory with config.json and safetensors, or org/name[@revision] from "
+                 "the local Hugging Face cache")
+      ->required();
+}
+
+std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
+  return Checkpoint::open(find_model(model));
 }
 
 void add_data_options(CLI::App& app, DataOptions& options) {
@@ -71,8 +79,8 @@ void add_data_options(CLI::App& app, DataOptions& options) {
   app.add_flag("--allow-long", options.allow_long, "allow sequences longer than the model's positions");
 }
 
-OpenedModel open_model(const std::string& path, const Placement& placement) {
-  auto checkpoint = Checkpoint::open(std::filesystem::path(path));
+OpenedModel open_model(const std::string& model, const Placement& placement) {
+  auto checkpoint = open_checkpoint(model);
   OpenedModel opened{Model::open(checkpoint, placement), open_tokenizer(checkpoint->files())};
   return opened;
 }

@@ -25,8 +25,10 @@ void add_compute_options(CLI::App& app, CommonOptions& options);  // those, --th
 Placement start(const CommonOptions& options);
 void start_logging(const CommonOptions& options);
 
-// The positional MODEL.
+// The positional MODEL: a path, or a name in the local Hugging Face cache.
 void add_model(CLI::App& app, std::string& model);
+// Errors as find_model and Checkpoint::open.
+std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
 
 struct DataOptions {
   std::string path;
@@ -43,7 +45,7 @@ struct OpenedModel {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 // Errors as Model::open and open_tokenizer; also mismatch when the tokenizer has more ids than the embedding rows.
-OpenedModel open_model(const std::string& path, const Placement& placement);
+OpenedModel open_model(const std::string& model, const Placement& placement);
 
 // Checks seq_len against the model's positions (error mismatch unless allowed) and fills its default, which leaves
 // room for BOS in front. The engine need not check again.

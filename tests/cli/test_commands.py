@@ -2,6 +2,7 @@
 """Every command on the shipped model, as the README writes it."""
 
 import json
+import os
 
 import pytest
 from program import BOOKS, CALIBRATION, VALID, run, run_json
@@ -83,3 +84,16 @@ def test_the_same_seed_writes_the_same_weights(tmp_path):
         run_json(*words, "--out", tmp_path / name)
     weights = [(tmp_path / name / "model.safetensors").read_bytes()[-1_000_000:] for name in ("a", "b")]
     assert weights[0] == weights[1]
+
+
+def test_a_model_is_found_by_its_name_in_the_hub_cache(tmp_path):
+    repository = tmp_path / "models--org--books"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / ("0" * 40)).symlink_to(BOOKS)
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path)}
+    found = json.loads(run("inspect", "org/books", "--json", env=environment).stdout)
+    assert found == run_json("inspect", BOOKS) | {"path": found["path"]}
+    missing = run("inspect", "org/other", env=environment)
+    assert missing.returncode == 1 and "hf download org/other" in missing.stderr
