@@ -20,6 +20,18 @@ TEST(DType, NamesAreReadBack) {
   EXPECT_FALSE(is_floating(DType::boolean));
 }
 
+TEST(DType, QuantisedTypesAreBlocksThatSafetensorsDoesNotKnow) {
+  for (int i = static_cast<int>(DType::boolean) + 1; i <= static_cast<int>(DType::q1_0); ++i) {
+    const auto dtype = static_cast<DType>(i);
+    EXPECT_TRUE(is_quantised(dtype)) << dtype_name(dtype);
+    EXPECT_EQ(parse_dtype(dtype_name(dtype)), std::nullopt);
+    EXPECT_ERROR(dtype_size(dtype), internal, "is_quantised");
+  }
+  EXPECT_EQ(dtype_block(DType::q4_k).bytes, 144u);  // 256 nibbles, 12 bytes of scales, two float16
+  EXPECT_EQ(dtype_block(DType::q4_k).elements, 256u);
+  EXPECT_EQ(dtype_block(DType::bf16).elements, 1u);
+}
+
 float f16(unsigned bits) {
   const std::byte bytes[2] = {std::byte(bits & 0xff), std::byte(bits >> 8)};
   return load_float(DType::f16, bytes);
