@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small random checkpoints of each family, in sizes that every loader takes:  families.py OUT [NAME…]
+
+Written by transformers itself (its configuration class and its initialisation), so that nothing of this project enters
+them. Heads of 32 components, because vLLM takes no smaller ones.
+"""
+import pathlib
+import sys
+
+import torch
+import transformers
+
+LAYERS = 6
+COMMON = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": LAYERS,
+          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "bos_token_id": 1,
+          "eos_token_id": 2, "pad_token_id": None, "initializer_range": 0.2}
+
+# name: (configuration class, what differs from COMMON)
+FAMILIES = {
+    "llama": ("LlamaConfig", {"tie_word_embeddings": False}),
+    "llama3": ("LlamaConfig", {
+        "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                            "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}),
+    "mistral": ("MistralConfig", {"sliding_window": None, "head_dim": 32}),
+    "qwen2": ("Qwen2Config", {"use_sliding_window": False}),
+    "qwen3": ("Qwen3Config", {"head_dim": 32, "use_sliding_window": False}),
+    "opt": ("OPTConfig", {"ffn_dim": 256, "word_embed_proj_dim": 128, "do_layer_norm_before": True, "pad_token_id": 0,
+                          "init_std": 0.2}),
+}
+
+
+def make(name, folder):
+    kind, changes = FAMILIES[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, kind)(**{**COMMON, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    with torch.no_grad():  # norms that are not one, biases that are not zero
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    transformers.utils.logging.set_verbosity_error()
+    for wanted in sys.argv[2:] or FAMILIES:
+        make(wanted, pathlib.Path(sys.argv[1]) / wanted)
