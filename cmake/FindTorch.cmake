@@ -4,10 +4,12 @@
 # TORCH_ROOT (the folder with include/ and lib/) overrides the search.
 set(TORCH_ROOT "" CACHE PATH "libtorch: the folder that holds include/ and lib/")
 set(torch_question [[
-import os, torch
+import os, sys, sysconfig
+sys.path.append(sysconfig.get_path('purelib'))  # which an isolated build of a Python package hides
+import torch
 assert tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2]) >= (2, 11)
 print(os.path.dirname(torch.__file__))]])
-foreach(python IN ITEMS python3 ${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python)
+foreach(python IN ITEMS ${Python_EXECUTABLE} python3 ${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python)
   if(TORCH_ROOT)
     break()
   endif()

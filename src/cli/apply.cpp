@@ -18,7 +18,7 @@ struct Options {
   bool overwrite = false;
 };
 
-void run(const Options& options) {
+Output run(const Options& options) {
   const Placement placement = start(options.common);
   const Model source = Model::open(open_checkpoint(options.model), placement);
   const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed);
@@ -28,24 +28,19 @@ void run(const Options& options) {
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.provenance = run_record(command_line(), options.common.seed);
   const AppliedPlan applied = apply_plan(source, plan, replacements, options.out, apply);
-  if (options.common.json)
-    return print_json({{"run", apply.provenance},
-                       {"output", options.out},
-                       {"layers", applied.layers},
-                       {"parameters", applied.parameters},
-                       {"bytes", applied.bytes},
-                       {"ordinary", applied.ordinary},
-                       {"notes", applied.notes},
-                       {"largest_logit_difference", applied.largest_logit_difference},
-                       {"seconds", watch.seconds()}});
+  Json json = {{"run", apply.provenance},   {"output", options.out},
+               {"layers", applied.layers},  {"parameters", applied.parameters},
+               {"bytes", applied.bytes},    {"ordinary", applied.ordinary},
+               {"notes", applied.notes},    {"largest_logit_difference", applied.largest_logit_difference},
+               {"seconds", watch.seconds()}};
   std::string text = summary(plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, " +
                      format_count(static_cast<double>(applied.parameters)) + " parameters, " +
                      format_bytes(applied.bytes) + "\n";
   for (const std::string& note : applied.notes) text += note + "\n";
-  print(text);
+  return {std::move(json), std::move(text)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   add_model(app, options->model);
   app.add_option("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output")->required();
@@ -53,7 +48,7 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
   app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

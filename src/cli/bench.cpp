@@ -28,20 +28,19 @@ std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
          format_bytes(result.peak_memory) + "\n";
 }
 
-void run(const Options& options) {
+Output run(const Options& options) {
   const Placement placement = start(options.common);
   const Model model =
       planned_view(Model::open(open_checkpoint(options.model), placement), options.plan, options.common.seed);
   SpeedOptions speed = options.speed;
   speed.prompt = resolve_seq_len(model.config(), speed.prompt, false, false, "--prompt-tokens");
   const SpeedResult result = measure_speed(model, speed, true);
-  if (!options.common.json) return print(describe(placement) + "\n" + as_text(result, speed));
   Json json = {{"run", run_record(command_line(), options.common.seed)}};
   json.update(to_json(result, speed));
-  print_json(json);
+  return {std::move(json), describe(placement) + "\n" + as_text(result, speed)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   options->speed.prompt = 0;
   add_model(app, options->model);
@@ -59,7 +58,7 @@ std::function<void()> declare(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

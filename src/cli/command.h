@@ -6,14 +6,23 @@
 #include <functional>
 #include <string>
 
+#include "streamline/base/json.h"
+
 namespace streamline::cli {
+
+// What a command found: for machines, and for people.
+struct Output {
+  Json json;
+  std::string text;
+};
 
 struct Command {
   std::string name, summary, examples;
   // Adds the command's options and returns what runs once they are parsed.
-  std::function<void()> (*declare)(CLI::App& app);
+  std::function<Output()> (*declare)(CLI::App& app);
 };
 
+// In the order of commands.def.
 #define COMMAND(name) const Command& name##_command();
 #include "commands.def"
 #undef COMMAND

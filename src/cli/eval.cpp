@@ -33,7 +33,7 @@ std::string as_text(const PerplexityResult& result, const PerplexityOptions& opt
   return line;
 }
 
-void run(const Options& options) {
+Output run(const Options& options) {
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   const Model model = planned_view(opened.model, options.plan, options.common.seed);
@@ -48,15 +48,15 @@ void run(const Options& options) {
   const Stopwatch watch;
   PerplexityResult result;
   naming_bad_tensors(model, [&] { result = perplexity(model, text, perplexity_options, opened.tokenizer->bos()); });
-  if (!options.common.json) return print(as_text(result, perplexity_options));
-  print_json({{"run", run_record(command_line(), options.common.seed)},
-              {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}},
-              {"perplexity", to_json(result, perplexity_options, text)},
-              {"seconds", watch.seconds()},
-              {"peak_memory", peak_resident_memory()}});
+  Json json = {{"run", run_record(command_line(), options.common.seed)},
+               {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}},
+               {"perplexity", to_json(result, perplexity_options, text)},
+               {"seconds", watch.seconds()},
+               {"peak_memory", peak_resident_memory()}};
+  return {std::move(json), as_text(result, perplexity_options)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   options->perplexity.window = 0;
   add_model(app, options->model);
@@ -77,7 +77,7 @@ std::function<void()> declare(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "on", "off"}));
   app.add_flag("--allow-long", options->allow_long, "allow windows longer than the model's positions");
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct Options {
   GenerateOptions generate;
 };
 
-void run(const Options& options) {
+Output run(const Options& options) {
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   const Model model = planned_view(opened.model, options.plan, options.common.seed);
@@ -36,16 +36,16 @@ void run(const Options& options) {
   const Stopwatch watch;
   const std::vector<TokenId> tokens = generate(model, prompt, generation);
   const std::string text = opened.tokenizer->decode(tokens, true);
-  if (!options.common.json) return print(options.prompt + text + "\n");
-  print_json({{"run", run_record(command_line(), options.common.seed)},
-              {"prompt", options.prompt},
-              {"prompt_tokens", prompt},
-              {"text", text},
-              {"tokens", tokens},
-              {"seconds", watch.seconds()}});
+  Json json = {{"run", run_record(command_line(), options.common.seed)},
+               {"prompt", options.prompt},
+               {"prompt_tokens", prompt},
+               {"text", text},
+               {"tokens", tokens},
+               {"seconds", watch.seconds()}};
+  return {std::move(json), options.prompt + text + "\n"};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   add_model(app, options->model);
   app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
@@ -60,7 +60,7 @@ std::function<void()> declare(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

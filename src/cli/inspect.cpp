@@ -87,21 +87,21 @@ std::string as_text(const Json& info) {
   return text;
 }
 
-void run(const Options& options) {
+Output run(const Options& options) {
   start_logging(options.common);
   const auto checkpoint = open_checkpoint(options.model);
   const Config config = resolve_config(*checkpoint);
   if (options.check) check_finite(*checkpoint);
   const Json info = describe_checkpoint(*checkpoint, config);
-  options.common.json ? print_json(info) : print(as_text(info));
+  return {info, as_text(info)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   add_model(app, options->model);
   app.add_flag("--check", options->check, "also read every weight and fail on NaN or infinity");
   add_output_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

@@ -59,20 +59,21 @@ std::string as_table(const Json& list, const std::vector<std::string>& columns) 
   return format_table(rows);
 }
 
-void run(const CommonOptions& options) {
-  const Json result = {{"families", registered_families()},
-                       {"methods", registered_methods()},
-                       {"replacements", registered_replacements()}};
-  if (options.json) return print_json(result);
-  print("Model families\n" + as_table(result["families"], {"name", "title"}) + "\nMethods (prune --method)\n" +
-        as_table(result["methods"], {"name", "title", "paper"}) + "\nReplacements (prune --replace)\n" +
-        as_table(result["replacements"], {"name", "title", "source"}));
+Output run() {
+  Json result = {{"families", registered_families()},
+                 {"methods", registered_methods()},
+                 {"replacements", registered_replacements()}};
+  std::string text = "Model families\n" + as_table(result["families"], {"name", "title"}) +
+                     "\nMethods (prune --method)\n" + as_table(result["methods"], {"name", "title", "paper"}) +
+                     "\nReplacements (prune --replace)\n" +
+                     as_table(result["replacements"], {"name", "title", "source"});
+  return {std::move(result), std::move(text)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<CommonOptions>();
   add_output_options(app, *options);
-  return [options] { run(*options); };
+  return [options] { return run(); };
 }
 
 }  // namespace

@@ -62,9 +62,6 @@ void check_sweep_memory(const Model& model, std::int64_t seq_len);
 
 // The words of the command line, for records.
 const std::vector<std::string>& command_line();
-void remember_command_line(int argc, char** argv);
-
-void print_json(const Json& value);
-void print(const std::string& text);
+void remember_command_line(const std::vector<std::string>& words);
 
 }  // namespace streamline::cli

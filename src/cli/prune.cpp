@@ -14,15 +14,15 @@ namespace {
 void check_options(const PruneOptions& options) {
   find_method(options.method);
   if (options.replacement != "none") find_replacement(options.replacement);
-  if (options.out.empty() && !options.dry_run) fail(ErrorKind::usage, "--out is required (or --dry-run)");
+  const bool writes = !options.dry_run && !options.plan_only;
+  if (options.out.empty() && writes) fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
   std::error_code error;
   const std::filesystem::path out = options.out;
-  if (!options.dry_run && !options.overwrite && std::filesystem::exists(out, error) &&
-      !std::filesystem::is_empty(out, error))
+  if (writes && !options.overwrite && std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error))
     fail(ErrorKind::io, options.out, ": already exists; choose another name, or pass --overwrite");
 }
 
-void run(const PruneOptions& options) {
+Output run(const PruneOptions& options) {
   check_options(options);
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
@@ -36,6 +36,12 @@ void run(const PruneOptions& options) {
   stage(run, "score", [&] { naming_bad_tensors(source, [&] { choose(run); }); });
   for (const std::string& warning : run.proposal.warnings) log_warning(warning);
   log_info(summary(run.proposal.plan));
+  if (options.plan_only) {
+    Json plan = to_json(run.proposal.plan);
+    std::string text = dump_json(plan);
+    run.report["plan"] = std::move(plan);
+    return {std::move(run.report), std::move(text)};
+  }
   stage(run, "measure source", [&] { measure(run, "source", source); });
   Plan cut = run.proposal.plan;
   for (Segment& segment : cut.segments)
@@ -46,7 +52,7 @@ void run(const PruneOptions& options) {
     stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.proposal.plan, run.replacements)); });
   }
   if (!options.dry_run) write(run);
-  options.common.json ? print_json(run.report) : print(report_table(run.report));
+  return {run.report, report_table(run.report)};
 }
 
 // The parameters of all methods as options; a name that several share is added once.
@@ -63,7 +69,7 @@ void add_method_options(CLI::App& app, PruneOptions& options) {
             ->group("What to cut");
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<PruneOptions>();
   add_model(app, options->model);
   app.add_option("--out", options->out, "directory of the smaller checkpoint and its report");
@@ -108,9 +114,11 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
   app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
   app.add_flag("--dry-run", options->dry_run, "do everything but write");
+  app.add_flag("--plan-only", options->plan_only,
+               "choose what to cut and print the plan; nothing is trained or written");
   app.add_flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace
@@ -120,7 +128,8 @@ const Command& prune_command() {
       "prune", "cut the least important run of layers, heal, measure, write",
       "  streamline prune models/books-5m --data models/text/calibration.jsonl --out smaller --cut 4\n"
       "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
-      "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n",
+      "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n"
+      "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n",
       declare};
   return command;
 }

@@ -101,6 +101,7 @@ void load_data(PruneRun& run) {
       {"source", run.calibration.source},   {"sequences", run.calibration.sequences.size()},
       {"tokens", run.calibration.tokens()}, {"documents", run.calibration.documents},
       {"digest", run.calibration.digest},   {"seq_len", run.calibration.sequences.front().size()}};
+  if (options.plan_only) return;
   if (run.heals() || options.evaluation.empty()) {
     PackOptions pack;
     pack.seq_len = sequence_length(run);

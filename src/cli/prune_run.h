@@ -23,7 +23,7 @@ struct PruneOptions {
   Json method_params = Json::object();  // what was given on the command line, by parameter name
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
   HealOptions heal;
-  bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false;
+  bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false, plan_only = false;
 };
 
 // Everything the stages read and add to.

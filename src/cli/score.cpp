@@ -59,7 +59,7 @@ void warn_of_massive_activations(const Scores& scores) {
                 "cosine says");
 }
 
-void run(const Options& options) {
+Output run(const Options& options) {
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   TokenBatches calibration = load_calibration(opened, options.data);
@@ -83,14 +83,13 @@ void run(const Options& options) {
       {"peak_memory", peak_resident_memory()}};
   result.update(to_json(scores));
   if (!options.out.empty()) write_text(options.out, dump_json(result));
-  if (options.common.json) return print_json(result);
-  print(best_windows(scores, options.cut, options.best) + "\n" + best_of_each_length(scores));
   warn_of_massive_activations(scores);
   log_info(std::to_string(scores.tokens) + " tokens in " + format_seconds(seconds) + " (" +
            format_count(static_cast<double>(scores.tokens) / seconds) + " tokens/s)");
+  return {std::move(result), best_windows(scores, options.cut, options.best) + "\n" + best_of_each_length(scores)};
 }
 
-std::function<void()> declare(CLI::App& app) {
+std::function<Output()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   add_model(app, options->model);
   add_data_options(app, options->data);
@@ -98,7 +97,7 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("--best", options->best, "how many of them")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--out", options->out, "also write everything as JSON to this file");
   add_compute_options(app, options->common);
-  return [options] { run(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace

@@ -80,15 +80,28 @@ void Progress::print(double elapsed, std::string_view note) {
   std::fflush(stderr);
 }
 
-void install_interrupt_handler() {
-  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes becomes an error of write(), like a full disk
+struct InterruptHandler::Saved {
+  struct sigaction interrupt {
+  }, terminate{}, file_size{};
+};
+
+InterruptHandler::InterruptHandler() : saved_(std::make_unique<Saved>()) {
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
   struct sigaction action {};
   action.sa_handler = [](int) {
-    // A second Ctrl-C ends the program at once.
     if (interrupted.exchange(true)) ::_exit(130);
   };
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGXFSZ, &ignore, &saved_->file_size);
+  ::sigaction(SIGINT, &action, &saved_->interrupt);
+  ::sigaction(SIGTERM, &action, &saved_->terminate);
+}
+
+InterruptHandler::~InterruptHandler() {
+  ::sigaction(SIGXFSZ, &saved_->file_size, nullptr);
+  ::sigaction(SIGINT, &saved_->interrupt, nullptr);
+  ::sigaction(SIGTERM, &saved_->terminate, nullptr);
+  interrupted = false;
 }
 
 void check_interrupted() {

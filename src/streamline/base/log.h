@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -33,8 +34,20 @@ class Progress {
   bool visible_ = false;
 };
 
-// Ctrl-C and SIGTERM set a flag; long loops call check_interrupted(), which throws Error(interrupted).
-void install_interrupt_handler();
+// As long as one lives, Ctrl-C and SIGTERM set a flag instead of ending the process (a second one ends it with status
+// 130), and a limit on file sizes becomes an error of write(), like a full disk. Afterwards all is as it was.
+class InterruptHandler {
+ public:
+  InterruptHandler();
+  ~InterruptHandler();
+  InterruptHandler(const InterruptHandler&) = delete;
+  InterruptHandler& operator=(const InterruptHandler&) = delete;
+
+ private:
+  struct Saved;
+  std::unique_ptr<Saved> saved_;
+};
+// Long loops call this; throws Error(interrupted) once the flag is set.
 void check_interrupted();
 
 }  // namespace streamline
