@@ -4,8 +4,8 @@
 # TORCH_ROOT (the folder with include/ and lib/) overrides the search.
 set(TORCH_ROOT "" CACHE PATH "libtorch: the folder that holds include/ and lib/")
 set(torch_question [[
-import os, sys, sysconfig
-sys.path.append(sysconfig.get_path('purelib'))  # which an isolated build of a Python package hides
+import os, site, sysconfig
+site.addsitedir(sysconfig.get_path('purelib'))  # which an isolated build of a Python package hides
 import torch
 assert tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2]) >= (2, 11)
 print(os.path.dirname(torch.__file__))]])
