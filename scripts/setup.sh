@@ -13,7 +13,7 @@ case "${1:-}" in
   "") ;;
   --tests)
     with_tests=true
-    packages+=(clang clang-tidy)
+    packages+=(clang clang-tidy python3-dev)
     ;;
   *)
     echo "usage: scripts/setup.sh [--tests]" >&2

@@ -10,7 +10,7 @@ import time
 import numpy
 import pytest
 
-streamline = pytest.importorskip("streamline", reason="not installed: pip install .")
+streamline = pytest.importorskip("streamline", reason="not installed: pip install .")  # the build folder, in ctest
 
 ROOT = pathlib.Path(__file__).parents[2]
 BOOKS, VALID = ROOT / "models" / "books-5m", ROOT / "models" / "text" / "valid.txt"
