@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline generate`: text after a prompt.
+#include <algorithm>
 #include <memory>
 
 #include "command.h"
@@ -19,6 +20,28 @@ struct Options {
   GenerateOptions generate;
 };
 
+// Prints text as its tokens come; the last character waits until all of its bytes are there.
+class TextStream {
+ public:
+  explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  void add(TokenId token) {
+    tokens_.push_back(token);
+    const std::string text = tokenizer_.decode(tokens_, true);
+    if (!text.ends_with(kIncomplete)) print_rest(text);
+  }
+  void print_rest(const std::string& text) {
+    if (text.size() > printed_) print(text.substr(printed_));
+    printed_ = std::max(printed_, text.size());
+  }
+
+ private:
+  static constexpr std::string_view kIncomplete = "\xEF\xBF\xBD";  // U+FFFD, which decoding puts there
+  const Tokenizer& tokenizer_;
+  std::vector<TokenId> tokens_;
+  std::size_t printed_ = 0;
+};
+
 Output run(const Options& options) {
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
@@ -34,15 +57,21 @@ Output run(const Options& options) {
   check_token_range(check, opened.model.config().vocab);
 
   const Stopwatch watch;
-  const std::vector<TokenId> tokens = generate(model, prompt, generation);
+  TextStream stream(*opened.tokenizer);
+  if (!options.common.json) print(options.prompt);
+  const std::vector<TokenId> tokens = generate(model, prompt, generation, [&](TokenId token) {
+    if (!options.common.json) stream.add(token);
+    return true;
+  });
   const std::string text = opened.tokenizer->decode(tokens, true);
+  if (!options.common.json) stream.print_rest(text);
   Json json = {{"run", run_record(command_line(), options.common.seed)},
                {"prompt", options.prompt},
                {"prompt_tokens", prompt},
                {"text", text},
                {"tokens", tokens},
                {"seconds", watch.seconds()}};
-  return {std::move(json), options.prompt + text + "\n"};
+  return {std::move(json), "\n"};  // the text itself is out already
 }
 
 std::function<Output()> declare(CLI::App& app) {

@@ -2,17 +2,12 @@
 // The program: runs one command, prints what it found, turns errors into one line and an exit status.
 #include <cstdio>
 
+#include "options.h"
 #include "run.h"
-#include "streamline/base/error.h"
 #include "streamline/base/log.h"
 
 namespace streamline::cli {
 namespace {
-
-void print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  if (std::fflush(stdout) != 0) fail(ErrorKind::io, "standard output: cannot write");
-}
 
 int guarded(const std::vector<std::string>& words) {
   try {

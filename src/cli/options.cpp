@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -129,5 +130,10 @@ void check_sweep_memory(const Model& model, std::int64_t seq_len) {
 
 const std::vector<std::string>& command_line() { return words(); }
 void remember_command_line(const std::vector<std::string>& given) { words() = given; }
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  if (std::fflush(stdout) != 0) fail(ErrorKind::io, "standard output: cannot write");
+}
 
 }  // namespace streamline::cli

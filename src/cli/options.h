@@ -64,4 +64,7 @@ void check_sweep_memory(const Model& model, std::int64_t seq_len);
 const std::vector<std::string>& command_line();
 void remember_command_line(const std::vector<std::string>& words);
 
+// To standard output, at once. Errors: io.
+void print(const std::string& text);
+
 }  // namespace streamline::cli
