@@ -22,11 +22,16 @@ Json layer_entry(const LayerConfig& layer) {
     entry["heads"] = layer.attention->heads;
     entry["kv_heads"] = layer.attention->kv_heads;
     entry["head_dim"] = layer.attention->head_dim;
+    entry["rotary"] = layer.attention->rope != RopeUse::none;
     entry["sliding_window"] = layer.attention->window ? Json(*layer.attention->window) : Json(nullptr);
   }
   if (layer.mlp) {
     entry["intermediate_size"] = layer.mlp->intermediate;
     entry["gated"] = layer.mlp->gated;
+    if (layer.mlp->experts) {
+      entry["experts"] = layer.mlp->experts->count;
+      entry["active_experts"] = layer.mlp->experts->active;
+    }
   }
   return entry;
 }

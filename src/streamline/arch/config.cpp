@@ -17,36 +17,58 @@ namespace {
 
 std::string shape_text(const std::vector<std::int64_t>& shape) { return Json(shape).dump(); }
 
+std::string pair(std::string_view key, std::int64_t value) { return std::string(key) + " " + std::to_string(value); }
+
+std::string attention_keys(const ConfigKeys& keys, const AttentionConfig& attention, Role role) {
+  const std::string head_dim = "head size " + std::to_string(attention.head_dim);
+  const bool fused = role == Role::qkv && !keys.kv_heads.empty();
+  const bool shared = role == Role::k || role == Role::v || role == Role::k_norm;
+  if (fused)
+    return pair(keys.heads, attention.heads) + ", " + pair(keys.kv_heads, attention.kv_heads) + ", " + head_dim;
+  const std::string_view heads_key = shared && !keys.kv_heads.empty() ? keys.kv_heads : keys.heads;
+  return pair(heads_key, shared ? attention.kv_heads : attention.heads) + ", " + head_dim;
+}
+
+std::string mlp_keys(const Family& family, const MlpConfig& mlp, Role role) {
+  if (!mlp.experts) return pair(family.keys.intermediate, mlp.intermediate);
+  if (role == Role::router) return pair(family.experts->count_key, mlp.experts->count);
+  if (role >= Role::shared_router && role <= Role::shared_down)
+    return pair(family.experts->shared_key, mlp.experts->shared);
+  return pair(family.experts->intermediate_key, mlp.intermediate);
+}
+
 // The keys of config.json that decide a role's shape, with their values, for messages.
 std::string shape_keys(const Config& config, const ExpectedTensor& tensor) {
   const ConfigKeys& keys = config.family->keys;
-  const auto pair = [](std::string_view key, std::int64_t value) {
-    return std::string(key) + " " + std::to_string(value);
-  };
   const std::string hidden = pair(keys.hidden, config.hidden);
+  const std::string width = config.projects_embeddings() ? pair(keys.embedding_width, config.embedding_width) : hidden;
   switch (tensor.role) {
     case Role::token_embedding:
     case Role::head:
-      return pair(keys.vocab, config.vocab) + ", " + hidden;
+      return pair(keys.vocab, config.vocab) + ", " + width;
     case Role::position_embedding:
       return pair(keys.max_positions, config.max_positions) + ", " + hidden;
+    case Role::project_in:
+    case Role::project_out:
+      return width + ", " + hidden;
     case Role::final_norm:
     case Role::attention_norm:
+    case Role::attention_post_norm:
     case Role::mlp_norm:
+    case Role::mlp_post_norm:
       return hidden;
     default:
       break;
   }
   const LayerConfig& layer = config.layers[static_cast<std::size_t>(tensor.layer)];
-  if (!is_attention_role(tensor.role)) return pair(keys.intermediate, layer.mlp->intermediate) + ", " + hidden;
-  const bool shared = tensor.role == Role::k || tensor.role == Role::v;
-  const std::string_view heads_key = shared && !keys.kv_heads.empty() ? keys.kv_heads : keys.heads;
-  return pair(heads_key, shared ? layer.attention->kv_heads : layer.attention->heads) + ", head size " +
-         std::to_string(layer.attention->head_dim) + ", " + hidden;
+  const bool attention = is_attention_role(tensor.role);
+  return (attention ? attention_keys(keys, *layer.attention, tensor.role)
+                    : mlp_keys(*config.family, *layer.mlp, tensor.role)) +
+         ", " + hidden;
 }
 
 // The rule that decides whether this tensor's matrix has a bias.
-const BiasRule& bias_rule(const Family& family, Role role) {
+const FlagRule& bias_rule(const Family& family, Role role) {
   if (!is_attention_role(role)) return family.traits.mlp_bias;
   return role == Role::o ? family.traits.o_bias : family.traits.qkv_bias;
 }
@@ -56,7 +78,7 @@ std::string why_expected(const Config& config, const ExpectedTensor& tensor) {
   if (tensor.role == Role::head) return "'tie_word_embeddings' is false";
   if (tensor.layer < 0) return std::string(family.name) + " models have it";
   if (tensor.part == Part::bias && family.traits.norm != Norm::layer) {
-    const BiasRule& rule = bias_rule(family, tensor.role);
+    const FlagRule& rule = bias_rule(family, tensor.role);
     if (!rule.key.empty()) return "'" + std::string(rule.key) + "' is true";
   }
   return "'" + std::string(family.keys.layers) + "' is " + std::to_string(config.layer_count());
@@ -67,13 +89,14 @@ std::string path_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
 }
 
 void check_tensor(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& expected) {
-  const TensorInfo* tensor = find_tensor(checkpoint, config, expected.layer, expected.role, expected.part);
+  const TensorInfo* tensor =
+      find_tensor(checkpoint, config, expected.layer, expected.role, expected.part, expected.expert);
   if (tensor == nullptr)
     fail(ErrorKind::mismatch, checkpoint.label(), ": tensor '", expected.name,
          "' is missing; config.json: ", why_expected(config, expected));
-  if (tensor->shape != expected.shape)
+  if (tensor->shape != expected.stored_shape())
     fail(ErrorKind::mismatch, path_of(checkpoint, *tensor), ": '", tensor->name, "' is ", shape_text(tensor->shape),
-         "; config.json asks for ", shape_text(expected.shape), " (", shape_keys(config, expected), ")");
+         "; config.json asks for ", shape_text(expected.stored_shape()), " (", shape_keys(config, expected), ")");
   if (!is_floating(tensor->dtype) || dtype_size(tensor->dtype) < 2)
     fail(ErrorKind::unsupported, path_of(checkpoint, *tensor), ": '", tensor->name, "' is stored as ",
          dtype_name(tensor->dtype), "; quantised weights are not supported, start from the unquantised checkpoint");
@@ -92,7 +115,7 @@ bool is_ignored(const Family& family, std::string_view name) {
     why = "config.json says " + std::string(family.keys.layers) + " " + std::to_string(config.layer_count());
   else if (place)
     for (const RoleName& entry : family.layer_names) {
-      const BiasRule& rule = bias_rule(family, entry.role);
+      const FlagRule& rule = bias_rule(family, entry.role);
       if (place->suffix == std::string(entry.name) + ".bias" && !rule.key.empty())
         why = "config.json says that '" + std::string(rule.key) + "' is false";
     }
@@ -106,6 +129,16 @@ void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const 
   for (const TensorInfo& tensor : checkpoint.tensors())
     if (names.count(tensor.name) == 0 && tensor.name != head && !is_ignored(*config.family, tensor.name))
       fail_surplus(checkpoint, config, tensor);
+}
+
+// Whether the layers are called as in `other_names` and none as in the family itself.
+bool uses_other_names(const Checkpoint& checkpoint, const Family& family) {
+  if (family.other_names == nullptr) return false;
+  const auto has_layers_of = [&](const Family& names) {
+    return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                       [&](const TensorInfo& tensor) { return parse_layer_tensor(names, tensor.name).has_value(); });
+  };
+  return !has_layers_of(family) && has_layers_of(*family.other_names);
 }
 
 bool same_contents(const Checkpoint& checkpoint, const TensorInfo& a, const TensorInfo& b) {
@@ -141,6 +174,7 @@ std::string stored_dtype_name(DType dtype) {
 
 Config resolve_config(const Checkpoint& checkpoint) {
   Config config = config_from_json(checkpoint.config(), checkpoint.label() + "/config.json");
+  if (uses_other_names(checkpoint, *config.family)) config.family = config.family->other_names;
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor);
@@ -151,8 +185,9 @@ Config resolve_config(const Checkpoint& checkpoint) {
 }
 
 const TensorInfo* find_tensor(const Checkpoint& checkpoint, const Config& config, std::int64_t layer, Role role,
-                              Part part) {
+                              Part part, std::int64_t expert) {
   const Family& family = *config.family;
+  if (expert >= 0) return checkpoint.find(expert_tensor_name(family, layer, expert, role, part));
   const bool ordinary = layer < 0 || is_ordinary(config.layers[static_cast<std::size_t>(layer)]);
   const auto named = [&](Role wanted) {
     return checkpoint.find((ordinary ? tensor_name : extension_tensor_name)(family, layer, wanted, part));
@@ -160,6 +195,11 @@ const TensorInfo* find_tensor(const Checkpoint& checkpoint, const Config& config
   if (!config.tied_embeddings || (role != Role::token_embedding && role != Role::head)) return named(role);
   const TensorInfo* embedding = named(Role::token_embedding);  // of the two, a file may hold only the head
   return embedding != nullptr ? embedding : named(Role::head);
+}
+
+bool is_transposed(const Config& config, std::int64_t layer, Role role, Part part) {
+  if (!config.family->traits.transposed || layer < 0 || part == Part::bias || is_norm_role(role)) return false;
+  return is_ordinary(config.layers[static_cast<std::size_t>(layer)]);
 }
 
 std::int64_t layer_parameters(const Config& config, const Checkpoint& checkpoint, std::int64_t layer) {

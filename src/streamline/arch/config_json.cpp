@@ -4,27 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "streamline/arch/activation.h"
-#include "streamline/arch/config.h"
+#include "streamline/arch/config_source.h"
 #include "streamline/arch/extension.h"
-#include "streamline/arch/layer_pattern.h"
 #include "streamline/arch/rope_json.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
 namespace {
-
-// config.json with its family and the name that messages give it.
-struct Source {
-  const Json& json;
-  const Family& family;
-  const std::string& where;
-};
-
-bool is_present(const Json& json, std::string_view key) {
-  const auto found = json.find(std::string(key));
-  return found != json.end() && !found->is_null();
-}
 
 const Family& read_family(const Json& json, const std::string& where) {
   const std::string type = base_model_type(json, where);
@@ -47,11 +33,14 @@ constexpr UnsupportedKey kUnsupported[] = {
     {"block_configs", "layers with their own configuration are not supported"},
 };
 
-void check_supported(const Source& source) {
+void check_supported(const ConfigSource& source) {
   for (const UnsupportedKey& unsupported : kUnsupported)
     if (is_present(source.json, unsupported.key) && !source.json.at(unsupported.key).empty())
       fail(ErrorKind::unsupported, source.where, ": has '", unsupported.key, "': ", unsupported.advice);
   for (const RequiredValue& required : source.family.required) {
+    if (!is_present(source.json, required.key) && required.needed)
+      fail(ErrorKind::unsupported, source.where, ": lacks '", required.key, "'; supported in ", source.family.name,
+           " models: ", required.allowed.dump());
     if (!is_present(source.json, required.key)) continue;
     const Json& value = source.json.at(std::string(required.key));
     if (std::find(required.allowed.begin(), required.allowed.end(), value) == required.allowed.end())
@@ -61,87 +50,13 @@ void check_supported(const Source& source) {
 }
 
 std::int64_t checked_dimension(std::int64_t value, std::string_view key, const std::string& where,
-                               std::int64_t largest = kMaxDimension) {
+                               std::int64_t largest) {
   if (value < 1 || value > largest)
     fail(ErrorKind::format, where, ": '", key, "' is ", value, "; expected 1 to ", largest);
   return value;
 }
 
-std::int64_t dimension(const Source& source, std::string_view key, std::optional<std::int64_t> otherwise = {},
-                       std::int64_t largest = kMaxDimension) {
-  const std::optional<std::int64_t> given = key.empty() ? std::nullopt : json_integer(source.json, key, source.where);
-  if (!given && !otherwise) fail(ErrorKind::format, source.where, ": lacks '", key, "'");
-  return checked_dimension(given.value_or(otherwise.value_or(0)), key, source.where, largest);
-}
-
-bool read_bias(const Source& source, const BiasRule& rule) {
-  if (rule.key.empty()) return rule.otherwise;
-  return json_bool(source.json, rule.key, source.where).value_or(rule.otherwise);
-}
-
-std::int64_t read_head_dim(const Source& source, std::int64_t hidden, std::int64_t heads) {
-  const ConfigKeys& keys = source.family.keys;
-  const bool given = !keys.head_dim.empty() && is_present(source.json, keys.head_dim);
-  if (!given && !source.family.defaults.head_dim && hidden % heads != 0)
-    fail(ErrorKind::mismatch, source.where, ": '", keys.hidden, "' ", hidden, " is not a multiple of '", keys.heads,
-         "' ", heads);
-  const std::int64_t head_dim =
-      dimension(source, keys.head_dim, source.family.defaults.head_dim.value_or(hidden / heads));
-  if (source.family.traits.position == Position::rope && head_dim % 2 != 0)
-    fail(ErrorKind::mismatch, source.where, ": the head dimension ", head_dim, " is odd; rotary embeddings need pairs");
-  return head_dim;
-}
-
-AttentionConfig read_attention(const Source& source, std::int64_t hidden) {
-  const ConfigKeys& keys = source.family.keys;
-  AttentionConfig attention;
-  attention.heads = dimension(source, keys.heads);
-  // transformers takes null for the number of heads, and a missing key for the family's own default.
-  const bool missing = !keys.kv_heads.empty() && !source.json.contains(std::string(keys.kv_heads));
-  const std::optional<std::int64_t> by_default = missing ? source.family.defaults.kv_heads : std::nullopt;
-  attention.kv_heads = dimension(source, keys.kv_heads, by_default.value_or(attention.heads));
-  if (attention.heads % attention.kv_heads != 0)
-    fail(ErrorKind::mismatch, source.where, ": '", keys.heads, "' ", attention.heads, " is not a multiple of '",
-         keys.kv_heads, "' ", attention.kv_heads);
-  attention.head_dim = read_head_dim(source, hidden, attention.heads);
-  if (attention.heads * attention.head_dim > kMaxDimension)
-    fail(ErrorKind::format, source.where, ": ", attention.heads, " heads of ", attention.head_dim, " are wider than ",
-         kMaxDimension);
-  attention.qk_norm = source.family.traits.qk_norm;
-  attention.qkv_bias = read_bias(source, source.family.traits.qkv_bias);
-  attention.o_bias = read_bias(source, source.family.traits.o_bias);
-  return attention;
-}
-
-MlpConfig read_mlp(const Source& source) {
-  const ConfigKeys& keys = source.family.keys;
-  const std::string name =
-      json_string(source.json, keys.activation, source.where).value_or(std::string(source.family.defaults.activation));
-  const std::optional<Activation> activation = parse_activation(name);
-  if (!activation)
-    fail(ErrorKind::unsupported, source.where, ": the activation '", name, "' (", keys.activation,
-         ") is not supported; supported are silu, relu, gelu, gelu_new, gelu_pytorch_tanh");
-  return {.intermediate = dimension(source, keys.intermediate),
-          .gated = source.family.traits.gated_mlp,
-          .activation = *activation,
-          .norm = true,
-          .residual = true,
-          .bias = read_bias(source, source.family.traits.mlp_bias)};
-}
-
-std::vector<LayerConfig> read_layers(const Source& source, std::int64_t hidden) {
-  const std::int64_t count = dimension(source, source.family.keys.layers, {}, kMaxLayers);
-  const LayerPattern pattern = layer_pattern(source.family, source.json, count, source.where);
-  const LayerConfig ordinary{read_attention(source, hidden), read_mlp(source)};
-  std::vector<LayerConfig> layers(static_cast<std::size_t>(count), ordinary);
-  for (std::size_t i = 0; i < layers.size(); ++i)
-    if (pattern.sliding[i]) layers[i].attention->window = pattern.window;
-  for (const auto& [index, layer] : extension_layers(source.json, count, source.where))
-    layers[static_cast<std::size_t>(index)] = layer;
-  return layers;
-}
-
-double read_epsilon(const Source& source) {
+double read_epsilon(const ConfigSource& source) {
   const std::string_view key = source.family.keys.norm_epsilon;
   const double otherwise = source.family.defaults.norm_epsilon;
   const double epsilon = key.empty() ? otherwise : json_number(source.json, key, source.where).value_or(otherwise);
@@ -151,7 +66,7 @@ double read_epsilon(const Source& source) {
 }
 
 // `dtype` (transformers 5) or `torch_dtype`; empty when neither says.
-std::string read_dtype(const Source& source) {
+std::string read_dtype(const ConfigSource& source) {
   constexpr std::string_view kKnown[] = {"bfloat16", "float16", "float32", "float64"};
   for (const char* key : {"dtype", "torch_dtype"}) {
     std::string name = json_string(source.json, key, source.where).value_or("");
@@ -166,7 +81,7 @@ std::string read_dtype(const Source& source) {
 }
 
 // One token id, or the first of a list.
-std::optional<std::int64_t> read_token(const Source& source, const char* key) {
+std::optional<std::int64_t> read_token(const ConfigSource& source, const char* key) {
   const auto found = source.json.find(key);
   if (found == source.json.end() || !found->is_array()) return json_integer(source.json, key, source.where);
   if (found->empty()) return std::nullopt;
@@ -174,36 +89,106 @@ std::optional<std::int64_t> read_token(const Source& source, const char* key) {
   return json_integer(first, key, source.where);
 }
 
-void check_embedding_width(const Source& source, std::int64_t hidden) {
+std::int64_t read_embedding_width(const ConfigSource& source, std::int64_t hidden) {
   const std::string_view key = source.family.keys.embedding_width;
-  if (key.empty()) return;
-  const std::int64_t width = json_integer(source.json, key, source.where).value_or(hidden);
-  if (width != hidden)
-    fail(ErrorKind::unsupported, source.where, ": '", key, "' is ", width, "; supported is the hidden size, ", hidden,
-         " (no projection of the embeddings)");
+  return key.empty() ? hidden : dimension(source, key, hidden);
+}
+
+double positive_or(std::optional<double> value, double otherwise, std::string_view key, const std::string& where) {
+  if (value && *value <= 0) fail(ErrorKind::format, where, ": '", key, "' is ", *value, "; expected a positive number");
+  return value.value_or(otherwise);
+}
+
+Scales read_scales(const ConfigSource& source, std::int64_t hidden) {
+  const ScaleRules& rules = source.family.traits.scale;
+  Scales scale;
+  if (rules.root_of_hidden) scale.embedding = std::sqrt(static_cast<double>(hidden));
+  scale.embedding *= read_number(source, rules.embedding).value_or(1);
+  scale.residual = read_number(source, rules.residual).value_or(1);
+  scale.logits = read_number(source, rules.logits).value_or(1);
+  const std::string_view divisor = rules.logits_divisor.key;
+  scale.logits /= positive_or(read_number(source, rules.logits_divisor), 1, divisor, source.where);
+  const std::string_view cap = rules.logit_softcap.key;
+  scale.logit_softcap = positive_or(read_number(source, rules.logit_softcap), 0, cap, source.where);
+  return scale;
+}
+
+// Every layer that turns its heads turns whole pairs.
+void read_ropes(const ConfigSource& source, Config& config) {
+  config.rope = rope_from_json(source.family, source.json, config.max_positions, source.where);
+  config.local_rope = local_rope_from_json(source.family, source.json, config.max_positions, source.where);
+  for (const LayerConfig& layer : config.layers) {
+    if (!layer.attention) continue;
+    const std::int64_t turning = rotary_dim(config.rope, layer.attention->head_dim);
+    if (turning < 2 || turning % 2 != 0)
+      fail(ErrorKind::mismatch, source.where, ": ", turning, " of ", layer.attention->head_dim,
+           " components of a head would turn ('", source.family.keys.rotary_share, "'); rotary embeddings need pairs");
+  }
+}
+
+bool read_normalised_head(const ConfigSource& source, std::int64_t vocab) {
+  const NormalisedHead& rule = source.family.traits.normalised_head;
+  return !rule.key.empty() && (vocab == rule.vocab || is_present(source.json, rule.key));
+}
+
+void add_extension_layers(const ConfigSource& source, std::vector<LayerConfig>& layers) {
+  const auto count = static_cast<std::int64_t>(layers.size());
+  for (const auto& [index, layer] : extension_layers(source.json, count, source.where))
+    layers[static_cast<std::size_t>(index)] = layer;
 }
 
 }  // namespace
 
-bool is_ordinary(const LayerConfig& layer) {
-  return layer.attention && layer.mlp && layer.mlp->norm && layer.mlp->residual;
+bool is_present(const Json& json, std::string_view key) {
+  const auto found = json.find(std::string(key));
+  return found != json.end() && !found->is_null();
+}
+
+std::int64_t dimension(const ConfigSource& source, std::string_view key, std::optional<std::int64_t> otherwise,
+                       std::int64_t largest) {
+  const std::optional<std::int64_t> given = key.empty() ? std::nullopt : json_integer(source.json, key, source.where);
+  if (!given && !otherwise) fail(ErrorKind::format, source.where, ": lacks '", key, "'");
+  return checked_dimension(given.value_or(otherwise.value_or(0)), key, source.where, largest);
+}
+
+bool read_flag(const ConfigSource& source, const FlagRule& rule) {
+  if (rule.key.empty()) return rule.otherwise;
+  return json_bool(source.json, rule.key, source.where).value_or(rule.otherwise);
+}
+
+std::optional<double> read_number(const ConfigSource& source, const NumberRule& rule) {
+  if (rule.key.empty() || !source.json.contains(std::string(rule.key))) return rule.otherwise;
+  const std::optional<double> number = json_number(source.json, rule.key, source.where);
+  if (number && !std::isfinite(*number))
+    fail(ErrorKind::format, source.where, ": '", rule.key, "' is ", *number, "; expected a finite number");
+  return number;
+}
+
+bool is_ordinary(const LayerConfig& layer) { return layer.attention && layer.mlp; }
+
+std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim) {
+  return static_cast<std::int64_t>(static_cast<double>(head_dim) * rope.rotated_share);
 }
 
 Config config_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(ErrorKind::format, where, ": not a JSON object");
   const Family& family = read_family(json, where);
-  const Source source{json, family, where};
+  const ConfigSource source{json, family, where};
   check_supported(source);
   Config config;
   config.family = &family;
   config.hidden = dimension(source, family.keys.hidden);
   config.vocab = dimension(source, family.keys.vocab);
   config.max_positions = dimension(source, family.keys.max_positions, family.defaults.max_positions, kMaxPositions);
-  check_embedding_width(source, config.hidden);
+  config.embedding_width = read_embedding_width(source, config.hidden);
   config.norm_epsilon = read_epsilon(source);
   config.tied_embeddings = json_bool(json, "tie_word_embeddings", where).value_or(family.defaults.tied_embeddings);
   config.layers = read_layers(source, config.hidden);
-  if (family.traits.position == Position::rope) config.rope = rope_from_json(family, json, config.max_positions, where);
+  config.final_norm = config.layers.front().residual != Residual::norm_after_sum;
+  config.normalised_head = read_normalised_head(source, config.vocab);
+  config.scale = read_scales(source, config.hidden);
+  add_extension_layers(source, config.layers);
+  if (family.traits.position == Position::rope) read_ropes(source, config);
   config.dtype = read_dtype(source);
   config.bos = read_token(source, "bos_token_id");
   config.eos = read_token(source, "eos_token_id");

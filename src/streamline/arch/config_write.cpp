@@ -31,21 +31,59 @@ std::map<std::int64_t, LayerConfig> result_extension(const Config& source, const
 
 // Lists that loaders derive from a layer's position are made explicit from the source's depth, then sliced, so that a
 // surviving layer keeps its own kind of attention wherever it ends up.
-void write_layer_pattern(const Config& source, const std::vector<LayerOrigin>& layers, Json& config) {
-  const Family& family = *source.family;
+void write_layer_types(const Config& source, const std::vector<LayerOrigin>& layers, const LayerPattern& pattern,
+                       Json& config) {
   const bool has_list = config.contains("layer_types") && !config.at("layer_types").is_null();
-  if (family.traits.window != WindowRule::from_max_window_layers && !has_list) return;
-  const LayerPattern pattern = layer_pattern(family, source.json, source.layer_count(), kWhere);
+  if (!has_layer_types(*source.family) && !has_list) return;
   Json types = Json::array();
   for (const LayerOrigin& origin : layers)
     types.push_back(layer_type_name(pattern.sliding[static_cast<std::size_t>(origin.source)]));
   set_beside(config, "layer_types", types, {"max_window_layers", "sliding_window", "use_sliding_window"});
 }
 
+// A period that the surviving layers no longer follow would mislead readers that know no list.
+void drop_false_period(const Config& source, const std::vector<LayerOrigin>& layers, const LayerPattern& pattern,
+                       Json& config) {
+  if (source.family->traits.window != WindowRule::periodic || source.family->keys.window_period.empty()) return;
+  std::vector<bool> sliding;
+  for (const LayerOrigin& origin : layers) sliding.push_back(pattern.sliding[static_cast<std::size_t>(origin.source)]);
+  const std::string key(source.family->keys.window_period);
+  for (const std::string& spelling : {key, "_" + key}) {
+    const std::int64_t period = json_integer(config, spelling, kWhere).value_or(0);
+    if (period < 1 || !is_periodic(sliding, period)) config.erase(spelling);
+  }
+}
+
+void write_unrotated(const Config& source, const std::vector<LayerOrigin>& layers, const LayerPattern& pattern,
+                     Json& config) {
+  if (source.family->traits.rope != RopeRule::listed) return;
+  Json rotated = Json::array();
+  for (const LayerOrigin& origin : layers)
+    rotated.push_back(pattern.rope[static_cast<std::size_t>(origin.source)] == RopeUse::none ? 0 : 1);
+  set_beside(config, "no_rope_layers", rotated, {"no_rope_layer_interval"});
+}
+
+void write_experts(const Config& source, const std::vector<LayerOrigin>& layers, const LayerPattern& pattern,
+                   Json& config) {
+  if (!source.family->experts) return;
+  const ExpertsRule& rule = *source.family->experts;
+  if (!rule.count_alias.empty())
+    for (const auto& [from, to] :
+         {std::pair(rule.count_key, rule.count_alias), std::pair(rule.count_alias, rule.count_key)})
+      if (const auto count = json_integer(config, from, kWhere)) set_beside(config, to, *count, {from});
+  if (!rule.dense_layers) return;
+  Json dense = Json::array();
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    if (!pattern.sparse[static_cast<std::size_t>(layers[i].source)]) dense.push_back(i);
+  set_beside(config, "decoder_sparse_step", 1, {});
+  set_beside(config, "mlp_only_layers", dense, {"decoder_sparse_step"});
+}
+
 // For loaders that know only the threshold: how many surviving layers lay below it.
 void write_threshold(const Config& source, const std::vector<LayerOrigin>& layers, Json& config) {
   const Family& family = *source.family;
-  if (family.traits.window != WindowRule::from_max_window_layers) return;
+  const WindowRule rule = family.traits.window;
+  if (rule != WindowRule::from_max_window_layers && rule != WindowRule::below_max_window_layers) return;
   const bool windowed = json_bool(config, "use_sliding_window", kWhere).value_or(false);
   if (!windowed && !config.contains("max_window_layers")) return;
   const std::int64_t old_threshold = max_window_layers(family, source.json, kWhere);
@@ -68,7 +106,11 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
   config.erase("_name_or_path");
   config[std::string(source.family->keys.layers)] = layers.size();
   write_threshold(source, layers, config);
-  write_layer_pattern(source, layers, config);
+  const LayerPattern pattern = layer_pattern(*source.family, source.json, source.layer_count(), kWhere);
+  write_layer_types(source, layers, pattern, config);
+  drop_false_period(source, layers, pattern, config);
+  write_unrotated(source, layers, pattern, config);
+  write_experts(source, layers, pattern, config);
   if (source.family->traits.position == Position::rope) write_rope(source, config);
   write_dtype(source, config);
   set_beside(config, "tie_word_embeddings", source.tied_embeddings, {});

@@ -14,40 +14,73 @@ struct RoleShape {
   bool bias = false;
 };
 
-RoleShape norm_shape(const Family& family, std::int64_t width) { return {{width}, family.traits.norm == Norm::layer}; }
+RoleShape norm_shape(const Family& family, std::int64_t width) {
+  return {{width}, family.traits.norm == Norm::layer && family.traits.norm_bias};
+}
+
+RoleShape if_there(bool there, const RoleShape& shape) { return there ? shape : RoleShape{}; }
 
 RoleShape attention_shape(const Config& config, const AttentionConfig& attention, Role role) {
   const std::int64_t q_width = attention.heads * attention.head_dim, kv_width = attention.kv_heads * attention.head_dim;
+  const bool apart = attention.layout == QkvLayout::apart, whole = attention.qk_norm == QkNorm::whole;
+  const bool qk_norm = attention.qk_norm != QkNorm::none;
   switch (role) {
     case Role::attention_norm:
-      return norm_shape(*config.family, config.hidden);
+      return if_there(attention.norm, norm_shape(*config.family, config.hidden));
+    case Role::attention_post_norm:
+      return if_there(attention.post_norm, norm_shape(*config.family, config.hidden));
+    case Role::qkv:
+      return if_there(!apart, {{q_width + 2 * kv_width, config.hidden}, attention.qkv_bias});
     case Role::q:
-      return {{q_width, config.hidden}, attention.qkv_bias};
+      return if_there(apart, {{q_width, config.hidden}, attention.qkv_bias});
     case Role::k:
     case Role::v:
-      return {{kv_width, config.hidden}, attention.qkv_bias};
+      return if_there(apart, {{kv_width, config.hidden}, attention.qkv_bias});
     case Role::o:
       return {{config.hidden, q_width}, attention.o_bias};
     case Role::q_norm:
+      return if_there(qk_norm, {{whole ? q_width : attention.head_dim}});
     case Role::k_norm:
-      return attention.qk_norm ? RoleShape{{attention.head_dim}} : RoleShape{};
+      return if_there(qk_norm, {{whole ? kv_width : attention.head_dim}});
+    default:
+      return {};
+  }
+}
+
+// The matrices of a network of this width: an MLP, or one expert.
+RoleShape network_shape(const Config& config, const MlpConfig& mlp, std::int64_t width, Role role) {
+  switch (role) {
+    case Role::gate_up:
+      return if_there(mlp.gated && mlp.fused_gate, {{2 * width, config.hidden}, mlp.bias});
+    case Role::gate:
+      return if_there(mlp.gated && !mlp.fused_gate, {{width, config.hidden}, mlp.bias});
+    case Role::up:
+      return if_there(!mlp.gated || !mlp.fused_gate, {{width, config.hidden}, mlp.bias});
+    case Role::down:
+      return {{config.hidden, width}, mlp.bias};
     default:
       return {};
   }
 }
 
 RoleShape mlp_shape(const Config& config, const MlpConfig& mlp, Role role) {
+  const std::int64_t shared = mlp.experts ? mlp.experts->shared : 0;
   switch (role) {
     case Role::mlp_norm:
-      return mlp.norm ? norm_shape(*config.family, config.hidden) : RoleShape{};
-    case Role::gate:
-      return mlp.gated ? RoleShape{{mlp.intermediate, config.hidden}, mlp.bias} : RoleShape{};
-    case Role::up:
-      return {{mlp.intermediate, config.hidden}, mlp.bias};
-    case Role::down:
-      return {{config.hidden, mlp.intermediate}, mlp.bias};
+      return if_there(mlp.norm, norm_shape(*config.family, config.hidden));
+    case Role::mlp_post_norm:
+      return if_there(mlp.post_norm, norm_shape(*config.family, config.hidden));
+    case Role::router:
+      return if_there(mlp.experts.has_value(), {{mlp.experts ? mlp.experts->count : 0, config.hidden}});
+    case Role::shared_router:
+      return if_there(shared > 0, {{1, config.hidden}});
+    case Role::shared_gate:
+    case Role::shared_up:
+      return if_there(shared > 0, {{shared, config.hidden}});
+    case Role::shared_down:
+      return if_there(shared > 0, {{config.hidden, shared}});
     default:
-      return {};
+      return mlp.experts ? RoleShape{} : network_shape(config, mlp, mlp.intermediate, role);
   }
 }
 
@@ -56,24 +89,49 @@ RoleShape layer_role_shape(const Config& config, const LayerConfig& layer, Role 
   return layer.mlp ? mlp_shape(config, *layer.mlp, role) : RoleShape{};
 }
 
-void append(std::vector<ExpectedTensor>& tensors, std::int64_t layer, Role role, const RoleShape& shape,
-            std::string (*name)(const Family&, std::int64_t, Role, Part), const Family& family) {
+// Appends the weight, and the bias, of one role; `name` says what they are called.
+template <class Name>
+void append(std::vector<ExpectedTensor>& tensors, const ExpectedTensor& place, const RoleShape& shape, bool transposed,
+            const Name& name) {
   if (shape.weight.empty()) return;
-  tensors.push_back({layer, role, Part::weight, name(family, layer, role, Part::weight), shape.weight});
-  if (shape.bias)
-    tensors.push_back({layer, role, Part::bias, name(family, layer, role, Part::bias), {shape.weight[0]}});
+  ExpectedTensor weight = place;
+  weight.name = name(Part::weight);
+  weight.shape = shape.weight;
+  weight.transposed = transposed && shape.weight.size() == 2;
+  tensors.push_back(weight);
+  if (!shape.bias) return;
+  ExpectedTensor bias = place;
+  bias.part = Part::bias;
+  bias.name = name(Part::bias);
+  bias.shape = {shape.weight[0]};
+  tensors.push_back(bias);
+}
+
+void append_experts(std::vector<ExpectedTensor>& tensors, const Config& config, const MlpConfig& mlp,
+                    std::int64_t index) {
+  const Family& family = *config.family;
+  for (std::int64_t expert = 0; expert < mlp.experts->count; ++expert)
+    for (const Role role : {Role::gate, Role::up, Role::down})
+      append(tensors, {.layer = index, .role = role, .name = {}, .shape = {}, .expert = expert},
+             network_shape(config, mlp, mlp.intermediate, role), false,
+             [&](Part part) { return expert_tensor_name(family, index, expert, role, part); });
 }
 
 RoleShape global_role_shape(const Config& config, Role role) {
+  const std::int64_t width = config.embedding_width != 0 ? config.embedding_width : config.hidden;
   switch (role) {
     case Role::token_embedding:
-      return {{config.vocab, config.hidden}};
+      return {{config.vocab, width}};
     case Role::position_embedding:
       return {{config.max_positions + config.family->traits.position_offset, config.hidden}};
+    case Role::project_in:
+      return if_there(config.projects_embeddings(), {{config.hidden, width}});
+    case Role::project_out:
+      return if_there(config.projects_embeddings(), {{width, config.hidden}});
     case Role::final_norm:
-      return norm_shape(*config.family, config.hidden);
+      return if_there(config.final_norm, norm_shape(*config.family, config.hidden));
     case Role::head:
-      return config.tied_embeddings ? RoleShape{} : RoleShape{{config.vocab, config.hidden}};
+      return if_there(!config.tied_embeddings, {{config.vocab, width}, config.family->traits.head_bias});
     default:
       return {};
   }
@@ -87,20 +145,29 @@ std::int64_t ExpectedTensor::elements() const {
   return count;
 }
 
+std::vector<std::int64_t> ExpectedTensor::stored_shape() const {
+  return transposed ? Shape(shape.rbegin(), shape.rend()) : shape;
+}
+
 std::vector<ExpectedTensor> layer_tensors(const Config& config, const LayerConfig& layer, std::int64_t index) {
-  const auto name = is_ordinary(layer) ? tensor_name : extension_tensor_name;
+  const Family& family = *config.family;
+  const bool ordinary = is_ordinary(layer);
+  const auto name = ordinary ? tensor_name : extension_tensor_name;
   std::vector<ExpectedTensor> tensors;
-  for (int i = static_cast<int>(Role::attention_norm); i <= static_cast<int>(Role::down); ++i) {
+  for (int i = static_cast<int>(kFirstLayerRole); i <= static_cast<int>(kLastRole); ++i) {
     const Role role = static_cast<Role>(i);
-    append(tensors, index, role, layer_role_shape(config, layer, role), name, *config.family);
+    append(tensors, {.layer = index, .role = role, .name = {}, .shape = {}}, layer_role_shape(config, layer, role),
+           ordinary && family.traits.transposed, [&](Part part) { return name(family, index, role, part); });
   }
+  if (layer.mlp && layer.mlp->experts) append_experts(tensors, config, *layer.mlp, index);
   return tensors;
 }
 
 std::vector<ExpectedTensor> global_tensors(const Config& config) {
   std::vector<ExpectedTensor> tensors;
   for (const RoleName& entry : config.family->global_names)
-    append(tensors, -1, entry.role, global_role_shape(config, entry.role), tensor_name, *config.family);
+    append(tensors, {.role = entry.role, .name = {}, .shape = {}}, global_role_shape(config, entry.role), false,
+           [&](Part part) { return tensor_name(*config.family, -1, entry.role, part); });
   return tensors;
 }
 

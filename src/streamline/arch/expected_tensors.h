@@ -16,11 +16,14 @@ struct ExpectedTensor {
   Part part = Part::weight;
   std::string name;                 // in a file of this family
   std::vector<std::int64_t> shape;  // projections [out, in], norms [width]
+  std::int64_t expert = -1;         // >= 0: the gate, up or down of one expert
+  bool transposed = false;          // stored [in, out]
 
   std::int64_t elements() const;
+  std::vector<std::int64_t> stored_shape() const;
 };
 
-// In the order of Role, weight before bias. Layers that are not ordinary (is_ordinary() false) are
+// In the order of Role, weight before bias, experts last. Layers that are not ordinary (is_ordinary() false) are
 // named as extension layers: "<prefix><layer>.replacement.up.weight".
 std::vector<ExpectedTensor> layer_tensors(const Config& config, const LayerConfig& layer, std::int64_t index);
 // Embeddings, final norm and, unless tied, the head.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which layers have a sliding window: from `layer_types` where it is there, else from the family's rule.
+// What differs from layer to layer: the sliding window, the rotary embedding, and whether the MLP is sparse. From the
+// explicit lists of config.json where they are there, else from the family's rules.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +9,16 @@
 #include <string_view>
 #include <vector>
 
-#include "streamline/arch/family.h"
+#include "streamline/arch/config.h"
 
 namespace streamline {
 
+// One entry a layer.
 struct LayerPattern {
-  std::vector<bool> sliding;                // per layer
+  std::vector<bool> sliding = {};
   std::optional<std::int64_t> window = {};  // of the sliding layers
+  std::vector<RopeUse> rope = {};
+  std::vector<bool> sparse = {};
 };
 
 // Errors: format and mismatch (length, window), unsupported (layer types that this family does not have).
@@ -23,7 +27,13 @@ LayerPattern layer_pattern(const Family& family, const Json& config, std::int64_
 // "sliding_attention" or "full_attention".
 std::string_view layer_type_name(bool sliding);
 
-// The threshold of WindowRule::from_max_window_layers, with the family's default.
+// Whether `layer_types` decides in this family; in others it must agree with the rule.
+bool has_layer_types(const Family& family);
+
+// The threshold of the rules by max_window_layers, with the family's default.
 std::int64_t max_window_layers(const Family& family, const Json& config, const std::string& where);
+
+// Whether WindowRule::periodic with this period gives `sliding`.
+bool is_periodic(const std::vector<bool>& sliding, std::int64_t period);
 
 }  // namespace streamline

@@ -26,6 +26,16 @@ std::string tensor_name(const Family& family, std::int64_t layer, Role role, Par
   return layer < 0 ? full : layer_tensor(family, layer, full);
 }
 
+std::string expert_tensor_name(const Family& family, std::int64_t layer, std::int64_t expert, Role role, Part part) {
+  SL_ASSERT(layer >= 0 && expert >= 0);
+  if (!family.experts) return {};
+  const std::string_view name = find_role(family.experts->names, role);
+  if (name.empty()) return {};
+  const std::string number = std::to_string(expert);
+  std::string full = std::string(family.experts->prefix).append(number).append(".").append(name).append(suffix(part));
+  return layer_tensor(family, layer, full);
+}
+
 std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
   SL_ASSERT(layer >= 0 && is_layer_role(role));
   return layer_tensor(family, layer, std::string(kExtension).append(role_name(role)).append(suffix(part)));

@@ -14,6 +14,9 @@ namespace streamline {
 // layer < 0 for whole-model roles. Empty when the family has no such role.
 std::string tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
 
+// Of the gate, up or down of one expert of a sparse MLP: "model.layers.3.mlp.experts.7.up_proj.weight".
+std::string expert_tensor_name(const Family& family, std::int64_t layer, std::int64_t expert, Role role, Part part);
+
 // The same for a layer of the "streamline" extension: "model.layers.13.replacement.up.weight".
 std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
 

@@ -27,4 +27,9 @@ const Family* find_family(std::string_view model_type) {
   return nullptr;
 }
 
+bool has_role(const Family& family, Role role) {
+  const std::vector<RoleName>& names = is_layer_role(role) ? family.layer_names : family.global_names;
+  return std::any_of(names.begin(), names.end(), [&](const RoleName& entry) { return entry.role == role; });
+}
+
 }  // namespace streamline

@@ -8,9 +8,13 @@ namespace {
 
 constexpr std::string_view kNames[] = {"token_embedding",
                                        "position_embedding",
+                                       "project_in",
+                                       "project_out",
                                        "final_norm",
                                        "head",
                                        "attention_norm",
+                                       "attention_post_norm",
+                                       "qkv",
                                        "q",
                                        "k",
                                        "v",
@@ -18,6 +22,13 @@ constexpr std::string_view kNames[] = {"token_embedding",
                                        "q_norm",
                                        "k_norm",
                                        "mlp_norm",
+                                       "mlp_post_norm",
+                                       "router",
+                                       "shared_router",
+                                       "shared_gate",
+                                       "shared_up",
+                                       "shared_down",
+                                       "gate_up",
                                        "gate",
                                        "up",
                                        "down"};
@@ -36,7 +47,22 @@ std::optional<Role> parse_role(std::string_view name) {
   return std::nullopt;
 }
 
-bool is_layer_role(Role role) { return role >= Role::attention_norm; }
+bool is_layer_role(Role role) { return role >= kFirstLayerRole; }
 bool is_attention_role(Role role) { return role >= Role::attention_norm && role <= Role::k_norm; }
+
+bool is_norm_role(Role role) {
+  switch (role) {
+    case Role::final_norm:
+    case Role::attention_norm:
+    case Role::attention_post_norm:
+    case Role::q_norm:
+    case Role::k_norm:
+    case Role::mlp_norm:
+    case Role::mlp_post_norm:
+      return true;
+    default:
+      return false;
+  }
+}
 
 }  // namespace streamline

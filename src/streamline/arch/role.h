@@ -11,22 +11,35 @@ enum class Role {
   // whole model
   token_embedding,
   position_embedding,
+  project_in,  // from the width of the embeddings to that of the residual stream, and back
+  project_out,
   final_norm,
   head,
-  // attention half of a layer
+  // attention half of a layer; `qkv` holds q, k and v in one matrix (QkvLayout)
   attention_norm,
+  attention_post_norm,
+  qkv,
   q,
   k,
   v,
   o,
   q_norm,
   k_norm,
-  // MLP half of a layer; `up` is the first matrix of an MLP without gate
+  // MLP half of a layer; `gate_up` is the gate's rows above those of `up`; `up` is the first matrix of an MLP without
+  // gate. A sparse one has a router, its experts' gate, up and down each, and perhaps an expert that all tokens share.
   mlp_norm,
+  mlp_post_norm,
+  router,
+  shared_router,
+  shared_gate,
+  shared_up,
+  shared_down,
+  gate_up,
   gate,
   up,
   down,
 };
+constexpr Role kFirstLayerRole = Role::attention_norm, kLastRole = Role::down;
 
 enum class Part { weight, bias };
 
@@ -34,5 +47,6 @@ std::string_view role_name(Role role);
 std::optional<Role> parse_role(std::string_view name);
 bool is_layer_role(Role role);
 bool is_attention_role(Role role);  // attention_norm … k_norm
+bool is_norm_role(Role role);       // weights of one dimension, near one (near zero with an offset)
 
 }  // namespace streamline

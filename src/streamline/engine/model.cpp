@@ -28,10 +28,25 @@ std::uint64_t bytes_of(const LayerWeights& weights) {
   return total;
 }
 
-constexpr std::array kGlobalRoles = {Role::token_embedding, Role::position_embedding, Role::final_norm, Role::head};
-// All that a layer may have, whether an ordinary one of its family or one of our extension.
-constexpr std::array kLayerRoles = {Role::attention_norm, Role::q,        Role::k,    Role::v,  Role::o,   Role::q_norm,
-                                    Role::k_norm,         Role::mlp_norm, Role::gate, Role::up, Role::down};
+constexpr std::array kGlobalRoles = {Role::token_embedding, Role::position_embedding, Role::project_in,
+                                     Role::project_out,     Role::final_norm,         Role::head};
+
+// Rows of length one (Baichuan 2's head).
+torch::Tensor row_normalised(const torch::Tensor& matrix) {
+  const auto wide = matrix.to(accumulation_type(matrix.scalar_type()));
+  return (wide / wide.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12)).to(matrix.scalar_type());
+}
+
+// Calls visit(role, expert) for all that a layer may have, whether an ordinary one of its family or one of our
+// extension; expert < 0 outside the experts.
+template <class Visit>
+void for_each_role(const LayerConfig& layer, Visit&& visit) {
+  for (int i = static_cast<int>(kFirstLayerRole); i <= static_cast<int>(kLastRole); ++i)
+    visit(static_cast<Role>(i), std::int64_t{-1});
+  const std::int64_t experts = layer.mlp && layer.mlp->experts ? layer.mlp->experts->count : 0;
+  for (std::int64_t expert = 0; expert < experts; ++expert)
+    for (const Role role : {Role::gate, Role::up, Role::down}) visit(role, expert);
+}
 
 }  // namespace
 
@@ -50,12 +65,15 @@ struct Model::Source {
   bool converts(const torch::Tensor& stored) const {
     return stored.scalar_type() != placement.dtype || stored.device() != placement.device;
   }
-  torch::Tensor stored(std::int64_t layer, Role role, Part part) const {
-    const TensorInfo* info = find_tensor(*checkpoint, config, layer, role, part);
-    return info ? mapped_tensor(checkpoint, *info) : torch::Tensor();
+  // As computed with: a matrix that is stored [in, out] is turned here, a view.
+  torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
+    const TensorInfo* info = find_tensor(*checkpoint, config, layer, role, part, expert);
+    if (!info) return {};
+    const auto tensor = mapped_tensor(checkpoint, *info);
+    return is_transposed(config, layer, role, part) ? tensor.t() : tensor;
   }
-  torch::Tensor placed(std::int64_t layer, Role role, Part part) const {
-    const auto tensor = stored(layer, role, part);
+  torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
+    const auto tensor = stored(layer, role, part, expert);
     return tensor.defined() ? tensor.to(placement.device, placement.dtype) : tensor;
   }
   RoleTensors pair(std::int64_t layer, Role role) const {
@@ -66,18 +84,24 @@ struct Model::Source {
     kept += bytes;
     return true;
   }
+  bool can_keep(Role role, std::uint64_t bytes) const {
+    const std::lock_guard lock(mutex);
+    return globals.count(role) != 0 || bytes <= limit - std::min(limit, kept);
+  }
   LayerWeights load_layer(std::int64_t index) const;
   LayerWeights layer(std::int64_t index, Use use) const;
   RoleTensors global(Role role) const;
+  RoleTensors head_rows(std::int64_t first, std::int64_t count) const;
 };
 
 LayerWeights Model::Source::load_layer(std::int64_t index) const {
   LayerWeights weights;
   weights.config = config.layers[static_cast<std::size_t>(index)];
-  for (const Role role : kLayerRoles) {
-    RoleTensors tensors = pair(index, role);
-    if (tensors.weight.defined()) weights.tensors[role] = std::move(tensors);
-  }
+  for_each_role(weights.config, [&](Role role, std::int64_t expert) {
+    for (const Part part : {Part::weight, Part::bias})
+      if (auto tensor = placed(index, role, part, expert); tensor.defined())
+        place(weights, role, part, expert) = std::move(tensor);
+  });
   return weights;
 }
 
@@ -99,6 +123,22 @@ RoleTensors Model::Source::global(Role role) const {
   if (tensors.weight.defined() && converts(stored(-1, role, Part::weight)) && keep(tensors.weight.nbytes()))
     globals[role] = tensors;
   return tensors;
+}
+
+// Rows first … first+count-1 of the head; of a head too large to keep converted only these are brought into the type.
+RoleTensors Model::Source::head_rows(std::int64_t first, std::int64_t count) const {
+  const auto weight = stored(-1, Role::head, Part::weight), bias = stored(-1, Role::head, Part::bias);
+  const std::uint64_t converted = static_cast<std::uint64_t>(weight.numel()) * torch::elementSize(placement.dtype);
+  RoleTensors result;
+  if (!converts(weight) || can_keep(Role::head, converted)) {
+    result = rows(global(Role::head), first, count);
+  } else {
+    result = rows({weight, bias}, first, count);
+    for (torch::Tensor* tensor : {&result.weight, &result.bias})
+      if (tensor->defined()) *tensor = tensor->to(placement.device, placement.dtype);
+  }
+  if (config.normalised_head) result.weight = row_normalised(result.weight);
+  return result;
 }
 
 Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placement) {
@@ -132,7 +172,9 @@ torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position
       fail(ErrorKind::mismatch, "token id ", least < 0 ? least : most, " is outside the embedding's ", table.size(0),
            " rows; was the text encoded with this model's tokenizer?");
   }
-  auto x = torch::embedding(table, rows).to(placement_.device, placement_.dtype);  // [batch, seq, hidden]
+  auto x = torch::embedding(table, rows).to(placement_.device, placement_.dtype);  // [batch, seq, width]
+  if (config_.scale.embedding != 1) x = x * config_.scale.embedding;
+  if (config_.projects_embeddings()) x = linear(x, source_->global(Role::project_in));
   if (config_.family->traits.position != Position::learned) return x;
   const auto positions = source_->stored(-1, Role::position_embedding, Part::weight);
   const std::int64_t first = first_position + config_.family->traits.position_offset, seq = ids.size(1);
@@ -147,11 +189,21 @@ torch::Tensor Model::final_norm(const torch::Tensor& hidden) const {
   return weights.weight.defined() ? norm(config_, weights, hidden) : hidden;
 }
 
-torch::Tensor Model::logits(const torch::Tensor& hidden) const {
-  return linear(final_norm(hidden), source_->global(Role::head));
+torch::Tensor Model::head_input(const torch::Tensor& hidden) const {
+  const auto normed = final_norm(hidden);
+  return config_.projects_embeddings() ? linear(normed, source_->global(Role::project_out)) : normed;
 }
 
-torch::Tensor Model::head() const { return source_->global(Role::head).weight; }
+torch::Tensor Model::head_logits(const torch::Tensor& input, std::int64_t first, std::int64_t count) const {
+  auto logits = linear(input, source_->head_rows(first, count));
+  if (config_.scale.logits != 1) logits = logits * config_.scale.logits;
+  const double cap = config_.scale.logit_softcap;
+  return cap == 0 ? logits : (logits / cap).tanh() * cap;
+}
+
+torch::Tensor Model::logits(const torch::Tensor& hidden) const {
+  return head_logits(head_input(hidden), 0, config_.vocab);
+}
 
 std::int64_t Model::parameters() const {
   std::int64_t total = 0;
@@ -172,9 +224,10 @@ std::int64_t Model::parameters() const {
 
 std::uint64_t Model::weight_bytes() const {
   std::uint64_t total = 0;
-  const auto add = [&](std::int64_t layer, Role role) {
+  const auto add = [&](std::int64_t layer, Role role, std::int64_t expert) {
     for (const Part part : {Part::weight, Part::bias})
-      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part)) total += info->size;
+      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert))
+        total += info->size;
   };
   const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
   const std::uint64_t element = table ? dtype_size(table->dtype) : sizeof(float);
@@ -183,10 +236,11 @@ std::uint64_t Model::weight_bytes() const {
       for (const auto& tensor : entry.weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;
       continue;
     }
-    for (const Role role : kLayerRoles) add(entry.source, role);
+    for_each_role(source_->config.layers[static_cast<std::size_t>(entry.source)],
+                  [&](Role role, std::int64_t expert) { add(entry.source, role, expert); });
   }
   for (const Role role : kGlobalRoles)
-    if (role != Role::head || !config_.tied_embeddings) add(-1, role);
+    if (role != Role::head || !config_.tied_embeddings) add(-1, role, -1);
   return total;
 }
 
@@ -208,10 +262,8 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
     if (found == replacements.end())
       fail(ErrorKind::mismatch, "the plan replaces layers from ", layer.source,
            " on, but no weights were given for its segment ", layer.segment);
-    auto weights = std::make_shared<LayerWeights>(found->second);
-    for (auto& [role, tensors] : weights->tensors)
-      for (torch::Tensor* tensor : {&tensors.weight, &tensors.bias})
-        if (tensor->defined()) *tensor = tensor->to(placement_.device, placement_.dtype);
+    auto weights = std::make_shared<LayerWeights>(transformed(
+        found->second, [&](const torch::Tensor& tensor) { return tensor.to(placement_.device, placement_.dtype); }));
     result.config_.layers.push_back(weights->config);
     result.stack_.push_back({.source = -1, .weights = std::move(weights)});
   }

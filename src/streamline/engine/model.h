@@ -36,7 +36,10 @@ class Model {
   torch::Tensor final_norm(const torch::Tensor& hidden) const;
   // hidden: [..., hidden] after the last layer, before the final norm → [..., vocab].
   torch::Tensor logits(const torch::Tensor& hidden) const;
-  torch::Tensor head() const;  // [rows of the stored head, hidden], compute type
+  // logits() in two steps, for who takes the vocabulary in pieces: what the head reads of hidden states, [..., width],
+  // and the logits of its entries first … first+count-1, [..., count].
+  torch::Tensor head_input(const torch::Tensor& hidden) const;
+  torch::Tensor head_logits(const torch::Tensor& input, std::int64_t first, std::int64_t count) const;
 
   std::int64_t parameters() const;     // of this stack
   std::uint64_t weight_bytes() const;  // of this stack in the stored types

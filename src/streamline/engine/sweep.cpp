@@ -65,6 +65,33 @@ std::uint64_t largest_layer_elements(const Config& config) {
   return static_cast<std::uint64_t>(largest);
 }
 
+// Components a token has in the widest pair of activations of an MLP; of a sparse one, in all that it computes at once.
+std::int64_t mlp_width(const MlpConfig& mlp) {
+  if (!mlp.experts) return 2 * mlp.intermediate;
+  return 2 * (mlp.intermediate * mlp.experts->active + mlp.experts->shared) + 2 * mlp.experts->count;
+}
+
+// The largest layer's needs beside the residual stream.
+struct LayerNeeds {
+  std::int64_t widest = 0;        // components a token
+  std::int64_t capped_heads = 0;  // heads whose scores are kept, a block of queries at a time
+  bool windows = false;           // masks
+};
+
+LayerNeeds layer_needs(const Config& config, std::int64_t seq_len) {
+  LayerNeeds needs;
+  for (const LayerConfig& layer : config.layers) {
+    if (layer.attention) {
+      const AttentionConfig& a = *layer.attention;
+      needs.widest = std::max(needs.widest, (2 * a.heads + 2 * a.kv_heads) * a.head_dim);
+      needs.windows |= a.window.has_value() && *a.window < seq_len;
+      if (a.softcap != 0) needs.capped_heads = std::max(needs.capped_heads, a.heads);
+    }
+    if (layer.mlp) needs.widest = std::max(needs.widest, mlp_width(*layer.mlp));
+  }
+  return needs;
+}
+
 }  // namespace
 
 std::int64_t default_batch_tokens(const Model& model) {
@@ -120,27 +147,20 @@ std::uint64_t sweep_memory(const Model& model, std::int64_t seq_len, std::int64_
   const Config& config = model.config();
   if (batch_tokens <= 0) batch_tokens = default_batch_tokens(model);
   const auto tokens = static_cast<std::uint64_t>(std::max<std::int64_t>(seq_len, batch_tokens / seq_len * seq_len));
-  std::int64_t widest = 0;
-  bool windows = false;
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.attention) {
-      const AttentionConfig& a = *layer.attention;
-      widest = std::max(widest, (2 * a.heads + 2 * a.kv_heads) * a.head_dim);
-      windows |= a.window.has_value() && *a.window < seq_len;
-    }
-    if (layer.mlp) widest = std::max(widest, 2 * layer.mlp->intermediate);
-  }
+  const LayerNeeds needs = layer_needs(config, seq_len);
   const std::uint64_t element = torch::elementSize(model.placement().dtype);
   // A layer's input, output, their normed copy, and the widest pair of activations.
-  const std::uint64_t activations = tokens * static_cast<std::uint64_t>(4 * config.hidden + widest) * element;
+  const std::uint64_t activations = tokens * static_cast<std::uint64_t>(4 * config.hidden + needs.widest) * element;
   const auto square = static_cast<std::uint64_t>(seq_len) * static_cast<std::uint64_t>(seq_len);
-  const std::uint64_t masks = windows ? square * (sizeof(std::int64_t) + sizeof(float)) : 0;
+  const std::uint64_t masks = needs.windows ? square * (sizeof(std::int64_t) + sizeof(float)) : 0;
   const std::uint64_t all = static_cast<std::uint64_t>(model.layer_count()) * largest_layer_elements(config) * element;
   const bool stored_as_computed =
       !model.config().dtype.empty() && model.config().dtype == torch::toString(model.placement().dtype);
   const std::uint64_t conversions =
       stored_as_computed ? 0 : std::min<std::uint64_t>(all, 1'000'000'000 + largest_layer_elements(config) * element);
-  return activations + masks + conversions;
+  // 128 queries' scores over all keys, in fp32, before and after the cap and the softmax.
+  const std::uint64_t scores = tokens * static_cast<std::uint64_t>(needs.capped_heads) * 128 * 4 * sizeof(float);
+  return activations + masks + scores + conversions;
 }
 
 }  // namespace streamline

@@ -44,14 +44,13 @@ std::vector<double> token_losses(const Model& model, const torch::Tensor& hidden
   SL_ASSERT(hidden.dim() == 2 && hidden.size(0) == static_cast<std::int64_t>(targets.size()));
   if (!hidden.is_cpu()) return token_losses_by_tensors(model, hidden, targets);
   const torch::NoGradGuard no_gradients;
-  const torch::Tensor x = model.final_norm(hidden);  // [rows, hidden]
-  const torch::Tensor head = model.head();           // [vocab, hidden]
-  const std::int64_t rows = x.size(0), vocab = head.size(0);
+  const torch::Tensor x = model.head_input(hidden);  // [rows, width of the head]
+  const std::int64_t rows = x.size(0), vocab = model.config().vocab;
   const std::int64_t piece = std::max(kSmallestPiece, kPieceLogits / std::max<std::int64_t>(rows, 1));
   std::vector<RowLoss> losses(targets.size());
   for (std::int64_t first = 0; first < vocab && rows > 0; first += piece) {
-    const torch::Tensor weight = head.slice(0, first, std::min(vocab, first + piece));
-    add_piece(torch::linear(x, weight).to(torch::kFloat32).contiguous(), first, targets, losses);
+    const torch::Tensor logits = model.head_logits(x, first, std::min(piece, vocab - first));
+    add_piece(logits.to(torch::kFloat32).contiguous(), first, targets, losses);
   }
   std::vector<double> result;
   result.reserve(losses.size());

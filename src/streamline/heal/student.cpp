@@ -28,35 +28,20 @@ torch::Tensor squared_error(const torch::Tensor& a, const torch::Tensor& b) {
   return torch::mse_loss(a.to(type), b.to(type), at::Reduction::Sum);
 }
 
-namespace {
-
-template <class Change>
-LayerWeights changed(const LayerWeights& weights, const Change& change) {
-  LayerWeights result{.config = weights.config, .tensors = {}};
-  for (const auto& [role, tensors] : weights.tensors) {
-    RoleTensors& out = result.tensors[role];
-    if (tensors.weight.defined()) out.weight = change(tensors.weight);
-    if (tensors.bias.defined()) out.bias = change(tensors.bias);
-  }
-  return result;
-}
-
-}  // namespace
-
 Student::Student(const Config& config, const Placement& placement, const LayerWeights& initial)
     : config_(config),
       placement_(placement),
-      master_(changed(initial,
-                      [&](const torch::Tensor& tensor) {
-                        return tensor.detach()
-                            .to(placement_.device, tensor.scalar_type(), false, /*copy=*/true)
-                            .contiguous()
-                            .requires_grad_(true);
-                      })),
+      master_(transformed(initial,
+                          [&](const torch::Tensor& tensor) {
+                            return tensor.detach()
+                                .to(placement_.device, tensor.scalar_type(), false, /*copy=*/true)
+                                .contiguous()
+                                .requires_grad_(true);
+                          })),
       parameters_(master_.all()) {}
 
 torch::Tensor Student::forward(const torch::Tensor& input) const {
-  const auto compute = changed(master_, [&](const torch::Tensor& tensor) { return tensor.to(placement_.dtype); });
+  const auto compute = transformed(master_, [&](const torch::Tensor& tensor) { return tensor.to(placement_.dtype); });
   return block_forward(config_, compute, input, rope_positions(config_, 0, input.size(1), placement_.device));
 }
 
@@ -64,6 +49,8 @@ double Student::add_gradient(const WindowStates& states, double elements) {
   const torch::AutoGradMode with_gradient(true);
   const auto loss = squared_error(forward(states.input), states.output) / elements;
   loss.backward();
+  for (const torch::Tensor& parameter : parameters_)  // an expert that no token chose has no gradient
+    if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
   return loss.item<double>();
 }
 

@@ -36,7 +36,8 @@ void check_memory(const Model& body, const Student& student, const LayerConfig& 
                   std::int64_t micro_batch_tokens) {
   if (!body.placement().device.is_cpu()) return;
   const std::int64_t together = std::max(longest, micro_batch_tokens);
-  const std::int64_t width = 20 * body.config().hidden + 8 * (shape.mlp ? shape.mlp->intermediate : 0);
+  const std::int64_t active = shape.mlp && shape.mlp->experts ? shape.mlp->experts->active : 1;
+  const std::int64_t width = 20 * body.config().hidden + 8 * active * (shape.mlp ? shape.mlp->intermediate : 0);
   const std::uint64_t needed = sweep_memory(body, longest, together) +
                                static_cast<std::uint64_t>(28 * student.parameter_count() + 4 * together * width);
   if (needed > available_memory())

@@ -2,6 +2,7 @@
 #include "streamline/nn/attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "streamline/base/error.h"
 #include "streamline/nn/flash_attention.h"
@@ -15,14 +16,46 @@ namespace {
 
 constexpr std::int64_t kCacheStep = 64;  // positions a cache grows by at least
 
-// [batch, seq, heads * head_dim] → [batch, seq, heads, head_dim], normed and turned where the model says so.
-torch::Tensor project(const Config& config, const LayerWeights& weights, Role role, Role norm_role,
-                      const torch::Tensor& x, const Positions& positions) {
-  auto heads = linear(x, weights.at(role)).unflatten(-1, {-1, weights.config.attention->head_dim});
-  if (weights.has(norm_role)) heads = rms_norm(heads, weights.at(norm_role).weight, config.norm_epsilon);
-  if (!positions.cos.defined()) return heads;
-  if (!kernels::apply_to({heads})) return rotate(heads, positions);
-  kernels::rotate(heads, positions.cos, positions.sin);
+constexpr std::int64_t kQueryBlock = 128;  // queries whose scores are alive at once where they are capped
+
+// [batch, seq, heads, head_dim]; k and v have kv_heads.
+struct Projected {
+  torch::Tensor q, k, v;
+};
+
+Projected split_groups(const AttentionConfig& a, const torch::Tensor& qkv) {
+  const std::int64_t group = a.heads / a.kv_heads;
+  const auto groups = qkv.unflatten(-1, {a.kv_heads, group + 2, a.head_dim});
+  return {groups.narrow(-2, 0, group).flatten(-3, -2), groups.select(-2, group), groups.select(-2, group + 1)};
+}
+
+Projected project(const LayerWeights& weights, const torch::Tensor& x) {
+  const AttentionConfig& a = *weights.config.attention;
+  if (a.layout == QkvLayout::grouped) return split_groups(a, linear(x, weights.at(Role::qkv)));
+  const auto heads = [&](const RoleTensors& matrix) { return linear(x, matrix).unflatten(-1, {-1, a.head_dim}); };
+  if (a.layout == QkvLayout::apart)
+    return {heads(weights.at(Role::q)), heads(weights.at(Role::k)), heads(weights.at(Role::v))};
+  const RoleTensors& all = weights.at(Role::qkv);
+  const std::int64_t q_width = a.heads * a.head_dim, kv_width = a.kv_heads * a.head_dim;
+  return {heads(rows(all, 0, q_width)), heads(rows(all, q_width, kv_width)),
+          heads(rows(all, q_width + kv_width, kv_width))};
+}
+
+torch::Tensor norm_heads(const Config& config, const LayerWeights& weights, Role role, const torch::Tensor& heads) {
+  const QkNorm kind = weights.config.attention->qk_norm;
+  if (kind == QkNorm::none) return heads;
+  const auto norm = [&](const torch::Tensor& x) {
+    return rms_norm(x, weights.at(role).weight, config.norm_epsilon, config.family->traits.norm_offset);
+  };
+  return kind == QkNorm::head ? norm(heads) : norm(heads.flatten(-2)).view_as(heads);
+}
+
+torch::Tensor turn(const Config& config, torch::Tensor heads, const RotaryTable& table) {
+  if (!table.cos.defined()) return heads;
+  const bool neighbours = config.family->traits.neighbours_rotate;
+  if (neighbours || !kernels::apply_to({heads})) return rotate(heads, table, neighbours);
+  heads = heads.contiguous();
+  kernels::rotate(heads, table.cos, table.sin);
   return heads;
 }
 
@@ -54,7 +87,7 @@ void extend(LayerCache& cache, torch::Tensor& keys, torch::Tensor& values) {
 
 // libtorch's own attention: every type and device, and gradients. Shapes as flash_attention's.
 torch::Tensor library_attention(const torch::Tensor& q, torch::Tensor k, torch::Tensor v,
-                                std::optional<std::int64_t> window) {
+                                std::optional<std::int64_t> window, std::optional<double> scale) {
   const std::int64_t queries = q.size(1);
   if (window && queries == 1 && k.size(1) > *window) {  // one token: no mask, only its window's keys
     k = k.narrow(1, k.size(1) - *window, *window);
@@ -66,8 +99,39 @@ torch::Tensor library_attention(const torch::Tensor& q, torch::Tensor k, torch::
   if (window_cuts || (!whole_sequence && queries > 1)) mask = attention_mask(queries, keys, window, q.device());
   const auto out = at::scaled_dot_product_attention(
       q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask, /*dropout_p=*/0.0,
-      /*is_causal=*/!mask && whole_sequence, /*scale=*/std::nullopt, /*enable_gqa=*/q.size(2) != k.size(2));
+      /*is_causal=*/!mask && whole_sequence, scale, /*enable_gqa=*/q.size(2) != k.size(2));
   return out.transpose(1, 2);
+}
+
+// Attention whose scores are capped, cap * tanh(score / cap), a block of queries at a time. Shapes as
+// flash_attention's.
+torch::Tensor capped_attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& v) {
+  const std::int64_t queries = q.size(1), before = k.size(1) - queries, group = a.heads / a.kv_heads;
+  const double scale = a.scale.value_or(1 / std::sqrt(static_cast<double>(a.head_dim)));
+  std::vector<torch::Tensor> blocks;
+  for (std::int64_t first = 0; first < queries; first += kQueryBlock) {
+    const std::int64_t count = std::min(kQueryBlock, queries - first), last_key = before + first + count;
+    const std::int64_t first_key = a.window ? std::max<std::int64_t>(0, before + first + 1 - *a.window) : 0;
+    const auto keys = k.narrow(1, first_key, last_key - first_key), values = v.narrow(1, first_key, keys.size(1));
+    const auto block = q.narrow(1, first, count).unflatten(2, {a.kv_heads, group}).permute({0, 2, 3, 1, 4});
+    auto scores = torch::matmul(block.flatten(2, 3), keys.permute({0, 2, 3, 1}));  // [batch, kv_heads, rows, keys]
+    scores = (scores.to(accumulation_type(q.scalar_type())) * (scale / a.softcap)).tanh() * a.softcap;
+    const auto mask = attention_mask(count, keys.size(1), a.window, q.device());
+    scores = scores.unflatten(2, {group, count}).masked_fill(mask.logical_not(), -INFINITY);
+    const auto shares = scores.softmax(-1).to(q.scalar_type()).flatten(2, 3);
+    const auto out = torch::matmul(shares, values.transpose(1, 2));  // [batch, kv_heads, rows, head_dim]
+    blocks.push_back(out.unflatten(2, {group, count}).permute({0, 3, 1, 2, 4}).flatten(2, 3));
+  }
+  return torch::cat(blocks, 1);  // [batch, queries, heads, head_dim]
+}
+
+// The kernels know neither caps nor another scale than 1 / sqrt(head_dim).
+torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
+                        const torch::Tensor& v) {
+  if (a.softcap != 0) return capped_attention(a, q, k, v);
+  if (!a.scale && flash_attention_serves(q, k, v)) return flash_attention(q, k, v, a.window);
+  return library_attention(q, k, v, a.window, a.scale);
 }
 
 }  // namespace
@@ -84,16 +148,16 @@ torch::Tensor attention_mask(std::int64_t queries, std::int64_t keys, std::optio
 
 torch::Tensor attend(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                      const Positions& positions, LayerCache* cache) {
-  const AttentionConfig& attention = *weights.config.attention;
-  const auto q = project(config, weights, Role::q, Role::q_norm, x, positions);  // [batch, seq, heads, head_dim]
-  auto k = project(config, weights, Role::k, Role::k_norm, x, positions);        // [batch, seq, kv_heads, head_dim]
-  auto v = linear(x, weights.at(Role::v)).unflatten(-1, {-1, attention.head_dim});
+  const AttentionConfig& a = *weights.config.attention;
+  const RotaryTable& table = positions.of(a.rope);
+  auto [q, k, v] = project(weights, x);
+  q = turn(config, norm_heads(config, weights, Role::q_norm, q), table);
+  k = turn(config, norm_heads(config, weights, Role::k_norm, k), table);
   if (cache) {
     SL_ASSERT(positions.first == cache->length);
     extend(*cache, k, v);
   }
-  const bool flash = flash_attention_serves(q, k, v);
-  return (flash ? flash_attention(q, k, v, attention.window) : library_attention(q, k, v, attention.window)).flatten(2);
+  return attention(a, q, k, v).flatten(2);
 }
 
 }  // namespace streamline

@@ -3,6 +3,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/nn/attention.h"
+#include "streamline/nn/experts.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/mlp.h"
 #include "streamline/nn/norms.h"
@@ -12,37 +13,86 @@ namespace {
 
 torch::Tensor attention_inner(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                               const Positions& positions, LayerCache* cache) {
-  return attend(config, weights, norm(config, weights.at(Role::attention_norm), x), positions, cache);
+  const bool before = weights.config.attention->norm && weights.config.residual != Residual::norm_after_sum;
+  return attend(config, weights, before ? norm(config, weights.at(Role::attention_norm), x) : x, positions, cache);
 }
 
-torch::Tensor mlp_inner(const Config& config, const LayerWeights& weights, const torch::Tensor& x) {
-  if (!weights.config.mlp->norm) return streamline::mlp_inner(weights, x);
-  return streamline::mlp_inner(weights, norm(config, weights.at(Role::mlp_norm), x));
+// What the MLP reads of the residual stream.
+torch::Tensor mlp_input(const Config& config, const LayerWeights& weights, const torch::Tensor& x) {
+  const MlpConfig& mlp = *weights.config.mlp;
+  if (mlp.shared_norm) return norm(config, weights.at(Role::attention_norm), x);
+  const bool before = mlp.norm && weights.config.residual != Residual::norm_after_sum;
+  return before ? norm(config, weights.at(Role::mlp_norm), x) : x;
+}
+
+// A half that ends in a matrix; `post` is the role of the norm that may follow it.
+struct Ending {
+  Role matrix, post;
+};
+constexpr Ending kAttentionEnding{Role::o, Role::attention_post_norm}, kMlpEnding{Role::down, Role::mlp_post_norm};
+
+// stream + what the half adds to it, given what its last matrix reads.
+torch::Tensor add_ending(const Config& config, const LayerWeights& weights, const torch::Tensor& stream,
+                         const torch::Tensor& inner, const Ending& ending, Reuse reuse) {
+  const double scale = config.scale.residual;
+  if (!weights.has(ending.post)) return add_linear(stream, inner, weights.at(ending.matrix), reuse, scale);
+  return stream.add(norm(config, weights.at(ending.post), linear(inner, weights.at(ending.matrix))), scale);
+}
+
+torch::Tensor scaled(const torch::Tensor& x, double scale) { return scale == 1 ? x : x * scale; }
+
+// stream + the MLP of `input`, which for parallel halves is what entered the layer.
+torch::Tensor add_mlp(const Config& config, const LayerWeights& weights, const torch::Tensor& stream,
+                      const torch::Tensor& input, Reuse reuse) {
+  if (weights.config.mlp->experts) return stream + mlp_half(config, weights, input);
+  const auto inner = mlp_inner(*weights.config.mlp, weights.tensors, mlp_input(config, weights, input));
+  return add_ending(config, weights, stream, inner, kMlpEnding, reuse);
+}
+
+// OPT-350M: a norm after each sum with the stream, none before.
+torch::Tensor normed_after_sums(const Config& config, const LayerWeights& weights, torch::Tensor x,
+                                const Positions& positions, LayerCache* cache) {
+  if (weights.config.attention) {
+    const auto inner = attention_inner(config, weights, x, positions, cache);
+    x = norm(config, weights.at(Role::attention_norm), add_linear(x, inner, weights.at(Role::o), Reuse::no));
+  }
+  if (!weights.config.mlp) return x;
+  return norm(config, weights.at(Role::mlp_norm), add_mlp(config, weights, x, x, Reuse::no));
 }
 
 }  // namespace
 
 torch::Tensor attention_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                              const Positions& positions, LayerCache* cache) {
-  return linear(attention_inner(config, weights, x, positions, cache), weights.at(Role::o));
+  SL_ASSERT(weights.config.residual != Residual::norm_after_sum);
+  auto out = linear(attention_inner(config, weights, x, positions, cache), weights.at(Role::o));
+  if (weights.has(Role::attention_post_norm)) out = norm(config, weights.at(Role::attention_post_norm), out);
+  return scaled(out, config.scale.residual);
 }
 
 torch::Tensor mlp_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x) {
-  return linear(mlp_inner(config, weights, x), weights.at(Role::down));
+  const MlpConfig& mlp = *weights.config.mlp;
+  const auto input = mlp_input(config, weights, x);
+  auto out = mlp.experts ? experts_forward(weights, input)
+                         : linear(mlp_inner(mlp, weights.tensors, input), weights.at(Role::down));
+  if (weights.has(Role::mlp_post_norm)) out = norm(config, weights.at(Role::mlp_post_norm), out);
+  return mlp.residual ? scaled(out, config.scale.residual) : out;
 }
 
 torch::Tensor block_forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                             const Positions& positions, LayerCache* cache) {
   SL_ASSERT(x.dim() == 3 && x.size(2) == config.hidden);
-  torch::Tensor hidden = x;
-  if (weights.config.attention) {
-    const auto attended = attention_inner(config, weights, hidden, positions, cache);
-    hidden = add_linear(hidden, attended, weights.at(Role::o), Reuse::no);
+  const LayerConfig& layer = weights.config;
+  if (layer.residual == Residual::norm_after_sum) return normed_after_sums(config, weights, x, positions, cache);
+  torch::Tensor stream = x;
+  if (layer.attention) {
+    const auto inner = attention_inner(config, weights, x, positions, cache);
+    stream = add_ending(config, weights, x, inner, kAttentionEnding, Reuse::no);
   }
-  if (!weights.config.mlp) return hidden;
-  if (!weights.config.mlp->residual) return mlp_half(config, weights, hidden);
-  const auto inner = mlp_inner(config, weights, hidden);
-  return add_linear(hidden, inner, weights.at(Role::down), weights.config.attention ? Reuse::yes : Reuse::no);
+  if (!layer.mlp) return stream;
+  const torch::Tensor& input = layer.residual == Residual::parallel ? x : stream;
+  if (!layer.mlp->residual) return mlp_half(config, weights, input);
+  return add_mlp(config, weights, stream, input, layer.attention ? Reuse::yes : Reuse::no);
 }
 
 }  // namespace streamline

@@ -6,11 +6,17 @@
 
 namespace streamline {
 
-// Rotary tables for positions first … first+seq-1: cos and sin, [seq, head_dim / 2], fp32. Empty when the family has
-// no rotary embedding.
+// cos and sin of the angles by which pairs of components turn, [seq, pairs], fp32; undefined where nothing turns.
+struct RotaryTable {
+  torch::Tensor cos = {}, sin = {};
+};
+
+// Rotary tables for positions first … first+seq-1, by the layers' RopeUse.
 struct Positions {
   std::int64_t first = 0;
-  torch::Tensor cos = {}, sin = {};
+  RotaryTable global = {}, local = {};
+
+  const RotaryTable& of(RopeUse use) const;
 };
 
 // Rotary angles of RoFormer (Su et al. 2021, eq. 15) with the scaling of `rope`; `seq` counts positions first …
@@ -29,7 +35,8 @@ struct LayerCache {
 torch::Tensor block_forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                             const Positions& positions, LayerCache* cache = nullptr);
 
-// The halves, without their residual sums: attention(norm(x)), mlp(norm(x)).
+// What the halves add to the residual stream: the whole path from x, with its norms and the model's multiplier. Not for
+// Residual::norm_after_sum, whose halves add nothing: they replace.
 torch::Tensor attention_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                              const Positions& positions, LayerCache* cache = nullptr);
 torch::Tensor mlp_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x);

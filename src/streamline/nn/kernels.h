@@ -12,13 +12,14 @@ namespace streamline::kernels {
 // Whether these kernels serve: all tensors on the CPU, of one type (fp32 or bf16), and no gradient wanted of any.
 bool apply_to(std::initializer_list<torch::Tensor> tensors);
 
-// x / sqrt(mean(x^2) + epsilon) * weight over the last dimension, fp32 inside, rounded once.
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
+// x / sqrt(mean(x^2) + epsilon) * (offset + weight) over the last dimension, fp32 inside, rounded once.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon, double offset = 0);
 
 // gate := silu(gate) * up, in place; fp32 inside, rounded once.
 void silu_multiply(torch::Tensor& gate, const torch::Tensor& up);
 
-// Rotary embedding in place. x: [batch, seq, heads, head_dim]; cos, sin: [seq, head_dim / 2], fp32.
+// Rotary embedding in place of the first 2 * pairs components. x: [batch, seq, heads, head_dim], contiguous; cos, sin:
+// [seq, pairs], fp32.
 void rotate(torch::Tensor& x, const torch::Tensor& cos, const torch::Tensor& sin);
 
 }  // namespace streamline::kernels

@@ -14,13 +14,19 @@ torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
   return torch::linear(x, weights.weight, weights.bias);
 }
 
-torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, const RoleTensors& weights,
-                         Reuse reuse) {
+RoleTensors rows(const RoleTensors& weights, std::int64_t first, std::int64_t count) {
+  return {weights.weight.narrow(0, first, count),
+          weights.bias.defined() ? weights.bias.narrow(0, first, count) : torch::Tensor()};
+}
+
+torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, const RoleTensors& weights, Reuse reuse,
+                         double scale) {
   const auto rows = residual.reshape({-1, residual.size(-1)});  // [tokens, out]
   const auto input = x.reshape({-1, x.size(-1)});               // [tokens, in]
   const bool in_place = reuse == Reuse::yes && !needs_gradient({residual, x, weights.weight});
-  auto sum = in_place ? rows.addmm_(input, weights.weight.t()) : torch::addmm(rows, input, weights.weight.t());
-  if (weights.bias.defined()) sum = in_place ? sum.add_(weights.bias) : sum + weights.bias;
+  auto sum = in_place ? rows.addmm_(input, weights.weight.t(), /*beta=*/1, scale)
+                      : torch::addmm(rows, input, weights.weight.t(), /*beta=*/1, scale);
+  if (weights.bias.defined()) sum = in_place ? sum.add_(weights.bias, scale) : sum.add(weights.bias, scale);
   return sum.view_as(residual);
 }
 

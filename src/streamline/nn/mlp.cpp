@@ -21,16 +21,23 @@ torch::Tensor activate(Activation activation, const torch::Tensor& x) {
   fail(ErrorKind::internal, "unknown activation");
 }
 
-torch::Tensor mlp_inner(const LayerWeights& weights, const torch::Tensor& x) {
-  const MlpConfig& config = *weights.config.mlp;
-  auto up = linear(x, weights.at(Role::up));  // [..., intermediate]
-  if (!config.gated) return activate(config.activation, up);
-  auto gate = linear(x, weights.at(Role::gate));  // [..., intermediate]
-  if (config.activation == Activation::silu && kernels::apply_to({gate, up})) {
-    kernels::silu_multiply(gate, up);
-    return gate;
-  }
-  return activate(config.activation, gate) * up;
+namespace {
+
+torch::Tensor gated(Activation activation, torch::Tensor gate, const torch::Tensor& up) {
+  if (activation != Activation::silu || !kernels::apply_to({gate, up})) return activate(activation, gate) * up;
+  kernels::silu_multiply(gate, up);
+  return gate;
+}
+
+}  // namespace
+
+torch::Tensor mlp_inner(const MlpConfig& config, const TensorsByRole& weights, const torch::Tensor& x) {
+  if (!config.gated) return activate(config.activation, linear(x, at(weights, Role::up)));
+  if (!config.fused_gate)
+    return gated(config.activation, linear(x, at(weights, Role::gate)), linear(x, at(weights, Role::up)));
+  const RoleTensors& both = at(weights, Role::gate_up);
+  const std::int64_t width = both.weight.size(0) / 2;
+  return gated(config.activation, linear(x, rows(both, 0, width)), linear(x, rows(both, width, width)));
 }
 
 }  // namespace streamline

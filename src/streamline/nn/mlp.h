@@ -8,7 +8,7 @@ namespace streamline {
 
 torch::Tensor activate(Activation activation, const torch::Tensor& x);
 
-// x: [..., hidden], normed → [..., intermediate]: what the down projection reads.
-torch::Tensor mlp_inner(const LayerWeights& weights, const torch::Tensor& x);
+// x: [..., hidden], normed → [..., intermediate]: what the down projection of an MLP, or of one expert, reads.
+torch::Tensor mlp_inner(const MlpConfig& config, const TensorsByRole& weights, const torch::Tensor& x);
 
 }  // namespace streamline

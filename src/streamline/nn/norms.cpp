@@ -9,15 +9,18 @@ torch::ScalarType accumulation_type(torch::ScalarType type) {
   return type == torch::kDouble ? torch::kDouble : torch::kFloat;
 }
 
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon) {
-  if (kernels::apply_to({x, weight})) return kernels::rms_norm(x, weight, epsilon);
-  const auto wide = x.to(accumulation_type(x.scalar_type()));
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon, double offset) {
+  if (kernels::apply_to({x, weight})) return kernels::rms_norm(x, weight, epsilon, offset);
+  const auto type = accumulation_type(x.scalar_type());
+  const auto wide = x.to(type);
   const auto scale = torch::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + epsilon);  // [..., 1]
-  return (wide * scale * weight).to(x.scalar_type());
+  const auto factor = offset == 0 ? weight : weight.to(type) + offset;
+  return (wide * scale * factor).to(x.scalar_type());
 }
 
 torch::Tensor norm(const Config& config, const RoleTensors& weights, const torch::Tensor& x) {
-  if (config.family->traits.norm == Norm::rms) return rms_norm(x, weights.weight, config.norm_epsilon);
+  const Traits& traits = config.family->traits;
+  if (traits.norm == Norm::rms) return rms_norm(x, weights.weight, config.norm_epsilon, traits.norm_offset);
   return torch::layer_norm(x, {x.size(-1)}, weights.weight, weights.bias, config.norm_epsilon);
 }
 

@@ -7,10 +7,12 @@
 
 namespace streamline {
 
-// x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich, arXiv 1910.07467, eq. 4); [..., width] → the same.
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
+// x / sqrt(mean(x^2) + epsilon) * (offset + weight) (Zhang and Sennrich, arXiv 1910.07467, eq. 4; Gemma's offset is 1);
+// [..., width] → the same.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon, double offset = 0);
 
-// The norm of the model's family: RMSNorm, or LayerNorm (Ba et al., arXiv 1607.06450) with its bias.
+// The norm of the model's family: RMSNorm, or LayerNorm (Ba et al., arXiv 1607.06450) with its bias if it
+// has one.
 torch::Tensor norm(const Config& config, const RoleTensors& weights, const torch::Tensor& x);
 
 // The type in which sums over x are accumulated.

@@ -28,6 +28,23 @@ double llama3_frequency(const RopeConfig& rope, double frequency) {
   return keep * frequency + (1 - keep) * frequency / rope.factor;
 }
 
+// The pair that turns `turns` times over the original length, as a real number.
+double yarn_pair(const RopeConfig& rope, double dim, double turns) {
+  const double length = static_cast<double>(rope.original_max_positions);
+  return dim * std::log(length / (turns * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
+}
+
+// YaRN (Peng et al., arXiv 2309.00071, eq. 17 to 19): fast pairs stay, slow ones are stretched by `factor`, those
+// between are blended.
+double yarn_frequency(const RopeConfig& rope, double dim, double pair, double frequency) {
+  double low = yarn_pair(rope, dim, rope.beta_fast), high = yarn_pair(rope, dim, rope.beta_slow);
+  if (rope.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, dim - 1);
+  if (low == high) high += 0.001;  // as the authors' code does
+  const double stretch = std::clamp((pair - low) / (high - low), 0.0, 1.0);
+  return stretch * frequency / rope.factor + (1 - stretch) * frequency;
+}
+
 std::int64_t rotated_head_dim(const Config& config) {
   for (const LayerConfig& layer : config.layers)
     if (layer.attention) return layer.attention->head_dim;
@@ -36,42 +53,58 @@ std::int64_t rotated_head_dim(const Config& config) {
 
 }  // namespace
 
-std::vector<double> rope_frequencies(const RopeConfig& rope, std::int64_t head_dim, std::int64_t max_positions,
+std::vector<double> rope_frequencies(const RopeConfig& rope, std::int64_t dim, std::int64_t max_positions,
                                      std::int64_t positions) {
   const std::int64_t trained = rope.original_max_positions > 0 ? rope.original_max_positions : max_positions;
   double base = rope.theta;
   if (rope.scaling == RopeScaling::dynamic)
-    base = dynamic_base(rope, head_dim, static_cast<double>(trained), static_cast<double>(positions));
+    base = dynamic_base(rope, dim, static_cast<double>(trained), static_cast<double>(positions));
+  const double width = static_cast<double>(dim);
   std::vector<double> result;
-  for (std::int64_t pair = 0; pair < head_dim / 2; ++pair) {
-    double frequency = std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(head_dim));
+  for (std::int64_t i = 0; i < dim / 2; ++i) {
+    const double pair = static_cast<double>(i);
+    double frequency = std::pow(base, -2.0 * pair / width);
     if (rope.scaling == RopeScaling::linear) frequency /= rope.factor;
     if (rope.scaling == RopeScaling::llama3) frequency = llama3_frequency(rope, frequency);
+    if (rope.scaling == RopeScaling::yarn) frequency = yarn_frequency(rope, width, pair, frequency);
     result.push_back(frequency);
   }
   return result;
+}
+
+const RotaryTable& Positions::of(RopeUse use) const {
+  static const RotaryTable none;
+  if (use == RopeUse::none) return none;
+  return use == RopeUse::local ? local : global;
 }
 
 Positions rope_positions(const Config& config, std::int64_t first, std::int64_t seq, torch::Device device) {
   Positions positions{.first = first};
   const std::int64_t head_dim = rotated_head_dim(config);
   if (config.family->traits.position != Position::rope || head_dim == 0) return positions;
-  const std::vector<double> frequencies = rope_frequencies(config.rope, head_dim, config.max_positions, first + seq);
-  // Angles in double: position * frequency in fp32 is off by 1e-3 at position 20,000.
-  const auto frequency = torch::tensor(frequencies, torch::kDouble);                              // [head_dim / 2]
-  const auto angle = torch::outer(torch::arange(first, first + seq, torch::kDouble), frequency);  // [seq, head_dim / 2]
-  positions.cos = angle.cos().to(device, torch::kFloat);
-  positions.sin = angle.sin().to(device, torch::kFloat);
+  const auto table = [&](const RopeConfig& rope) {
+    const auto frequencies = rope_frequencies(rope, rotary_dim(rope, head_dim), config.max_positions, first + seq);
+    // Angles in double: position * frequency in fp32 is off by 1e-3 at position 20,000.
+    const auto frequency = torch::tensor(frequencies, torch::kDouble);                              // [pairs]
+    const auto angle = torch::outer(torch::arange(first, first + seq, torch::kDouble), frequency);  // [seq, pairs]
+    return RotaryTable{(angle.cos() * rope.attention_factor).to(device, torch::kFloat),
+                       (angle.sin() * rope.attention_factor).to(device, torch::kFloat)};
+  };
+  positions.global = table(config.rope);
+  if (config.local_rope) positions.local = table(*config.local_rope);
   return positions;
 }
 
-torch::Tensor rotate(const torch::Tensor& x, const Positions& positions) {
-  const std::int64_t half = x.size(-1) / 2;
-  SL_ASSERT(positions.cos.size(0) == x.size(1) && positions.cos.size(1) == half);
-  const auto wide = x.to(accumulation_type(x.scalar_type()));
-  const auto a = wide.narrow(-1, 0, half), b = wide.narrow(-1, half, half);
-  const auto cos = positions.cos.unsqueeze(1), sin = positions.sin.unsqueeze(1);  // [seq, 1, head_dim / 2]
-  return torch::cat({a * cos - b * sin, b * cos + a * sin}, -1).to(x.scalar_type());
+torch::Tensor rotate(const torch::Tensor& x, const RotaryTable& table, bool neighbours) {
+  const std::int64_t pairs = table.cos.size(1), rest = x.size(-1) - 2 * pairs;
+  SL_ASSERT(table.cos.size(0) == x.size(1) && rest >= 0);
+  const auto wide = x.narrow(-1, 0, 2 * pairs).to(accumulation_type(x.scalar_type()));
+  const auto cos = table.cos.unsqueeze(1), sin = table.sin.unsqueeze(1);  // [seq, 1, pairs]
+  const auto two = neighbours ? wide.unflatten(-1, {pairs, 2}) : wide.unflatten(-1, {2, pairs});
+  const std::int64_t side = neighbours ? -1 : -2;  // the dimension in which the two of a pair lie
+  const auto a = two.select(side, 0), b = two.select(side, 1);
+  const auto turned = torch::stack({a * cos - b * sin, b * cos + a * sin}, side).flatten(-2).to(x.scalar_type());
+  return rest == 0 ? turned : torch::cat({turned, x.narrow(-1, 2 * pairs, rest)}, -1);
 }
 
 }  // namespace streamline

@@ -2,6 +2,7 @@
 // The weights of one layer, by role.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -10,20 +11,40 @@
 
 namespace streamline {
 
-// Projections are [out, in], norms [width]; an absent tensor is undefined.
+// Projections are [out, in], norms [width]; an absent tensor is undefined. A matrix that is stored [in, out] is a view
+// of it here.
 struct RoleTensors {
   torch::Tensor weight = {}, bias = {};
 };
 
+using TensorsByRole = std::map<Role, RoleTensors>;
+
 struct LayerWeights {
   LayerConfig config;
-  std::map<Role, RoleTensors> tensors;
+  TensorsByRole tensors;
+  std::vector<TensorsByRole> experts = {};  // gate, up and down of each, where the MLP is sparse
 
   bool has(Role role) const { return tensors.count(role) != 0; }
   const RoleTensors& at(Role role) const;  // internal error when absent
-  // Every tensor, in role order, weight before bias.
+  // Every tensor, in role order, weight before bias, experts last.
   std::vector<torch::Tensor> all() const;
 };
+
+const RoleTensors& at(const TensorsByRole& tensors, Role role);  // internal error when absent
+
+// The same layer with every tensor replaced by change(tensor).
+LayerWeights transformed(const LayerWeights& weights, const std::function<torch::Tensor(const torch::Tensor&)>& change);
+
+// One tensor of a layer and its place; expert < 0 outside the experts.
+struct PlacedTensor {
+  Role role;
+  Part part;
+  std::int64_t expert;
+  torch::Tensor value;
+};
+std::vector<PlacedTensor> placed_tensors(const LayerWeights& weights);  // in the order of all()
+// The tensor of that place, which is made where it is not there.
+torch::Tensor& place(LayerWeights& weights, Role role, Part part, std::int64_t expert = -1);
 
 // A copy (never an alias) on `device` in `dtype`; keeps no graph.
 LayerWeights copy_to(const LayerWeights& weights, torch::Device device, torch::ScalarType dtype);

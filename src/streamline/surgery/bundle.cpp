@@ -20,10 +20,10 @@ constexpr const char* kDirectory = "streamline";
 constexpr const char* kPlanFile = "plan.json";
 constexpr const char* kWeightsFile = "replacement.safetensors";
 
-// "segments.1.gate.weight"
-std::string bundle_name(std::int64_t segment, Role role, Part part) {
-  return "segments." + std::to_string(segment) + "." + std::string(role_name(role)) +
-         (part == Part::weight ? ".weight" : ".bias");
+// "segments.1.gate.weight", "segments.1.experts.7.gate.weight"
+std::string bundle_name(std::int64_t segment, Role role, Part part, std::int64_t expert) {
+  return "segments." + std::to_string(segment) + "." + (expert < 0 ? "" : "experts." + std::to_string(expert) + ".") +
+         std::string(role_name(role)) + (part == Part::weight ? ".weight" : ".bias");
 }
 
 // Writes one file and returns its SHA-256.
@@ -78,12 +78,11 @@ class WeightsFile {
     LayerWeights weights{.config = layer_from_json(parse_json(found->second, where), where), .tensors = {}};
     std::size_t used = 0;
     for (const ExpectedTensor& expected : layer_tensors(model, weights.config, 0)) {
-      const TensorInfo& tensor = at(bundle_name(segment, expected.role, expected.part));
+      const TensorInfo& tensor = at(bundle_name(segment, expected.role, expected.part, expected.expert));
       if (tensor.shape != expected.shape)
         fail(ErrorKind::mismatch, path_, ": '", tensor.name, "' does not have the shape that the model and '", key,
              "' ask for");
-      RoleTensors& role = weights.tensors[expected.role];
-      (expected.part == Part::weight ? role.weight : role.bias) = read_tensor(tensor, file_);
+      place(weights, expected.role, expected.part, expected.expert) = read_tensor(tensor, file_);
       ++used;
     }
     check_surplus(key + ".", used);
@@ -128,14 +127,9 @@ void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& repl
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   for (const auto& [segment, weights] : replacements) {
     metadata["segments." + std::to_string(segment)] = to_json(weights.config).dump();
-    for (const auto& [role, pair] : weights.tensors) {
-      for (const Part part : {Part::weight, Part::bias}) {
-        const torch::Tensor& value = part == Part::weight ? pair.weight : pair.bias;
-        if (value.defined())
-          tensors.push_back(
-              tensor_source(bundle_name(segment, role, part), value.detach().to(torch::kCPU).contiguous()));
-      }
-    }
+    for (const PlacedTensor& tensor : placed_tensors(weights))
+      tensors.push_back(tensor_source(bundle_name(segment, tensor.role, tensor.part, tensor.expert),
+                                      tensor.value.detach().to(torch::kCPU).contiguous()));
   }
   const fs::path directory = out.staging() / kDirectory;
   if (!tensors.empty()) {

@@ -9,17 +9,29 @@ namespace streamline {
 
 namespace {
 
+// Equal but for biases, which the mould may have and the layer not.
 bool attention_fits(const std::optional<AttentionConfig>& layer, const AttentionConfig& mould) {
   if (!layer) return true;
-  return layer->heads == mould.heads && layer->kv_heads == mould.kv_heads && layer->head_dim == mould.head_dim &&
-         layer->window == mould.window && layer->qk_norm == mould.qk_norm && (mould.qkv_bias || !layer->qkv_bias) &&
-         (mould.o_bias || !layer->o_bias);
+  AttentionConfig moulded = *layer;
+  moulded.qkv_bias = mould.qkv_bias;
+  moulded.o_bias = mould.o_bias;
+  return moulded == mould && (mould.qkv_bias || !layer->qkv_bias) && (mould.o_bias || !layer->o_bias);
 }
 
-bool mlp_fits(const std::optional<MlpConfig>& layer, const MlpConfig& mould) {
+// Equal but for biases and for the width, which may be smaller in all but sparse layers. `alone`: without attention.
+bool mlp_fits(const std::optional<MlpConfig>& layer, const MlpConfig& mould, bool alone) {
   if (!layer) return true;
-  return layer->norm && layer->residual && layer->gated == mould.gated && layer->activation == mould.activation &&
-         layer->intermediate <= mould.intermediate && (mould.bias || !layer->bias);
+  MlpConfig moulded = *layer;
+  moulded.bias = mould.bias;
+  if (!layer->experts) moulded.intermediate = mould.intermediate;
+  if (alone && mould.shared_norm && layer->norm) moulded.norm = mould.norm, moulded.shared_norm = mould.shared_norm;
+  return moulded == mould && layer->intermediate <= mould.intermediate && (mould.bias || !layer->bias);
+}
+
+// Without its other half a layer is the same whether the halves are parallel or not; a norm after the sum would stay.
+bool residual_fits(const LayerConfig& layer, const LayerConfig& mould) {
+  if (layer.attention && layer.mlp) return layer.residual == mould.residual;
+  return layer.residual != Residual::norm_after_sum && mould.residual != Residual::norm_after_sum;
 }
 
 // An ordinary layer of the source near `first` (that layer itself unless it is an extension); -1 when there is none.
@@ -32,24 +44,25 @@ std::int64_t mould_near(const Config& config, std::int64_t first) {
   return -1;
 }
 
-const torch::Tensor* find(const LayerWeights& weights, Role role, Part part) {
-  const auto found = weights.tensors.find(role);
-  if (found == weights.tensors.end()) return nullptr;
-  const torch::Tensor& tensor = part == Part::weight ? found->second.weight : found->second.bias;
+// The replacement's tensor for this place. An MLP alone brings its own norm where the layer's halves share one.
+const torch::Tensor* find(const LayerWeights& weights, const ExpectedTensor& expected, const LayerConfig& mould) {
+  const bool borrows = !weights.config.attention && mould.mlp && mould.mlp->shared_norm;
+  const Role role = borrows && expected.role == Role::attention_norm ? Role::mlp_norm : expected.role;
+  if (expected.expert >= static_cast<std::int64_t>(weights.experts.size())) return nullptr;
+  const TensorsByRole& tensors =
+      expected.expert < 0 ? weights.tensors : weights.experts[static_cast<std::size_t>(expected.expert)];
+  const auto found = tensors.find(role);
+  if (found == tensors.end()) return nullptr;
+  const torch::Tensor& tensor = expected.part == Part::weight ? found->second.weight : found->second.bias;
   return tensor.defined() ? &tensor : nullptr;
 }
 
-bool is_norm(Role role) {
-  return role == Role::attention_norm || role == Role::mlp_norm || role == Role::q_norm || role == Role::k_norm;
-}
-
 // `tensor` in the low corner of a tensor of zeros.
-torch::Tensor padded(const torch::Tensor& tensor, const ExpectedTensor& expected) {
-  const std::vector<std::int64_t>& shape = expected.shape;
+torch::Tensor padded(const torch::Tensor& tensor, const std::vector<std::int64_t>& shape, const std::string& name) {
   bool fits = tensor.dim() == static_cast<std::int64_t>(shape.size());
   for (std::int64_t d = 0; fits && d < tensor.dim(); ++d) fits = tensor.size(d) <= shape[d];
   if (!fits) {
-    fail(ErrorKind::mismatch, expected.name, ": the replacement's tensor is ", tensor.sizes(), "; the layer takes ",
+    fail(ErrorKind::mismatch, name, ": the replacement's tensor is ", tensor.sizes(), "; the layer takes ",
          torch::IntArrayRef(shape));
   }
   if (tensor.sizes() == torch::IntArrayRef(shape)) return tensor;
@@ -60,14 +73,25 @@ torch::Tensor padded(const torch::Tensor& tensor, const ExpectedTensor& expected
   return whole;
 }
 
+// The same; the gate and the up that lie in one tensor are padded each.
+torch::Tensor padded(const torch::Tensor& tensor, const ExpectedTensor& expected) {
+  if (expected.role != Role::gate_up || tensor.size(0) % 2 != 0) return padded(tensor, expected.shape, expected.name);
+  std::vector<std::int64_t> half = expected.shape;
+  half[0] /= 2;
+  const std::vector<torch::Tensor> halves = tensor.chunk(2, 0);
+  return torch::cat({padded(halves[0], half, expected.name), padded(halves[1], half, expected.name)}, 0);
+}
+
 // What stands in a half that the replacement does not have: weights of zeros, norms that scale by one.
-torch::Tensor neutral(const ExpectedTensor& expected) {
-  if (is_norm(expected.role) && expected.part == Part::weight) return torch::ones(expected.shape);
+torch::Tensor neutral(const Config& config, const ExpectedTensor& expected) {
+  if (is_norm_role(expected.role) && expected.part == Part::weight)
+    return torch::full(expected.shape, 1 - config.family->traits.norm_offset);
   return torch::zeros(expected.shape);
 }
 
 TensorSource rounded(const Config& config, const ExpectedTensor& expected, const torch::Tensor& value) {
-  const torch::Tensor stored = value.detach().to(torch::kCPU).to(stored_type(config)).contiguous();
+  torch::Tensor stored = value.detach().to(torch::kCPU).to(stored_type(config));
+  stored = (expected.transposed ? stored.t() : stored).contiguous();
   if (!torch::isfinite(stored).all().item<bool>()) {
     fail(ErrorKind::numeric, expected.name, ": the replacement holds NaN or infinity once rounded to ", config.dtype);
   }
@@ -88,8 +112,8 @@ std::string folding_note(const LayerConfig& layer, const LayerConfig& mould, std
 FoldedLayer as_ordinary(const Config& config, const LayerWeights& weights, std::int64_t mould, std::int64_t index) {
   FoldedLayer folded{.source = mould, .note = folding_note(weights.config, config.layers[mould], index)};
   for (const ExpectedTensor& expected : layer_tensors(config, config.layers[mould], index)) {
-    const torch::Tensor* trained = find(weights, expected.role, expected.part);
-    const torch::Tensor value = trained != nullptr ? padded(*trained, expected) : neutral(expected);
+    const torch::Tensor* trained = find(weights, expected, config.layers[mould]);
+    const torch::Tensor value = trained != nullptr ? padded(*trained, expected) : neutral(config, expected);
     folded.tensors.push_back(rounded(config, expected, value));
   }
   return folded;
@@ -97,13 +121,13 @@ FoldedLayer as_ordinary(const Config& config, const LayerWeights& weights, std::
 
 FoldedLayer as_extension(const Config& config, const LayerWeights& weights, std::int64_t first, std::int64_t index) {
   const LayerConfig& layer = weights.config;
-  if (layer.attention || !layer.mlp) {
+  if (layer.attention || !layer.mlp || layer.mlp->experts || layer.mlp->post_norm || layer.mlp->fused_gate) {
     fail(ErrorKind::unsupported, "the replacement of layer ", first, " is not a layer that a ", config.family->name,
          " checkpoint can hold, nor an MLP that the extension of config.json describes; choose another replacement");
   }
   FoldedLayer folded{.source = first, .extension = layer};
   for (const ExpectedTensor& expected : layer_tensors(config, layer, index)) {
-    const torch::Tensor* trained = find(weights, expected.role, expected.part);
+    const torch::Tensor* trained = find(weights, expected, layer);
     if (trained == nullptr) fail(ErrorKind::mismatch, expected.name, ": the replacement has no such tensor");
     folded.tensors.push_back(rounded(config, expected, padded(*trained, expected)));
   }
@@ -114,7 +138,8 @@ FoldedLayer as_extension(const Config& config, const LayerWeights& weights, std:
 
 bool folds_into(const LayerConfig& layer, const LayerConfig& mould) {
   if (!layer.attention && !layer.mlp) return false;
-  return attention_fits(layer.attention, *mould.attention) && mlp_fits(layer.mlp, *mould.mlp);
+  return residual_fits(layer, mould) && attention_fits(layer.attention, *mould.attention) &&
+         mlp_fits(layer.mlp, *mould.mlp, /*alone=*/!layer.attention);
 }
 
 TensorSource tensor_source(std::string name, const torch::Tensor& value) {

@@ -46,13 +46,18 @@ void check_names(const Checkpoint& checkpoint, const Family& family, std::int64_
   if (!contiguous) fail(ErrorKind::internal, "the written layers are not 0..", layers - 1);
 }
 
-void check_windows(const Config& written, const Config& expected) {
+// Everything that lists in config.json decide layer by layer.
+void check_patterns(const Config& written, const Config& expected) {
   for (std::int64_t i = 0; i < expected.layer_count(); ++i) {
-    const auto& [before, after] = std::pair(expected.layers[i].attention, written.layers[i].attention);
-    if (before && after && before->window != after->window) {
-      fail(ErrorKind::internal, "layer ", i, " was written with the attention window ", after->window.value_or(0),
-           " instead of ", before->window.value_or(0));
+    const LayerConfig &before = expected.layers[i], &after = written.layers[i];
+    if (before.attention && after.attention && before.attention->window != after.attention->window) {
+      fail(ErrorKind::internal, "layer ", i, " was written with the attention window ",
+           after.attention->window.value_or(0), " instead of ", before.attention->window.value_or(0));
     }
+    if (before.attention && after.attention && before.attention->rope != after.attention->rope)
+      fail(ErrorKind::internal, "layer ", i, " was written with another rotary embedding than it has");
+    if (before.mlp && after.mlp && before.mlp->experts != after.mlp->experts)
+      fail(ErrorKind::internal, "layer ", i, " was written with other experts than it has");
   }
 }
 
@@ -75,7 +80,7 @@ void verify_result(const Model& expected, const std::filesystem::path& directory
     if (written.layer_count() != expected.layer_count())
       fail(ErrorKind::internal, written.layer_count(), " layers were written; ", expected.layer_count(), " expected");
     check_names(written.checkpoint(), *written.config().family, expected.layer_count());
-    check_windows(written.config(), expected.config());
+    check_patterns(written.config(), expected.config());
     applied.layers = written.layer_count();
     applied.parameters = written.parameters();
     applied.bytes = written.checkpoint().total_bytes();

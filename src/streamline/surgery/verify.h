@@ -8,10 +8,10 @@
 
 namespace streamline {
 
-// Opens `directory` afresh and compares it with `expected`, the view of the source in memory: number of layers, each
-// layer's window, tensor names, and (with `compare_logits`) the logits of a short fixed sequence. Fills the layers,
-// parameters, bytes and difference of `applied`. Errors: numeric when the source holds NaN or infinity,
-// else internal, whatever went wrong.
+// Opens `directory` afresh and compares it with `expected`, the view of the source in memory: number of layers, what
+// lists of config.json say of each layer, tensor names, and (with `compare_logits`) the logits of a short fixed
+// sequence. Fills the layers, parameters, bytes and difference of `applied`. Errors: numeric when the source holds NaN
+// or infinity, else internal, whatever went wrong.
 void verify_result(const Model& expected, const std::filesystem::path& directory, bool compare_logits,
                    AppliedPlan& applied);
 

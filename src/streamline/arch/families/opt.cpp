@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// OPT (Zhang et al. 2022) with pre-norm layers: LayerNorm whose epsilon is not in the configuration, learned positions
-// that start at row 2, a plain ReLU network with biases. OPT-350M (post-norm, projected embeddings) is refused.
+// OPT (Zhang et al. 2022): LayerNorm whose epsilon is not in the configuration, learned positions that start at row 2,
+// a plain ReLU network with biases. OPT-350M norms after the residual sums and projects its narrower embeddings.
 #include "streamline/arch/family.h"
 
 namespace streamline::families_list {
@@ -21,6 +21,8 @@ const Family& opt() {
                       {Role::down, "fc2"}},
       .global_names = {{Role::token_embedding, "model.decoder.embed_tokens"},
                        {Role::position_embedding, "model.decoder.embed_positions"},
+                       {Role::project_in, "model.decoder.project_in"},
+                       {Role::project_out, "model.decoder.project_out"},
                        {Role::final_norm, "model.decoder.final_layer_norm"},
                        {Role::head, "lm_head"}},
       .keys = {.kv_heads = "",
@@ -31,6 +33,7 @@ const Family& opt() {
                .embedding_width = "word_embed_proj_dim"},
       .traits = {.norm = Norm::layer,
                  .gated_mlp = false,
+                 .norm_before = {.key = "do_layer_norm_before", .otherwise = true},
                  .position = Position::learned,
                  .position_offset = 2,
                  .qkv_bias = {.key = "enable_bias", .otherwise = true},
@@ -38,8 +41,7 @@ const Family& opt() {
                  .mlp_bias = {.key = "enable_bias", .otherwise = true},
                  .mlp_biases_foldable = true},
       .defaults = {.tied_embeddings = true, .norm_epsilon = 1e-5, .activation = "relu", .max_positions = 2048},
-      .required = {{"do_layer_norm_before", Json::array({true})},
-                   {"_remove_final_layer_norm", Json::array({false})},
+      .required = {{"_remove_final_layer_norm", Json::array({false})},
                    {"layer_norm_elementwise_affine", Json::array({true})}},
   };
   return family;

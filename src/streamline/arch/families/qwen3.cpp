@@ -16,7 +16,7 @@ const Family& qwen3() {
         .layer_prefix = "model.layers.",
         .layer_names = layer_names,
         .global_names = llama_global_names(),
-        .traits = {.qk_norm = true,
+        .traits = {.qk_norm = QkNorm::head,
                    .window = WindowRule::from_max_window_layers,
                    .qkv_bias = {.key = "attention_bias"},
                    .o_bias = {.key = "attention_bias"}},

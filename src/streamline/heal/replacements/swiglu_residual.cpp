@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model's own MLP half, y = x + W_down (act(W_gate u) * W_up u), u = norm(x), with W_down = 0 at the start: then it
 // is the identity, and training begins where dropping the window ends. It folds as a layer whose attention output is
-// zero. Families with a plain MLP get their own kind, for the same reason.
+// zero. Families with a plain MLP, with experts or with a norm after the MLP get their own kind, for the same reason; a
+// norm after the MLP starts at zero instead of W_down, since a norm has no gradient to speak of around zero. Where
+// norms follow the residual sums no attention output leaves the stream as it is: there it is stored as our extension.
 #include "streamline/base/error.h"
 #include "streamline/heal/replacement.h"
 
@@ -10,25 +12,41 @@ namespace {
 
 LayerConfig shape(const Config& model, std::int64_t first) {
   const LayerConfig& layer = model.layers.at(static_cast<std::size_t>(first));
-  if (!layer.mlp || !layer.mlp->norm || !layer.mlp->residual)
+  const bool normed = layer.mlp && (layer.mlp->norm || layer.mlp->post_norm || layer.mlp->shared_norm);
+  if (!normed || !layer.mlp->residual)
     fail(ErrorKind::unsupported, "swiglu-residual: layer ", first,
          " has no MLP with norm and residual to take its shape from; use another replacement");
-  return {.attention = {}, .mlp = layer.mlp};
+  MlpConfig mlp = *layer.mlp;
+  if (mlp.shared_norm) mlp.norm = true, mlp.shared_norm = false;
+  return {.attention = {}, .mlp = mlp};
+}
+
+// The matrix, or the norm after it, that is zero at the start.
+void zero(const Config& config, LayerWeights& weights) {
+  if (weights.has(Role::mlp_post_norm)) {
+    weights.tensors[Role::mlp_post_norm].weight.fill_(-config.family->traits.norm_offset);
+    return;
+  }
+  for (const PlacedTensor& tensor : placed_tensors(weights))
+    if (tensor.role == Role::down || tensor.role == Role::shared_down) torch::Tensor(tensor.value).zero_();
 }
 
 // All but the last matrix come from the first cut layer's MLP: features the model has found useful at this depth.
 LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
   const LayerWeights source = copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
-  LayerWeights weights{.config = shape(model.config(), first), .tensors = {}};
-  for (const Role role : {Role::mlp_norm, Role::gate, Role::up})
-    if (source.has(role)) weights.tensors[role] = source.at(role);
-  const RoleTensors& down = source.at(Role::down);
-  weights.tensors[Role::down] = {torch::zeros_like(down.weight),
-                                 down.bias.defined() ? torch::zeros_like(down.bias) : torch::Tensor()};
+  LayerWeights weights{.config = shape(model.config(), first), .tensors = {}, .experts = source.experts};
+  for (const auto& [role, tensors] : source.tensors)
+    if (!is_attention_role(role)) weights.tensors[role] = tensors;
+  if (source.config.mlp->shared_norm) weights.tensors[Role::mlp_norm] = source.at(Role::attention_norm);
+  zero(model.config(), weights);
   return weights;
 }
 
-Folding folding(const Config&) { return Folding::ordinary_layer; }
+Folding folding(const Config& model) {
+  for (const LayerConfig& layer : model.layers)
+    if (layer.residual == Residual::norm_after_sum) return Folding::extension;
+  return Folding::ordinary_layer;
+}
 
 }  // namespace
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// GLM-4-0414: norms before and after both halves, gate and up in one tensor, neighbouring components of half a head
+// turn.
+#include "streamline/arch/families/llama_names.h"
+
+namespace streamline::families_list {
+
+const Family& glm4() {
+  static const Family family{
+      .name = "glm4",
+      .title = "GLM-4",
+      .model_types = {"glm4"},
+      .layer_prefix = "model.layers.",
+      .layer_names = {{Role::attention_norm, "input_layernorm"},
+                      {Role::q, "self_attn.q_proj"},
+                      {Role::k, "self_attn.k_proj"},
+                      {Role::v, "self_attn.v_proj"},
+                      {Role::o, "self_attn.o_proj"},
+                      {Role::attention_post_norm, "post_self_attn_layernorm"},
+                      {Role::mlp_norm, "post_attention_layernorm"},
+                      {Role::gate_up, "mlp.gate_up_proj"},
+                      {Role::down, "mlp.down_proj"},
+                      {Role::mlp_post_norm, "post_mlp_layernorm"}},
+      .global_names = llama_global_names(),
+      .keys = {.rotary_share = "partial_rotary_factor"},
+      .traits = {.neighbours_rotate = true, .qkv_bias = {.key = "attention_bias", .otherwise = true}},
+      .defaults =
+          {.rotary_share = 0.5, .norm_epsilon = 1.5625e-7, .head_dim = 128, .kv_heads = 2, .max_positions = 131072},
+  };
+  return family;
+}
+
+}  // namespace streamline::families_list

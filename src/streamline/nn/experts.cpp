@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/nn/experts.h"
+
+#include "streamline/base/error.h"
+#include "streamline/nn/linear.h"
+#include "streamline/nn/mlp.h"
+#include "streamline/nn/norms.h"
+
+namespace streamline {
+namespace {
+
+// Positions in the flattened routing, [tokens * active], with those of one expert side by side, and how many each has.
+struct Groups {
+  torch::Tensor order;
+  std::vector<std::int64_t> counts;
+};
+
+Groups group_by_expert(const torch::Tensor& expert, std::int64_t experts) {
+  const auto flat = expert.flatten();
+  const auto counts = torch::bincount(flat, {}, experts).to(torch::kCPU);
+  const auto* data = counts.const_data_ptr<std::int64_t>();
+  return {torch::argsort(flat, /*stable=*/true, /*dim=*/0, /*descending=*/false), {data, data + experts}};
+}
+
+torch::Tensor network(const MlpConfig& config, const TensorsByRole& weights, const torch::Tensor& x) {
+  return linear(mlp_inner(config, weights, x), at(weights, Role::down));
+}
+
+torch::Tensor shared_expert(const LayerWeights& weights, const torch::Tensor& x) {
+  const TensorsByRole shared = {{Role::gate, weights.at(Role::shared_gate)},
+                                {Role::up, weights.at(Role::shared_up)},
+                                {Role::down, weights.at(Role::shared_down)}};
+  return torch::sigmoid(linear(x, weights.at(Role::shared_router))) * network(*weights.config.mlp, shared, x);
+}
+
+}  // namespace
+
+Routing route(const ExpertsConfig& config, const RoleTensors& router, const torch::Tensor& x) {
+  const auto logits = linear(x, router);  // [tokens, experts]
+  const auto shares = torch::softmax(logits, -1, accumulation_type(x.scalar_type()));
+  auto [best, expert] = shares.topk(config.active, -1);
+  if (config.renormalised) best = best / best.sum(-1, /*keepdim=*/true);
+  return {expert, best};
+}
+
+torch::Tensor experts_forward(const LayerWeights& weights, const torch::Tensor& x) {
+  const MlpConfig& mlp = *weights.config.mlp;
+  const ExpertsConfig& config = *mlp.experts;
+  SL_ASSERT(static_cast<std::int64_t>(weights.experts.size()) == config.count);
+  const auto tokens = x.reshape({-1, x.size(-1)});  // [tokens, hidden]
+  const Routing routing = route(config, weights.at(Role::router), tokens);
+  const Groups groups = group_by_expert(routing.expert, config.count);
+  const auto shares = routing.share.flatten();
+  auto sum = config.shared > 0 ? shared_expert(weights, tokens) : torch::zeros_like(tokens);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < groups.counts.size(); first += groups.counts[i++]) {
+    if (groups.counts[i] == 0) continue;
+    const auto places = groups.order.narrow(0, first, groups.counts[i]);
+    const auto rows = torch::floor_divide(places, config.active);  // its tokens
+    const auto out = network(mlp, weights.experts[i], tokens.index_select(0, rows));
+    sum.index_add_(0, rows, (out * shares.index_select(0, places).unsqueeze(1)).to(sum.scalar_type()));
+  }
+  return sum.view_as(x);
+}
+
+}  // namespace streamline
