@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What config.json means: defaults, both spellings, refusals.
 #include "streamline/arch/config.h"
+
+#include <cmath>
+
 #include "support/core/expect.h"
 #include "support/core/pico_checkpoint.h"
 
@@ -41,7 +44,8 @@ TEST(ConfigJson, ReadsTheNumbersOfALlama) {
   EXPECT_EQ(attention.kv_heads, 2);
   EXPECT_EQ(attention.head_dim, 4);
   EXPECT_FALSE(attention.window);
-  EXPECT_FALSE(attention.qkv_bias || attention.o_bias || attention.qk_norm);
+  EXPECT_FALSE(attention.qkv_bias || attention.o_bias);
+  EXPECT_EQ(attention.qk_norm, QkNorm::none);
   const MlpConfig& mlp = *config.layers[3].mlp;
   EXPECT_EQ(mlp.intermediate, 24);
   EXPECT_TRUE(mlp.gated && mlp.norm && mlp.residual);
@@ -87,7 +91,7 @@ TEST(ConfigJson, GivesEachFamilyItsBiasesAndNorms) {
   EXPECT_TRUE(attention("qwen2", {}).qkv_bias);
   EXPECT_FALSE(attention("qwen2", {{"attention_bias", true}}).o_bias);
   EXPECT_FALSE(attention("mistral", {{"attention_bias", true}}).qkv_bias);  // transformers has no such key there
-  EXPECT_TRUE(attention("qwen3", {}).qk_norm);
+  EXPECT_EQ(attention("qwen3", {}).qk_norm, QkNorm::head);
   EXPECT_TRUE(attention("qwen3", {{"attention_bias", true}}).qkv_bias);
   EXPECT_TRUE(read(pico_config("llama", {{"mlp_bias", true}})).layers[0].mlp->bias);
   EXPECT_FALSE(read(pico_config("opt", {{"enable_bias", false}})).layers[0].mlp->bias);
@@ -105,6 +109,82 @@ TEST(ConfigJson, KnowsWhichLayersSlide) {
   const Json types = {"sliding_attention", "full_attention", "sliding_attention", "full_attention"};
   EXPECT_EQ(windows(read(pico_config("qwen3", {{"layer_types", types}}))), (W{8, 0, 8, 0}));
   EXPECT_EQ(windows(read(pico_config("qwen3", {{"layer_types", nullptr}}))), (W{0, 0, 8, 8}));
+}
+
+TEST(ConfigJson, KnowsWhichLayersSlideByAPeriod) {
+  using W = std::vector<std::int64_t>;
+  EXPECT_EQ(windows(read(pico_config("gemma2"))), (W{8, 0, 8, 0}));
+  EXPECT_EQ(windows(read(pico_config("gemma3_text"))), (W{8, 8, 0, 8}));  // sliding_window_pattern 3
+  EXPECT_EQ(windows(read(without(pico_config("gemma3_text"), "sliding_window_pattern"))), W(4, 8));
+  EXPECT_EQ(windows(read(pico_config("olmo3"))), (W{8, 8, 8, 0}));
+  const Json types = {"full_attention", "sliding_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(windows(read(pico_config("gemma3_text", {{"layer_types", types}}))), (W{0, 8, 0, 0}));
+}
+
+TEST(ConfigJson, KnowsWhichLayersSlideOnlyIfAsked) {
+  using W = std::vector<std::int64_t>;
+  EXPECT_EQ(windows(read(pico_config("qwen3_moe"))), W(4, 0));
+  EXPECT_EQ(windows(read(pico_config("qwen3_moe", {{"use_sliding_window", true}}))), W(4, 8));
+  EXPECT_EQ(windows(read(pico_config("smollm3", {{"use_sliding_window", true}}))), (W{0, 8, 0, 0}));
+  EXPECT_EQ(windows(read(pico_config("qwen2_moe", {{"use_sliding_window", true}, {"max_window_layers", 2}}))),
+            (W{8, 0, 0, 0}));
+}
+
+TEST(ConfigJson, ReadsScalesAndCaps) {
+  const Config gemma = read(pico_config("gemma2"));
+  EXPECT_EQ(gemma.scale.embedding, 4);  // sqrt(16)
+  EXPECT_EQ(gemma.scale.logit_softcap, 30);
+  EXPECT_EQ(gemma.layers[0].attention->softcap, 50);
+  EXPECT_EQ(gemma.layers[0].attention->scale, 1 / std::sqrt(5.0));
+  const Config uncapped =
+      read(pico_config("gemma2", {{"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", nullptr}}));
+  EXPECT_EQ(uncapped.scale.logit_softcap, 0);
+  EXPECT_EQ(uncapped.layers[0].attention->softcap, 0);
+  const Config granite = read(pico_config("granite", {{"attention_multiplier", 0.5}}));
+  EXPECT_EQ(granite.scale, (Scales{.embedding = 3, .residual = 0.5, .logits = 0.5}));
+  EXPECT_FALSE(granite.layers[0].attention->scale);  // 0.5 is 1 / sqrt(4), what kernels have anyway
+  EXPECT_EQ(read(pico_config("cohere2")).scale.logits, 0.0625);
+}
+
+TEST(ConfigJson, ReadsExperts) {
+  const Config mixtral = read(pico_config("mixtral"));
+  EXPECT_EQ(mixtral.layers[2].mlp->experts, (ExpertsConfig{.count = 4, .active = 2, .renormalised = true}));
+  EXPECT_EQ(mixtral.layers[2].mlp->intermediate, 10);
+  const Config qwen = read(pico_config("qwen2_moe"));
+  EXPECT_EQ(qwen.layers[0].mlp->experts, (ExpertsConfig{.count = 4, .active = 2, .shared = 6}));
+  EXPECT_FALSE(qwen.layers[1].mlp->experts);  // mlp_only_layers
+  EXPECT_EQ(qwen.layers[1].mlp->intermediate, 24);
+}
+
+TEST(ConfigJson, ReadsHowTheHalvesOfALayerMeet) {
+  EXPECT_EQ(read(pico_config("phi")).layers[0].residual, Residual::parallel);
+  EXPECT_TRUE(read(pico_config("phi")).layers[0].mlp->shared_norm);
+  EXPECT_FALSE(read(pico_config("gpt_neox")).layers[0].mlp->shared_norm);
+  EXPECT_EQ(read(pico_config("gpt_neox", {{"use_parallel_residual", false}})).layers[0].residual, Residual::sequential);
+  const Config post_norm = read(pico_config("opt", {{"do_layer_norm_before", false}, {"word_embed_proj_dim", 8}}));
+  EXPECT_EQ(post_norm.layers[0].residual, Residual::norm_after_sum);
+  EXPECT_FALSE(post_norm.final_norm);
+  EXPECT_EQ(post_norm.embedding_width, 8);
+}
+
+TEST(ConfigJson, TellsTheVersionsOfBaichuanApart) {
+  EXPECT_TRUE(read(pico_config("baichuan")).normalised_head);
+  EXPECT_FALSE(read(without(pico_config("baichuan"), "z_loss_weight")).normalised_head);
+  EXPECT_TRUE(read(without(pico_config("baichuan", {{"vocab_size", 125696}}), "z_loss_weight")).normalised_head);
+}
+
+TEST(ConfigJson, ReadsYarn) {
+  const Json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}};
+  const RopeConfig plain = read(pico_config("llama", {{"rope_scaling", yarn}})).rope;
+  EXPECT_EQ(plain.scaling, RopeScaling::yarn);
+  EXPECT_EQ(plain.original_max_positions, 64);
+  EXPECT_DOUBLE_EQ(plain.attention_factor, 0.1 * std::log(4.0) + 1);
+  Json given = yarn;
+  given.update({{"attention_factor", 1.5}, {"beta_fast", 16.0}, {"original_max_position_embeddings", 16}});
+  const RopeConfig full = read(pico_config("llama", {{"rope_scaling", given}})).rope;
+  EXPECT_EQ(full.attention_factor, 1.5);
+  EXPECT_EQ(full.beta_fast, 16);
+  EXPECT_EQ(full.original_max_positions, 16);
 }
 
 RopeConfig rope(const Json& changes, const char* without_key = "") {
@@ -161,10 +241,10 @@ std::vector<Refused> refused_changes() {
   const Json full_types = {"full_attention", "full_attention", "full_attention", "full_attention"};
   const Json sliding_types = {"full_attention", "sliding_attention", "full_attention", "full_attention"};
   return {
-      {"gemma2",
-       {},
+      {"llama",
+       {{"model_type", "mpt"}},
        unsupported,
-       "the model family 'gemma2' (model_type) is not supported; supported are llama, mistral"},
+       "the model family 'mpt' (model_type) is not supported; supported are llama, mistral"},
       {"llama", {{"model_type", nullptr}}, format, "lacks 'model_type'"},
       {"llama", {{"model_type", 3}}, format, "'model_type' is 3"},
       {"llama", {{"hidden_size", nullptr}}, format, "lacks 'hidden_size'"},
@@ -195,9 +275,9 @@ std::vector<Refused> refused_changes() {
       {"llama", {{"attention_bias", 1}}, format, "'attention_bias' is 1"},
       {"llama", {{"torch_dtype", "float8_e4m3fn"}}, unsupported, "'torch_dtype' is \"float8_e4m3fn\""},
       {"llama",
-       {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}}},
+       {{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4.0}}}},
        unsupported,
-       "the RoPE type 'yarn' (rope_type) is not supported; supported are default, linear, dynamic, llama3"},
+       "the RoPE type 'longrope' (rope_type) is not supported; supported are default, linear, dynamic, llama3, yarn"},
       {"llama", {{"rope_scaling", {{"type", "su"}}}}, unsupported, "the RoPE type 'su'"},
       {"llama", {{"rope_scaling", "linear"}}, format, "'rope_scaling' is not an object"},
       {"llama", {{"rope_scaling", {{"type", "linear"}}}}, format, "lack 'factor'"},
@@ -226,15 +306,29 @@ std::vector<Refused> refused_changes() {
       {"qwen2", {{"layer_types", odd_types}}, unsupported, "'layer_types' has \"chunked_attention\"; supported are"},
       {"qwen2", {{"layer_types", "full"}}, format, "'layer_types' is not a list"},
       {"qwen2", {{"use_sliding_window", false}, {"layer_types", sliding_types}}, mismatch, "has a sliding layer (1)"},
-      {"opt",
-       {{"do_layer_norm_before", false}},
-       unsupported,
-       "'do_layer_norm_before' is false; supported in opt models: [true]"},
-      {"opt",
-       {{"word_embed_proj_dim", 8}},
-       unsupported,
-       "'word_embed_proj_dim' is 8; supported is the hidden size, 16"},
+      {"opt", {{"word_embed_proj_dim", 0}}, format, "'word_embed_proj_dim' is 0"},
       {"opt", {{"_remove_final_layer_norm", true}}, unsupported, "'_remove_final_layer_norm' is true"},
+      {"falcon", {{"new_decoder_architecture", nullptr}}, unsupported, "lacks 'new_decoder_architecture'"},
+      {"falcon", {{"alibi", true}}, unsupported, "'alibi' is true; supported in falcon models: [false]"},
+      {"gpt2", {{"scale_attn_by_inverse_layer_idx", true}}, unsupported, "'scale_attn_by_inverse_layer_idx' is true"},
+      {"phi", {{"partial_rotary_factor", 0.25}}, mismatch, "1 of 4 components of a head would turn"},
+      {"phi", {{"partial_rotary_factor", 1.5}}, format, "'partial_rotary_factor' is 1.5; expected at most 1"},
+      {"gemma2", {{"query_pre_attn_scalar", 0}}, format, "'query_pre_attn_scalar' is 0; expected a positive number"},
+      {"gemma2", {{"final_logit_softcapping", -1}}, format, "'final_logit_softcapping' is -1"},
+      {"gemma2", {{"sliding_window", nullptr}}, unsupported, "'sliding_window' is null; in gemma2 models"},
+      {"gemma3_text", {{"sliding_window_pattern", 0}}, format, "'sliding_window_pattern' is 0; expected 1 or more"},
+      {"gemma3_text", {{"rope_parameters", {{"rope_theta", 1.0}}}}, unsupported, "lacks 'full_attention'"},
+      {"granite", {{"logits_scaling", 0}}, format, "'logits_scaling' is 0; expected a positive number"},
+      {"smollm3", {{"no_rope_layers", {1, 0}}}, mismatch, "'no_rope_layers' has 2 entries; num_hidden_layers is 4"},
+      {"smollm3", {{"no_rope_layers", {1, 0, 2, 1}}}, format, "'no_rope_layers' has 2; expected 0 or 1"},
+      {"mixtral", {{"num_local_experts", 100000}}, format, "'num_local_experts' is 100000; expected 1 to 4096"},
+      {"mixtral", {{"num_experts_per_tok", 5}}, mismatch, "'num_experts_per_tok' is 5, of 4 experts"},
+      {"mixtral",
+       {{"num_local_experts", 4096}, {"num_hidden_layers", 10000}},
+       format,
+       "10000 layers of 4096 experts are more than"},
+      {"qwen3_moe", {{"mlp_only_layers", 3}}, format, "'mlp_only_layers' is not a list"},
+      {"qwen3_moe", {{"mlp_only_layers", {"a"}}}, format, "'mlp_only_layers' is \"a\""},
       {"llama", {{"bos_token_id", "<s>"}}, format, "'bos_token_id' is \"<s>\""},
   };
 }

@@ -118,6 +118,104 @@ TEST(OutputConfig, WritesFullAttentionWhereTheWindowIsSwitchedOff) {
   EXPECT_EQ(result.at("sliding_window"), 8);
 }
 
+std::vector<bool> slides(const Config& config) {
+  std::vector<bool> list;
+  for (const LayerConfig& layer : config.layers) list.push_back(layer.attention->window.has_value());
+  return list;
+}
+
+std::vector<RopeUse> ropes(const Config& config) {
+  std::vector<RopeUse> list;
+  for (const LayerConfig& layer : config.layers) list.push_back(layer.attention->rope);
+  return list;
+}
+
+// Every third layer is full: of 0 … 5 those at 2 and 5. Without layer 0 they stand at 1 and 4, which no period says.
+TEST(OutputConfig, MakesAPeriodAListAndDropsItWhereItIsNoLongerTrue) {
+  for (const char* family : {"gemma3_text", "cohere2"}) {
+    const Json source = pico_config(family, {{"num_hidden_layers", 6}});
+    const Json shifted = cut(source, {1, 2, 3, 4, 5});
+    EXPECT_EQ(shifted.at("layer_types"), (Json{"sliding_attention", "full_attention", "sliding_attention",
+                                               "sliding_attention", "full_attention"}));
+    EXPECT_FALSE(shifted.contains("sliding_window_pattern"));
+    EXPECT_EQ(slides(read(shifted)), (std::vector<bool>{true, false, true, true, false}));
+    const Json whole_period = cut(source, {0, 1, 2});
+    EXPECT_EQ(whole_period.at("sliding_window_pattern"), 3);
+    EXPECT_EQ(slides(read(without(whole_period, "layer_types"))), (std::vector<bool>{true, true, false}));
+  }
+}
+
+TEST(OutputConfig, MakesAFixedPeriodAList) {
+  EXPECT_EQ(cut(pico_config("gemma2"), {1, 2, 3}).at("layer_types"),
+            (Json{"full_attention", "sliding_attention", "full_attention"}));
+  EXPECT_EQ(cut(pico_config("olmo3"), {2, 3}).at("layer_types"), (Json{"sliding_attention", "full_attention"}));
+}
+
+TEST(OutputConfig, LeavesTheRotaryEmbeddingWithItsLayer) {
+  const auto none = RopeUse::none, global = RopeUse::global, local = RopeUse::local;
+  const Json listed = cut(pico_config("smollm3"), {1, 2, 3});  // no_rope_layers 1, 0, 1, 1
+  EXPECT_EQ(listed.at("no_rope_layers"), (Json{0, 1, 1}));
+  EXPECT_EQ(ropes(read(listed)), (std::vector{none, global, global}));
+  const Json interval = cut(without(pico_config("smollm3"), "no_rope_layers"), {0, 3});  // every fourth
+  EXPECT_EQ(interval.at("no_rope_layers"), (Json{1, 0}));
+  EXPECT_EQ(ropes(read(cut(pico_config("cohere2"), {1, 2, 3}))), (std::vector{global, none, global}));
+  EXPECT_EQ(ropes(read(cut(pico_config("gemma3_text"), {1, 2, 3}))), (std::vector{local, global, local}));
+}
+
+TEST(OutputConfig, LeavesDenseLayersDense) {
+  const auto sparse = [](const Config& config) {
+    std::vector<bool> list;
+    for (const LayerConfig& layer : config.layers) list.push_back(layer.mlp->experts.has_value());
+    return list;
+  };
+  const Json listed = pico_config("qwen3_moe", {{"num_hidden_layers", 6}, {"mlp_only_layers", {1, 4}}});
+  const Json cut_list = cut(listed, {0, 1, 3, 4});
+  EXPECT_EQ(cut_list.at("mlp_only_layers"), (Json{1, 3}));
+  EXPECT_EQ(sparse(read(cut_list)), (std::vector<bool>{true, false, true, false}));
+  const Json stepped = pico_config("qwen2_moe", {{"decoder_sparse_step", 2}, {"mlp_only_layers", nullptr}});
+  const Json cut_step = cut(stepped, {1, 2, 3});  // sparse at 1 and 3
+  EXPECT_EQ(cut_step.at("mlp_only_layers"), Json{1});
+  EXPECT_EQ(cut_step.at("decoder_sparse_step"), 1);
+  EXPECT_EQ(sparse(read(cut_step)), (std::vector<bool>{true, false, true}));
+}
+
+TEST(OutputConfig, SpellsTheNumberOfExpertsForBothReaders) {
+  const Json source = pico_config("qwen3_moe");
+  for (const Json& json : {source, [&] {
+                             Json other = without(source, "num_experts");
+                             other["num_local_experts"] = 4;
+                             return other;
+                           }()}) {
+    const Json result = cut(json, {0, 2});
+    EXPECT_EQ(result.at("num_experts"), 4);
+    EXPECT_EQ(result.at("num_local_experts"), 4);
+  }
+}
+
+TEST(OutputConfig, WritesBothSpellingsOfTwoRopes) {
+  const Json scaling = {{"rope_type", "linear"}, {"factor", 8.0}};
+  const Json source = pico_config("gemma3_text", {{"rope_local_base_freq", 500.0}, {"rope_scaling", scaling}});
+  const Json result = cut(source, {0, 1, 2});
+  EXPECT_EQ(result.at("rope_theta"), 10000.0);
+  EXPECT_EQ(result.at("rope_local_base_freq"), 500.0);
+  EXPECT_EQ(result.at("rope_scaling"), scaling);
+  EXPECT_EQ(result.at("rope_parameters").at("full_attention"),
+            (Json{{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 10000.0}}));
+  EXPECT_EQ(result.at("rope_parameters").at("sliding_attention"),
+            (Json{{"rope_type", "default"}, {"rope_theta", 500.0}}));
+}
+
+TEST(OutputConfig, WritesBothSpellingsOfAPartialRotation) {
+  const Json phi = cut(pico_config("phi"), {0, 1});
+  EXPECT_EQ(phi.at("partial_rotary_factor"), 0.5);
+  EXPECT_EQ(phi.at("rope_parameters").at("partial_rotary_factor"), 0.5);
+  const Json neox = cut(pico_config("gpt_neox"), {0, 1});
+  EXPECT_EQ(neox.at("rotary_pct"), 0.5);
+  EXPECT_EQ(neox.at("rotary_emb_base"), 10000.0);
+  EXPECT_FALSE(neox.contains("rope_theta"));
+  EXPECT_EQ(neox.at("rope_parameters").at("partial_rotary_factor"), 0.5);
+}
+
 TEST(OutputConfig, WritesNoListForFamiliesWithoutOne) {
   EXPECT_FALSE(cut(pico_config("mistral"), {0, 1}).contains("layer_types"));
   EXPECT_FALSE(cut(pico_config("llama"), {0, 1}).contains("layer_types"));

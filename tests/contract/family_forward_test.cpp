@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every registered family promises: a checkpoint made from its data alone opens, and its forward pass is that of
 // plain float64 loops.
+#include <algorithm>
+
 #include "support/core/expect.h"
 #include "support/torch/pico.h"
 #include "support/torch/reference.h"
@@ -43,9 +45,10 @@ TEST_P(EveryFamily, ForwardWithBiasesIsTheReference) { expect_reference_forward(
 TEST_P(EveryFamily, ForwardWithAWindowIsTheReference) {
   const WindowRule rule = GetParam()->traits.window;
   if (rule == WindowRule::none) GTEST_SKIP() << "this family has no sliding window";
-  Json extra = {{"sliding_window", 7}};
-  if (rule == WindowRule::from_max_window_layers)
-    extra.update({{"use_sliding_window", true}, {"max_window_layers", 2}});
+  const Json extra = {{"sliding_window", 7}, {"use_sliding_window", true}, {"max_window_layers", 2}};
+  const Config config = config_from_json(pico_config(*GetParam(), {.extra = extra}), "pico");
+  EXPECT_TRUE(std::any_of(config.layers.begin(), config.layers.end(),
+                          [](const LayerConfig& layer) { return layer.attention->window == 7; }));
   expect_reference_forward(*GetParam(), {.extra = extra});
 }
 

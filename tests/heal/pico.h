@@ -67,7 +67,7 @@ inline Model pico_model(const Json& json, std::uint64_t seed, const Edit& edit =
     const double scale = tensor.role == Role::token_embedding ? 1.0 : deviation;
     for (float& value : values) value = static_cast<float>((is_norm ? 1.0 : 0.0) + scale * rng.normal());
     if (edit) edit(tensor, values);
-    headers.push_back({tensor.name, DType::f32, tensor.shape});
+    headers.push_back({tensor.name, DType::f32, tensor.stored_shape()});
     body.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   }
   auto files = memory_files("pico", {{"config.json", dump_json(json)},

@@ -61,8 +61,8 @@ TEST(Kernels, RotateAsTheFormulaSays) {
   const Positions positions = rope_positions(config, 3, 11, torch::kCPU);
   for (const Case& c : kCases) {
     auto x = random_tensor({2, 11, 4, 8}, 1).to(c.type);
-    const auto expected = rotate(x.to(torch::kDouble), positions);
-    kernels::rotate(x, positions.cos, positions.sin);
+    const auto expected = rotate(x.to(torch::kDouble), positions.global);
+    kernels::rotate(x, positions.global.cos, positions.global.sin);
     EXPECT_LT((x.to(torch::kDouble) - expected).abs().max().item<double>(), 4 * c.tolerance);
   }
 }

@@ -64,7 +64,7 @@ TEST(Rope, TurnsTheHalvesOfAHeadAgainstEachOther) {
   Config config = test::layer_test_config();
   config.layers[0].attention->head_dim = 2;
   const Positions positions = rope_positions(config, 5, 1, torch::kCPU);  // one pair, frequency 1
-  const auto y = rotate(torch::tensor({{{{1.0f, 0.0f}}}}), positions);
+  const auto y = rotate(torch::tensor({{{{1.0f, 0.0f}}}}), positions.global);
   EXPECT_NEAR(y.flatten()[0].item<float>(), std::cos(5.0), 1e-6);
   EXPECT_NEAR(y.flatten()[1].item<float>(), std::sin(5.0), 1e-6);
 }
@@ -72,13 +72,37 @@ TEST(Rope, TurnsTheHalvesOfAHeadAgainstEachOther) {
 TEST(Rope, TablesStartAtTheFirstPosition) {
   const Config config = test::layer_test_config();
   const Positions all = rope_positions(config, 0, 9, torch::kCPU), tail = rope_positions(config, 4, 5, torch::kCPU);
-  EXPECT_TRUE(torch::equal(all.cos.narrow(0, 4, 5), tail.cos));
-  EXPECT_TRUE(torch::equal(all.sin.narrow(0, 4, 5), tail.sin));
+  EXPECT_TRUE(torch::equal(all.global.cos.narrow(0, 4, 5), tail.global.cos));
+  EXPECT_TRUE(torch::equal(all.global.sin.narrow(0, 4, 5), tail.global.sin));
+}
+
+// Original length 2 pi * 1000 and base 10^4 over 8 components: pair 0 turns 1000 times, each further one a tenth as
+// often. 100 turns and more stay (pair 1), one and fewer are divided (pair 3), pair 2 lies in the middle.
+TEST(Rope, YarnBlendsThePairsBetweenFastAndSlow) {
+  const RopeConfig rope{.theta = 10000,
+                        .scaling = RopeScaling::yarn,
+                        .factor = 8,
+                        .original_max_positions = 6283,
+                        .beta_fast = 100,
+                        .beta_slow = 1,
+                        .truncate = false};
+  const auto scaled = rope_frequencies(rope, 8, 50000, 64);
+  EXPECT_NEAR(scaled[0], 1, kTolerance);
+  EXPECT_NEAR(scaled[1], 0.1, 1e-5);
+  EXPECT_NEAR(scaled[2], 0.01 * (1 + 1 / 8.0) / 2, 1e-5);
+  EXPECT_NEAR(scaled[3], 0.001 / 8, 1e-5);
+}
+
+TEST(Rope, TurnsNeighboursWhereAskedAndLeavesTheRestOfAHead) {
+  const RotaryTable quarter{torch::zeros({1, 2}), torch::ones({1, 2})};  // two pairs by 90 degrees
+  const auto x = torch::tensor({{{{1.f, 2.f, 3.f, 4.f, 5.f}}}});
+  EXPECT_TRUE(torch::equal(rotate(x, quarter, true), torch::tensor({{{{-2.f, 1.f, -4.f, 3.f, 5.f}}}})));
+  EXPECT_TRUE(torch::equal(rotate(x, quarter, false), torch::tensor({{{{-3.f, -4.f, 1.f, 2.f, 5.f}}}})));
 }
 
 TEST(Rope, FamiliesWithLearnedPositionsHaveNoTables) {
   const Config config = test::layer_test_config({.position = Position::learned});
-  EXPECT_FALSE(rope_positions(config, 0, 9, torch::kCPU).cos.defined());
+  EXPECT_FALSE(rope_positions(config, 0, 9, torch::kCPU).global.cos.defined());
 }
 
 TEST(AttentionMask, ShowsATokenItselfAndTheWindowBeforeIt) {

@@ -160,7 +160,7 @@ TEST(LayerJson, RoundTripsEveryField) {
                                                  .kv_heads = 3,
                                                  .head_dim = 24,
                                                  .window = 16,
-                                                 .qk_norm = true,
+                                                 .qk_norm = QkNorm::head,
                                                  .qkv_bias = true,
                                                  .o_bias = false},
                     .mlp = MlpConfig{.intermediate = 7,

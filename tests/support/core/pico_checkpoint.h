@@ -11,38 +11,69 @@
 
 namespace streamline::test {
 
+inline void set_key(Json& config, std::string_view key, const Json& value) {
+  if (!key.empty()) config[std::string(key)] = value;
+}
+
+// What a family's own traits need in a configuration of this size.
+inline void set_traits(const Family& family, Json& config) {
+  const Traits& traits = family.traits;
+  set_key(config, family.keys.rotary_share, 0.5);
+  set_key(config, family.keys.window_period, 3);
+  set_key(config, traits.normalised_head.key, 0);
+  set_key(config, traits.scale.attention_root.key, 5);
+  set_key(config, traits.scale.embedding.key, 3);
+  set_key(config, traits.scale.residual.key, 0.5);
+  set_key(config, traits.scale.logits_divisor.key, 2);
+  if (traits.window != WindowRule::none) config["sliding_window"] = 8;
+  if (traits.rope == RopeRule::listed) config["no_rope_layers"] = {1, 0, 1, 1};
+  for (const RequiredValue& required : family.required)
+    if (required.needed) set_key(config, required.key, required.allowed.front());
+  if (!family.experts) return;
+  const ExpertsRule& experts = *family.experts;
+  set_key(config, experts.count_key, 4);
+  set_key(config, experts.active_key, 2);
+  set_key(config, experts.intermediate_key, 10);
+  set_key(config, experts.shared_key, 6);
+  if (experts.dense_layers) config["mlp_only_layers"] = {1};
+}
+
 // A configuration of the family with 4 layers (hidden 16, 4 heads, intermediate 24, vocabulary 32), its own keys set to
 // values that matter. Give more keys to change it.
-inline Json pico_config(const std::string& family, const Json& changes = Json::object()) {
-  Json config = {{"architectures", {"PicoForCausalLM"}},
-                 {"model_type", family},
-                 {"vocab_size", 32},
-                 {"hidden_size", 16},
-                 {"num_hidden_layers", 4},
-                 {"num_attention_heads", 4},
-                 {"bos_token_id", 1},
-                 {"eos_token_id", 2},
-                 {"max_position_embeddings", 64},
-                 {"torch_dtype", "float32"},
-                 {"tie_word_embeddings", false}};
-  if (family == "opt") {
-    config.update({{"ffn_dim", 24}, {"activation_function", "relu"}, {"word_embed_proj_dim", 16}});
-  } else {
-    config.update(
-        {{"intermediate_size", 24}, {"num_key_value_heads", 2}, {"hidden_act", "silu"}, {"rms_norm_eps", 1e-5}});
-    config.update({{"rope_theta", 10000.0}, {"rope_scaling", nullptr}});
+inline Json pico_config(const std::string& name, const Json& changes = Json::object()) {
+  const Family* found = nullptr;
+  for (const Family* family : families())
+    if (family->name == name) found = family;
+  const ConfigKeys& keys = found->keys;
+  Json config = {{"architectures", {"PicoForCausalLM"}}, {"model_type", found->model_types.front()}};
+  set_key(config, keys.vocab, 32);
+  set_key(config, keys.hidden, 16);
+  set_key(config, keys.layers, 4);
+  set_key(config, keys.heads, 4);
+  config.update({{"bos_token_id", 1}, {"eos_token_id", 2}});
+  set_key(config, keys.max_positions, 64);
+  config.update({{"torch_dtype", "float32"}, {"tie_word_embeddings", false}});
+  set_key(config, keys.intermediate, 24);
+  set_key(config, keys.kv_heads, 2);
+  set_key(config, keys.activation, std::string(found->defaults.activation));
+  set_key(config, keys.norm_epsilon, 1e-5);
+  set_key(config, keys.embedding_width, 16);
+  if (found->defaults.head_dim) set_key(config, keys.head_dim, keys.rotary_share.empty() ? 6 : 8);
+  if (found->traits.position == Position::rope) {
+    set_key(config, keys.rope_theta, 10000.0);
+    config["rope_scaling"] = nullptr;
   }
-  if (family == "mistral") config.update({{"sliding_window", 8}, {"head_dim", 6}});
-  if (family == "qwen2" || family == "qwen3")
-    config.update({{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 2}});
-  if (family == "qwen3") config.update({{"head_dim", 6}});
+  set_traits(*found, config);
+  if (name == "mistral") config["head_dim"] = 6;
+  if (found->traits.window == WindowRule::from_max_window_layers)
+    config.update({{"use_sliding_window", true}, {"max_window_layers", 2}});
   if (changes.is_object()) config.update(changes);  // {} makes a null
   return config;
 }
 
 // Weights spread around 0 (projections, scaled by their width), around 1 (norms).
 inline TestTensor random_tensor(const ExpectedTensor& expected, DType dtype, Rng& rng) {
-  TestTensor tensor{{expected.name, dtype, expected.shape}, {}};
+  TestTensor tensor{{expected.name, dtype, expected.stored_shape()}, {}};
   const bool norm = expected.shape.size() == 1 && expected.part == Part::weight;
   const double scale = norm ? 0.1 : 0.8 / std::sqrt(static_cast<double>(expected.shape.back()));
   for (std::int64_t i = 0; i < expected.elements(); ++i)

@@ -8,25 +8,21 @@
 #include "streamline/base/error.h"
 #include "streamline/base/random.h"
 #include "streamline/io/safetensors.h"
+#include "support/core/pico_checkpoint.h"
 
 namespace streamline::test {
 namespace {
 
-void set(Json& config, std::string_view key, const Json& value) {
-  if (!key.empty()) config[std::string(key)] = value;
-}
-
-bool is_norm(Role role) {
-  return role == Role::attention_norm || role == Role::mlp_norm || role == Role::final_norm || role == Role::q_norm ||
-         role == Role::k_norm;
-}
-
 // Matrices keep the size of what they multiply; norms are near one, biases and embeddings visible.
 torch::Tensor random_weight(const ExpectedTensor& tensor, std::uint64_t seed) {
   if (tensor.part == Part::bias) return random_tensor(tensor.shape, seed, 0.2);
-  if (is_norm(tensor.role)) return 1 + random_tensor(tensor.shape, seed, 0.2);
+  if (is_norm_role(tensor.role)) return 1 + random_tensor(tensor.shape, seed, 0.2);
   const bool table = tensor.role == Role::token_embedding || tensor.role == Role::position_embedding;
   return random_tensor(tensor.shape, seed, table ? 1 : 1 / std::sqrt(static_cast<double>(tensor.shape[1])));
+}
+
+torch::Tensor as_stored(const ExpectedTensor& tensor, const torch::Tensor& value) {
+  return tensor.transposed ? value.t().contiguous() : value;
 }
 
 }  // namespace
@@ -58,18 +54,19 @@ Json pico_config(const Family& family, const PicoOptions& options) {
   Json config = Json::object();
   config["model_type"] = std::string(family.model_types.front());
   const ConfigKeys& keys = family.keys;
-  set(config, keys.hidden, options.hidden);
-  set(config, keys.layers, options.layers);
-  set(config, keys.heads, options.heads);
-  set(config, keys.kv_heads, options.kv_heads);
-  set(config, keys.head_dim, options.head_dim);
-  set(config, keys.intermediate, options.intermediate);
-  set(config, keys.activation, std::string(family.defaults.activation));
-  set(config, keys.norm_epsilon, 1e-3);
-  set(config, keys.max_positions, options.max_positions);
-  set(config, keys.vocab, options.vocab);
-  for (const BiasRule& rule : {family.traits.qkv_bias, family.traits.o_bias, family.traits.mlp_bias})
-    if (options.biases) set(config, rule.key, true);
+  set_key(config, keys.hidden, options.hidden);
+  set_key(config, keys.layers, options.layers);
+  set_key(config, keys.heads, options.heads);
+  set_key(config, keys.kv_heads, options.kv_heads);
+  set_key(config, keys.head_dim, options.head_dim);
+  set_key(config, keys.intermediate, options.intermediate);
+  set_key(config, keys.activation, std::string(family.defaults.activation));
+  set_key(config, keys.norm_epsilon, 1e-3);
+  set_key(config, keys.max_positions, options.max_positions);
+  set_key(config, keys.vocab, options.vocab);
+  for (const FlagRule& rule : {family.traits.qkv_bias, family.traits.o_bias, family.traits.mlp_bias})
+    if (options.biases) set_key(config, rule.key, true);
+  set_traits(family, config);
   config.update(options.extra);
   return config;
 }
@@ -78,7 +75,8 @@ PicoTensors pico_tensors(const Family& family, const PicoOptions& options) {
   const Config config = config_from_json(pico_config(family, options), "pico");
   PicoTensors tensors;
   std::uint64_t seed = options.seed * 1000;
-  for (const ExpectedTensor& tensor : expected_tensors(config)) tensors[tensor.name] = random_weight(tensor, ++seed);
+  for (const ExpectedTensor& tensor : expected_tensors(config))
+    tensors[tensor.name] = as_stored(tensor, random_weight(tensor, ++seed));
   return tensors;
 }
 

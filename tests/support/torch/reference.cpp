@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/torch/reference.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -9,23 +10,29 @@
 namespace streamline::test {
 namespace {
 
-const Matrix& at(const ReferenceWeights& weights, Role role, Part part = Part::weight) {
-  const auto found = weights.find({role, part});
+using Expert = std::int64_t;
+
+const Matrix& at(const ReferenceWeights& weights, Role role, Part part = Part::weight, Expert expert = -1) {
+  const auto found = weights.find({role, part, expert});
   SL_ASSERT(found != weights.end());
   return found->second;
 }
 
+bool has(const ReferenceWeights& weights, Role role, Part part = Part::weight, Expert expert = -1) {
+  return weights.count({role, part, expert}) != 0;
+}
+
 // y = W x + b
-Row linear(const ReferenceWeights& weights, Role role, const Row& x) {
+Row linear(const ReferenceWeights& weights, Role role, const Row& x, Expert expert = -1) {
   Row y;
-  for (const Row& row : at(weights, role)) {
+  for (const Row& row : at(weights, role, Part::weight, expert)) {
     SL_ASSERT(row.size() == x.size());
     double sum = 0;
     for (std::size_t i = 0; i < x.size(); ++i) sum += row[i] * x[i];
     y.push_back(sum);
   }
-  if (weights.count({role, Part::bias}))
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] += at(weights, role, Part::bias)[0][i];
+  if (has(weights, role, Part::bias, expert))
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] += at(weights, role, Part::bias, expert)[0][i];
   return y;
 }
 
@@ -49,10 +56,22 @@ Row layer_norm(const Row& x, const Row& weight, const Row& bias, double epsilon)
   return y;
 }
 
+Row plus(Row x, double value) {
+  for (double& element : x) element += value;
+  return x;
+}
+
 Row norm(const Config& config, const ReferenceWeights& weights, Role role, const Row& x) {
-  const Row& weight = at(weights, role)[0];
+  const Row weight = plus(at(weights, role)[0], config.family->traits.norm_offset);
   if (config.family->traits.norm == Norm::rms) return rms_norm(x, weight, config.norm_epsilon);
-  return layer_norm(x, weight, at(weights, role, Part::bias)[0], config.norm_epsilon);
+  const Row none(x.size(), 0.0);
+  return layer_norm(x, weight, has(weights, role, Part::bias) ? at(weights, role, Part::bias)[0] : none,
+                    config.norm_epsilon);
+}
+
+// The norm where the layer has it.
+Row optional_norm(const Config& config, const ReferenceWeights& weights, Role role, const Row& x) {
+  return has(weights, role) ? norm(config, weights, role, x) : x;
 }
 
 double activate(Activation activation, double x) {
@@ -69,10 +88,25 @@ double activate(Activation activation, double x) {
   return 0;
 }
 
+// YaRN, arXiv 2309.00071, section 3.2 as its authors compute it: pairs below `low` stay, those above `high` are
+// stretched.
+double yarn(const RopeConfig& rope, double pair, double dim, double plain) {
+  const double length = static_cast<double>(rope.original_max_positions);
+  const auto pair_of = [&](double turns) {
+    return dim * std::log(length / (2 * std::numbers::pi * turns)) / (2 * std::log(rope.theta));
+  };
+  double low = pair_of(rope.beta_fast), high = pair_of(rope.beta_slow);
+  if (rope.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, dim - 1);
+  if (low == high) high += 0.001;
+  const double keep = 1 - std::min(std::max((pair - low) / (high - low), 0.0), 1.0);
+  return plain / rope.factor * (1 - keep) + plain * keep;
+}
+
 // Angle by which pair `pair` of a head turns from one position to the next.
-double frequency(const Config& config, std::size_t pair, std::size_t head_dim, std::size_t positions) {
-  const RopeConfig& rope = config.rope;
-  const double dim = static_cast<double>(head_dim), seq = static_cast<double>(positions);
+double frequency(const Config& config, const RopeConfig& rope, std::size_t pair, std::size_t turning,
+                 std::size_t positions) {
+  const double dim = static_cast<double>(turning), seq = static_cast<double>(positions);
   const double trained =
       static_cast<double>(rope.original_max_positions ? rope.original_max_positions : config.max_positions);
   double base = rope.theta;
@@ -80,6 +114,7 @@ double frequency(const Config& config, std::size_t pair, std::size_t head_dim, s
     base *= std::pow(rope.factor * seq / trained - rope.factor + 1, dim / (dim - 2));
   const double plain = 1 / std::pow(base, 2 * static_cast<double>(pair) / dim);
   if (rope.scaling == RopeScaling::linear) return plain / rope.factor;
+  if (rope.scaling == RopeScaling::yarn) return yarn(rope, static_cast<double>(pair), dim, plain);
   if (rope.scaling != RopeScaling::llama3) return plain;
   const double wavelength = 2 * std::numbers::pi / plain;
   if (wavelength < trained / rope.high_frequency_factor) return plain;
@@ -89,36 +124,51 @@ double frequency(const Config& config, std::size_t pair, std::size_t head_dim, s
   return (1 - smooth) * plain / rope.factor + smooth * plain;
 }
 
+void turn(const Config& config, const RopeConfig& rope, Row& head, std::size_t position, std::size_t positions) {
+  const auto turning = static_cast<std::size_t>(std::floor(static_cast<double>(head.size()) * rope.rotated_share));
+  for (std::size_t j = 0; j < turning / 2; ++j) {
+    const bool neighbours = config.family->traits.neighbours_rotate;
+    const std::size_t first = neighbours ? 2 * j : j, second = neighbours ? 2 * j + 1 : j + turning / 2;
+    const double angle = static_cast<double>(position) * frequency(config, rope, j, turning, positions);
+    const double a = head[first], b = head[second];
+    head[first] = rope.attention_factor * (a * std::cos(angle) - b * std::sin(angle));
+    head[second] = rope.attention_factor * (b * std::cos(angle) + a * std::sin(angle));
+  }
+}
+
+Matrix cut(const Row& row, std::size_t width) {
+  Matrix parts;
+  for (std::size_t first = 0; first < row.size(); first += width)
+    parts.emplace_back(row.begin() + static_cast<std::ptrdiff_t>(first),
+                       row.begin() + static_cast<std::ptrdiff_t>(first + width));
+  return parts;
+}
+
 // Heads of one token: normed (where there is a norm) and turned.
-Matrix split_heads(const Config& config, const ReferenceWeights& weights, Role norm_role, const Row& row,
-                   std::size_t head_dim, std::size_t position, std::size_t positions) {
-  Matrix heads;
-  for (std::size_t first = 0; first < row.size(); first += head_dim) {
-    Row head(row.begin() + static_cast<std::ptrdiff_t>(first),
-             row.begin() + static_cast<std::ptrdiff_t>(first + head_dim));
-    if (weights.count({norm_role, Part::weight})) head = rms_norm(head, at(weights, norm_role)[0], config.norm_epsilon);
-    if (config.family->traits.position == Position::rope) {
-      for (std::size_t j = 0; j < head_dim / 2; ++j) {
-        const double angle = static_cast<double>(position) * frequency(config, j, head_dim, positions);
-        const double a = head[j], b = head[j + head_dim / 2];
-        head[j] = a * std::cos(angle) - b * std::sin(angle);
-        head[j + head_dim / 2] = b * std::cos(angle) + a * std::sin(angle);
-      }
-    }
-    heads.push_back(head);
+Matrix split_heads(const Config& config, const AttentionConfig& a, const ReferenceWeights& weights, Role norm_role,
+                   Row row, std::size_t position, std::size_t positions) {
+  const Row weight =
+      has(weights, norm_role) ? plus(at(weights, norm_role)[0], config.family->traits.norm_offset) : Row();
+  if (a.qk_norm == QkNorm::whole) row = rms_norm(row, weight, config.norm_epsilon);
+  Matrix heads = cut(row, static_cast<std::size_t>(a.head_dim));
+  for (Row& head : heads) {
+    if (a.qk_norm == QkNorm::head) head = rms_norm(head, weight, config.norm_epsilon);
+    if (config.family->traits.position != Position::rope || a.rope == RopeUse::none) continue;
+    turn(config, a.rope == RopeUse::local ? *config.local_rope : config.rope, head, position, positions);
   }
   return heads;
 }
 
-// softmax(q k^T / sqrt(head_dim)) v over positions first … last.
-Row attend_head(const Row& query, const std::vector<Matrix>& keys, const std::vector<Matrix>& values, std::size_t head,
-                std::size_t first, std::size_t last) {
+// softmax(q k^T / sqrt(head_dim)) v over positions first … last; with the scale and the cap of the layer.
+Row attend_head(const AttentionConfig& a, const Row& query, const std::vector<Matrix>& keys,
+                const std::vector<Matrix>& values, std::size_t head, std::size_t first, std::size_t last) {
   Row scores;
   double largest = -INFINITY;
   for (std::size_t s = first; s <= last; ++s) {
     double score = 0;
     for (std::size_t i = 0; i < query.size(); ++i) score += query[i] * keys[s][head][i];
-    scores.push_back(score / std::sqrt(static_cast<double>(query.size())));
+    score *= a.scale.value_or(1 / std::sqrt(static_cast<double>(query.size())));
+    scores.push_back(a.softcap != 0 ? a.softcap * std::tanh(score / a.softcap) : score);
     largest = std::max(largest, scores.back());
   }
   double sum = 0;
@@ -129,23 +179,17 @@ Row attend_head(const Row& query, const std::vector<Matrix>& keys, const std::ve
   return out;
 }
 
+// x: what the projections read, a row a token.
 Matrix attention(const Config& config, const AttentionConfig& a, const ReferenceWeights& weights, const Matrix& x) {
-  const auto head_dim = static_cast<std::size_t>(a.head_dim);
   const auto group = static_cast<std::size_t>(a.heads / a.kv_heads);
   std::vector<Matrix> queries, keys, values;  // [token][head][head_dim]
   for (std::size_t t = 0; t < x.size(); ++t) {
-    const Row normed = norm(config, weights, Role::attention_norm, x[t]);
     const auto heads = [&](Role role, Role norm_role) {
-      return split_heads(config, weights, norm_role, linear(weights, role, normed), head_dim, t, x.size());
+      return split_heads(config, a, weights, norm_role, linear(weights, role, x[t]), t, x.size());
     };
     queries.push_back(heads(Role::q, Role::q_norm));
     keys.push_back(heads(Role::k, Role::k_norm));
-    Matrix value;
-    const Row flat = linear(weights, Role::v, normed);
-    for (std::size_t first = 0; first < flat.size(); first += head_dim)
-      value.emplace_back(flat.begin() + static_cast<std::ptrdiff_t>(first),
-                         flat.begin() + static_cast<std::ptrdiff_t>(first + head_dim));
-    values.push_back(value);
+    values.push_back(cut(linear(weights, Role::v, x[t]), static_cast<std::size_t>(a.head_dim)));
   }
   Matrix out;
   for (std::size_t t = 0; t < x.size(); ++t) {
@@ -153,7 +197,7 @@ Matrix attention(const Config& config, const AttentionConfig& a, const Reference
     const std::size_t first = t + 1 > window ? t + 1 - window : 0;
     Row joined;
     for (std::size_t head = 0; head < queries[t].size(); ++head) {
-      const Row part = attend_head(queries[t][head], keys, values, head / group, first, t);
+      const Row part = attend_head(a, queries[t][head], keys, values, head / group, first, t);
       joined.insert(joined.end(), part.begin(), part.end());
     }
     out.push_back(linear(weights, Role::o, joined));
@@ -161,16 +205,47 @@ Matrix attention(const Config& config, const AttentionConfig& a, const Reference
   return out;
 }
 
-Row mlp(const Config& config, const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
-  const Row input = m.norm ? norm(config, weights, Role::mlp_norm, x) : x;
-  Row inner = linear(weights, Role::up, input);
+Row network(const MlpConfig& m, const ReferenceWeights& weights, const Row& x, Role gate_role, Role up_role,
+            Role down_role, Expert expert = -1) {
+  Row inner = linear(weights, up_role, x, expert);
   if (m.gated) {
-    const Row gate = linear(weights, Role::gate, input);
+    const Row gate = linear(weights, gate_role, x, expert);
     for (std::size_t i = 0; i < inner.size(); ++i) inner[i] *= activate(m.activation, gate[i]);
   } else {
     for (double& value : inner) value = activate(m.activation, value);
   }
-  return linear(weights, Role::down, inner);
+  return linear(weights, down_role, inner, expert);
+}
+
+void add_times(Row& sum, double factor, const Row& x) {
+  for (std::size_t i = 0; i < x.size(); ++i) sum[i] += factor * x[i];
+}
+
+// Every expert computes; those outside the best `active` have no share.
+Row sparse(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
+  Row shares = linear(weights, Role::router, x);
+  double sum = 0;
+  for (double& share : shares) sum += share = std::exp(share);
+  for (double& share : shares) share /= sum;
+  Row sorted = shares;
+  std::sort(sorted.rbegin(), sorted.rend());
+  double chosen = 0;
+  for (std::int64_t i = 0; i < m.experts->active; ++i) chosen += sorted[static_cast<std::size_t>(i)];
+  Row y(x.size(), 0.0);
+  for (std::size_t e = 0; e < shares.size(); ++e) {
+    if (shares[e] < sorted[static_cast<std::size_t>(m.experts->active - 1)]) continue;
+    add_times(y, m.experts->renormalised ? shares[e] / chosen : shares[e],
+              network(m, weights, x, Role::gate, Role::up, Role::down, static_cast<Expert>(e)));
+  }
+  if (m.experts->shared > 0)
+    add_times(y, 1 / (1 + std::exp(-linear(weights, Role::shared_router, x)[0])),
+              network(m, weights, x, Role::shared_gate, Role::shared_up, Role::shared_down));
+  return y;
+}
+
+// x: what the matrices read.
+Row mlp(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
+  return m.experts ? sparse(m, weights, x) : network(m, weights, x, Role::gate, Role::up, Role::down);
 }
 
 void add(Row& x, const Row& y) {
@@ -187,42 +262,115 @@ Matrix stored_matrix(const Checkpoint& checkpoint, const TensorInfo& info) {
   return matrix;
 }
 
+Matrix transposed(const Matrix& matrix) {
+  Matrix result(matrix[0].size(), Row(matrix.size()));
+  for (std::size_t i = 0; i < matrix.size(); ++i)
+    for (std::size_t j = 0; j < matrix[i].size(); ++j) result[j][i] = matrix[i][j];
+  return result;
+}
+
+// Which of q, k and v row `row` of the tensor that holds them belongs to.
+Role fused_role(const AttentionConfig& a, std::int64_t row) {
+  const std::int64_t head = row / a.head_dim, group = a.heads / a.kv_heads;
+  if (a.layout == QkvLayout::stacked) return head < a.heads ? Role::q : head < a.heads + a.kv_heads ? Role::k : Role::v;
+  const std::int64_t place = head % (group + 2);
+  return place < group ? Role::q : place == group ? Role::k : Role::v;
+}
+
+// Appends row (or, of a bias, element) `from` of a tensor to that of another role.
+void move_row(ReferenceWeights& weights, Role from, Role to, Part part, std::size_t row) {
+  const Matrix& source = at(weights, from, part);
+  Matrix& target = weights[{to, part, -1}];
+  if (part == Part::weight) {
+    target.push_back(source[row]);
+  } else {
+    target.resize(1);
+    target[0].push_back(source[0][row]);
+  }
+}
+
+// Gives q, k and v, and gate and up, matrices of their own.
+void part_fused(const LayerConfig& layer, ReferenceWeights& weights) {
+  for (const Role fused : {Role::qkv, Role::gate_up})
+    for (const Part part : {Part::weight, Part::bias}) {
+      if (!has(weights, fused, part)) continue;
+      const std::size_t count =
+          part == Part::weight ? at(weights, fused, part).size() : at(weights, fused, part)[0].size();
+      for (std::size_t row = 0; row < count; ++row)
+        move_row(weights, fused,
+                 fused == Role::qkv ? fused_role(*layer.attention, static_cast<std::int64_t>(row))
+                                    : (row < count / 2 ? Role::gate : Role::up),
+                 part, row);
+    }
+}
+
+void scale_rows(Matrix& rows, double factor) {
+  for (Row& row : rows)
+    for (double& value : row) value *= factor;
+}
+
 }  // namespace
 
 ReferenceWeights reference_weights(const Checkpoint& checkpoint, const Config& config, std::int64_t layer) {
   ReferenceWeights result;
-  for (int role = 0; role <= static_cast<int>(Role::down); ++role)
-    for (const Part part : {Part::weight, Part::bias}) {
-      if ((layer < 0) == is_layer_role(static_cast<Role>(role))) continue;
-      const TensorInfo* info = find_tensor(checkpoint, config, layer, static_cast<Role>(role), part);
-      if (info) result[{static_cast<Role>(role), part}] = stored_matrix(checkpoint, *info);
-    }
+  const LayerConfig shape = layer < 0 ? LayerConfig() : config.layers[static_cast<std::size_t>(layer)];
+  const std::int64_t experts = shape.mlp && shape.mlp->experts ? shape.mlp->experts->count : 0;
+  for (int i = 0; i <= static_cast<int>(kLastRole); ++i)
+    for (const Part part : {Part::weight, Part::bias})
+      for (Expert expert = -1; expert < experts; ++expert) {
+        const Role role = static_cast<Role>(i);
+        if ((layer < 0) == is_layer_role(role)) continue;
+        const TensorInfo* info = find_tensor(checkpoint, config, layer, role, part, expert);
+        if (!info) continue;
+        const Matrix matrix = stored_matrix(checkpoint, *info);
+        result[{role, part, expert}] = is_transposed(config, layer, role, part) ? transposed(matrix) : matrix;
+      }
+  part_fused(shape, result);
   return result;
 }
 
 ReferenceWeights reference_weights(const LayerWeights& weights) {
   ReferenceWeights result;
-  for (const auto& [role, pair] : weights.tensors) {
-    if (pair.weight.defined()) result[{role, Part::weight}] = to_matrix(pair.weight);
-    if (pair.bias.defined()) result[{role, Part::bias}] = to_matrix(pair.bias);
-  }
+  for (const PlacedTensor& tensor : placed_tensors(weights))
+    result[{tensor.role, tensor.part, tensor.expert}] = to_matrix(tensor.value);
+  part_fused(weights.config, result);
   return result;
+}
+
+// OPT-350M: x = norm(x + f(x)), twice.
+static Matrix reference_normed_sums(const Config& config, const LayerConfig& layer, const ReferenceWeights& weights,
+                                    Matrix x) {
+  const Matrix out = attention(config, *layer.attention, weights, x);
+  for (std::size_t t = 0; t < x.size(); ++t) {
+    add(x[t], out[t]);
+    x[t] = norm(config, weights, Role::attention_norm, x[t]);
+    add(x[t], mlp(*layer.mlp, weights, x[t]));
+    x[t] = norm(config, weights, Role::mlp_norm, x[t]);
+  }
+  return x;
 }
 
 Matrix reference_layer(const Config& config, const LayerConfig& layer, const ReferenceWeights& weights,
                        const Matrix& x) {
+  if (layer.residual == Residual::norm_after_sum) return reference_normed_sums(config, layer, weights, x);
   Matrix h = x;
   if (layer.attention) {
-    const Matrix out = attention(config, *layer.attention, weights, x);
-    for (std::size_t t = 0; t < h.size(); ++t) add(h[t], out[t]);
+    Matrix input;
+    for (const Row& row : x) input.push_back(optional_norm(config, weights, Role::attention_norm, row));
+    const Matrix out = attention(config, *layer.attention, weights, input);
+    for (std::size_t t = 0; t < h.size(); ++t)
+      add_times(h[t], config.scale.residual, optional_norm(config, weights, Role::attention_post_norm, out[t]));
   }
   if (!layer.mlp) return h;
-  for (Row& row : h) {
-    const Row out = mlp(config, *layer.mlp, weights, row);
+  for (std::size_t t = 0; t < h.size(); ++t) {
+    const Row& read = layer.residual == Residual::parallel ? x[t] : h[t];
+    const Role norm_role = layer.mlp->shared_norm ? Role::attention_norm : Role::mlp_norm;
+    const Row out = optional_norm(config, weights, Role::mlp_post_norm,
+                                  mlp(*layer.mlp, weights, optional_norm(config, weights, norm_role, read)));
     if (layer.mlp->residual) {
-      add(row, out);
+      add_times(h[t], config.scale.residual, out);
     } else {
-      row = out;
+      h[t] = out;
     }
   }
   return h;
@@ -233,7 +381,9 @@ std::vector<Matrix> reference_hidden_states(const Checkpoint& checkpoint, const 
   const ReferenceWeights ends = reference_weights(checkpoint, config, -1);
   Matrix x;
   for (std::size_t t = 0; t < ids.size(); ++t) {
-    x.push_back(at(ends, Role::token_embedding)[static_cast<std::size_t>(ids[t])]);
+    Row row = at(ends, Role::token_embedding)[static_cast<std::size_t>(ids[t])];
+    for (double& value : row) value *= config.scale.embedding;
+    x.push_back(has(ends, Role::project_in) ? linear(ends, Role::project_in, row) : row);
     if (config.family->traits.position == Position::learned)
       add(x[t],
           at(ends, Role::position_embedding)[t + static_cast<std::size_t>(config.family->traits.position_offset)]);
@@ -246,9 +396,23 @@ std::vector<Matrix> reference_hidden_states(const Checkpoint& checkpoint, const 
 }
 
 Matrix reference_logits(const Checkpoint& checkpoint, const Config& config, const Matrix& last) {
-  const ReferenceWeights ends = reference_weights(checkpoint, config, -1);
+  ReferenceWeights ends = reference_weights(checkpoint, config, -1);
+  if (config.normalised_head)
+    for (Row& row : ends[{Role::head, Part::weight, -1}]) {
+      double squares = 0;
+      for (const double value : row) squares += value * value;
+      for (double& value : row) value /= std::sqrt(squares);
+    }
   Matrix logits;
-  for (const Row& row : last) logits.push_back(linear(ends, Role::head, norm(config, ends, Role::final_norm, row)));
+  for (const Row& row : last) {
+    Row x = config.final_norm ? norm(config, ends, Role::final_norm, row) : row;
+    if (has(ends, Role::project_out)) x = linear(ends, Role::project_out, x);
+    logits.push_back(linear(ends, Role::head, x));
+  }
+  scale_rows(logits, config.scale.logits);
+  const double cap = config.scale.logit_softcap;
+  for (Row& row : logits)
+    for (double& value : row) value = cap != 0 ? cap * std::tanh(value / cap) : value;
   return logits;
 }
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <map>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "streamline/arch/config.h"
@@ -15,8 +15,9 @@ namespace streamline::test {
 using Row = std::vector<double>;
 using Matrix = std::vector<Row>;  // [tokens][width]
 
-// Weights by role; norms and biases have one row.
-using ReferenceWeights = std::map<std::pair<Role, Part>, Matrix>;
+// Weights by role and expert (-1 outside the experts); matrices [out][in] whatever the file, norms and biases have one
+// row. q, k and v, and gate and up, are matrices of their own even where a file has them in one.
+using ReferenceWeights = std::map<std::tuple<Role, Part, std::int64_t>, Matrix>;
 
 ReferenceWeights reference_weights(const Checkpoint& checkpoint, const Config& config, std::int64_t layer);
 ReferenceWeights reference_weights(const LayerWeights& weights);
