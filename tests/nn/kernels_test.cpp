@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "streamline/nn/rope.h"
-#include "streamline/nn/simd.h"
+#include "streamline/base/simd.h"
 #include "support/core/expect.h"
 #include "support/torch/layers.h"
 #include "support/torch/pico.h"

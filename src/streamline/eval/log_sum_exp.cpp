@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "streamline/nn/simd.h"
+#include "streamline/base/simd.h"
 
 namespace streamline {
 namespace {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "streamline/base/error.h"
+#include "streamline/base/simd.h"
 #include "streamline/nn/linear.h"
-#include "streamline/nn/simd.h"
 
 namespace streamline {
 namespace {

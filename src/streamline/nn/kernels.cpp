@@ -7,8 +7,8 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/base/simd.h"
 #include "streamline/nn/linear.h"
-#include "streamline/nn/simd.h"
 
 namespace streamline::kernels {
 namespace {

@@ -7,7 +7,7 @@
 #include <bit>
 #include <cstring>
 
-#include "streamline/nn/simd.h"
+#include "streamline/base/simd.h"
 
 namespace streamline {
 namespace {
