@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/io/gguf.h"
+#include "streamline/text/tokenizer.h"
 
 namespace {
 
@@ -45,6 +46,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_tensors(gguf, size);
     for (std::size_t i = 0; i < std::min<std::size_t>(gguf.metadata.size(), 100); ++i)
       read_value(gguf, gguf.metadata[i]);
+    const std::string bytes(reinterpret_cast<const char*>(data), size);
+    const auto tokenizer = streamline::open_tokenizer(*streamline::memory_files("fuzz", {{"m.gguf", bytes}}));
+    tokenizer->decode(tokenizer->encode("a<s>b \u00e9 12", true), false);
   } catch (const streamline::Error& error) {
     if (error.kind() == streamline::ErrorKind::internal) std::abort();
   }

@@ -12,7 +12,7 @@ TORCH_FREE = {
     "io": ["base"],
     "arch": ["base", "io"],
     "plan": ["base", "io", "arch"],
-    "text": ["base"],
+    "text": ["base", "io"],
     "report": ["base", "plan"],
 }
 COMPUTING = {

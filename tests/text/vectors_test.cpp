@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Expected encodings of real tokenizers, from llama.cpp's and swift-transformers' test data.
-// Not used, their tokenizers not being in the folder: chameleon, command-r, deepseek-coder, deepseek-llm, gemma-4,
-// refact, starcoder (llama.cpp); BERT, DistilBERT, Gemma, T5, Whisper (swift-transformers).
+// Not used, their tokenizers not being in the folder: chameleon, command-r, gemma-4 (llama.cpp); BERT, DistilBERT,
+// Gemma, T5, Whisper (swift-transformers).
 #include <sstream>
 
 #include "streamline/base/file.h"
@@ -46,19 +46,23 @@ std::vector<TokenId> read_ids(const std::string& line) {
   return ids;
 }
 
+// ggml-vocab-<name>.gguf.inp against its .out.
+void expect_llama_cpp_vectors(const std::string& name, const Tokenizer& tokenizer) {
+  const fs::path base = folder() / "llama.cpp-vocab" / ("ggml-vocab-" + name + ".gguf");
+  const auto texts = split(read_text(base.string() + ".inp"), "\n__ggml_vocab_test__\n");
+  const auto lines = split(read_text(base.string() + ".out"), "\n");
+  ASSERT_GE(texts.size(), 40u);
+  ASSERT_GE(lines.size(), texts.size());
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    EXPECT_EQ(tokenizer.encode(texts[i], false), read_ids(lines[i])) << i << ": " << texts[i];
+}
+
 class LlamaCppVectors : public testing::TestWithParam<VectorSet> {};
 
 TEST_P(LlamaCppVectors, AllMatch) {
   const VectorSet& set = GetParam();
   REQUIRE_SHARED(fs::path("tokenizers") / set.tokenizer / set.file);
-  const fs::path base = folder() / "llama.cpp-vocab" / (std::string("ggml-vocab-") + set.vectors + ".gguf");
-  const auto texts = split(read_text(base.string() + ".inp"), "\n__ggml_vocab_test__\n");
-  const auto lines = split(read_text(base.string() + ".out"), "\n");
-  ASSERT_GE(texts.size(), 40u);
-  ASSERT_GE(lines.size(), texts.size());
-  const auto tokenizer = open_shared(set.tokenizer, set.file, set.as);
-  for (std::size_t i = 0; i < texts.size(); ++i)
-    EXPECT_EQ(tokenizer->encode(texts[i], false), read_ids(lines[i])) << i << ": " << texts[i];
+  expect_llama_cpp_vectors(set.vectors, *open_shared(set.tokenizer, set.file, set.as));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -76,6 +80,24 @@ INSTANTIATE_TEST_SUITE_P(
       for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
       return name;
     });
+
+// The same vectors through the vocabulary inside the GGUF file.
+class GgufVectors : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufVectors, AllMatch) {
+  const std::string file = std::string("ggml-vocab-") + GetParam() + ".gguf";
+  REQUIRE_SHARED(fs::path("tokenizers") / "llama.cpp-vocab" / file);
+  expect_llama_cpp_vectors(GetParam(), *open_shared("llama.cpp-vocab", file, file));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufVectors,
+                         testing::Values("deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "llama-spm", "mpt",
+                                         "phi-3", "refact", "starcoder"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
 
 // tokenizer_tests.json: texts with their ids (special tokens added) and what these decode to.
 struct HubCase {

@@ -62,4 +62,8 @@ struct GgufPart {
 // name in the set. Errors: as parse_gguf(); io naming a part that is missing; format for parts that do not fit.
 std::vector<GgufPart> open_gguf(const FileSet& files, const std::string& name);
 
+// The name of the set's GGUF model: its only file "….gguf", or the first part of its only split one. Empty when there
+// is none. Errors: usage when there are several.
+std::string find_gguf(const FileSet& files);
+
 }  // namespace streamline

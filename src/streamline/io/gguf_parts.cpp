@@ -81,6 +81,20 @@ void check_tensors(const std::vector<GgufPart>& parts) {
 
 }  // namespace
 
+std::string find_gguf(const FileSet& files) {
+  std::string found;
+  for (const std::string& name : files.names()) {
+    if (!name.ends_with(kSuffix)) continue;
+    const std::optional<PartName> split = parse_part_name(name);
+    if (split && split->number > 1) continue;
+    if (!found.empty())
+      fail(ErrorKind::usage, files.label(), ": has several GGUF models, '", found, "' and '", name,
+           "'; name the file instead of the directory");
+    found = name;
+  }
+  return found;
+}
+
 std::vector<GgufPart> open_gguf(const FileSet& files, const std::string& name) {
   const std::optional<PartName> split = parse_part_name(name);
   std::vector<GgufPart> parts;

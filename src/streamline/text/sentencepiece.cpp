@@ -10,28 +10,12 @@
 
 #include "streamline/base/error.h"
 #include "streamline/text/protobuf.h"
+#include "streamline/text/sentencepiece_model.h"
 #include "streamline/text/tokenizer_formats.h"
 #include "streamline/text/unicode.h"
 
 namespace streamline {
 namespace {
-
-enum PieceType : std::uint64_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
-
-struct SentencePiece {
-  std::string text;
-  float score = 0;
-  std::uint64_t type = PieceType::normal;
-};
-
-// The parts of sentencepiece_model.proto that decide what encoding does, with its defaults.
-struct SentencePieceModel {
-  std::vector<SentencePiece> pieces;
-  std::uint64_t model_type = 1;  // 1 unigram, 2 BPE, 3 word, 4 char
-  bool byte_fallback = false;
-  std::int64_t unk = 0, bos = 1, eos = 2;  // -1: none
-  bool has_character_map = false, add_dummy_prefix = true, remove_extra_whitespaces = true, escape_whitespaces = true;
-};
 
 SentencePiece read_piece(std::string_view message, std::string_view where) {
   SentencePiece piece;
@@ -87,7 +71,9 @@ class LibraryModel : public WordModel {
   sentencepiece::SentencePieceProcessor processor_;
 };
 
-std::unique_ptr<WordModel> make_bpe(const SentencePieceModel& model, const TokenList& tokens) {
+}  // namespace
+
+std::unique_ptr<WordModel> make_sentencepiece_bpe(const SentencePieceModel& model, const TokenList& tokens) {
   std::vector<std::size_t> order(model.pieces.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -107,8 +93,6 @@ std::unique_ptr<WordModel> make_bpe(const SentencePieceModel& model, const Token
   return std::make_unique<BpeModel>(normal, merges, options);
 }
 
-}  // namespace
-
 PipelineParts read_sentencepiece(std::string_view bytes, const std::string& where, const TokenizerSettings& settings) {
   const SentencePieceModel model = read_model(bytes, where);
   PipelineParts parts;
@@ -121,7 +105,7 @@ PipelineParts read_sentencepiece(std::string_view bytes, const std::string& wher
   const bool prefix = model.add_dummy_prefix && settings.add_prefix_space.value_or(true);
   if (model.model_type == 2 && !model.has_character_map && !model.remove_extra_whitespaces &&
       model.escape_whitespaces) {
-    parts.model = make_bpe(model, parts.tokens);
+    parts.model = make_sentencepiece_bpe(model, parts.tokens);
     const Prefix where_prefixed = settings.legacy.value_or(false) ? Prefix::always : Prefix::first;
     parts.pre_tokenizers.steps.push_back(sentencepiece_escape(prefix ? where_prefixed : Prefix::never));
   } else {

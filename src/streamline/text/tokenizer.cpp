@@ -30,13 +30,19 @@ PipelineParts read_parts(const FileSet& files, const TokenizerSettings& settings
   if (files.contains("vocab.json") && files.contains("merges.txt")) return read_vocab_and_merges(files, settings);
   for (const std::string& name : files.names())
     if (name.ends_with(".tiktoken")) return read_model_file(files, name, settings);
-  fail(ErrorKind::io, files.label(), ": no tokenizer: expected tokenizer.json, tokenizer.model, or vocab.json with ",
-       "merges.txt");
+  fail(ErrorKind::io, files.label(), ": no tokenizer: expected tokenizer.json, tokenizer.model, vocab.json with ",
+       "merges.txt, or a GGUF file");
+}
+
+bool has_tokenizer(const FileSet& files) {
+  return files.contains("tokenizer.json") || files.contains("tokenizer.model") || files.contains("vocab.json");
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files) {
+  if (const std::string gguf = has_tokenizer(files) ? "" : find_gguf(files); !gguf.empty())
+    return make_pipeline(read_gguf_tokenizer(open_gguf(files, gguf).front().gguf));
   const TokenizerSettings settings = read_settings(files);
   PipelineParts parts = read_parts(files, settings);
   apply_settings(settings, parts);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokenizers: tokenizer.json (byte-level and byte-fallback BPE) and tokenizer.model (SentencePiece).
+// Tokenizers: tokenizer.json (byte-level and byte-fallback BPE), tokenizer.model (SentencePiece), GGUF metadata.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,8 @@ class Tokenizer {
   virtual bool adds_bos() const = 0;
 };
 
-// tokenizer.json first, else tokenizer.model, with tokenizer_config.json beside it for BOS, EOS and added tokens.
+// tokenizer.json first, else tokenizer.model, with tokenizer_config.json beside it for BOS, EOS and added tokens; the
+// metadata of a GGUF file where there is neither.
 // Errors: unsupported naming the component that is not known; format; io when neither file is there.
 std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files);
 

@@ -2,6 +2,7 @@
 // One reader a file format; each returns the parts of a pipeline, settings not yet applied.
 #pragma once
 
+#include "streamline/io/gguf.h"
 #include "streamline/text/pipeline.h"
 #include "streamline/text/tokenizer_settings.h"
 
@@ -19,5 +20,9 @@ PipelineParts read_sentencepiece(std::string_view model, const std::string& wher
 // Lines of a token in base64 and its rank: tiktoken's format, as Llama 3 and Qwen ship it.
 bool is_tiktoken(std::string_view text);
 PipelineParts read_tiktoken(std::string_view text, const std::string& where, const TokenizerSettings& settings);
+
+// "tokenizer.ggml.…" of a GGUF file's metadata: llama (SentencePiece's BPE) and gpt2 (byte-level BPE), with BOS, EOS
+// and what goes around a text. Errors: unsupported naming the model or the kind of pre-tokeniser that is not known.
+PipelineParts read_gguf_tokenizer(const Gguf& gguf);
 
 }  // namespace streamline

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "streamline/base/error.h"
+#include "streamline/text/bpe_model.h"
 #include "streamline/text/json_pattern.h"
 #include "streamline/text/tokenizer_formats.h"
 #include "streamline/text/unicode.h"
@@ -65,42 +66,11 @@ void read_vocabulary(const PlainJson& vocabulary, PipelineParts& parts) {
   }
 }
 
-Merge make_merge(std::string_view left, std::string_view right, const PipelineParts& parts) {
-  const auto id = [&](std::string_view token) {
-    if (const auto found = parts.tokens.find(token)) return *found;
-    fail(ErrorKind::format, parts.where, ": the merge '", left, " ", right, "' speaks of '", token,
-         "', which is not in the vocabulary");
-  };
-  return {id(left), id(right), id(std::string(left) + std::string(right))};
-}
-
-Merge split_merge(std::string_view line, const PipelineParts& parts) {
-  const std::size_t blank = line.find(' ');
-  if (blank == line.npos || line.find(' ', blank + 1) != line.npos)
-    fail(ErrorKind::format, parts.where, ": the merge '", line.substr(0, 80), "' is not two tokens and a blank");
-  return make_merge(line.substr(0, blank), line.substr(blank + 1), parts);
-}
-
 Merge read_merge(const PlainJson& merge, const PipelineParts& parts) {
   if (merge.is_string()) return split_merge(merge.get_ref<const std::string&>(), parts);
   if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string())
     fail(ErrorKind::format, parts.where, ": the merge ", merge.dump().substr(0, 80), " is not a pair of tokens");
   return make_merge(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>(), parts);
-}
-
-// Tokens written in the byte alphabet, as bytes. Those that are not (added ones) are no words.
-Vocabulary vocabulary_of_bytes(const TokenList& tokens) {
-  Vocabulary vocabulary;
-  vocabulary.reserve(tokens.ids().size());
-  for (const auto& [token, id] : tokens.ids())
-    if (auto bytes = byte_level_bytes(token)) vocabulary.emplace(std::move(*bytes), id);
-  return vocabulary;
-}
-
-std::unique_ptr<WordModel> make_bpe(const PipelineParts& parts, const std::vector<Merge>& merges, BpeOptions options) {
-  options.byte_level = parts.pre_tokenizers.byte_level;
-  if (!options.byte_level) return std::make_unique<BpeModel>(parts.tokens.ids(), merges, options);
-  return std::make_unique<BpeModel>(vocabulary_of_bytes(parts.tokens), merges, options);
 }
 
 BpeOptions read_bpe_options(const Json& model, const PipelineParts& parts) {
