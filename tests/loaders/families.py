@@ -26,6 +26,23 @@ FAMILIES = {
     "qwen3": ("Qwen3Config", {"head_dim": 32, "use_sliding_window": False}),
     "opt": ("OPTConfig", {"ffn_dim": 256, "word_embed_proj_dim": 128, "do_layer_norm_before": True, "pad_token_id": 0,
                           "init_std": 0.2}),
+    "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 64, "query_pre_attn_scalar": 32,
+                                "hidden_activation": "gelu_pytorch_tanh"}),
+    "gemma3_text": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 64, "query_pre_attn_scalar": 32,
+                                         "hidden_activation": "gelu_pytorch_tanh"}),
+    "phi": ("PhiConfig", {"num_key_value_heads": 4, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5}),
+    "phi3": ("Phi3Config", {"sliding_window": None, "pad_token_id": 0}),
+    "gpt2": ("GPT2Config", {"n_embd": 128, "n_layer": LAYERS, "n_head": 4, "n_positions": 256, "n_inner": 256}),
+    "gpt_neox": ("GPTNeoXConfig", {"rotary_pct": 0.25, "intermediate_size": 512}),
+    "olmo2": ("Olmo2Config", {"pad_token_id": 0}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 1, 1, 0, 1, 1], "use_sliding_window": False, "pad_token_id": 0}),
+    "granite": ("GraniteConfig", {"embedding_multiplier": 6.0, "attention_multiplier": 0.25, "residual_multiplier": 0.4,
+                                  "logits_scaling": 4.0}),
+    "starcoder2": ("Starcoder2Config", {"sliding_window": None}),
+    "cohere2": ("Cohere2Config", {"sliding_window": 64, "logit_scale": 0.25, "pad_token_id": 0}),
+    "mixtral": ("MixtralConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_moe": ("Qwen3MoeConfig", {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+                                     "norm_topk_prob": True, "mlp_only_layers": []}),
 }
 
 
