@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline inspect`: what a checkpoint is, without reading its weights.
+#include <algorithm>
+#include <map>
 #include <memory>
 
 #include "command.h"
@@ -44,6 +46,17 @@ std::int64_t cache_bytes_per_token(const Config& config, std::size_t element) {
   return numbers * static_cast<std::int64_t>(element);
 }
 
+// Bytes of each stored type, most first.
+Json stored_types(const Checkpoint& checkpoint) {
+  std::map<std::string_view, std::uint64_t> bytes;
+  for (const TensorInfo& tensor : checkpoint.tensors()) bytes[dtype_name(tensor.dtype)] += tensor.size;
+  std::vector<std::pair<std::string_view, std::uint64_t>> sorted(bytes.begin(), bytes.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  Json types = Json::object();
+  for (const auto& [name, size] : sorted) types[std::string(name)] = size;
+  return types;
+}
+
 Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
   Json layers = Json::array();
   for (std::int64_t i = 0; i < config.layer_count(); ++i) {
@@ -61,6 +74,7 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"max_positions", config.max_positions},
           {"tied_embeddings", config.tied_embeddings},
           {"dtype", config.dtype},
+          {"stored_types", stored_types(checkpoint)},
           {"parameters", total_parameters(checkpoint, config)},
           {"bytes", checkpoint.total_bytes()},
           {"tensors", checkpoint.tensors().size()},
@@ -83,8 +97,9 @@ std::string as_text(const Json& info) {
                                      first["kv_heads"].dump() + " for keys and values"});
   rows.push_back({"vocabulary", number("vocab_size") + (info["tied_embeddings"].get<bool>() ? ", head tied" : "")});
   rows.push_back({"positions", number("max_positions")});
-  rows.push_back(
-      {"stored", format_bytes(info["bytes"].get<std::uint64_t>()) + " as " + info["dtype"].get<std::string>()});
+  std::string types;
+  for (const auto& [name, bytes] : info["stored_types"].items()) types += (types.empty() ? "" : ", ") + name;
+  rows.push_back({"stored", format_bytes(info["bytes"].get<std::uint64_t>()) + " as " + types});
   rows.push_back(
       {"context", format_bytes(info["kv_cache_bytes_per_token"].get<std::uint64_t>()) + " a token (keys and values)"});
   std::string text;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -51,13 +52,13 @@ Placement start(const CommonOptions& options) {
 
 void add_model(CLI::App& app, std::string& model) {
   app.add_option("MODEL", model,
-                 "a checkpoint: a Hugging Face directory with config.json and safetensors, or org/name[@revision] from "
-                 "the local Hugging Face cache")
+                 "a checkpoint: a Hugging Face directory with config.json and safetensors, a GGUF file, or "
+                 "org/name[@revision] from the local Hugging Face cache")
       ->required();
 }
 
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
-  return Checkpoint::open(find_model(model));
+  return streamline::open_checkpoint(find_model(model));
 }
 
 void add_data_options(CLI::App& app, DataOptions& options) {

@@ -27,7 +27,7 @@ void start_logging(const CommonOptions& options);
 
 // The positional MODEL: a path, or a name in the local Hugging Face cache.
 void add_model(CLI::App& app, std::string& model);
-// Errors as find_model and Checkpoint::open.
+// Errors as find_model and streamline::open_checkpoint.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
 
 struct DataOptions {

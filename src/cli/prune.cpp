@@ -11,14 +11,17 @@
 namespace streamline::cli {
 namespace {
 
+bool writes(const PruneOptions& options) { return !options.dry_run && !options.plan_only; }
+
 void check_options(const PruneOptions& options) {
   find_method(options.method);
   if (options.replacement != "none") find_replacement(options.replacement);
-  const bool writes = !options.dry_run && !options.plan_only;
-  if (options.out.empty() && writes) fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
+  if (options.out.empty() && writes(options))
+    fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
   std::error_code error;
   const std::filesystem::path out = options.out;
-  if (writes && !options.overwrite && std::filesystem::exists(out, error) && !std::filesystem::is_empty(out, error))
+  if (writes(options) && !options.overwrite && std::filesystem::exists(out, error) &&
+      !std::filesystem::is_empty(out, error))
     fail(ErrorKind::io, options.out, ": already exists; choose another name, or pass --overwrite");
 }
 
@@ -26,6 +29,7 @@ Output run(const PruneOptions& options) {
   check_options(options);
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
+  if (writes(options)) check_applicable(run.opened.model.checkpoint());
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
   run.report["run"]["threads"] = torch::get_num_threads();

@@ -11,6 +11,7 @@
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/io/dequantize.h"
 
 namespace streamline {
 namespace {
@@ -84,10 +85,6 @@ std::string why_expected(const Config& config, const ExpectedTensor& tensor) {
   return "'" + std::string(family.keys.layers) + "' is " + std::to_string(config.layer_count());
 }
 
-std::string path_of(const Checkpoint& checkpoint, const TensorInfo& tensor) {
-  return checkpoint.label() + "/" + tensor.file;
-}
-
 void check_tensor(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& expected) {
   const TensorInfo* tensor =
       find_tensor(checkpoint, config, expected.layer, expected.role, expected.part, expected.expert);
@@ -95,10 +92,11 @@ void check_tensor(const Checkpoint& checkpoint, const Config& config, const Expe
     fail(ErrorKind::mismatch, checkpoint.label(), ": tensor '", expected.name,
          "' is missing; config.json: ", why_expected(config, expected));
   if (tensor->shape != expected.stored_shape())
-    fail(ErrorKind::mismatch, path_of(checkpoint, *tensor), ": '", tensor->name, "' is ", shape_text(tensor->shape),
+    fail(ErrorKind::mismatch, checkpoint.path_of(*tensor), ": '", tensor->name, "' is ", shape_text(tensor->shape),
          "; config.json asks for ", shape_text(expected.stored_shape()), " (", shape_keys(config, expected), ")");
-  if (!is_floating(tensor->dtype) || dtype_size(tensor->dtype) < 2)
-    fail(ErrorKind::unsupported, path_of(checkpoint, *tensor), ": '", tensor->name, "' is stored as ",
+  const bool whole = !is_quantised(tensor->dtype) && is_floating(tensor->dtype) && dtype_size(tensor->dtype) >= 2;
+  if (!whole && !(is_quantised(tensor->dtype) && can_dequantize(tensor->dtype)))
+    fail(ErrorKind::unsupported, checkpoint.path_of(*tensor), ": '", tensor->name, "' is stored as ",
          dtype_name(tensor->dtype), "; quantised weights are not supported, start from the unquantised checkpoint");
 }
 
@@ -119,7 +117,7 @@ bool is_ignored(const Family& family, std::string_view name) {
       if (place->suffix == std::string(entry.name) + ".bias" && !rule.key.empty())
         why = "config.json says that '" + std::string(rule.key) + "' is false";
     }
-  fail(ErrorKind::mismatch, path_of(checkpoint, tensor), ": tensor '", tensor.name, "' is there, but ", why);
+  fail(ErrorKind::mismatch, checkpoint.path_of(tensor), ": tensor '", tensor.name, "' is there, but ", why);
 }
 
 void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const std::vector<ExpectedTensor>& expected) {
@@ -173,7 +171,7 @@ std::string stored_dtype_name(DType dtype) {
 }  // namespace
 
 Config resolve_config(const Checkpoint& checkpoint) {
-  Config config = config_from_json(checkpoint.config(), checkpoint.label() + "/config.json");
+  Config config = config_from_json(checkpoint.config(), checkpoint.config_label());
   if (uses_other_names(checkpoint, *config.family)) config.family = config.family->other_names;
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);

@@ -168,6 +168,13 @@ struct RequiredValue {
   bool needed = false;  // unless the key has to be there
 };
 
+// How GGUF files have the family. Tensors are named by role, alike for all (gguf_names.h); Traits::norm_offset is part
+// of the stored weights.
+struct GgufTraits {
+  std::string_view arch = "";   // general.architecture; empty: such files are not read
+  bool interleaved_qk = false;  // in each head of q and k the rows of the two halves alternate
+};
+
 struct Family {
   std::string_view name;                                                      // "llama"
   std::string_view title;                                                     // "Llama 1, 2 and 3"
@@ -182,6 +189,7 @@ struct Family {
   std::vector<RequiredValue> required = {};
   std::optional<ExpertsRule> experts = {};
   const Family* other_names = nullptr;  // the same family under other tensor names, where the files show these
+  GgufTraits gguf = {};
 };
 
 bool has_role(const Family& family, Role role);
@@ -189,5 +197,6 @@ bool has_role(const Family& family, Role role);
 // In the order of families/families.def.
 std::span<const Family* const> families();
 const Family* find_family(std::string_view model_type);  // nullptr when unknown
+const Family* find_gguf_family(std::string_view arch);   // the same
 
 }  // namespace streamline

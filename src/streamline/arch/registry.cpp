@@ -32,4 +32,10 @@ bool has_role(const Family& family, Role role) {
   return std::any_of(names.begin(), names.end(), [&](const RoleName& entry) { return entry.role == role; });
 }
 
+const Family* find_gguf_family(std::string_view arch) {
+  for (const Family* family : families())
+    if (!arch.empty() && family->gguf.arch == arch) return family;
+  return nullptr;
+}
+
 }  // namespace streamline

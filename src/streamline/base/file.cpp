@@ -82,6 +82,25 @@ class MemoryFiles : public FileSet {
   std::map<std::string, Blob, std::less<>> blobs_;
 };
 
+class SomeFiles : public FileSet {
+ public:
+  SomeFiles(std::shared_ptr<const FileSet> set, std::vector<std::string> names)
+      : set_(std::move(set)), names_(std::move(names)) {
+    std::sort(names_.begin(), names_.end());
+  }
+  std::vector<std::string> names() const override { return names_; }
+  bool contains(std::string_view name) const override { return std::binary_search(names_.begin(), names_.end(), name); }
+  Blob open(std::string_view name) const override {
+    if (!contains(name)) fail(ErrorKind::io, label(), "/", name, ": not one of this model's files");
+    return set_->open(name);
+  }
+  std::string label() const override { return set_->label(); }
+
+ private:
+  std::shared_ptr<const FileSet> set_;
+  std::vector<std::string> names_;
+};
+
 fs::path temporary_name(const fs::path& path) {
   return path.parent_path() / ("." + path.filename().string() + ".part-" + std::to_string(::getpid()));
 }
@@ -118,6 +137,10 @@ std::shared_ptr<const FileSet> open_directory(const fs::path& path) {
   if (!fs::exists(path, error)) fail(ErrorKind::io, path.string(), ": no such directory");
   if (!fs::is_directory(path, error)) fail(ErrorKind::io, path.string(), ": not a directory");
   return std::make_shared<DirectoryFiles>(path);
+}
+
+std::shared_ptr<const FileSet> some_files(std::shared_ptr<const FileSet> set, std::vector<std::string> names) {
+  return std::make_shared<SomeFiles>(std::move(set), std::move(names));
 }
 
 std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files) {

@@ -41,6 +41,8 @@ class FileSet {
 
 // Errors: io when `path` is not a readable directory.
 std::shared_ptr<const FileSet> open_directory(const std::filesystem::path& path);
+// The files of a set that have these names, under the set's label.
+std::shared_ptr<const FileSet> some_files(std::shared_ptr<const FileSet> set, std::vector<std::string> names);
 std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files);
 
 // One file being written under a temporary name. Every write is checked; the file exists under its own name only

@@ -1,11 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/engine/mapped.h"
 
+#include <ATen/Parallel.h>
+
 #include <cstring>
 
+#include "streamline/io/tensor_values.h"
+
 namespace streamline {
+namespace {
+
+constexpr std::int64_t kElementsATask = 1 << 16;  // at least; a task costs about as much as reading a tenth of them
+
+// Rows of this width a task.
+std::int64_t grain(std::int64_t width) {
+  return std::max<std::int64_t>(1, kElementsATask / std::max<std::int64_t>(1, width));
+}
+
+std::span<float> rows_of(torch::Tensor& tensor, std::int64_t first, std::int64_t count, std::int64_t width) {
+  return {tensor.data_ptr<float>() + first * width, static_cast<std::size_t>(count * width)};
+}
+
+torch::Tensor read_values(const Checkpoint& checkpoint, const TensorInfo& info) {
+  auto values = torch::empty(info.shape, torch::kFloat);
+  const std::int64_t rows = row_count(info), width = rows == 0 ? 0 : info.elements() / rows;
+  at::parallel_for(0, rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
+    read_rows(checkpoint, info, begin, end - begin, rows_of(values, begin, end - begin, width));
+  });
+  return values;
+}
+
+}  // namespace
+
+torch::ScalarType mapped_type(const TensorInfo& info) {
+  return info.is_plain() ? scalar_type(info.dtype) : torch::kFloat;
+}
 
 torch::Tensor mapped_tensor(std::shared_ptr<const Checkpoint> checkpoint, const TensorInfo& info) {
+  if (!info.is_plain()) return read_values(*checkpoint, info);
   const auto bytes = checkpoint->bytes(info);
   const auto options = torch::TensorOptions(scalar_type(info.dtype));
   const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % dtype_size(info.dtype) == 0;
@@ -17,6 +49,21 @@ torch::Tensor mapped_tensor(std::shared_ptr<const Checkpoint> checkpoint, const 
   void* data = const_cast<std::byte*>(bytes.data());  // torch has no tensors of const
   return torch::from_blob(
       data, info.shape, [keep = std::move(checkpoint)](void*) {}, options);
+}
+
+torch::Tensor mapped_rows(const std::shared_ptr<const Checkpoint>& checkpoint, const TensorInfo& info,
+                          const torch::Tensor& ids) {
+  if (info.is_plain()) return torch::embedding(mapped_tensor(checkpoint, info), ids);
+  const auto flat = ids.reshape({-1}).contiguous();
+  const std::int64_t width = info.shape.back();
+  auto rows = torch::empty({flat.numel(), width}, torch::kFloat);
+  at::parallel_for(0, flat.numel(), grain(width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      read_rows(*checkpoint, info, flat.data_ptr<std::int64_t>()[i], 1, rows_of(rows, i, 1, width));
+  });
+  auto shape = ids.sizes().vec();
+  shape.push_back(width);
+  return rows.reshape(shape);
 }
 
 }  // namespace streamline

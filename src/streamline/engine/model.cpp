@@ -62,14 +62,20 @@ struct Model::Source {
   mutable std::map<Role, RoleTensors> globals;
   mutable std::uint64_t kept = 0;
 
-  bool converts(const torch::Tensor& stored) const {
-    return stored.scalar_type() != placement.dtype || stored.device() != placement.device;
+  const TensorInfo* info(std::int64_t layer, Role role, Part part) const {
+    return find_tensor(*checkpoint, config, layer, role, part);
+  }
+  // Whether what is computed with takes memory of its own.
+  bool converts(std::int64_t layer, Role role) const {
+    const TensorInfo* weight = info(layer, role, Part::weight);
+    return weight == nullptr || !weight->is_plain() || mapped_type(*weight) != placement.dtype ||
+           !placement.device.is_cpu();
   }
   // As computed with: a matrix that is stored [in, out] is turned here, a view.
   torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
-    const TensorInfo* info = find_tensor(*checkpoint, config, layer, role, part, expert);
-    if (!info) return {};
-    const auto tensor = mapped_tensor(checkpoint, *info);
+    const TensorInfo* found = find_tensor(*checkpoint, config, layer, role, part, expert);
+    if (!found) return {};
+    const auto tensor = mapped_tensor(checkpoint, *found);
     return is_transposed(config, layer, role, part) ? tensor.t() : tensor;
   }
   torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
@@ -111,7 +117,7 @@ LayerWeights Model::Source::layer(std::int64_t index, Use use) const {
   LayerWeights weights = load_layer(index);
   if (use == Use::once && placement.device.is_cpu()) return weights;
   bool converted = false;
-  for (const auto& [role, tensors] : weights.tensors) converted |= converts(stored(index, role, Part::weight));
+  for (const auto& [role, tensors] : weights.tensors) converted |= converts(index, role);
   if (converted && keep(bytes_of(weights))) layers[index] = weights;
   return weights;
 }
@@ -120,20 +126,21 @@ RoleTensors Model::Source::global(Role role) const {
   const std::lock_guard lock(mutex);
   if (const auto found = globals.find(role); found != globals.end()) return found->second;
   RoleTensors tensors = pair(-1, role);
-  if (tensors.weight.defined() && converts(stored(-1, role, Part::weight)) && keep(tensors.weight.nbytes()))
-    globals[role] = tensors;
+  if (tensors.weight.defined() && converts(-1, role) && keep(tensors.weight.nbytes())) globals[role] = tensors;
   return tensors;
 }
 
 // Rows first … first+count-1 of the head; of a head too large to keep converted only these are brought into the type.
 RoleTensors Model::Source::head_rows(std::int64_t first, std::int64_t count) const {
-  const auto weight = stored(-1, Role::head, Part::weight), bias = stored(-1, Role::head, Part::bias);
-  const std::uint64_t converted = static_cast<std::uint64_t>(weight.numel()) * torch::elementSize(placement.dtype);
+  const TensorInfo& head = *info(-1, Role::head, Part::weight);
+  const std::uint64_t converted = static_cast<std::uint64_t>(head.elements()) * torch::elementSize(placement.dtype);
   RoleTensors result;
-  if (!converts(weight) || can_keep(Role::head, converted)) {
+  if (!converts(-1, Role::head) || can_keep(Role::head, converted)) {
     result = rows(global(Role::head), first, count);
   } else {
-    result = rows({weight, bias}, first, count);
+    const auto bias = stored(-1, Role::head, Part::bias);
+    result.weight = mapped_rows(checkpoint, head, torch::arange(first, first + count, torch::kLong));
+    if (bias.defined()) result.bias = bias.narrow(0, first, count);
     for (torch::Tensor* tensor : {&result.weight, &result.bias})
       if (tensor->defined()) *tensor = tensor->to(placement.device, placement.dtype);
   }
@@ -165,14 +172,14 @@ LayerWeights Model::layer(std::int64_t i, Use use) const {
 torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
   SL_ASSERT(ids.dim() == 2);
   const auto rows = ids.to(torch::kCPU);
-  const auto table = source_->stored(-1, Role::token_embedding, Part::weight);  // [vocab, hidden], on the CPU
+  const TensorInfo& table = *source_->info(-1, Role::token_embedding, Part::weight);  // [vocab, hidden]
   if (rows.numel() > 0) {
     const std::int64_t least = rows.min().item<std::int64_t>(), most = rows.max().item<std::int64_t>();
-    if (least < 0 || most >= table.size(0))
-      fail(ErrorKind::mismatch, "token id ", least < 0 ? least : most, " is outside the embedding's ", table.size(0),
+    if (least < 0 || most >= table.shape[0])
+      fail(ErrorKind::mismatch, "token id ", least < 0 ? least : most, " is outside the embedding's ", table.shape[0],
            " rows; was the text encoded with this model's tokenizer?");
   }
-  auto x = torch::embedding(table, rows).to(placement_.device, placement_.dtype);  // [batch, seq, width]
+  auto x = mapped_rows(checkpoint_, table, rows).to(placement_.device, placement_.dtype);  // [batch, seq, width]
   if (config_.scale.embedding != 1) x = x * config_.scale.embedding;
   if (config_.projects_embeddings()) x = linear(x, source_->global(Role::project_in));
   if (config_.family->traits.position != Position::learned) return x;
@@ -230,7 +237,7 @@ std::uint64_t Model::weight_bytes() const {
         total += info->size;
   };
   const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
-  const std::uint64_t element = table ? dtype_size(table->dtype) : sizeof(float);
+  const std::uint64_t element = table && table->is_plain() ? dtype_size(table->dtype) : sizeof(float);
   for (const StackEntry& entry : stack_) {
     if (entry.weights) {
       for (const auto& tensor : entry.weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A value is NaN or infinite exactly when its exponent bits are all ones, so a scan compares masked integers: no
 // conversion, and one vector instruction for many elements. Bound by memory bandwidth.
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/io/checkpoint.h"
+#include "streamline/io/dequantize.h"
 
 namespace streamline {
 namespace {
@@ -39,7 +42,11 @@ std::size_t first_not_finite(std::span<const std::byte> data, Word exponent) {
   return count;
 }
 
-std::size_t first_not_finite(DType dtype, std::span<const std::byte> data) {
+std::size_t elements_of(DType dtype, std::span<const std::byte> data) {
+  return data.size() / dtype_block(dtype).bytes * dtype_block(dtype).elements;
+}
+
+std::size_t first_not_finite_element(DType dtype, std::span<const std::byte> data) {
   switch (dtype) {
     case DType::bf16:
       return first_not_finite<std::uint16_t>(data, 0x7f80);
@@ -50,8 +57,22 @@ std::size_t first_not_finite(DType dtype, std::span<const std::byte> data) {
     case DType::f64:
       return first_not_finite<std::uint64_t>(data, 0x7ff0000000000000);
     default:
-      return data.size() / dtype_size(dtype);
+      return elements_of(dtype, data);
   }
+}
+
+// The same where a block is infinite when its scale is.
+std::size_t first_not_finite_block(DType dtype, std::span<const std::byte> data) {
+  const DTypeBlock block = dtype_block(dtype);
+  std::vector<float> numbers(kBlock * block.elements);
+  for (std::size_t start = 0; start < data.size(); start += kBlock * block.bytes) {
+    const auto blocks = data.subspan(start, std::min(kBlock * block.bytes, data.size() - start));
+    const std::span<float> step = std::span(numbers).first(elements_of(dtype, blocks));
+    dequantize(dtype, blocks, step);
+    const std::size_t at = first_not_finite_element(DType::f32, std::as_bytes(step));
+    if (at < step.size()) return elements_of(dtype, data.first(start)) + at;
+  }
+  return elements_of(dtype, data);
 }
 
 }  // namespace
@@ -61,9 +82,10 @@ void check_finite(const Checkpoint& checkpoint) {
   std::uint64_t unreported = 0;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     const std::span<const std::byte> data = checkpoint.bytes(tensor);
-    const std::size_t at = first_not_finite(tensor.dtype, data);
-    if (at < data.size() / dtype_size(tensor.dtype))
-      fail(ErrorKind::numeric, checkpoint.label(), "/", tensor.file, ": tensor '", tensor.name,
+    const bool blocks = is_quantised(tensor.dtype) && can_dequantize(tensor.dtype);
+    const std::size_t at = (blocks ? first_not_finite_block : first_not_finite_element)(tensor.dtype, data);
+    if (at < elements_of(tensor.dtype, data))
+      fail(ErrorKind::numeric, checkpoint.files().label(), "/", tensor.file, ": tensor '", tensor.name,
            "' holds NaN or infinity (element ", at, ")");
     unreported += tensor.size;
     progress.advance(static_cast<std::int64_t>(unreported >> 20));

@@ -92,6 +92,12 @@ std::pair<std::vector<std::string>, WeightMap> weight_files(const FileSet& files
   return {std::move(names), std::move(index)};
 }
 
+void sort_tensors(std::vector<TensorInfo>& tensors) {
+  std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+    return std::tie(a.name, a.file) < std::tie(b.name, b.file);
+  });
+}
+
 void check_no_duplicates(const FileSet& files, const std::vector<TensorInfo>& sorted) {
   for (std::size_t i = 1; i < sorted.size(); ++i)
     if (sorted[i].name == sorted[i - 1].name)
@@ -119,21 +125,20 @@ std::int64_t TensorInfo::elements() const {
 std::shared_ptr<const Checkpoint> Checkpoint::open(std::shared_ptr<const FileSet> files) {
   auto checkpoint = std::make_shared<Checkpoint>();
   checkpoint->files_ = std::move(files);
+  checkpoint->label_ = checkpoint->files_->label();
   const FileSet& set = *checkpoint->files_;
   checkpoint->config_ = read_config(set);
   const auto [names, index] = weight_files(set);
   for (const std::string& name : names) {
     Blob blob = set.open(name);
-    std::vector<TensorInfo> tensors = parse_safetensors(blob.bytes, path_of(set, name));
+    std::vector<TensorInfo> tensors = parse_safetensors(blob.bytes, streamline::path_of(set, name));
     for (TensorInfo& tensor : tensors) {
       tensor.file = name;
       checkpoint->tensors_.push_back(std::move(tensor));
     }
     checkpoint->blobs_.emplace_back(name, std::move(blob));
   }
-  std::sort(checkpoint->tensors_.begin(), checkpoint->tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) {
-    return std::tie(a.name, a.file) < std::tie(b.name, b.file);
-  });
+  sort_tensors(checkpoint->tensors_);
   check_no_duplicates(set, checkpoint->tensors_);
   check_index(*checkpoint, index);
   return checkpoint;
@@ -141,6 +146,20 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(std::shared_ptr<const FileSet
 
 std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   return open(open_directory(directory));
+}
+
+std::shared_ptr<const Checkpoint> Checkpoint::of(Parts parts) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->label_ = std::move(parts.label);
+  checkpoint->safetensors_ = false;
+  checkpoint->files_ = std::move(parts.files);
+  checkpoint->config_ = std::move(parts.config);
+  checkpoint->tensors_ = std::move(parts.tensors);
+  checkpoint->blobs_ = std::move(parts.blobs);
+  sort_tensors(checkpoint->tensors_);
+  std::sort(checkpoint->blobs_.begin(), checkpoint->blobs_.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  return checkpoint;
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {

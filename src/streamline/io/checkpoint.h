@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint opened for reading: named tensors as views of mapped files, and config.json.
+// A checkpoint opened for reading: named tensors as views of mapped files, and config.json (or what stands for it).
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,13 @@ struct TensorInfo {
   std::string file;          // which file of the set
   std::uint64_t offset = 0;  // from the start of that file, bytes
   std::uint64_t size = 0;    // bytes
+  // How the stored rows differ from the values that the tensor stands for; GGUF has such (read_rows() undoes it).
+  std::int64_t interleaved_heads = 0;  // > 0: in each of so many heads, row 2j is row j, row 2j + 1 is row j + half
+  float stored_offset = 0;             // was added to the values
 
   std::int64_t elements() const;
+  // Whether the bytes are the elements, one after the other.
+  bool is_plain() const { return !is_quantised(dtype) && interleaved_heads == 0 && stored_offset == 0; }
 };
 
 // Read-only. Opening maps and validates headers and touches no weights: milliseconds at any size.
@@ -36,6 +41,16 @@ class Checkpoint {
   static std::shared_ptr<const Checkpoint> open(std::shared_ptr<const FileSet> files);
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& directory);
 
+  // Of another container, read and checked by the caller: each tensor lies in the blob that has its file's name.
+  struct Parts {
+    std::string label;
+    std::shared_ptr<const FileSet> files;
+    Json config;
+    std::vector<TensorInfo> tensors;
+    std::vector<std::pair<std::string, Blob>> blobs;
+  };
+  static std::shared_ptr<const Checkpoint> of(Parts parts);
+
   const std::vector<TensorInfo>& tensors() const { return tensors_; }  // sorted by name
   const TensorInfo* find(std::string_view name) const;                 // nullptr when absent
   const TensorInfo& at(std::string_view name) const;                   // error: mismatch, "no tensor named …"
@@ -43,13 +58,19 @@ class Checkpoint {
   const Json& config() const { return config_; }  // config.json, keys in their order
   const FileSet& files() const { return *files_; }
   std::shared_ptr<const FileSet> shared_files() const { return files_; }
-  std::string label() const { return files_->label(); }
+  const std::string& label() const { return label_; }  // for messages: the directory, or the GGUF file
+  // For messages: the file that a tensor is in, and what config() was read from.
+  std::string path_of(const TensorInfo& tensor) const { return files_->label() + "/" + tensor.file; }
+  std::string config_label() const { return safetensors_ ? label_ + "/config.json" : label_; }
+  bool is_safetensors() const { return safetensors_; }
   std::uint64_t total_bytes() const;
   // SHA-256 over names, dtypes, shapes and a sample of each tensor's bytes (first and last 4 KiB): cheap, and
   // different for any two checkpoints met in practice. Recorded in plans.
   std::string digest() const;
 
  private:
+  std::string label_;
+  bool safetensors_ = true;
   std::shared_ptr<const FileSet> files_;
   Json config_;
   std::vector<TensorInfo> tensors_;

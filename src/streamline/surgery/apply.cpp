@@ -223,8 +223,16 @@ LayerWeights as_stored(const LayerWeights& weights, const Config& config) {
   return copy_to(weights, torch::kCPU, stored_type(config));
 }
 
+void check_applicable(const Checkpoint& source) {
+  if (!source.is_safetensors())
+    fail(ErrorKind::unsupported, source.label(),
+         ": a plan cannot be applied to a GGUF file; score, eval, generate and ",
+         "bench work on it, eval --plan measures one without writing, and prune the checkpoint that it was made from");
+}
+
 AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
                        const ApplyOptions& options) {
+  check_applicable(source.checkpoint());
   check_target(source.checkpoint(), out);
   check_plan(source, plan, replacements);
   const Plan whole = completed(source, plan);

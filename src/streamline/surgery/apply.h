@@ -30,6 +30,10 @@ struct ApplyOptions {
   std::function<void(OutputDirectory&, const AppliedPlan&)> finish = {};
 };
 
+// Errors: unsupported for a source whose weights cannot be copied into a Hugging Face checkpoint (GGUF). apply_plan()
+// checks it too; ask before work that would be lost.
+void check_applicable(const Checkpoint& source);
+
 // Surviving tensors are copied byte for byte and renumbered; replacements are rounded to the source's dtype and folded
 // (formats: docs/formats.md); config.json is rewritten in both spellings; side files are copied; the plan and the
 // trained weights lie in `streamline/` inside the result. Weights, config.json and plan depend on the source, the plan

@@ -31,6 +31,7 @@ const Family& gemma2() {
                    .window_period = 2,
                    .max_positions = 8192},
       .required = {{"use_bidirectional_attention", Json::array({false})}},
+      .gguf = {.arch = "gemma2"},
   };
   return family;
 }

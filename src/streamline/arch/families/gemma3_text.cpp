@@ -41,6 +41,7 @@ const Family& gemma3_text() {
                      .window_period = 6,
                      .max_positions = 131072},
         .required = {{"use_bidirectional_attention", Json::array({false})}},
+        .gguf = {.arch = "gemma3"},
     };
   }();
   return family;

@@ -16,6 +16,7 @@ const Family& llama() {
                  .o_bias = {.key = "attention_bias"},
                  .mlp_bias = {.key = "mlp_bias"}},
       .defaults = {.max_positions = 2048},
+      .gguf = {.arch = "llama", .interleaved_qk = true},
   };
   return family;
 }

@@ -22,6 +22,7 @@ const Family& qwen3() {
                    .o_bias = {.key = "attention_bias"}},
         .defaults =
             {.head_dim = 128, .kv_heads = 32, .sliding_window = 4096, .max_window_layers = 28, .max_positions = 32768},
+        .gguf = {.arch = "qwen3"},
     };
   }();
   return family;

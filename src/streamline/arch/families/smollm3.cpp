@@ -18,6 +18,7 @@ const Family& smollm3() {
                  .o_bias = {.key = "attention_bias"},
                  .mlp_bias = {.key = "mlp_bias"}},
       .defaults = {.tied_embeddings = true, .rope_theta = 2e6, .kv_heads = 4, .max_positions = 32768},
+      .gguf = {.arch = "smollm3", .interleaved_qk = true},
   };
   return family;
 }

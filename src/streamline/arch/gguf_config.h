@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hyper-parameters of a GGUF file, in the words of config.json.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "streamline/arch/family.h"
+#include "streamline/io/gguf.h"
+
+namespace streamline {
+
+// The family of "general.architecture". Errors: unsupported naming it.
+const Family& gguf_family(const Gguf& gguf);
+
+// A config.json that says what the metadata and the tensors (of all parts, under GGUF's names) say. `rope_factors`:
+// what rope_freqs.weight holds, empty without it. Errors: unsupported for a key under the architecture's name that we
+// do not know, for values that differ from layer to layer, and for RoPE factors that are not Llama 3's; format.
+Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorInfo> tensors,
+                 const std::vector<float>& rope_factors);
+
+}  // namespace streamline

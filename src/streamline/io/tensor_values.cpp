@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/io/tensor_values.h"
+
+#include "streamline/base/error.h"
+#include "streamline/io/dequantize.h"
+
+namespace streamline {
+namespace {
+
+std::int64_t row_width(const TensorInfo& tensor) { return tensor.shape.empty() ? 1 : tensor.shape.back(); }
+
+// Where row `row` is stored. Heads are rows of a matrix but elements of a bias.
+std::int64_t stored_row(const TensorInfo& tensor, std::int64_t row, std::int64_t rows) {
+  const std::int64_t head_dim = rows / tensor.interleaved_heads, half = head_dim / 2;
+  const std::int64_t head = row / head_dim, within = row % head_dim;
+  return head * head_dim + within % half * 2 + within / half;
+}
+
+std::uint64_t row_bytes(const TensorInfo& tensor) {
+  const DTypeBlock block = dtype_block(tensor.dtype);
+  return static_cast<std::uint64_t>(row_width(tensor)) / block.elements * block.bytes;
+}
+
+void read_interleaved(const Checkpoint& checkpoint, const TensorInfo& tensor, std::int64_t first, std::int64_t count,
+                      std::span<float> to) {
+  const bool bias = tensor.shape.size() == 1;
+  const std::int64_t rows = tensor.shape.front();
+  const std::uint64_t width = bias ? 1 : static_cast<std::uint64_t>(row_width(tensor));
+  const std::uint64_t bytes = bias ? dtype_size(tensor.dtype) : row_bytes(tensor);
+  const std::int64_t units = bias ? count * rows : count;
+  for (std::int64_t i = 0; i < units; ++i) {
+    const auto from = static_cast<std::uint64_t>(stored_row(tensor, first + i, rows));
+    dequantize(tensor.dtype, checkpoint.bytes(tensor).subspan(from * bytes, bytes),
+               to.subspan(static_cast<std::uint64_t>(i) * width, width));
+  }
+}
+
+}  // namespace
+
+std::int64_t row_count(const TensorInfo& tensor) {
+  const std::int64_t width = row_width(tensor);
+  return width == 0 ? 0 : tensor.elements() / width;
+}
+
+void read_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, std::int64_t first, std::int64_t count,
+               std::span<float> to) {
+  SL_ASSERT(first >= 0 && count >= 0 && count <= row_count(tensor) - first);
+  SL_ASSERT(to.size() == static_cast<std::uint64_t>(count * row_width(tensor)));
+  if (tensor.interleaved_heads > 0) {
+    read_interleaved(checkpoint, tensor, first, count, to);
+  } else {
+    const std::uint64_t bytes = row_bytes(tensor);
+    dequantize(tensor.dtype,
+               checkpoint.bytes(tensor).subspan(static_cast<std::uint64_t>(first) * bytes,
+                                                static_cast<std::uint64_t>(count) * bytes),
+               to);
+  }
+  if (tensor.stored_offset != 0)
+    for (float& value : to) value -= tensor.stored_offset;
+}
+
+}  // namespace streamline
