@@ -187,6 +187,18 @@ TEST(ConfigJson, ReadsYarn) {
   EXPECT_EQ(full.original_max_positions, 16);
 }
 
+// transformers: sqrt(1 + ln(64 / 16) / ln(16)), the original length beside the settings.
+TEST(ConfigJson, ReadsLongRope) {
+  const Json scaling = {{"type", "su"}, {"short_factor", {1.5}}, {"long_factor", {3.0}}};
+  const RopeConfig rope =
+      read(pico_config("phi3", {{"original_max_position_embeddings", 16}, {"rope_scaling", scaling}})).rope;
+  EXPECT_EQ(rope.scaling, RopeScaling::longrope);
+  EXPECT_EQ(rope.original_max_positions, 16);
+  EXPECT_EQ(rope.short_factors, std::vector{1.5});
+  EXPECT_EQ(rope.long_factors, std::vector{3.0});
+  EXPECT_DOUBLE_EQ(rope.attention_factor, std::sqrt(1.5));
+}
+
 RopeConfig rope(const Json& changes, const char* without_key = "") {
   return read(without(pico_config("llama", changes), without_key)).rope;
 }
@@ -275,10 +287,20 @@ std::vector<Refused> refused_changes() {
       {"llama", {{"attention_bias", 1}}, format, "'attention_bias' is 1"},
       {"llama", {{"torch_dtype", "float8_e4m3fn"}}, unsupported, "'torch_dtype' is \"float8_e4m3fn\""},
       {"llama",
-       {{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4.0}}}},
+       {{"rope_scaling", {{"rope_type", "proportional"}, {"factor", 4.0}}}},
        unsupported,
-       "the RoPE type 'longrope' (rope_type) is not supported; supported are default, linear, dynamic, llama3, yarn"},
-      {"llama", {{"rope_scaling", {{"type", "su"}}}}, unsupported, "the RoPE type 'su'"},
+       "the RoPE type 'proportional' (rope_type) is not supported; supported are default, linear, dynamic, llama3, "
+       "yarn, longrope"},
+      {"phi3", {{"rope_scaling", {{"type", "longrope"}}}}, format, "'short_factor' is not a list of numbers"},
+      {"phi3",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 2}}, {"long_factor", {1}}}}},
+       mismatch,
+       "'short_factor' has 2 and 'long_factor' 1 entries; 1 pairs of components turn"},
+      {"phi3",
+       {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {0}}, {"long_factor", {1}}}}},
+       format,
+       "'short_factor' is 0; expected a positive number"},
+      {"llama", {{"rope_scaling", {{"type", "ntk"}}}}, unsupported, "the RoPE type 'ntk'"},
       {"llama", {{"rope_scaling", "linear"}}, format, "'rope_scaling' is not an object"},
       {"llama", {{"rope_scaling", {{"type", "linear"}}}}, format, "lack 'factor'"},
       {"llama",

@@ -29,7 +29,9 @@ Json describe(const RopeConfig& rope) {
           rope.beta_slow,
           rope.truncate,
           rope.attention_factor,
-          rope.rotated_share};
+          rope.rotated_share,
+          rope.short_factors,
+          rope.long_factors};
 }
 
 // Everything that a configuration decides beside the layers, so that two can be compared.

@@ -93,6 +93,16 @@ TEST(Rope, YarnBlendsThePairsBetweenFastAndSlow) {
   EXPECT_NEAR(scaled[3], 0.001 / 8, 1e-5);
 }
 
+TEST(Rope, LongRopeHasAFactorAPairAndOthersBeyondTheOriginalLength) {
+  const RopeConfig rope{.theta = 10000,
+                        .scaling = RopeScaling::longrope,
+                        .original_max_positions = 64,
+                        .short_factors = {1, 1, 2, 2},
+                        .long_factors = {1, 2, 4, 10}};
+  EXPECT_THAT(rope_frequencies(rope, 8, 512, 64), near({1, 0.1, 0.005, 0.0005}));
+  EXPECT_THAT(rope_frequencies(rope, 8, 512, 65), near({1, 0.05, 0.0025, 0.0001}));
+}
+
 TEST(Rope, TurnsNeighboursWhereAskedAndLeavesTheRestOfAHead) {
   const RotaryTable quarter{torch::zeros({1, 2}), torch::ones({1, 2})};  // two pairs by 90 degrees
   const auto x = torch::tensor({{{{1.f, 2.f, 3.f, 4.f, 5.f}}}});

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import subprocess
 
 import numpy
@@ -151,6 +152,23 @@ def test_both_spellings_of_the_configuration_are_written(family, tmp_path):
     assert config["num_hidden_layers"] == source["num_hidden_layers"] - 1
     scaling = (source.get("rope_scaling") or {"rope_type": "default"})["rope_type"]
     assert config["rope_parameters"]["rope_type"] == scaling
+
+
+# 40 positions lie within the first of these original lengths and beyond the second, where the long factors apply.
+@pytest.mark.parametrize("original", [64, 32])
+def test_long_rope_is_that_of_transformers(original, tmp_path, caplog):
+    source = model_folder("phi3")
+    config = json.loads((source / "config.json").read_text())
+    pairs = config["hidden_size"] // config["num_attention_heads"] // 2
+    config["original_max_position_embeddings"] = original
+    factor = config["max_position_embeddings"] / original
+    config["rope_scaling"] = {"type": "longrope", "factor": factor,
+                              "short_factor": [1 + 0.1 * i for i in range(pairs)],
+                              "long_factor": [2.0 + i for i in range(pairs)]}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    shutil.copy(source / "model.safetensors", tmp_path / "model")
+    check_logits(tmp_path / "model", tmp_path, caplog)
 
 
 @pytest.mark.parametrize("replacement", ["none", "layer", "swiglu-residual"])

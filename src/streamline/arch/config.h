@@ -20,18 +20,20 @@ constexpr std::int64_t kMaxDimension = std::int64_t{1} << 22;
 constexpr std::int64_t kMaxPositions = std::int64_t{1} << 30;
 constexpr std::int64_t kMaxLayers = 10'000;
 
-enum class RopeScaling { none, linear, dynamic, llama3, yarn };
+enum class RopeScaling { none, linear, dynamic, llama3, yarn, longrope };
 
 struct RopeConfig {
   double theta = 10000;
   RopeScaling scaling = RopeScaling::none;
   double factor = 1;
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
-  std::int64_t original_max_positions = 0;                     // llama3, dynamic, yarn
+  std::int64_t original_max_positions = 0;                     // llama3, dynamic, yarn, longrope
   double beta_fast = 32, beta_slow = 1;                        // yarn: turns over the original length
   bool truncate = true;                                        // yarn: the blended pairs are counted in whole ones
-  double attention_factor = 1;                                 // yarn: the turned components are times this
-  double rotated_share = 1;                                    // of each head; its first components turn
+  double attention_factor = 1;                                 // yarn, longrope: the turned components are times this
+  std::vector<double> short_factors = {},
+                      long_factors = {};  // longrope, one a pair: up to the original length, and beyond
+  double rotated_share = 1;               // of each head; its first components turn
 
   bool operator==(const RopeConfig&) const = default;
 };

@@ -123,6 +123,10 @@ void read_ropes(const ConfigSource& source, Config& config) {
     if (turning < 2 || turning % 2 != 0)
       fail(ErrorKind::mismatch, source.where, ": ", turning, " of ", layer.attention->head_dim,
            " components of a head would turn ('", source.family.keys.rotary_share, "'); rotary embeddings need pairs");
+    const std::size_t factors = config.rope.short_factors.size(), pairs = static_cast<std::size_t>(turning / 2);
+    if (config.rope.scaling == RopeScaling::longrope && (factors != pairs || config.rope.long_factors.size() != pairs))
+      fail(ErrorKind::mismatch, source.where, ": 'short_factor' has ", factors, " and 'long_factor' ",
+           config.rope.long_factors.size(), " entries; ", pairs, " pairs of components turn");
   }
 }
 

@@ -11,7 +11,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::int64_t kMaxExperts = 4096, kMaxExpertsInAll = 200'000;
+constexpr std::int64_t kMaxExperts = 4096, kMaxExpertsInAll = 100'000;
 
 std::int64_t read_head_dim(const ConfigSource& source, std::int64_t hidden, std::int64_t heads) {
   const ConfigKeys& keys = source.family.keys;

@@ -14,11 +14,10 @@ struct ScalingName {
   std::string_view name;
   RopeScaling scaling;
 };
-constexpr ScalingName kScalings[] = {{"default", RopeScaling::none},
-                                     {"linear", RopeScaling::linear},
-                                     {"dynamic", RopeScaling::dynamic},
-                                     {"llama3", RopeScaling::llama3},
-                                     {"yarn", RopeScaling::yarn}};
+constexpr ScalingName kScalings[] = {{"default", RopeScaling::none},    {"linear", RopeScaling::linear},
+                                     {"dynamic", RopeScaling::dynamic}, {"llama3", RopeScaling::llama3},
+                                     {"yarn", RopeScaling::yarn},       {"longrope", RopeScaling::longrope},
+                                     {"su", RopeScaling::longrope}};
 constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
 
@@ -69,11 +68,12 @@ std::string type_of(const Json& parameters, const std::string& where) {
 }
 
 RopeScaling parse_scaling(const Json& parameters, const std::string& where) {
-  const std::string type = type_of(parameters, where);
+  std::string type = type_of(parameters, where);
+  if (type == "yarn" && parameters.contains("long_factor")) type = "longrope";  // how early Phi-3 files call it
   for (const ScalingName& candidate : kScalings)
     if (candidate.name == type) return candidate.scaling;
   fail(ErrorKind::unsupported, where, ": the RoPE type '", type,
-       "' (rope_type) is not supported; supported are default, linear, dynamic, llama3, yarn");
+       "' (rope_type) is not supported; supported are default, linear, dynamic, llama3, yarn, longrope");
 }
 
 double positive(const Json& object, std::string_view key, std::optional<double> otherwise, const std::string& where) {
@@ -140,8 +140,35 @@ std::int64_t original_positions(const Json& config, const Json& parameters, std:
   return positions;
 }
 
+std::vector<double> read_factors(const Json& parameters, const char* key, const std::string& where) {
+  const auto found = parameters.find(key);
+  if (found == parameters.end() || !found->is_array())
+    fail(ErrorKind::format, where, ": '", key, "' is not a list of numbers, one a pair of components that turns");
+  std::vector<double> factors;
+  for (const Json& entry : *found) {
+    Json holder = Json::object();
+    holder[key] = entry;
+    factors.push_back(positive(holder, key, std::nullopt, where));
+  }
+  return factors;
+}
+
+// LongRoPE as Phi-3 has it (arXiv 2404.14219): a factor a pair, and the turned components grow with the logarithm of
+// how many times longer the context became.
+void read_longrope(const Json& config, const Json& parameters, std::int64_t max_positions, RopeConfig& rope,
+                   const std::string& where) {
+  rope.original_max_positions = original_positions(config, parameters, max_positions, where);
+  const auto original = static_cast<double>(rope.original_max_positions);
+  const double longer = positive(parameters, "factor", static_cast<double>(max_positions) / original, where);
+  const double otherwise = longer <= 1 ? 1 : std::sqrt(1 + std::log(longer) / std::log(original));
+  rope.attention_factor = positive(parameters, "attention_factor", otherwise, where);
+  rope.short_factors = read_factors(parameters, "short_factor", where);
+  rope.long_factors = read_factors(parameters, "long_factor", where);
+}
+
 void read_scaling(const Json& config, const Json& parameters, std::int64_t max_positions, RopeConfig& rope,
                   const std::string& where) {
+  if (rope.scaling == RopeScaling::longrope) return read_longrope(config, parameters, max_positions, rope, where);
   if (rope.scaling != RopeScaling::none) rope.factor = positive(parameters, "factor", std::nullopt, where);
   // transformers scales the base by the sequence length over max_position_embeddings, not the original's.
   if (rope.scaling == RopeScaling::dynamic) rope.original_max_positions = max_positions;
@@ -204,7 +231,8 @@ void write_rope(const Config& source, Json& config) {
   if (theta.is_null()) theta = source.rope.theta;
   parameters.erase("rope_theta");
   parameters.erase("partial_rotary_factor");
-  if (source.rope.scaling == RopeScaling::llama3 || source.rope.scaling == RopeScaling::yarn)
+  if (source.rope.scaling == RopeScaling::llama3 || source.rope.scaling == RopeScaling::yarn ||
+      source.rope.scaling == RopeScaling::longrope)
     parameters["original_max_position_embeddings"] = source.rope.original_max_positions;
   const bool scaled = source.rope.scaling != RopeScaling::none;
   Json local = has_two(family) ? named(nested_parameters(config, kSliding, where), where) : Json(nullptr);

@@ -60,6 +60,7 @@ std::vector<double> rope_frequencies(const RopeConfig& rope, std::int64_t dim, s
   if (rope.scaling == RopeScaling::dynamic)
     base = dynamic_base(rope, dim, static_cast<double>(trained), static_cast<double>(positions));
   const double width = static_cast<double>(dim);
+  const std::vector<double>& factors = positions > trained ? rope.long_factors : rope.short_factors;
   std::vector<double> result;
   for (std::int64_t i = 0; i < dim / 2; ++i) {
     const double pair = static_cast<double>(i);
@@ -67,6 +68,7 @@ std::vector<double> rope_frequencies(const RopeConfig& rope, std::int64_t dim, s
     if (rope.scaling == RopeScaling::linear) frequency /= rope.factor;
     if (rope.scaling == RopeScaling::llama3) frequency = llama3_frequency(rope, frequency);
     if (rope.scaling == RopeScaling::yarn) frequency = yarn_frequency(rope, width, pair, frequency);
+    if (rope.scaling == RopeScaling::longrope) frequency /= factors[static_cast<std::size_t>(i)];
     result.push_back(frequency);
   }
   return result;

@@ -114,6 +114,9 @@ double frequency(const Config& config, const RopeConfig& rope, std::size_t pair,
     base *= std::pow(rope.factor * seq / trained - rope.factor + 1, dim / (dim - 2));
   const double plain = 1 / std::pow(base, 2 * static_cast<double>(pair) / dim);
   if (rope.scaling == RopeScaling::linear) return plain / rope.factor;
+  if (rope.scaling == RopeScaling::longrope)
+    return plain / (positions > static_cast<std::size_t>(rope.original_max_positions) ? rope.long_factors[pair]
+                                                                                      : rope.short_factors[pair]);
   if (rope.scaling == RopeScaling::yarn) return yarn(rope, static_cast<double>(pair), dim, plain);
   if (rope.scaling != RopeScaling::llama3) return plain;
   const double wavelength = 2 * std::numbers::pi / plain;
