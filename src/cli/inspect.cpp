@@ -83,6 +83,12 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"layer", layers}};
 }
 
+const Json* first_sparse(const Json& layers) {
+  for (const Json& layer : layers)
+    if (layer.contains("experts")) return &layer;
+  return nullptr;
+}
+
 std::string as_text(const Json& info) {
   const Json& first = info["layer"].front();
   const auto number = [&](const char* key) { return std::to_string(info[key].get<std::int64_t>()); };
@@ -95,6 +101,9 @@ std::string as_text(const Json& info) {
   if (first.contains("heads"))
     rows.push_back({"attention", first["heads"].dump() + " heads of " + first["head_dim"].dump() + ", " +
                                      first["kv_heads"].dump() + " for keys and values"});
+  if (const Json* sparse = first_sparse(info["layer"]))
+    rows.push_back({"experts", (*sparse)["experts"].dump() + ", of which " + (*sparse)["active_experts"].dump() +
+                                   " compute a token"});
   rows.push_back({"vocabulary", number("vocab_size") + (info["tied_embeddings"].get<bool>() ? ", head tied" : "")});
   rows.push_back({"positions", number("max_positions")});
   std::string types;

@@ -71,6 +71,11 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+// Of so many rows each expert of a sparse MLP computes these, on average.
+std::int64_t rows_of_an_expert(const ExpertsConfig& experts, std::int64_t rows) {
+  return std::max<std::int64_t>(1, rows * experts.active / experts.count);
+}
+
 // Every [out, in] matrix of the layers times as many rows as the prompts have tokens, and nothing else.
 double matrix_product_seconds(const Model& model, const SpeedOptions& options) {
   const auto type = torch::dtype(model.placement().dtype).device(model.placement().device);
@@ -79,16 +84,20 @@ double matrix_product_seconds(const Model& model, const SpeedOptions& options) {
   double seconds = 0;
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     check_interrupted();
-    std::vector<torch::Tensor> matrices;
-    for (const torch::Tensor& tensor : model.layer(i).all()) {
-      if (tensor.dim() == 2) matrices.push_back(tensor);
+    const LayerWeights weights = model.layer(i);
+    std::vector<PlacedTensor> matrices;
+    for (const PlacedTensor& tensor : placed_tensors(weights)) {
+      if (tensor.value.dim() == 2) matrices.push_back(tensor);
     }
-    for (const torch::Tensor& matrix : matrices) {
-      torch::Tensor& x = inputs[matrix.size(1)];
-      if (!x.defined()) x = torch::ones({rows, matrix.size(1)}, type);
+    for (const PlacedTensor& matrix : matrices) {
+      torch::Tensor& x = inputs[matrix.value.size(1)];
+      if (!x.defined()) x = torch::ones({rows, matrix.value.size(1)}, type);
     }
     const Stopwatch watch;
-    for (const torch::Tensor& matrix : matrices) torch::linear(inputs[matrix.size(1)], matrix);
+    for (const PlacedTensor& matrix : matrices) {
+      const std::int64_t reach = matrix.expert < 0 ? rows : rows_of_an_expert(*weights.config.mlp->experts, rows);
+      torch::linear(inputs[matrix.value.size(1)].narrow(0, 0, reach), matrix.value);
+    }
     wait_for(model.placement());
     seconds += watch.seconds();
   }
