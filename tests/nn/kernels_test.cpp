@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "streamline/nn/rope.h"
 #include "streamline/base/simd.h"
+#include "streamline/nn/rope.h"
 #include "support/core/expect.h"
 #include "support/torch/layers.h"
 #include "support/torch/pico.h"
