@@ -86,8 +86,8 @@ MODELS = {
         lambda t: ["inspect", copy_of_books(t / "m", {"num_hidden_layers": 13})], 1, ["layers.12"]),
     "unknown family": (lambda t: ["inspect", copy_of_books(t / "m", {"model_type": "mamba"})], 1, ["mamba"]),
     "unknown RoPE": (
-        lambda t: ["inspect", copy_of_books(t / "m", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}})],
-        1, ["yarn"]),
+        lambda t: ["inspect", copy_of_books(t / "m", {"rope_scaling": {"rope_type": "spiral", "factor": 2.0}})],
+        1, ["spiral"]),
     "quantised weights": (
         lambda t: ["inspect", copy_of_books(t / "m", {"quantization_config": {"quant_method": "gptq"}})],
         1, ["quantization_config"]),
