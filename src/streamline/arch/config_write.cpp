@@ -46,6 +46,7 @@ void drop_false_period(const Config& source, const std::vector<LayerOrigin>& lay
                        Json& config) {
   if (source.family->traits.window != WindowRule::periodic || source.family->keys.window_period.empty()) return;
   std::vector<bool> sliding;
+  sliding.reserve(layers.size());
   for (const LayerOrigin& origin : layers) sliding.push_back(pattern.sliding[static_cast<std::size_t>(origin.source)]);
   const std::string key(source.family->keys.window_period);
   for (const std::string& spelling : {key, "_" + key}) {

@@ -89,7 +89,7 @@ SL_INLINE void mxfp4_block(const Byte* __restrict from, float* __restrict to) {
 SL_INLINE void iq4_xs_block(const Byte* __restrict from, float* __restrict to) {
   const float scale = half(from);
   const int high = load_u16(from + 2);
-  for (int part = 0; part < 8; ++part) {
+  for (std::ptrdiff_t part = 0; part < 8; ++part) {
     const int low = from[4 + part / 2] >> (part % 2 * 4) & 0xf;
     const int six = low | (high >> (2 * part) & 3) << 4;
     look_up(from + 8 + part * kHalf, scale * static_cast<float>(six - 32), kNonLinear, to + part * kElements);

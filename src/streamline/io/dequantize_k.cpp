@@ -12,7 +12,7 @@ constexpr int kElements = 256;
 SL_INLINE void q2_k_block(const Byte* __restrict from, float* __restrict to) {
   const Byte* quarters = from + 16;
   const float scale = half(from + 80), minimum = half(from + 82);
-  for (int group = 0; group < 16; ++group) {
+  for (std::ptrdiff_t group = 0; group < 16; ++group) {
     const float d = scale * static_cast<float>(from[group] & 0xf), m = minimum * static_cast<float>(from[group] >> 4);
     const Byte* bytes = quarters + group / 8 * 32 + group % 2 * 16;
     const int shift = group % 8 / 2 * 2;
@@ -24,7 +24,7 @@ SL_INLINE void q2_k_block(const Byte* __restrict from, float* __restrict to) {
 SL_INLINE void q3_k_block(const Byte* __restrict from, float* __restrict to) {
   const Byte *quarters = from + 32, *scales = from + 96;
   const float scale = half(from + 108);
-  for (int group = 0; group < 16; ++group) {
+  for (std::ptrdiff_t group = 0; group < 16; ++group) {
     const int low = scales[group % 8] >> (group / 8 * 4) & 0xf, high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
     const float d = scale * static_cast<float>((low | high << 4) - 32);
     const Byte *bytes = quarters + group / 8 * 32 + group % 2 * 16, *thirds = from + group % 2 * 16;
@@ -58,7 +58,7 @@ SL_INLINE Scales unpack_scales(const Byte* __restrict from) {
 SL_INLINE void q4_k_block(const Byte* __restrict from, float* __restrict to) {
   const Scales scales = unpack_scales(from);
   const Byte* halves = from + 16;
-  for (int pair = 0; pair < 4; ++pair) {
+  for (std::ptrdiff_t pair = 0; pair < 4; ++pair) {
     const float d0 = scales.scale[2 * pair], m0 = scales.minimum[2 * pair];
     const float d1 = scales.scale[2 * pair + 1], m1 = scales.minimum[2 * pair + 1];
     for (int i = 0; i < 32; ++i) to[pair * 64 + i] = d0 * static_cast<float>(halves[pair * 32 + i] & 0xf) - m0;
@@ -70,7 +70,7 @@ SL_INLINE void q4_k_block(const Byte* __restrict from, float* __restrict to) {
 SL_INLINE void q5_k_block(const Byte* __restrict from, float* __restrict to) {
   const Scales scales = unpack_scales(from);
   const Byte *fifths = from + 16, *halves = from + 48;
-  for (int group = 0; group < 8; ++group) {
+  for (std::ptrdiff_t group = 0; group < 8; ++group) {
     const float d = scales.scale[group], m = scales.minimum[group];
     const Byte* bytes = halves + group / 2 * 32;
     for (int i = 0; i < 32; ++i) {
@@ -84,9 +84,9 @@ SL_INLINE void q5_k_block(const Byte* __restrict from, float* __restrict to) {
 SL_INLINE void q6_k_block(const Byte* __restrict from, float* __restrict to) {
   const Byte *high = from + 128, *scales = from + 192;
   const float scale = half(from + 208);
-  for (int group = 0; group < 16; ++group) {
+  for (std::ptrdiff_t group = 0; group < 16; ++group) {
     const float d = scale * static_cast<float>(static_cast<std::int8_t>(scales[group]));
-    const int part = group % 8 / 2, within = group % 2 * 16;  // 32 elements with the same bits
+    const std::ptrdiff_t part = group % 8 / 2, within = group % 2 * 16;  // 32 elements with the same bits
     const Byte* lows = from + group / 8 * 64 + part % 2 * 32 + within;
     const Byte* highs = high + group / 8 * 32 + within;
     for (int i = 0; i < 16; ++i) {

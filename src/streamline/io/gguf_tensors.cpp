@@ -113,6 +113,7 @@ std::vector<TensorInfo> read_gguf_tensors(GgufCursor& cursor, const Gguf& gguf, 
   std::vector<TensorInfo> tensors;
   for (std::uint64_t i = 0; i < count; ++i) tensors.push_back(read_tensor(cursor, gguf));
   std::vector<std::string_view> names;
+  names.reserve(tensors.size());
   for (const TensorInfo& tensor : tensors) names.push_back(tensor.name);
   check_unique(std::move(names), gguf.where, "tensor");
   return tensors;
