@@ -115,30 +115,28 @@ class Checked:
         self.ids = token_ids(model)
         self.ours = our_logprobs(args.build, model, self.ids, scratch)
 
-    def difference(self, loader):
-        """(largest difference, version). Raises Failure where the loader does not load it."""
-        answer = loader_answer(self.args.environments, loader, self.model, self.ids, self.scratch)
-        return max(abs(a - b) for a, b in zip(self.ours, answer["logprobs"], strict=True)), answer["version"]
-
-    def trouble(self, loader):
-        """What is wrong, or None."""
+    def agree(self, loader, versions):
+        """The largest difference. Raises Failure where the loader does not load it, or differs by too much."""
         try:
-            worst, _ = self.difference(loader)
-            return None if worst <= TOLERANCE else f"differs by {worst:.1e}"
+            answer = loader_answer(self.args.environments, loader, self.model, self.ids, self.scratch)
         except Failure as failure:
-            return f"does not load: {failure}"
+            raise Failure(f"does not load: {failure}") from failure
+        versions[loader] = answer["version"]
+        worst = max(abs(a - b) for a, b in zip(self.ours, answer["logprobs"], strict=True))
+        if not worst <= TOLERANCE:
+            raise Failure(f"differs by {worst:.1e}")
+        return worst
 
 
 def cell(loader, family, result, source, versions):
     """(text, whether it is as it should be)."""
     try:
-        worst, versions[loader] = result.difference(loader)
-        trouble = None if worst <= TOLERANCE else f"differs by {worst:.1e}"
+        return f"{result.agree(loader, versions):.0e}", True
     except Failure as failure:
-        trouble = f"does not load: {failure}"
-    if trouble is None:
-        return f"{worst:.0e}", True
-    if source().trouble(loader) is not None:
+        trouble = failure
+    try:
+        source().agree(loader, versions)
+    except Failure:
         return "nor the source", True
     if (loader, family) in POSITIONAL:
         return POSITIONAL[loader, family], True

@@ -29,12 +29,7 @@ HALVES = {
 encode_program = reference.program
 
 
-@pytest.fixture(scope="module")
-def program():
-    path = os.environ.get("STREAMLINE_DEQUANTIZE")
-    if not path:
-        pytest.skip("STREAMLINE_DEQUANTIZE does not name the program streamline_dequantize")
-    return path
+program = reference.program_of("STREAMLINE_DEQUANTIZE", "streamline_dequantize")
 
 
 def random_blocks(name, count):

@@ -26,12 +26,19 @@ LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|" + REST
 QWEN = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|" + REST
 
 
-@pytest.fixture(scope="module")
-def program():
-    path = os.environ.get("STREAMLINE_ENCODE")
-    if not path:
-        pytest.skip("STREAMLINE_ENCODE does not name the program streamline_encode")
+def program_of(variable, name):
+    """A fixture: the program that an environment variable names."""
+
+    @pytest.fixture(scope="module")
+    def path():
+        if not os.environ.get(variable):
+            pytest.skip(f"{variable} does not name the program {name}")
+        return os.environ[variable]
+
     return path
+
+
+program = program_of("STREAMLINE_ENCODE", "streamline_encode")
 
 
 def shared(*parts):

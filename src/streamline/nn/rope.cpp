@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "streamline/arch/llama3_rope.h"
 #include "streamline/base/error.h"
 #include "streamline/nn/norms.h"
 
@@ -18,14 +19,6 @@ double dynamic_base(const RopeConfig& rope, std::int64_t head_dim, double traine
   const double stretch = rope.factor * positions / trained - (rope.factor - 1);
   const double dim = static_cast<double>(head_dim);
   return rope.theta * std::pow(stretch, dim / (dim - 2));
-}
-
-// Llama 3: short wavelengths stay, long ones are stretched by `factor`, those between are blended.
-double llama3_frequency(const RopeConfig& rope, double frequency) {
-  const double turns = static_cast<double>(rope.original_max_positions) * frequency / (2 * std::numbers::pi);
-  const double range = rope.high_frequency_factor - rope.low_frequency_factor;
-  const double keep = std::clamp((turns - rope.low_frequency_factor) / range, 0.0, 1.0);
-  return keep * frequency + (1 - keep) * frequency / rope.factor;
 }
 
 // The pair that turns `turns` times over the original length, as a real number.
