@@ -10,6 +10,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/prune/pair_statistics.h"
 #include "streamline/prune/scores.h"
 
 namespace streamline {
@@ -20,6 +21,7 @@ struct Options {
   std::vector<std::int64_t> seq = {512, 2048};
   std::int64_t batch_tokens = 4096;
   int threads = 2, repetitions = 3;
+  bool statistics_only = false;
 };
 
 double median(std::vector<double> values) {
@@ -65,6 +67,15 @@ void print(const std::string& what, std::int64_t seq, std::int64_t tokens, doubl
   std::cout << line.dump() << std::endl;
 }
 
+// What scoring does beside the sweep, alone: the difference of two sweeps drowns in what a machine does from minute to
+// minute.
+void print_statistics(const Model& model, std::int64_t seq, int repetitions) {
+  std::vector<torch::Tensor> states;
+  for (std::int64_t i = 0; i <= model.layer_count(); ++i)
+    states.push_back(torch::randn({seq, model.config().hidden}).to(model.placement().dtype));
+  print("statistics", seq, seq, median_seconds(repetitions, [&] { pair_statistics(states); }));
+}
+
 void run(const Options& options) {
   const torch::NoGradGuard no_grad;
   set_threads(options.threads);
@@ -73,11 +84,16 @@ void run(const Options& options) {
   std::cout << Json{{"what", "open"}, {"seconds", watch.seconds()}}.dump() << std::endl;
   for (const std::int64_t seq : options.seq) {
     const std::int64_t batch = std::max<std::int64_t>(1, options.batch_tokens / seq), tokens = batch * seq;
+    if (options.statistics_only) {
+      print_statistics(model, seq, options.repetitions);
+      continue;
+    }
     const TokenBatches batches = make_tokens(model, seq, batch);
     const SweepOptions sweep_options{.batch_tokens = options.batch_tokens};
     print("sweep", seq, tokens, median_seconds(options.repetitions, [&] { sweep(model, batches, sweep_options, {}); }));
     print("score", seq, tokens,
           median_seconds(options.repetitions, [&] { score_layers(model, batches, sweep_options); }));
+    print_statistics(model, seq, options.repetitions);
     const auto hidden = torch::randn({tokens, model.config().hidden}).to(model.placement().dtype);
     const std::int64_t width = model.layer(0).at(Role::down).weight.size(1);
     const auto inner = torch::randn({tokens, width}).to(model.placement().dtype);
@@ -97,6 +113,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "threads");
   app.add_option("--dtype", options.dtype, "compute type");
   app.add_option("--repetitions", options.repetitions, "timed runs, of which the median counts");
+  app.add_flag("--statistics-only", options.statistics_only, "time what scoring adds, and nothing else");
   CLI11_PARSE(app, argc, argv);
   try {
     streamline::run(options);
