@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing (the reference libraries too), builds, and runs every check: lint; all tests, those against
-# the reference libraries included; the torch-free half again under ASan and UBSan (SANITIZED=dev: everything, a quarter of
-# an hour more); the parsers under libFuzzer; and a program outside the tree against the installed package. Goes on after a
+# the reference libraries included; the torch-free half again under ASan and UBSan (SANITIZED=all: everything, half an hour
+# more), and its parsers under libFuzzer; and a program outside the tree against the installed package. Goes on after a
 # failure; the last lines say what failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export CTEST_OUTPUT_ON_FAILURE=1 CTEST_PARALLEL_LEVEL="${CTEST_PARALLEL_LEVEL:-$(nproc)}"
-sanitized=${SANITIZED:-core} summary=() passed=0 failed=0
+summary=() passed=0 failed=0
 step() {
   local name=$1 start=$SECONDS verdict=passed
   shift
@@ -51,8 +51,13 @@ installed_package() {
 step "set-up" scripts/setup.sh --tests || exit 1
 step "lint" scripts/lint.sh
 step "build, Release" build release && step "tests, Release" run_ctest release
-step "build, ASan and UBSan ($sanitized)" build "$sanitized" && step "tests, ASan and UBSan ($sanitized)" run_ctest "$sanitized"
-step "build, fuzzers" build fuzz && step "fuzzers" fuzz
+if step "build, ASan and UBSan" build fuzz; then
+  step "tests, ASan and UBSan" run_ctest fuzz
+  step "fuzzers" fuzz
+fi
+if [[ ${SANITIZED:-} == all ]]; then
+  step "build, ASan and UBSan (all)" build dev && step "tests, ASan and UBSan (all)" run_ctest dev
+fi
 step "installed package and its example" installed_package
 
 echo
