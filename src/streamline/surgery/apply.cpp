@@ -2,15 +2,13 @@
 #include "streamline/surgery/apply.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
 #include "streamline/arch/config_write.h"
-#include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/base/version.h"
-#include "streamline/surgery/fold.h"
 #include "streamline/surgery/model_card.h"
+#include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
 #include "streamline/surgery/verify.h"
 
@@ -52,78 +50,6 @@ void check_plan(const Model& source, const Plan& plan, const Replacements& repla
     fail(ErrorKind::mismatch, "plan: layers ", segment.first, "..", segment.last, " are replaced by ",
          segment.replacement, ", but there are no weights for it");
   }
-}
-
-bool is_ignored(const Family& family, const std::string& name) {
-  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
-                     [&](std::string_view suffix) { return name.ends_with(suffix); });
-}
-
-TensorSource copied(const Checkpoint& source, const TensorInfo& tensor, std::string name) {
-  return {.header = {.name = std::move(name), .dtype = tensor.dtype, .shape = tensor.shape},
-          .bytes = [&source, &tensor] {
-            return Blob{source.bytes(tensor), nullptr};
-          }};
-}
-
-// A stored head that repeats the embedding: readers of a tied model take the embedding, and newer ones warn of it.
-bool is_redundant_head(const Checkpoint& source, const Config& config, const TensorInfo& tensor) {
-  if (!config.tied_embeddings || tensor.name != tensor_name(*config.family, -1, Role::head, Part::weight)) return false;
-  const TensorInfo* embedding = source.find(tensor_name(*config.family, -1, Role::token_embedding, Part::weight));
-  if (embedding == nullptr || embedding->dtype != tensor.dtype || embedding->shape != tensor.shape) return false;
-  return std::memcmp(source.bytes(tensor).data(), source.bytes(*embedding).data(), tensor.size) == 0;
-}
-
-struct Result {
-  std::vector<TensorSource> tensors;
-  std::vector<LayerOrigin> layers;
-  std::vector<std::string> notes;
-};
-
-void add_model_tensors(const Checkpoint& source, const Config& config, Result& result) {
-  for (const TensorInfo& tensor : source.tensors()) {
-    if (parse_layer_tensor(*config.family, tensor.name) || is_ignored(*config.family, tensor.name)) continue;
-    if (is_redundant_head(source, config, tensor)) {
-      result.notes.push_back(tensor.name + " repeats the embedding and is left out (tied)");
-    } else {
-      result.tensors.push_back(copied(source, tensor, tensor.name));
-    }
-  }
-}
-
-// Everything of the result: whole-model tensors, then the layers in order.
-Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements) {
-  const Checkpoint& source = model.checkpoint();
-  const Family& family = *model.config().family;
-  Result result;
-  add_model_tensors(source, model.config(), result);
-  std::map<std::int64_t, std::vector<std::pair<std::string, const TensorInfo*>>> by_layer;
-  for (const TensorInfo& tensor : source.tensors()) {
-    const auto place = parse_layer_tensor(family, tensor.name);
-    if (place && !is_ignored(family, tensor.name)) by_layer[place->layer].emplace_back(place->suffix, &tensor);
-  }
-  SL_ASSERT(static_cast<std::int64_t>(by_layer.size()) == model.layer_count());  // a whole model, no view of one
-  const std::vector<OutputLayer> stack = lower(plan);
-  for (std::size_t i = 0; i < stack.size(); ++i) {
-    const auto index = static_cast<std::int64_t>(i);
-    if (stack[i].replaced) {
-      FoldedLayer folded = fold_layer(model.config(), replacements.at(stack[i].segment), stack[i].source, index);
-      result.layers.push_back({.source = folded.source, .extension = folded.extension});
-      if (!folded.note.empty()) result.notes.push_back(folded.note);
-      std::move(folded.tensors.begin(), folded.tensors.end(), std::back_inserter(result.tensors));
-    } else {
-      result.layers.push_back({.source = stack[i].source});
-      for (const auto& [suffix, tensor] : by_layer[stack[i].source])
-        result.tensors.push_back(copied(source, *tensor, layer_tensor(family, index, suffix)));
-    }
-  }
-  return result;
-}
-
-std::uint64_t data_bytes(const std::vector<TensorSource>& tensors) {
-  std::uint64_t bytes = 0;
-  for (const TensorSource& tensor : tensors) bytes += tensor.header.size();
-  return bytes;
 }
 
 // Running out of disk after minutes of writing is worse than hearing it first.

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/result.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "streamline/arch/names.h"
+#include "streamline/base/error.h"
+#include "streamline/surgery/fold.h"
+
+namespace streamline {
+namespace {
+
+bool is_ignored(const Family& family, const std::string& name) {
+  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
+                     [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+// A stored head that repeats the embedding: readers of a tied model take the embedding, and newer ones warn of it.
+bool is_redundant_head(const Checkpoint& source, const Config& config, const TensorInfo& tensor) {
+  if (!config.tied_embeddings || tensor.name != tensor_name(*config.family, -1, Role::head, Part::weight)) return false;
+  const TensorInfo* embedding = source.find(tensor_name(*config.family, -1, Role::token_embedding, Part::weight));
+  if (embedding == nullptr || embedding->dtype != tensor.dtype || embedding->shape != tensor.shape) return false;
+  return std::memcmp(source.bytes(tensor).data(), source.bytes(*embedding).data(), tensor.size) == 0;
+}
+
+void add_outside(const Checkpoint& source, const Config& config, const StoredTensors& stored, Result& result) {
+  for (const TensorInfo* tensor : stored.outside) {
+    if (is_redundant_head(source, config, *tensor)) {
+      result.notes.push_back(tensor->name + " repeats the embedding and is left out (tied)");
+    } else {
+      result.tensors.push_back(copied(source, *tensor, tensor->name));
+    }
+  }
+}
+
+}  // namespace
+
+StoredTensors stored_tensors(const Checkpoint& source, const Family& family) {
+  StoredTensors stored;
+  for (const TensorInfo& tensor : source.tensors()) {
+    if (is_ignored(family, tensor.name)) continue;
+    if (auto place = parse_layer_tensor(family, tensor.name)) {
+      stored.layers[place->layer].push_back({std::move(place->suffix), &tensor});
+    } else {
+      stored.outside.push_back(&tensor);
+    }
+  }
+  return stored;
+}
+
+Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements) {
+  const Checkpoint& source = model.checkpoint();
+  const Family& family = *model.config().family;
+  const StoredTensors stored = stored_tensors(source, family);
+  SL_ASSERT(static_cast<std::int64_t>(stored.layers.size()) == model.layer_count());  // a whole model, no view of one
+  Result result;
+  add_outside(source, model.config(), stored, result);
+  const std::vector<OutputLayer> stack = lower(plan);
+  for (std::size_t i = 0; i < stack.size(); ++i) {
+    const auto index = static_cast<std::int64_t>(i);
+    if (stack[i].replaced) {
+      FoldedLayer folded = fold_layer(model.config(), replacements.at(stack[i].segment), stack[i].source, index);
+      result.layers.push_back({.source = folded.source, .extension = folded.extension});
+      if (!folded.note.empty()) result.notes.push_back(folded.note);
+      std::move(folded.tensors.begin(), folded.tensors.end(), std::back_inserter(result.tensors));
+    } else {
+      result.layers.push_back({.source = stack[i].source});
+      for (const auto& [suffix, tensor] : stored.layers.at(stack[i].source))
+        result.tensors.push_back(copied(source, *tensor, layer_tensor(family, index, suffix)));
+    }
+  }
+  return result;
+}
+
+TensorSource copied(const Checkpoint& source, const TensorInfo& tensor, std::string name) {
+  return {.header = {.name = std::move(name), .dtype = tensor.dtype, .shape = tensor.shape},
+          .bytes = [&source, &tensor] {
+            return Blob{source.bytes(tensor), nullptr};
+          }};
+}
+
+std::uint64_t data_bytes(const std::vector<TensorSource>& tensors) {
+  std::uint64_t bytes = 0;
+  for (const TensorSource& tensor : tensors) bytes += tensor.header.size();
+  return bytes;
+}
+
+}  // namespace streamline
