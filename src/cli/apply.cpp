@@ -5,9 +5,11 @@
 #include "command.h"
 #include "options.h"
 #include "plan_option.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
-#include "streamline/surgery/apply.h"
+#include "streamline/surgery/renumber.h"
 
 namespace streamline::cli {
 namespace {
@@ -15,29 +17,70 @@ namespace {
 struct Options {
   CommonOptions common;
   std::string model, plan, out, max_shard_size = "5GB";
-  bool overwrite = false;
+  bool overwrite = false, any_weights = false;
 };
 
+// Why this program cannot compute with a checkpoint (its family, its number format); empty when it can.
+std::string why_not_computed(const Checkpoint& checkpoint) {
+  try {
+    resolve_config(checkpoint);
+    return {};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported || !checkpoint.is_safetensors()) throw;
+    return error.what();
+  }
+}
+
+struct Done {
+  Plan plan;
+  AppliedPlan applied;
+};
+
+Done apply_computing(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
+                     const ApplyOptions& apply) {
+  const Model source = Model::open(checkpoint, start(options.common));
+  const AnyWeights any = options.any_weights ? AnyWeights::yes : AnyWeights::no;
+  const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed, any);
+  return {plan, apply_plan(source, plan, replacements, options.out, apply)};
+}
+
+Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
+                 const ApplyOptions& apply) {
+  const AnyWeights any = options.any_weights ? AnyWeights::yes : AnyWeights::no;
+  const Plan plan = read_plan(options.plan, *checkpoint, find_layer_stack(*checkpoint).layers, any);
+  return {plan, apply_by_names(checkpoint, plan, options.out, apply)};
+}
+
+Output report(const Options& options, const Done& done, const Json& run, double seconds) {
+  const AppliedPlan& applied = done.applied;
+  Json json = {{"run", run},
+               {"output", options.out},
+               {"layers", applied.layers},
+               {"parameters", applied.computed ? Json(applied.parameters) : Json()},
+               {"bytes", applied.bytes},
+               {"ordinary", applied.ordinary},
+               {"notes", applied.notes},
+               {"largest_logit_difference", applied.computed ? Json(applied.largest_logit_difference) : Json()},
+               {"seconds", seconds}};
+  std::string text = summary(done.plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, ";
+  if (applied.computed) text += format_count(static_cast<double>(applied.parameters)) + " parameters, ";
+  text += format_bytes(applied.bytes) + "\n";
+  for (const std::string& note : applied.notes) text += note + "\n";
+  return {std::move(json), std::move(text)};
+}
+
 Output run(const Options& options) {
-  const Placement placement = start(options.common);
-  const Model source = Model::open(open_checkpoint(options.model), placement);
-  const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed);
+  start_logging(options.common);
+  const auto checkpoint = open_checkpoint(options.model);
+  const std::string why = why_not_computed(*checkpoint);
+  if (!why.empty()) log_detail(why);
   const Stopwatch watch;
   ApplyOptions apply;
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.provenance = run_record(command_line(), options.common.seed);
-  const AppliedPlan applied = apply_plan(source, plan, replacements, options.out, apply);
-  Json json = {{"run", apply.provenance},   {"output", options.out},
-               {"layers", applied.layers},  {"parameters", applied.parameters},
-               {"bytes", applied.bytes},    {"ordinary", applied.ordinary},
-               {"notes", applied.notes},    {"largest_logit_difference", applied.largest_logit_difference},
-               {"seconds", watch.seconds()}};
-  std::string text = summary(plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, " +
-                     format_count(static_cast<double>(applied.parameters)) + " parameters, " +
-                     format_bytes(applied.bytes) + "\n";
-  for (const std::string& note : applied.notes) text += note + "\n";
-  return {std::move(json), std::move(text)};
+  const Done done = (why.empty() ? apply_computing : apply_names)(options, checkpoint, apply);
+  return report(options, done, apply.provenance, watch.seconds());
 }
 
 std::function<Output()> declare(CLI::App& app) {
@@ -47,6 +90,8 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_option("--out", options->out, "directory of the result")->required();
   app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
   app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
+  app.add_flag("--any-weights", options->any_weights,
+               "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");
   add_compute_options(app, options->common);
   return [options] { return run(*options); };
 }

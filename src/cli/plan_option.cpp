@@ -4,7 +4,6 @@
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/heal/replacement.h"
-#include "streamline/surgery/apply.h"
 
 namespace streamline::cli {
 namespace {
@@ -24,8 +23,8 @@ void fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurger
 
 }  // namespace
 
-PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed) {
-  auto [plan, replacements] = read_plan_bundle(path, source);
+PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed, AnyWeights any_weights) {
+  auto [plan, replacements] = read_plan_bundle(path, source, any_weights);
   PlannedSurgery surgery{std::move(plan), std::move(replacements)};
   fill_initial_weights(source, seed, surgery);
   return surgery;

@@ -6,6 +6,7 @@
 
 #include "streamline/engine/model.h"
 #include "streamline/plan/plan.h"
+#include "streamline/surgery/apply.h"
 
 namespace streamline::cli {
 
@@ -14,7 +15,8 @@ struct PlannedSurgery {
   Replacements replacements;
 };
 // Replacements that were never trained get their initial weights, with a warning. Errors: as read_plan_bundle.
-PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed);
+PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed,
+                         AnyWeights any_weights = AnyWeights::no);
 
 // The model itself when `path` is empty, else seen through the plan.
 Model planned_view(const Model& source, const std::string& path, std::uint64_t seed);

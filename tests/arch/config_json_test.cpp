@@ -282,7 +282,6 @@ std::vector<Refused> refused_changes() {
        unsupported,
        "the activation 'mish' (hidden_act) is not supported; supported are silu"},
       {"opt", {{"activation_function", "quick_gelu"}}, unsupported, "'quick_gelu' (activation_function)"},
-      {"llama", {{"quantization_config", {{"bits", 4}}}}, unsupported, "has 'quantization_config': quantised weights"},
       {"llama", {{"per_layer_config", {{"3", {{"skip", {"mlp"}}}}}}}, unsupported, "has 'per_layer_config'"},
       {"llama", {{"attention_bias", 1}}, format, "'attention_bias' is 1"},
       {"llama", {{"torch_dtype", "float8_e4m3fn"}}, unsupported, "'torch_dtype' is \"float8_e4m3fn\""},

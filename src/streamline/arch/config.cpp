@@ -9,6 +9,7 @@
 
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/arch/names.h"
+#include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/io/dequantize.h"
@@ -172,6 +173,7 @@ std::string stored_dtype_name(DType dtype) {
 
 Config resolve_config(const Checkpoint& checkpoint) {
   Config config = config_from_json(checkpoint.config(), checkpoint.config_label());
+  check_computable(checkpoint);
   if (uses_other_names(checkpoint, *config.family)) config.family = config.family->other_names;
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);

@@ -130,7 +130,7 @@ struct Config {
 // (shapes that disagree with config.json, missing or surplus tensors of a layer, vocabulary larger than the embedding).
 Config resolve_config(const Checkpoint& checkpoint);
 
-// The same from config.json alone, without looking at tensors.
+// The same from config.json alone, without looking at tensors or at how they are quantised.
 Config config_from_json(const Json& config, const std::string& where);
 
 // The tensor of a role as it is stored (is_transposed() says how), or nullptr. layer < 0 for whole-model roles;

@@ -27,8 +27,6 @@ struct UnsupportedKey {
   const char* advice;
 };
 constexpr UnsupportedKey kUnsupported[] = {
-    {"quantization_config", "quantised weights are not supported; start from the unquantised checkpoint"},
-    {"compression_config", "compressed weights are not supported; start from the uncompressed checkpoint"},
     {"per_layer_config", "layers with their own configuration are not supported"},
     {"block_configs", "layers with their own configuration are not supported"},
 };

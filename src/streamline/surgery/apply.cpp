@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/apply.h"
 
-#include <algorithm>
-#include <map>
-
 #include "streamline/arch/config_write.h"
 #include "streamline/base/error.h"
-#include "streamline/base/version.h"
 #include "streamline/surgery/model_card.h"
+#include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
 #include "streamline/surgery/verify.h"
@@ -17,23 +14,6 @@ namespace streamline {
 namespace fs = std::filesystem;
 
 namespace {
-
-bool is_inside(const fs::path& path, const fs::path& directory) {
-  const auto [mismatch, unused] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
-  return mismatch == directory.end();
-}
-
-// With a source of files in memory there is nothing to run into.
-void check_target(const Checkpoint& source, const fs::path& out) {
-  std::error_code error;
-  if (!fs::is_directory(source.label(), error)) return;
-  const fs::path from = fs::weakly_canonical(source.label());
-  fs::path to = fs::weakly_canonical(fs::absolute(out));
-  if (!to.has_filename()) to = to.parent_path();
-  if (from == to) fail(ErrorKind::usage, out.string(), ": the target is the source; choose another directory");
-  if (is_inside(to, from)) fail(ErrorKind::usage, out.string(), ": the target lies inside the source ", source.label());
-  if (is_inside(from, to)) fail(ErrorKind::usage, out.string(), ": the source ", source.label(), " lies inside it");
-}
 
 void check_plan(const Model& source, const Plan& plan, const Replacements& replacements) {
   validate(plan);
@@ -52,37 +32,6 @@ void check_plan(const Model& source, const Plan& plan, const Replacements& repla
   }
 }
 
-// Running out of disk after minutes of writing is worse than hearing it first.
-void check_space(const OutputDirectory& out, std::uint64_t bytes, const fs::path& target) {
-  std::error_code error;
-  const fs::space_info space = fs::space(out.staging(), error);
-  if (!error && space.available < bytes) {
-    fail(ErrorKind::resource, target.string(), ": the result takes ", bytes / 1'000'000, " MB and the disk has ",
-         space.available / 1'000'000, " MB left; free some space or choose another --out");
-  }
-}
-
-// What a reader can learn from a weights file or config.json alone; a function of the plan, so that applying it again
-// gives the same bytes.
-Json provenance_of(const Plan& plan) {
-  return {{"version", program_version()},
-          {"base_model", plan.base.model},
-          {"base_digest", plan.base.digest},
-          {"base_layers", plan.base.layers},
-          {"plan", summary(plan)},
-          {"method", plan.method.name},
-          {"parameters", plan.method.parameters},
-          {"calibration_digest", plan.method.calibration_digest},
-          {"seed", plan.method.seed}};
-}
-
-std::map<std::string, std::string> metadata_of(const Json& provenance) {
-  std::map<std::string, std::string> metadata;
-  for (const auto& [key, value] : provenance.items())
-    metadata["streamline." + key] = value.is_string() ? value.get<std::string>() : value.dump();
-  return metadata;
-}
-
 std::string loading_note(bool ordinary, const Config& config) {
   if (ordinary) {
     return "an ordinary " + std::string(config.family->name) +
@@ -90,34 +39,6 @@ std::string loading_note(bool ordinary, const Config& config) {
   }
   return "stored with the streamline extension of config.json: only this program loads it; transformers, vLLM, "
          "llama.cpp and MLX refuse it (model_type \"streamline\")";
-}
-
-std::string source_card(const Checkpoint& source) {
-  return source.files().contains("README.md") ? std::string(source.files().open("README.md").text()) : std::string();
-}
-
-std::string base_name(const std::string& label) {
-  const fs::path path = fs::absolute(label).lexically_normal();
-  return (path.has_filename() ? path : path.parent_path()).filename().string();
-}
-
-// "org/name" for a snapshot in the local hub cache (…/models--org--name/snapshots/…), else the directory's name.
-std::string model_name(const std::string& label) {
-  constexpr std::string_view kPrefix = "models--";
-  for (const fs::path& part : fs::absolute(label)) {
-    std::string name = part.string();
-    if (!name.starts_with(kPrefix)) continue;
-    name.erase(0, kPrefix.size());
-    if (const std::size_t dashes = name.find("--"); dashes != std::string::npos) name.replace(dashes, 2, "/");
-    return name;
-  }
-  return base_name(label);
-}
-
-Plan completed(const Model& source, Plan plan) {
-  if (plan.base.model.empty()) plan.base.model = model_name(source.checkpoint().label());
-  if (plan.base.digest.empty()) plan.base.digest = source.checkpoint().digest();
-  return plan;
 }
 
 }  // namespace
@@ -161,7 +82,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   check_applicable(source.checkpoint());
   check_target(source.checkpoint(), out);
   check_plan(source, plan, replacements);
-  const Plan whole = completed(source, plan);
+  const Plan whole = completed_plan(source.checkpoint(), plan);
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
 

@@ -18,6 +18,7 @@ struct AppliedPlan {
   bool ordinary = true;                 // false: the extension of config.json was needed
   std::vector<std::string> notes;       // what was done and who can load it
   double largest_logit_difference = 0;  // re-opened against in memory, relative to the largest logit
+  bool computed = true;  // false: by names alone (renumber.h), so that parameters and that difference are unknown
 };
 
 struct ApplyOptions {
@@ -59,9 +60,15 @@ std::vector<std::int64_t> missing_weights(const Plan& plan, const Replacements& 
 // `streamline apply` repeats the result. The plan's weights entries are set here.
 void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements);
 
+enum class AnyWeights { no, yes };
 // Reads a plan (or the one inside a result's directory) and the weights beside it, checked against their digest and
 // against the source. A segment without a weights file has no entry in the result: see missing_weights().
 // Errors: io, format, mismatch.
-std::pair<Plan, Replacements> read_plan_bundle(const std::filesystem::path& plan_file, const Model& source);
+std::pair<Plan, Replacements> read_plan_bundle(const std::filesystem::path& plan_file, const Model& source,
+                                               AnyWeights any_weights = AnyWeights::no);
+// The plan alone, for a source that has so many layers and this digest. With AnyWeights::yes a plan that was made for
+// other weights (an unquantised or an earlier twin) is taken too; it then is one for these.
+Plan read_plan(const std::filesystem::path& plan_file, const Checkpoint& source, std::int64_t layers,
+               AnyWeights any_weights = AnyWeights::no);
 
 }  // namespace streamline

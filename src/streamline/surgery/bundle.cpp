@@ -110,13 +110,19 @@ class WeightsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-void check_base(const Plan& plan, const Model& source, const std::string& where) {
-  if (plan.base.layers != source.layer_count())
-    fail(ErrorKind::mismatch, where, ": the plan is for a model of ", plan.base.layers, " layers; ",
-         source.checkpoint().label(), " has ", source.layer_count());
-  if (!plan.base.digest.empty() && plan.base.digest != source.checkpoint().digest())
-    fail(ErrorKind::mismatch, where, ": the plan was made for other weights than those of ",
-         source.checkpoint().label());
+void check_base(const Plan& plan, const Checkpoint& source, std::int64_t layers, AnyWeights any_weights,
+                const std::string& where) {
+  if (plan.base.layers != layers)
+    fail(ErrorKind::mismatch, where, ": the plan is for a model of ", plan.base.layers, " layers; ", source.label(),
+         " has ", layers);
+  if (any_weights == AnyWeights::no && !plan.base.digest.empty() && plan.base.digest != source.digest())
+    fail(ErrorKind::mismatch, where, ": the plan was made for other weights than those of ", source.label(),
+         "; if they are a twin (quantised, fine-tuned), pass --any-weights");
+}
+
+fs::path plan_path(const fs::path& plan_file) {
+  std::error_code error;
+  return fs::is_directory(plan_file, error) ? plan_file / kDirectory / kPlanFile : plan_file;
 }
 
 }  // namespace
@@ -142,12 +148,18 @@ void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& repl
   write_text(directory / kPlanFile, dump_json(to_json(plan)));
 }
 
-std::pair<Plan, Replacements> read_plan_bundle(const fs::path& plan_file, const Model& source) {
-  std::error_code error;
-  const fs::path file = fs::is_directory(plan_file, error) ? plan_file / kDirectory / kPlanFile : plan_file;
+Plan read_plan(const fs::path& plan_file, const Checkpoint& source, std::int64_t layers, AnyWeights any_weights) {
+  const fs::path file = plan_path(plan_file);
   const std::string where = file.string();
-  const Plan plan = plan_from_json(parse_json(map_file(file).text(), where), where);
-  check_base(plan, source, where);
+  Plan plan = plan_from_json(parse_json(map_file(file).text(), where), where);
+  check_base(plan, source, layers, any_weights, where);
+  if (any_weights == AnyWeights::yes && plan.base.digest != source.digest()) plan.base.model = plan.base.digest = "";
+  return plan;
+}
+
+std::pair<Plan, Replacements> read_plan_bundle(const fs::path& plan_file, const Model& source, AnyWeights any_weights) {
+  const fs::path file = plan_path(plan_file);
+  const Plan plan = read_plan(plan_file, source.checkpoint(), source.layer_count(), any_weights);
   Replacements replacements;
   std::map<std::string, WeightsFile> files;
   for (std::size_t s = 0; s < plan.segments.size(); ++s) {

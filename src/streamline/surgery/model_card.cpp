@@ -48,6 +48,12 @@ std::string millions(std::int64_t parameters) {
   return text;
 }
 
+// Empty where they are not known.
+std::string parameter_row(const CardFacts& facts) {
+  if (facts.parameters_before == 0) return {};
+  return "| parameters | " + millions(facts.parameters_before) + " | " + millions(facts.parameters_after) + " |\n";
+}
+
 // A value in a table: text as it is, a command as one line, everything else as JSON.
 std::string cell(const Json& value) {
   const bool words = value.is_array() && !value.empty() &&
@@ -85,9 +91,7 @@ void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) 
        << ".\n\n"
        << "| | source | this model |\n|---|---|---|\n"
        << "| layers | " << facts.layers_before << " | " << facts.layers_after << " |\n"
-       << "| parameters | " << millions(facts.parameters_before) << " | " << millions(facts.parameters_after)
-       << " |\n\n"
-       << "## Recipe\n\n| | |\n|---|---|\n"
+       << parameter_row(facts) << "\n## Recipe\n\n| | |\n|---|---|\n"
        << "| method | " << cell(plan.method.name) << " |\n";
   for (const auto& [key, value] : plan.method.parameters.items())
     card << "| " << cell(key) << " | " << cell(value) << " |\n";

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/renumber.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "streamline/arch/config_write.h"
+#include "streamline/arch/extension.h"
+#include "streamline/arch/layer_lists.h"
+#include "streamline/arch/layer_taps.h"
+#include "streamline/arch/module_lists.h"
+#include "streamline/arch/quantization.h"
+#include "streamline/base/error.h"
+#include "streamline/surgery/model_card.h"
+#include "streamline/surgery/origin.h"
+#include "streamline/surgery/result.h"
+#include "streamline/surgery/side_files.h"
+
+namespace streamline {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::array<const char*, 4> kQuantizationFiles = {"hf_quant_config.json", "quantize_config.json",
+                                                           "quant_config.json", "quantization_config.json"};
+
+void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& plan) {
+  validate(plan);
+  if (plan.base.layers != stack.layers)
+    fail(ErrorKind::mismatch, source.label(), " has ", stack.layers, " layers; the plan is for ", plan.base.layers);
+  for (const Segment& segment : plan.segments)
+    if (segment.action == Action::replace)
+      fail(ErrorKind::unsupported, source.label(), ": layers ", segment.first, "..", segment.last,
+           " are replaced in this plan, and a replacement cannot be added to weights that this program does not compute "
+           "with; apply the plan to the checkpoint that this one was made from and quantise the result");
+}
+
+std::vector<TensorSource> renumbered_tensors(const Checkpoint& source, const LayerStack& stack, const LayerMap& map) {
+  std::vector<TensorSource> tensors;
+  std::vector<std::vector<TensorSource>> layers(static_cast<std::size_t>(map.after() + stack.further));
+  for (const TensorInfo& tensor : source.tensors()) {
+    const auto found = parse_stack_tensor(stack, tensor.name);
+    if (!found) {
+      tensors.push_back(copied(source, tensor, tensor.name));
+    } else if (const auto place = map.place(found->layer)) {
+      layers[static_cast<std::size_t>(*place)].push_back(copied(
+          source, tensor, std::string(stack.prefix).append(std::to_string(*place)).append(".").append(found->suffix)));
+    }
+  }
+  for (std::vector<TensorSource>& layer : layers)
+    std::move(layer.begin(), layer.end(), std::back_inserter(tensors));
+  return tensors;
+}
+
+// The family's own reading of config.json, where it has one.
+std::optional<Config> family_config(const Checkpoint& source, const LayerStack& stack) {
+  if (!stack.text_key.empty()) return std::nullopt;
+  try {
+    return config_from_json(source.config(), source.config_label());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    return std::nullopt;
+  }
+}
+
+std::vector<LayerOrigin> origins_of(const LayerMap& map) {
+  std::vector<LayerOrigin> origins;
+  for (const std::int64_t origin : map.origins) origins.push_back({.source = origin});
+  return origins;
+}
+
+// What was written is what was meant: the same tensors, their ends compared, and a stack of the right height.
+void verify(const fs::path& directory, const std::vector<TensorSource>& meant, const LayerMap& map,
+            AppliedPlan& applied) {
+  constexpr std::size_t kSample = 4096;
+  const auto written = Checkpoint::open(directory);
+  const bool right_height = find_layer_stack(*written).layers == map.after();
+  bool same = written->tensors().size() == meant.size();
+  for (const TensorSource& tensor : meant) {
+    const TensorInfo* found = written->find(tensor.header.name);
+    same = same && found != nullptr && found->dtype == tensor.header.dtype && found->shape == tensor.header.shape;
+    if (!same) break;
+    const Blob blob = tensor.bytes();
+    const auto bytes = written->bytes(*found);
+    const std::size_t sample = std::min(kSample, bytes.size());
+    same = bytes.size() == blob.bytes.size() && std::ranges::equal(bytes.first(sample), blob.bytes.first(sample)) &&
+           std::ranges::equal(bytes.last(sample), blob.bytes.last(sample));
+  }
+  if (!right_height || !same)
+    fail(ErrorKind::internal, "the written checkpoint did not pass its check and was removed; please report it");
+  applied.layers = map.after();
+  applied.bytes = written->total_bytes();
+}
+
+std::vector<std::string> opening_notes(const Checkpoint& source, const LayerStack& stack, const LayerMap& map) {
+  const std::string method = quantization_method(source);
+  std::vector<std::string> notes = {
+      "by names alone: the bytes of every surviving tensor are the source's" +
+      (method.empty() ? std::string() : " (" + method + ")") + "; whatever loads the source loads the result"};
+  if (stack.further > 0)
+    notes.push_back("layers " + std::to_string(map.before) + ".." + std::to_string(map.before + stack.further - 1) +
+                    " predict tokens beyond the next; they follow the shorter stack");
+  return notes;
+}
+
+}  // namespace
+
+LayerMap layer_map(const Plan& plan) {
+  LayerMap map{.before = plan.base.layers};
+  for (const OutputLayer& layer : lower(plan)) map.origins.push_back(layer.source);
+  return map;
+}
+
+Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
+                       std::vector<std::string>& notes) {
+  Json config = source.config();
+  if (const std::optional<Config> known = family_config(source, stack)) {
+    config = output_config(*known, origins_of(map), provenance);
+  } else {
+    config.erase("_name_or_path");
+    const auto changed = renumber_layer_lists(text_config(config, stack), stack, map);
+    notes.insert(notes.end(), changed.begin(), changed.end());
+    write_extension({}, provenance, config);
+  }
+  const auto moved = renumber_layer_taps(config, map);
+  notes.insert(notes.end(), moved.begin(), moved.end());
+  renumber_quantization(config, stack, map);
+  return config;
+}
+
+void write_quantization_files(const Checkpoint& source, const LayerStack& stack, const LayerMap& map,
+                              OutputDirectory& out) {
+  for (const char* name : kQuantizationFiles) {
+    if (!source.files().contains(name)) continue;
+    const Json json = parse_json(source.files().open(name).text(), source.files().label() + "/" + name);
+    out.write(name, dump_json(renumbered_modules(json, stack, map)));
+  }
+}
+
+AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
+                           const ApplyOptions& options) {
+  check_applicable(*source);
+  check_target(*source, out);
+  const LayerStack stack = find_layer_stack(*source);
+  check_plan(*source, stack, plan);
+  const Plan whole = completed_plan(*source, plan);
+  const LayerMap map = layer_map(whole);
+  const Json provenance = provenance_of(whole);
+  AppliedPlan applied{.notes = opening_notes(*source, stack, map), .computed = false};
+  const Json config = renumbered_config(*source, stack, map, provenance, applied.notes);
+
+  OutputDirectory directory(out, options.overwrite);
+  const std::vector<TensorSource> tensors = renumbered_tensors(*source, stack, map);
+  check_space(directory, data_bytes(tensors), out);
+  copy_side_files(source->files(), source->config(), directory);
+  write_quantization_files(*source, stack, map, directory);
+  write_plan_bundle(directory, whole, {});
+  write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
+  directory.write("config.json", dump_json(config));
+  verify(directory.staging(), tensors, map, applied);
+  directory.write("README.md", model_card(whole, {.name = base_name(out.string()),
+                                                  .source_card = source_card(*source),
+                                                  .layers_before = stack.layers,
+                                                  .layers_after = applied.layers,
+                                                  .provenance = options.provenance,
+                                                  .body = options.card_body}));
+  if (options.finish) options.finish(directory, applied);
+  directory.commit();
+  return applied;
+}
+
+}  // namespace streamline
