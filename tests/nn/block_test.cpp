@@ -2,6 +2,8 @@
 // One layer in every shape that a family or a replacement may give it, against plain float64 loops.
 #include "streamline/nn/block.h"
 
+#include <torch/autograd.h>
+
 #include <functional>
 
 #include "support/core/expect.h"

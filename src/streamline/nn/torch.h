@@ -2,8 +2,7 @@
 // The one place that includes libtorch, and what differs between its releases. Precompiled.
 #pragma once
 
-// Tensors, autograd and threads only: torch/torch.h would bring torch::nn and its templates, 8 s a file.
-#include <torch/autograd.h>
+// Tensors and threads only: torch/autograd.h would cost 1 s a file, torch/torch.h with torch::nn 8 s.
 #include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
