@@ -13,14 +13,13 @@ namespace {
 const std::string kWhere = "config.json";
 
 // Numbers of layers that are of some kind.
-constexpr std::array<std::string_view, 7> kIndexLists = {"mlp_only_layers",       "moe_layers",
-                                                         "full_attn_idxs",        "cross_attention_layers",
-                                                         "attn_layer_indices",    "full_attention_layers",
+constexpr std::array<std::string_view, 7> kIndexLists = {"mlp_only_layers",        "moe_layers",
+                                                         "full_attn_idxs",         "cross_attention_layers",
+                                                         "attn_layer_indices",     "full_attention_layers",
                                                          "global_attention_layers"};
 // How many layers at the start are of some kind.
-constexpr std::array<std::string_view, 5> kLeadingCounts = {"first_k_dense_replace", "num_dense_layers",
-                                                            "max_window_layers", "moe_layer_start_index",
-                                                            "n_dense_layers"};
+constexpr std::array<std::string_view, 5> kLeadingCounts = {
+    "first_k_dense_replace", "num_dense_layers", "max_window_layers", "moe_layer_start_index", "n_dense_layers"};
 // Other spellings of the number of layers.
 constexpr std::array<std::string_view, 4> kCounts = {"num_hidden_layers", "n_layer", "n_layers", "num_layers"};
 // Sharing that goes by position and reaches into tensors that are not numbered.
@@ -67,7 +66,8 @@ void write_out_llama4(Json& text, std::int64_t layers) {
     set_beside(text, "no_rope_layers", rotated, {"no_rope_layer_interval"});
   }
   if (!has_list(text, "moe_layers")) {
-    const std::int64_t step = std::max<std::int64_t>(1, json_integer(text, "interleave_moe_layer_step", kWhere).value_or(1));
+    const std::int64_t step =
+        std::max<std::int64_t>(1, json_integer(text, "interleave_moe_layer_step", kWhere).value_or(1));
     Json sparse = Json::array();
     for (std::int64_t i = step - 1; i < layers; i += step) sparse.push_back(i);
     set_beside(text, "moe_layers", sparse, {"interleave_moe_layer_step"});
@@ -82,8 +82,7 @@ void write_out_llama4(Json& text, std::int64_t layers) {
 
 void check_positions(const Json& text, const LayerMap& map) {
   for (const std::string_view key : kShared)
-    if (const auto found = text.find(std::string(key));
-        found != text.end() && found->is_number() && *found != Json(0))
+    if (const auto found = text.find(std::string(key)); found != text.end() && found->is_number() && *found != Json(0))
       fail(ErrorKind::unsupported, kWhere, ": '", key, "' is ", found->dump(),
            ": its layers share what is not numbered by layer; removing some is not supported");
   for (const Period& period : kPeriods) {

@@ -13,15 +13,16 @@ namespace streamline {
 namespace {
 
 constexpr std::array<std::string_view, 7> kTextKeys = {
-    "/text_config", "/thinker_config/text_config", "/language_config", "/llm_config", "/language_model_config",
-    "/thinker_config", "/llm"};
+    "/text_config", "/thinker_config/text_config", "/language_config",
+    "/llm_config",  "/language_model_config",      "/thinker_config",
+    "/llm"};
 constexpr std::array<std::string_view, 5> kCountKeys = {"num_hidden_layers", "n_layer", "n_layers", "num_layers",
                                                         "num_decoder_layers"};
 constexpr std::array<std::string_view, 4> kFurtherKeys = {"num_nextn_predict_layers", "mtp_num_hidden_layers",
                                                           "mtp_num_layers", "num_mtp_modules"};
-constexpr std::array<std::string_view, 14> kTowers = {
-    "vision", "visual", "image",     "audio",    "speech", "video", "vit.", "tower",
-    "siglip", "clip",   "projector", "resampler", "connector", "mtp."};
+constexpr std::array<std::string_view, 14> kTowers = {"vision",    "visual",    "image",     "audio",  "speech",
+                                                      "video",     "vit.",      "tower",     "siglip", "clip",
+                                                      "projector", "resampler", "connector", "mtp."};
 constexpr std::array<std::string_view, 3> kTexts = {"language_model", "text_model", "llm"};
 constexpr std::size_t kMaxDigits = 9;
 

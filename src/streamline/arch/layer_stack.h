@@ -14,10 +14,10 @@
 namespace streamline {
 
 struct LayerStack {
-  std::string prefix;         // "model.language_model.layers."; then the index and "."
-  std::int64_t layers = 0;    // of the text model
-  std::int64_t further = 0;   // numbered after them: heads that predict tokens beyond the next (DeepSeek)
-  std::string text_key = {};  // where the text model's keys lie in config.json: "/text_config"; empty: at the top
+  std::string prefix;          // "model.language_model.layers."; then the index and "."
+  std::int64_t layers = 0;     // of the text model
+  std::int64_t further = 0;    // numbered after them: heads that predict tokens beyond the next (DeepSeek)
+  std::string text_key = {};   // where the text model's keys lie in config.json: "/text_config"; empty: at the top
   std::string count_key = {};  // the number of layers among them
 };
 
@@ -43,7 +43,7 @@ bool names_tower(std::string_view name);
 
 // The layers of a result, in order, by their numbers in the source.
 struct LayerMap {
-  std::int64_t before = 0;                // layers of the source
+  std::int64_t before = 0;                 // layers of the source
   std::vector<std::int64_t> origins = {};  // one a layer of the result
 
   std::int64_t after() const { return static_cast<std::int64_t>(origins.size()); }

@@ -14,18 +14,11 @@ const std::string kWhere = "config.json";
 constexpr const char* kDeepStack = "deepstack_visual_indexes";
 
 // A layer, or a list of layers.
-constexpr std::array<std::string_view, 12> kTaps = {"deepstack_visual_indexes",
-                                                    "accept_hidden_layer",
-                                                    "eagle_aux_hidden_state_layer_ids",
-                                                    "aux_hidden_state_layers",
-                                                    "target_layer_ids",
-                                                    "intermediate_layers_indices",
-                                                    "intermediate_feature_layers",
-                                                    "intermediate_layers",
-                                                    "feature_layers",
-                                                    "hidden_state_layers",
-                                                    "text_feature_layer",
-                                                    "spatial_target_layers"};
+constexpr std::array<std::string_view, 12> kTaps = {
+    "deepstack_visual_indexes",    "accept_hidden_layer", "eagle_aux_hidden_state_layer_ids",
+    "aux_hidden_state_layers",     "target_layer_ids",    "intermediate_layers_indices",
+    "intermediate_feature_layers", "intermediate_layers", "feature_layers",
+    "hidden_state_layers",         "text_feature_layer",  "spatial_target_layers"};
 
 struct Taps {
   const LayerMap& map;
@@ -37,7 +30,8 @@ struct Taps {
 std::int64_t checked_layer(const Json& value, const Taps& taps) {
   const std::int64_t layers = taps.map.before;
   if (!value.is_number_integer())
-    fail(ErrorKind::format, kWhere, ": '", taps.key, "' has ", value.dump().substr(0, 60), "; expected numbers of layers");
+    fail(ErrorKind::format, kWhere, ": '", taps.key, "' has ", value.dump().substr(0, 60),
+         "; expected numbers of layers");
   const auto layer = value.get<std::int64_t>();
   if (layer < -layers || layer > layers)
     fail(ErrorKind::mismatch, kWhere, ": '", taps.key, "' names layer ", layer, "; the text model has ", layers);
@@ -83,7 +77,8 @@ void move_taps(Json& object, const LayerMap& map, std::vector<std::string>& note
       } else {
         value = moved_tap(value, taps);
       }
-      if (!taps.moved.empty()) notes.push_back("'" + key + "' taps layers that are gone; moved (layers of the source): " + taps.moved);
+      if (!taps.moved.empty())
+        notes.push_back("'" + key + "' taps layers that are gone; moved (layers of the source): " + taps.moved);
     } else if (value.is_object() && !names_tower(key)) {
       move_taps(value, map, notes);
     }
@@ -104,8 +99,8 @@ void check_deepstack(const Json& config, const LayerMap& map, std::vector<std::s
   }
   const auto count = static_cast<std::int64_t>(indexes.size());
   if (count > map.after())
-    fail(ErrorKind::mismatch, kWhere, ": DeepStack adds image features behind ", count, " layers of the text model, and ",
-         map.after(), " would be left; keep more");
+    fail(ErrorKind::mismatch, kWhere, ": DeepStack adds image features behind ", count,
+         " layers of the text model, and ", map.after(), " would be left; keep more");
   std::string origins;
   bool same = true;
   for (std::int64_t i = 0; i < count; ++i) {

@@ -13,9 +13,9 @@
 namespace streamline {
 
 // Edits a whole config.json and says, for people, each tap that it moved. DeepStack (Qwen3-VL) is said too: its
-// `vision_config.deepstack_visual_indexes` count the tower's layers, and what they give is added behind the first layers
-// of the text stack, whichever these are. Errors: mismatch for a tap on a layer that the source does not have, and where
-// fewer layers are left than are tapped; format for one that is no number.
+// `vision_config.deepstack_visual_indexes` count the tower's layers, and what they give is added behind the first
+// layers of the text stack, whichever these are. Errors: mismatch for a tap on a layer that the source does not have,
+// and where fewer layers are left than are tapped; format for one that is no number.
 std::vector<std::string> renumber_layer_taps(Json& config, const LayerMap& map);
 
 }  // namespace streamline

@@ -65,7 +65,9 @@ std::optional<LayerToken> find_token(std::string_view module, std::size_t from, 
       continue;
     if (names_tower(before)) return std::nullopt;
     const std::string_view behind = module.substr(at + name.size());
-    const std::size_t dot = regex && behind.starts_with("\\.") ? 2 : behind.starts_with(".") ? 1 : 0;
+    const bool wildcard =
+        regex && behind.size() > 1 && std::string_view("*+?{").find(behind[1]) != std::string_view::npos;
+    const std::size_t dot = regex && behind.starts_with("\\.") ? 2 : behind.starts_with(".") && !wildcard ? 1 : 0;
     const std::size_t begin = at + name.size() + dot;
     if (const std::size_t end = token_end(module, begin, regex); dot > 0 && end > begin) return LayerToken{begin, end};
   }

@@ -68,10 +68,11 @@ std::string quantization_method(const Checkpoint& checkpoint) { return find_quan
 void check_computable(const Checkpoint& checkpoint) {
   const Found found = find_quantization(checkpoint);
   if (found.method.empty()) return;
-  const std::string what = found.key.empty() ? "has tensors of '" + found.method + "'"
-                                             : "has '" + found.key + "' (" + found.method + ")";
+  const std::string what =
+      found.key.empty() ? "has tensors of '" + found.method + "'" : "has '" + found.key + "' (" + found.method + ")";
   fail(ErrorKind::unsupported, checkpoint.config_label(), ": ", what,
-       ": quantised weights of this kind are not computed with; score the checkpoint that it was made from, and give the "
+       ": quantised weights of this kind are not computed with; score the checkpoint that it was made from, and give "
+       "the "
        "plan to `streamline apply --any-weights` here");
 }
 

@@ -8,8 +8,8 @@
 
 namespace streamline {
 
-// "gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes" …; empty for weights that are not quantised. Errors: format
-// for a description that is no object.
+// "gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes" …; empty for weights that are not quantised. Errors:
+// format for a description that is no object.
 std::string quantization_method(const Checkpoint& checkpoint);
 
 // Errors: unsupported, saying what works instead, for weights that cannot be computed with.

@@ -15,7 +15,7 @@ struct CardFacts {
   std::string source_card = {};  // README.md of the source; empty when it has none
   std::int64_t layers_before = 0, layers_after = 0;
   std::int64_t parameters_before = 0, parameters_after = 0;  // 0: not known
-  bool ordinary = true;  // any runtime of the family loads it
+  bool ordinary = true;                                      // any runtime of the family loads it
   Json provenance = Json::object();
   std::string body = {};  // Markdown; empty: made from the plan
 };

@@ -32,9 +32,10 @@ void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& p
     fail(ErrorKind::mismatch, source.label(), " has ", stack.layers, " layers; the plan is for ", plan.base.layers);
   for (const Segment& segment : plan.segments)
     if (segment.action == Action::replace)
-      fail(ErrorKind::unsupported, source.label(), ": layers ", segment.first, "..", segment.last,
-           " are replaced in this plan, and a replacement cannot be added to weights that this program does not compute "
-           "with; apply the plan to the checkpoint that this one was made from and quantise the result");
+      fail(
+          ErrorKind::unsupported, source.label(), ": layers ", segment.first, "..", segment.last,
+          " are replaced in this plan, and a replacement cannot be added to weights that this program does not compute "
+          "with; apply the plan to the checkpoint that this one was made from and quantise the result");
 }
 
 std::vector<TensorSource> renumbered_tensors(const Checkpoint& source, const LayerStack& stack, const LayerMap& map) {
@@ -49,8 +50,7 @@ std::vector<TensorSource> renumbered_tensors(const Checkpoint& source, const Lay
           source, tensor, std::string(stack.prefix).append(std::to_string(*place)).append(".").append(found->suffix)));
     }
   }
-  for (std::vector<TensorSource>& layer : layers)
-    std::move(layer.begin(), layer.end(), std::back_inserter(tensors));
+  for (std::vector<TensorSource>& layer : layers) std::move(layer.begin(), layer.end(), std::back_inserter(tensors));
   return tensors;
 }
 
@@ -96,9 +96,9 @@ void verify(const fs::path& directory, const std::vector<TensorSource>& meant, c
 
 std::vector<std::string> opening_notes(const Checkpoint& source, const LayerStack& stack, const LayerMap& map) {
   const std::string method = quantization_method(source);
-  std::vector<std::string> notes = {
-      "by names alone: the bytes of every surviving tensor are the source's" +
-      (method.empty() ? std::string() : " (" + method + ")") + "; whatever loads the source loads the result"};
+  std::vector<std::string> notes = {"by names alone: the bytes of every surviving tensor are the source's" +
+                                    (method.empty() ? std::string() : " (" + method + ")") +
+                                    "; whatever loads the source loads the result"};
   if (stack.further > 0)
     notes.push_back("layers " + std::to_string(map.before) + ".." + std::to_string(map.before + stack.further - 1) +
                     " predict tokens beyond the next; they follow the shorter stack");
