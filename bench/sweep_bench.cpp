@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
@@ -80,7 +81,7 @@ void run(const Options& options) {
   const torch::NoGradGuard no_grad;
   set_threads(options.threads);
   const Stopwatch watch;
-  const Model model = Model::open(Checkpoint::open(options.model), resolve_placement("cpu", options.dtype));
+  const Model model = Model::open(open_checkpoint(options.model), resolve_placement("cpu", options.dtype));
   std::cout << Json{{"what", "open"}, {"seconds", watch.seconds()}}.dump() << std::endl;
   for (const std::int64_t seq : options.seq) {
     const std::int64_t batch = std::max<std::int64_t>(1, options.batch_tokens / seq), tokens = batch * seq;
@@ -107,7 +108,7 @@ void run(const Options& options) {
 int main(int argc, char** argv) {
   streamline::Options options;
   CLI::App app("Tokens a second of a sweep, and of its matrix products alone");
-  app.add_option("model", options.model, "checkpoint directory")->required();
+  app.add_option("model", options.model, "checkpoint directory or GGUF file")->required();
   app.add_option("--seq", options.seq, "tokens a sequence")->delimiter(',');
   app.add_option("--batch-tokens", options.batch_tokens, "tokens that run together");
   app.add_option("--threads", options.threads, "threads");

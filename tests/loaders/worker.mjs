@@ -16,5 +16,6 @@ const whole = {temperature: 1, topK: 0, topP: 1, minP: 0};
 const steps = ids.slice(0, -1).map((id) => [id, {generateNext: {probabilities: true, options: whole}}]);
 const found = await context.getSequence().controlledEvaluate(steps);
 const logprobs = found.map(({next}, i) => Math.log(next.probabilities.get(ids[i + 1])));
-fs.writeFileSync(out, JSON.stringify({version: await getModuleVersion(), logprobs}));
+const version = `${llama.llamaCppRelease.release} (node-llama-cpp ${await getModuleVersion()})`;
+fs.writeFileSync(out, JSON.stringify({version, logprobs}));
 await llama.dispose();
