@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ TOKENS = 48
 REPLACEMENTS = ["none", "layer", "swiglu-residual"]
 FAMILIES = ["llama", "llama3", "mistral", "qwen2", "qwen3", "opt", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neox",
             "olmo2", "olmo3", "smollm3", "granite", "falcon", "glm4", "starcoder2", "cohere2", "mixtral", "qwen2_moe", "qwen3_moe"]
+FAMILY_LAYERS = 8  # as families.py makes them
 # A layer's kind by its position, hard-coded by the loader: right for the source, wrong for any cut that shifts it.
 POSITIONAL = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
               ("mlx-lm", "cohere2"): "takes each fourth layer for the one without window",
@@ -49,6 +51,8 @@ class Difference(Failure):
 
 def run(*command):
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=os.environ | OFFLINE)
+    if done.returncode < 0:
+        raise Failure(f"it ends with {signal.Signals(-done.returncode).name}")
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         telling = [line for line in lines if "Error" in line] or lines or [f"status {done.returncode}"]
@@ -105,7 +109,7 @@ def pruned_models(args, scratch):
                 "--eval-windows", 4, "--accept-worse", "--quiet")
             yield f"{source.name}, 3 layers cut, `{replacement}`", "llama", source, out
     run(args.environments / "transformers/bin/python", HERE / "families.py", scratch / "families", *FAMILIES)
-    (scratch / "plan.json").write_text(json.dumps(drop_two(6, 1)))
+    (scratch / "plan.json").write_text(json.dumps(drop_two(FAMILY_LAYERS, 1)))
     for family in FAMILIES:
         out = scratch / f"{family}-cut"
         run(args.build / "streamline", "apply", scratch / "families" / family, "--plan", scratch / "plan.json", "--out", out,

@@ -2,15 +2,16 @@
 """Small random checkpoints of each family, in sizes that every loader takes:  families.py OUT [NAME…]
 
 Written by transformers itself (its configuration class and its initialisation), so that nothing of this project enters
-them. Heads of 32 components, because vLLM takes no smaller ones.
+them; config.json also says things as hub checkpoints do, in the places where loaders look for them. Heads of 32 components, because vLLM takes no smaller ones.
 """
+import json
 import pathlib
 import sys
 
 import torch
 import transformers
 
-LAYERS = 6
+LAYERS = 8  # mlx-lm takes no Gemma 3 of fewer than six, of which two are cut
 COMMON = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": LAYERS,
           "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "bos_token_id": 1,
           "eos_token_id": 2, "pad_token_id": None, "initializer_range": 0.2}
@@ -30,13 +31,14 @@ FAMILIES = {
                                 "hidden_activation": "gelu_pytorch_tanh"}),
     "gemma3_text": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 64, "query_pre_attn_scalar": 32,
                                          "hidden_activation": "gelu_pytorch_tanh"}),
-    "phi": ("PhiConfig", {"num_key_value_heads": 4, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5}),
-    "phi3": ("Phi3Config", {"sliding_window": None, "pad_token_id": 0}),
+    "phi": ("PhiConfig", {"num_key_value_heads": 4, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5,
+                          "intermediate_size": 512}),
+    "phi3": ("Phi3Config", {"sliding_window": 64, "pad_token_id": 0}),
     "gpt2": ("GPT2Config", {"n_embd": 128, "n_layer": LAYERS, "n_head": 4, "n_positions": 256, "n_inner": 256}),
     "gpt_neox": ("GPTNeoXConfig", {"rotary_pct": 0.25, "intermediate_size": 512}),
     "olmo2": ("Olmo2Config", {"pad_token_id": 0}),
     "olmo3": ("Olmo3Config", {"sliding_window": 64, "pad_token_id": 0}),
-    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 1, 1, 0, 1, 1], "use_sliding_window": False, "pad_token_id": 0}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 1, 1, 0, 1, 1, 1, 0], "use_sliding_window": False, "pad_token_id": 0}),
     "granite": ("GraniteConfig", {"embedding_multiplier": 6.0, "attention_multiplier": 0.25, "residual_multiplier": 0.4,
                                   "logits_scaling": 4.0}),
     "falcon": ("FalconConfig", {"num_kv_heads": 2, "new_decoder_architecture": True, "bias": False, "alibi": False,
@@ -53,6 +55,25 @@ FAMILIES = {
 }
 
 
+# Keys that checkpoints on the hub have, other loaders need, and transformers 5 no longer writes.
+HUB_KEYS = {
+    "gpt2": {"n_ctx": 256},
+    "gpt_neox": {"rotary_pct": 0.25, "rotary_emb_base": 10000},
+    "cohere2": {"rotary_pct": 1.0},
+    "gemma3_text": {"rope_local_base_freq": 10000.0, "sliding_window_pattern": 6},
+}
+
+
+def add_hub_keys(name, config_file):
+    config = json.loads(config_file.read_text())
+    rope = config.get("rope_parameters") or {}
+    rope = rope.get("full_attention", rope)
+    keys = {**HUB_KEYS.get(name, {}), **{key: rope[key] for key in ("rope_theta", "partial_rotary_factor") if key in rope}}
+    if rope.get("rope_type", "default") != "default":
+        keys["rope_scaling"] = {key: value for key, value in rope.items() if key != "rope_theta"}
+    config_file.write_text(json.dumps({**config, **keys}, indent=2))
+
+
 def make(name, folder):
     kind, changes = FAMILIES[name]
     torch.manual_seed(0)
@@ -63,6 +84,7 @@ def make(name, folder):
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
+    add_hub_keys(name, folder / "config.json")
 
 
 if __name__ == "__main__":

