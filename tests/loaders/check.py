@@ -26,8 +26,9 @@ LOADERS = ["transformers", "vllm", "mlx-lm", "llama.cpp"]
 TOLERANCE = 1e-3  # of a log probability, float32 on both sides
 TOKENS = 48
 REPLACEMENTS = ["none", "layer", "swiglu-residual"]
-FAMILIES = ["llama", "llama3", "mistral", "qwen2", "qwen3", "opt", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neox",
-            "olmo2", "olmo3", "smollm3", "granite", "falcon", "glm4", "starcoder2", "cohere2", "mixtral", "qwen2_moe", "qwen3_moe"]
+FAMILIES = ["llama", "llama3", "mistral", "qwen2", "qwen3", "opt", "gemma2", "gemma3_text", "phi", "phi3", "gpt2",
+            "gpt2_bare", "gpt_neox", "olmo2", "olmo3", "smollm3", "granite", "falcon", "glm4", "starcoder2", "cohere2",
+            "mixtral", "qwen2_moe", "qwen3_moe"]
 FAMILY_LAYERS = 8  # as families.py makes them
 # A layer's kind by its position, hard-coded by the loader: right for the source, wrong for any cut that shifts it.
 POSITIONAL = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
@@ -55,8 +56,8 @@ def run(*command):
         raise Failure(f"it ends with {signal.Signals(-done.returncode).name}")
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        telling = [line for line in lines if "Error" in line] or lines or [f"status {done.returncode}"]
-        raise Failure(telling[-1])
+        telling = [line for line in lines if "error loading" in line] or [line for line in lines if "Error" in line] or lines
+        raise Failure(telling[-1] if telling else f"status {done.returncode}")
 
 
 def token_ids(model):
@@ -155,7 +156,8 @@ def cell(loader, family, result, source, versions):
         source().agree(loader, versions)
     except Failure as of_source:
         if is_no_worse(trouble, of_source):
-            return f"{trouble}; the source: {of_source}", True
+            both = isinstance(trouble, Difference)
+            return f"{trouble.worst:.0e} (the source {of_source.worst:.0e})" if both else f"{trouble}; nor the source", True
     if (loader, family) in POSITIONAL:
         return f"{trouble}: {POSITIONAL[loader, family]}", True
     return f"**{trouble}**", False
@@ -183,9 +185,10 @@ def page(args, rows, versions):
 
 Made by `scripts/test-loaders.sh`. Every checkpoint is written by this program and opened unchanged; each figure is the
 largest difference, over {TOKENS - 1} tokens, between the loader's log probability and ours (float32 on both sides, on the CPU;
-allowed: {TOLERANCE:g}). llama.cpp reads a float32 GGUF that its own converter made of the directory. Where a loader fails with the
-unpruned model in the same way, the cell says so: mlx-lm and the converter miss keys that transformers 5 no longer writes for some
-families, and llama.cpp has its GELU from a table in half precision.
+allowed: {TOLERANCE:g}). llama.cpp reads a float32 GGUF that its own converter made of the directory. Where a loader does not
+load the unpruned model either, or computes something else for it, the cell says so: llama.cpp has its GELU from a table in half
+precision, mlx-lm an approximate one. The families' random checkpoints are made by transformers; `gpt2_bare` has the tensor names of
+OpenAI's own.
 
 """ + "\n".join(table) + "\n"
 

@@ -8,6 +8,7 @@ import json
 import pathlib
 import sys
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -34,7 +35,7 @@ FAMILIES = {
     "phi": ("PhiConfig", {"num_key_value_heads": 4, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5,
                           "intermediate_size": 512}),
     "phi3": ("Phi3Config", {"sliding_window": 64, "pad_token_id": 0}),
-    "gpt2": ("GPT2Config", {"n_embd": 128, "n_layer": LAYERS, "n_head": 4, "n_positions": 256, "n_inner": 256}),
+    "gpt2": ("GPT2Config", {"n_embd": 128, "n_layer": LAYERS, "n_head": 4, "n_positions": 256}),
     "gpt_neox": ("GPTNeoXConfig", {"rotary_pct": 0.25, "intermediate_size": 512}),
     "olmo2": ("Olmo2Config", {"pad_token_id": 0}),
     "olmo3": ("Olmo3Config", {"sliding_window": 64, "pad_token_id": 0}),
@@ -54,10 +55,12 @@ FAMILIES = {
                                      "norm_topk_prob": True, "mlp_only_layers": []}),
 }
 
+FAMILIES["gpt2_bare"] = FAMILIES["gpt2"]  # tensor names without prefix, as OpenAI's own on the hub
 
 # Keys that checkpoints on the hub have, other loaders need, and transformers 5 no longer writes.
 HUB_KEYS = {
     "gpt2": {"n_ctx": 256},
+    "gpt2_bare": {"n_ctx": 256},
     "gpt_neox": {"rotary_pct": 0.25, "rotary_emb_base": 10000},
     "cohere2": {"rotary_pct": 1.0},
     "gemma3_text": {"rope_local_base_freq": 10000.0, "sliding_window_pattern": 6},
@@ -74,6 +77,11 @@ def add_hub_keys(name, config_file):
     config_file.write_text(json.dumps({**config, **keys}, indent=2))
 
 
+def strip_prefix(file, prefix):
+    tensors = {name.removeprefix(prefix): value for name, value in safetensors.torch.load_file(file).items()}
+    safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+
+
 def make(name, folder):
     kind, changes = FAMILIES[name]
     torch.manual_seed(0)
@@ -85,6 +93,8 @@ def make(name, folder):
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     add_hub_keys(name, folder / "config.json")
+    if name == "gpt2_bare":
+        strip_prefix(folder / "model.safetensors", "transformer.")
 
 
 if __name__ == "__main__":
