@@ -32,6 +32,17 @@ TEST(PlanJson, RoundTripsEveryField) {
   EXPECT_EQ(read.base.digest, std::string(64, '0'));
 }
 
+TEST(PlanJson, RoundTripsDroppedHalves) {
+  Plan plan{.base = {.layers = 3}, .method = {.name = "manual"}};
+  plan.segments = {{.first = 0, .last = 0},
+                   {.first = 1, .last = 1, .action = Action::drop_attention},
+                   {.first = 2, .last = 2, .action = Action::drop_mlp}};
+  const Json written = to_json(plan);
+  EXPECT_EQ(written["segments"][1]["action"], "drop-attention");
+  EXPECT_EQ(written["segments"][2]["action"], "drop-mlp");
+  EXPECT_EQ(to_json(plan_from_json(written, "p")), written);
+}
+
 // A plan as a person would type it.
 TEST(PlanJson, ReadsTheShortestPlan) {
   const char* text = R"({"format": "streamline-plan", "version": 1, "base": {"layers": 4}, "method": {"name": "manual"},

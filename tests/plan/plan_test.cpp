@@ -95,6 +95,19 @@ TEST(Plan, LowersAReplacedSegmentToOneLayer) {
   EXPECT_FALSE(layers[2].replaced);
 }
 
+TEST(Plan, LowersDroppedHalvesToLayersWithoutThem) {
+  const std::vector<OutputLayer> layers =
+      lower(plan_of(5, {{0, 0}, {1, 2, Action::drop_attention}, {3, 3, drop}, {4, 4, Action::drop_mlp}}));
+  ASSERT_EQ(layers.size(), 4u);
+  EXPECT_TRUE(layers[0].whole());
+  for (const std::size_t i : {1, 2}) {
+    EXPECT_FALSE(layers[i].attention);
+    EXPECT_TRUE(layers[i].mlp);
+    EXPECT_EQ(layers[i].mlp_source, static_cast<std::int64_t>(i));
+  }
+  EXPECT_EQ(layers[3], (OutputLayer{.source = 4, .segment = 3, .attention = true, .mlp = false, .mlp_source = 4}));
+}
+
 TEST(Plan, TreatsReplacementNoneAsDropping) {
   EXPECT_EQ(cut_window(6, 2, 2, "none").segments[1].action, drop);
   EXPECT_EQ(cut_window(6, 2, 2, "").segments[1].action, drop);
@@ -119,6 +132,8 @@ TEST(Plan, SaysInOneSentenceWhatItDoes) {
   EXPECT_EQ(summary(cut_window(30, 13, 6, "ffn")), "replaced layers 13..18 by one ffn (of 30)");
   EXPECT_EQ(summary(cut_window(30, 13, 1)), "dropped layer 13 (of 30)");
   EXPECT_EQ(summary(drop_layers(12, {2, 5, 6})), "dropped layers 2, 5..6 (of 12)");
+  EXPECT_EQ(summary(plan_of(6, {{0, 0, drop}, {1, 2, Action::drop_attention}, {3, 3}, {4, 5, Action::drop_mlp}})),
+            "dropped layer 0; dropped the attention of layers 1..2; dropped the MLP of layers 4..5 (of 6)");
 }
 
 }  // namespace

@@ -8,8 +8,10 @@
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/mapped.h"
+#include "streamline/nn/halves.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
+#include "streamline/plan/stack.h"
 
 namespace streamline {
 namespace {
@@ -159,14 +161,19 @@ Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placem
   source->placement = placement;
   source->limit = cache_limit(placement);
   model.source_ = std::move(source);
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) model.stack_.push_back({.source = i});
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) model.stack_.push_back({.attention = i, .mlp = i});
   return model;
 }
 
 LayerWeights Model::layer(std::int64_t i, Use use) const {
   SL_ASSERT(i >= 0 && i < layer_count());
   const StackEntry& entry = stack_[static_cast<std::size_t>(i)];
-  return entry.weights ? *entry.weights : source_->layer(entry.source, use);
+  if (entry.weights) return *entry.weights;
+  if (entry.attention == entry.mlp) return source_->layer(entry.mlp, use);
+  std::optional<LayerWeights> attention, mlp;
+  if (entry.attention >= 0) attention = source_->layer(entry.attention, use);
+  if (entry.mlp >= 0) mlp = source_->layer(entry.mlp, use);
+  return joined(config_.layers[static_cast<std::size_t>(i)], attention ? &*attention : nullptr, mlp ? &*mlp : nullptr);
 }
 
 torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
@@ -212,14 +219,31 @@ torch::Tensor Model::logits(const torch::Tensor& hidden) const {
   return head_logits(head_input(hidden), 0, config_.vocab);
 }
 
+// Calls visit(info) for each stored tensor of a layer of the stack that is no replacement.
+template <class Visit>
+void Model::for_each_tensor(const StackEntry& entry, const LayerConfig& layer, Visit&& visit) const {
+  const auto visit_half = [&](std::int64_t source, bool of_mlp) {
+    if (source < 0) return;
+    for_each_role(source_->config.layers[static_cast<std::size_t>(source)], [&](Role role, std::int64_t expert) {
+      const bool mine = is_attention_role(role) ? !of_mlp || (!layer.attention && serves_mlp(layer, role)) : of_mlp;
+      if (!mine) return;
+      for (const Part part : {Part::weight, Part::bias})
+        if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, source, role, part, expert))
+          visit(*info);
+    });
+  };
+  visit_half(entry.attention, /*of_mlp=*/false);
+  visit_half(entry.mlp, /*of_mlp=*/true);
+}
+
 std::int64_t Model::parameters() const {
   std::int64_t total = 0;
-  for (const StackEntry& entry : stack_) {
-    if (!entry.weights) {
-      total += layer_parameters(source_->config, *checkpoint_, entry.source);
+  for (std::size_t i = 0; i < stack_.size(); ++i) {
+    if (!stack_[i].weights) {
+      for_each_tensor(stack_[i], config_.layers[i], [&](const TensorInfo& info) { total += info.elements(); });
       continue;
     }
-    for (const auto& tensor : entry.weights->all()) total += tensor.numel();
+    for (const auto& tensor : stack_[i].weights->all()) total += tensor.numel();
   }
   for (const Role role : kGlobalRoles)
     for (const Part part : {Part::weight, Part::bias}) {
@@ -231,24 +255,32 @@ std::int64_t Model::parameters() const {
 
 std::uint64_t Model::weight_bytes() const {
   std::uint64_t total = 0;
-  const auto add = [&](std::int64_t layer, Role role, std::int64_t expert) {
-    for (const Part part : {Part::weight, Part::bias})
-      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert))
-        total += info->size;
-  };
   const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
   const std::uint64_t element = table && table->is_plain() ? dtype_size(table->dtype) : sizeof(float);
-  for (const StackEntry& entry : stack_) {
-    if (entry.weights) {
-      for (const auto& tensor : entry.weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;
+  for (std::size_t i = 0; i < stack_.size(); ++i) {
+    if (!stack_[i].weights) {
+      for_each_tensor(stack_[i], config_.layers[i], [&](const TensorInfo& info) { total += info.size; });
       continue;
     }
-    for_each_role(source_->config.layers[static_cast<std::size_t>(entry.source)],
-                  [&](Role role, std::int64_t expert) { add(entry.source, role, expert); });
+    for (const auto& tensor : stack_[i].weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;
   }
   for (const Role role : kGlobalRoles)
-    if (role != Role::head || !config_.tied_embeddings) add(-1, role, -1);
+    for (const Part part : {Part::weight, Part::bias}) {
+      const TensorInfo* info = find_tensor(*checkpoint_, config_, -1, role, part);
+      if (info && !(role == Role::head && config_.tied_embeddings)) total += info->size;
+    }
   return total;
+}
+
+Model::StackEntry Model::entry_for(const OutputLayer& layer) const {
+  const StackEntry& first = stack_[static_cast<std::size_t>(layer.source)];
+  const StackEntry& second = stack_[static_cast<std::size_t>(layer.mlp_source)];
+  if (layer.whole() && layer.source == layer.mlp_source) return first;
+  if (!first.weights && !second.weights)
+    return {.attention = layer.attention ? first.attention : -1, .mlp = layer.mlp ? second.mlp : -1};
+  const LayerWeights attention = this->layer(layer.source), mlp = this->layer(layer.mlp_source);
+  return {.weights = std::make_shared<LayerWeights>(joined(
+              layer_config(config_, layer), layer.attention ? &attention : nullptr, layer.mlp ? &mlp : nullptr))};
 }
 
 Model Model::view(const Plan& plan, const Replacements& replacements) const {
@@ -259,10 +291,10 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
   Model result = *this;
   result.stack_.clear();
   result.config_.layers.clear();
-  for (const OutputLayer& layer : lower(plan)) {
+  for (const OutputLayer& layer : output_layers(config_, plan)) {
     if (!layer.replaced) {
-      result.stack_.push_back(stack_[static_cast<std::size_t>(layer.source)]);
-      result.config_.layers.push_back(config_.layers[static_cast<std::size_t>(layer.source)]);
+      result.config_.layers.push_back(layer_config(config_, layer));
+      result.stack_.push_back(entry_for(layer));
       continue;
     }
     const auto found = replacements.find(layer.segment);
@@ -272,7 +304,7 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
     auto weights = std::make_shared<LayerWeights>(transformed(
         found->second, [&](const torch::Tensor& tensor) { return tensor.to(placement_.device, placement_.dtype); }));
     result.config_.layers.push_back(weights->config);
-    result.stack_.push_back({.source = -1, .weights = std::move(weights)});
+    result.stack_.push_back({.weights = std::move(weights)});
   }
   return result;
 }

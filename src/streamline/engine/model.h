@@ -51,11 +51,15 @@ class Model {
 
  private:
   struct Source;  // the checkpoint's weights and the cache of their conversions, shared by all views
-  // A layer of the source, or a replacement's weights in the compute type.
+  // Layers of the source that the halves come from (-1: that half is missing), or a replacement's weights in the
+  // compute type.
   struct StackEntry {
-    std::int64_t source = -1;
+    std::int64_t attention = -1, mlp = -1;
     std::shared_ptr<const LayerWeights> weights = {};  // shared by views of views
   };
+  StackEntry entry_for(const OutputLayer& layer) const;
+  template <class Visit>
+  void for_each_tensor(const StackEntry& entry, const LayerConfig& layer, Visit&& visit) const;
   Model() = default;
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<Source> source_;

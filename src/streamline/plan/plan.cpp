@@ -79,6 +79,17 @@ std::string ranges(const Plan& plan, Action action) {
   return list.empty() ? list : (layers == 1 ? "layer " : "layers ") + list;
 }
 
+std::int64_t layers_left(const Segment& segment) {
+  switch (segment.action) {
+    case Action::drop:
+      return 0;
+    case Action::replace:
+      return 1;
+    default:
+      return segment.count();
+  }
+}
+
 }  // namespace
 
 void validate(const Plan& plan) {
@@ -89,7 +100,7 @@ void validate(const Plan& plan) {
     check_range(segment, next, plan.base.layers);
     check_replacement(segment);
     next = segment.last + 1;
-    left += segment.action == Action::keep ? segment.count() : segment.action == Action::replace ? 1 : 0;
+    left += layers_left(segment);
   }
   if (next < plan.base.layers) {
     fail(ErrorKind::mismatch, "plan: ", named_range(next, plan.base.layers - 1),
@@ -104,9 +115,15 @@ std::vector<OutputLayer> lower(const Plan& plan) {
   for (std::size_t s = 0; s < plan.segments.size(); ++s) {
     const Segment& segment = plan.segments[s];
     const auto index = static_cast<std::int64_t>(s);
-    if (segment.action == Action::replace) layers.push_back({segment.first, index, true});
-    if (segment.action != Action::keep) continue;
-    for (std::int64_t layer = segment.first; layer <= segment.last; ++layer) layers.push_back({layer, index, false});
+    for (std::int64_t i = 0; i < layers_left(segment); ++i) {
+      const std::int64_t layer = segment.first + i;
+      layers.push_back({.source = layer,
+                        .segment = index,
+                        .replaced = segment.action == Action::replace,
+                        .attention = segment.action != Action::drop_attention,
+                        .mlp = segment.action != Action::drop_mlp,
+                        .mlp_source = layer});
+    }
   }
   return layers;
 }
@@ -159,7 +176,12 @@ Plan drop_layers(std::int64_t layers, const std::vector<std::int64_t>& dropped) 
 
 std::string summary(const Plan& plan) {
   std::string text;
-  if (const std::string dropped = ranges(plan, Action::drop); !dropped.empty()) text = "dropped " + dropped;
+  for (const auto& [action, what] : {std::pair(Action::drop, "dropped "),
+                                     {Action::drop_attention, "dropped the attention of "},
+                                     {Action::drop_mlp, "dropped the MLP of "}}) {
+    if (const std::string dropped = ranges(plan, action); !dropped.empty())
+      text += (text.empty() ? "" : "; ") + (what + dropped);
+  }
   for (const Segment& segment : plan.segments) {
     if (segment.action != Action::replace) continue;
     text += (text.empty() ? "replaced " : "; replaced ") + named_range(segment.first, segment.last) + " by one " +

@@ -11,7 +11,7 @@
 
 namespace streamline {
 
-enum class Action { keep, drop, replace };
+enum class Action { keep, drop, replace, drop_attention, drop_mlp };
 
 // Layers first … last (inclusive) of the source model.
 struct Segment {
@@ -48,12 +48,18 @@ struct Plan {
 // Errors: mismatch, e.g. "layers 1..2 are covered twice", "layer 5 is not covered".
 void validate(const Plan& plan);
 
-// One layer of the result: an ordinary source layer, or the replacement of segments[segment].
+// One layer of the result: a source layer or what is left of it, or the replacement of segments[segment].
 struct OutputLayer {
   std::int64_t source = -1;  // the layer it comes from; for a replacement the first layer of its segment
   std::int64_t segment = 0;
   bool replaced = false;
+  bool attention = true, mlp = true;  // which halves it has
+  std::int64_t mlp_source = -1;       // the layer that its MLP comes from
+
+  bool whole() const { return attention && mlp; }
+  bool operator==(const OutputLayer&) const = default;
 };
+// Layer by layer as the plan says; plan/stack.h joins what can be joined.
 std::vector<OutputLayer> lower(const Plan& plan);
 
 Plan keep_all(std::int64_t layers);

@@ -19,8 +19,9 @@ struct ActionName {
   Action action;
   std::string_view name;
 };
-constexpr std::array kActions = {ActionName{Action::keep, "keep"}, ActionName{Action::drop, "drop"},
-                                 ActionName{Action::replace, "replace"}};
+constexpr std::array kActions = {
+    ActionName{Action::keep, "keep"}, ActionName{Action::drop, "drop"}, ActionName{Action::replace, "replace"},
+    ActionName{Action::drop_attention, "drop-attention"}, ActionName{Action::drop_mlp, "drop-mlp"}};
 
 std::string_view action_name(Action action) {
   return std::find_if(kActions.begin(), kActions.end(), [&](const ActionName& a) { return a.action == action; })->name;
@@ -30,7 +31,8 @@ Action parse_action(const std::string& name, const std::string& where) {
   for (const ActionName& known : kActions) {
     if (known.name == name) return known.action;
   }
-  fail(ErrorKind::format, where, ": 'action' is '", name, "'; expected keep, drop or replace");
+  fail(ErrorKind::format, where, ": 'action' is '", name,
+       "'; expected keep, drop, replace, drop-attention or drop-mlp");
 }
 
 void check_object(const Json& json, const std::string& where, std::initializer_list<std::string_view> known) {
