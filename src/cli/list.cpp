@@ -17,7 +17,11 @@ Json registered_families() {
   for (const Family* family : families()) {
     Json types = Json::array();
     for (const std::string_view type : family->model_types) types.push_back(type);
-    list.push_back({{"name", family->name}, {"title", family->title}, {"model_types", types}});
+    list.push_back({{"name", family->name},
+                    {"title", family->title},
+                    {"model_types", types},
+                    {"about", family->about},
+                    {"gguf", family->gguf.arch.empty() ? Json() : Json(family->gguf.arch)}});
   }
   return list;
 }

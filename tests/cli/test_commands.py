@@ -3,6 +3,9 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 from program import BOOKS, CALIBRATION, VALID, run, run_json
@@ -55,6 +58,11 @@ def test_list_names_what_prune_accepts():
     found = run_json("list")
     assert {"none", "layer", "ffn", "swiglu-residual"} <= {entry["name"] for entry in found["replacements"]}
     assert {"llama", "mistral", "qwen2", "qwen3", "opt"} <= {entry["name"] for entry in found["families"]}
+
+
+def test_the_page_of_families_is_the_registrys():
+    script = pathlib.Path(__file__).parents[2] / "scripts/families_page.py"
+    subprocess.run([sys.executable, script, os.environ["STREAMLINE_PROGRAM"], "--check"], check=True)
 
 
 def test_bench_measures_prefill_and_decoding():

@@ -93,6 +93,12 @@ void write_threshold(const Config& source, const std::vector<LayerOrigin>& layer
   set_beside(config, "max_window_layers", below, {"sliding_window", "use_sliding_window"});
 }
 
+void write_max_positions(const Config& source, Json& config) {
+  const ConfigKeys& keys = source.family->keys;
+  if (!keys.max_positions_alias.empty())
+    set_beside(config, keys.max_positions_alias, source.max_positions, {keys.max_positions});
+}
+
 void write_dtype(const Config& source, Json& config) {
   if (source.dtype.empty()) return;
   set_beside(config, "torch_dtype", source.dtype, {"dtype"});
@@ -113,6 +119,7 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
   write_unrotated(source, layers, pattern, config);
   write_experts(source, layers, pattern, config);
   if (source.family->traits.position == Position::rope) write_rope(source, config);
+  write_max_positions(source, config);
   write_dtype(source, config);
   set_beside(config, "tie_word_embeddings", source.tied_embeddings, {});
   write_extension(extension, provenance, config);

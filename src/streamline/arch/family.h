@@ -69,6 +69,7 @@ struct ConfigKeys {
   std::string_view activation = "hidden_act";
   std::string_view norm_epsilon = "rms_norm_eps";
   std::string_view max_positions = "max_position_embeddings";
+  std::string_view max_positions_alias = "";  // another spelling, written always: some readers know only that
   std::string_view vocab = "vocab_size";
   std::string_view embedding_width = "";  // where it is not `hidden` the embeddings are projected (OPT)
   std::string_view rope_theta = "rope_theta";
@@ -178,6 +179,7 @@ struct GgufTraits {
 struct Family {
   std::string_view name;                                                      // "llama"
   std::string_view title;                                                     // "Llama 1, 2 and 3"
+  std::string_view about = "";                                                // what it has beside Llama, for people
   std::vector<std::string_view> model_types;                                  // values of config.json's model_type
   std::string_view layer_prefix;                                              // "model.layers."; then the index and "."
   std::vector<RoleName> layer_names;                                          // after the index: "self_attn.q_proj"

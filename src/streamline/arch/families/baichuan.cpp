@@ -9,6 +9,7 @@ const Family& baichuan() {
   static const Family family{
       .name = "baichuan",
       .title = "Baichuan and Baichuan 2 (7B)",
+      .about = "q, k, v in one tensor; head rows of length one (not: 13B, which has ALiBi)",
       .model_types = {"baichuan"},
       .layer_prefix = "model.layers.",
       .layer_names = {{Role::attention_norm, "input_layernorm"},

@@ -9,6 +9,8 @@ const Family& cohere2() {
   static const Family family{
       .name = "cohere2",
       .title = "Cohere 2 (Command R7B, Command A)",
+      .about =
+          "parallel halves, LayerNorm without bias, neighbouring components turn; layers without position encoding",
       .model_types = {"cohere2"},
       .layer_prefix = "model.layers.",
       .layer_names = joined({{{Role::attention_norm, "input_layernorm"}}, llama_attention_names(), llama_mlp_names()}),

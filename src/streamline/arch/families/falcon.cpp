@@ -9,6 +9,7 @@ const Family& falcon() {
   static const Family family{
       .name = "falcon",
       .title = "Falcon 40B and 180B",
+      .about = "q, k, v by group; parallel halves with two norms (not: the layout of Falcon 7B, ALiBi)",
       .model_types = {"falcon"},
       .layer_prefix = "transformer.h.",
       .layer_names = {{Role::attention_norm, "ln_attn"},

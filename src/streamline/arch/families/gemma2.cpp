@@ -10,6 +10,7 @@ const Family& gemma2() {
   static const Family family{
       .name = "gemma2",
       .title = "Gemma 2",
+      .about = "norms with 1 + w before and after both halves, capped scores and logits, a window in every other layer",
       .model_types = {"gemma2"},
       .layer_prefix = "model.layers.",
       .layer_names = gemma_layer_names(),

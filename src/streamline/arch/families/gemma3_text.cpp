@@ -14,6 +14,7 @@ const Family& gemma3_text() {
     return Family{
         .name = "gemma3_text",
         .title = "Gemma 3 (text)",
+        .about = "the same without caps; norms on q and k, two rotary bases",
         .model_types = {"gemma3_text"},
         .layer_prefix = "model.layers.",
         .layer_names = layer_names,

@@ -9,6 +9,7 @@ const Family& glm4() {
   static const Family family{
       .name = "glm4",
       .title = "GLM-4",
+      .about = "norms before and after both halves, neighbouring components of half a head turn",
       .model_types = {"glm4"},
       .layer_prefix = "model.layers.",
       .layer_names = joined({llama_norm_names(),

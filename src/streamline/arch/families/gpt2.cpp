@@ -10,6 +10,7 @@ Family family_under(std::string_view layer_prefix, std::vector<RoleName> global_
   return {
       .name = "gpt2",
       .title = "GPT-2",
+      .about = "matrices stored [in, out], learned positions; with and without the prefix `transformer.`",
       .model_types = {"gpt2"},
       .layer_prefix = layer_prefix,
       .layer_names = {{Role::attention_norm, "ln_1"},
@@ -28,7 +29,8 @@ Family family_under(std::string_view layer_prefix, std::vector<RoleName> global_
                .intermediate = "n_inner",
                .activation = "activation_function",
                .norm_epsilon = "layer_norm_epsilon",
-               .max_positions = "n_positions"},
+               .max_positions = "n_positions",
+               .max_positions_alias = "n_ctx"},
       .traits = {.norm = Norm::layer,
                  .gated_mlp = false,
                  .qkv = QkvLayout::stacked,

@@ -9,6 +9,7 @@ const Family& gpt_neox() {
   static const Family family{
       .name = "gpt_neox",
       .title = "GPT-NeoX and Pythia",
+      .about = "q, k, v of each head side by side; parallel or sequential halves",
       .model_types = {"gpt_neox"},
       .layer_prefix = "gpt_neox.layers.",
       .layer_names = {{Role::attention_norm, "input_layernorm"},

@@ -8,6 +8,7 @@ const Family& granite() {
   static const Family family{
       .name = "granite",
       .title = "Granite 3",
+      .about = "multipliers on embeddings, scores and residual sums; divided logits",
       .model_types = {"granite"},
       .layer_prefix = "model.layers.",
       .layer_names = llama_layer_names(),

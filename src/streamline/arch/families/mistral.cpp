@@ -8,6 +8,7 @@ const Family& mistral() {
   static const Family family{
       .name = "mistral",
       .title = "Mistral",
+      .about = "a window in every layer",
       .model_types = {"mistral"},
       .layer_prefix = "model.layers.",
       .layer_names = llama_layer_names(),

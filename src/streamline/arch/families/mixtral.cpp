@@ -8,6 +8,7 @@ const Family& mixtral() {
   static const Family family{
       .name = "mixtral",
       .title = "Mixtral",
+      .about = "experts",
       .model_types = {"mixtral"},
       .layer_prefix = "model.layers.",
       .layer_names = joined({llama_norm_names(), llama_attention_names(), {{Role::router, "block_sparse_moe.gate"}}}),

@@ -9,6 +9,7 @@ const Family& olmo2() {
   static const Family family{
       .name = "olmo2",
       .title = "OLMo 2",
+      .about = "norms after the halves and over all of q and k",
       .model_types = {"olmo2"},
       .layer_prefix = "model.layers.",
       .layer_names = olmo_layer_names(),

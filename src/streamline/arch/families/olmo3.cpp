@@ -9,6 +9,7 @@ const Family& olmo3() {
   static const Family family{
       .name = "olmo3",
       .title = "OLMo 3",
+      .about = "the same, and a window in three of four layers, YaRN in the fourth",
       .model_types = {"olmo3"},
       .layer_prefix = "model.layers.",
       .layer_names = olmo_layer_names(),

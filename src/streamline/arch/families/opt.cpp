@@ -9,6 +9,7 @@ const Family& opt() {
   static const Family family{
       .name = "opt",
       .title = "OPT",
+      .about = "LayerNorm, learned positions, a plain MLP; OPT-350M: norms after the sums, projected embeddings",
       .model_types = {"opt"},
       .layer_prefix = "model.decoder.layers.",
       .layer_names = {{Role::attention_norm, "self_attn_layer_norm"},

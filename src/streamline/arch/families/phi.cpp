@@ -8,6 +8,7 @@ const Family& phi() {
   static const Family family{
       .name = "phi",
       .title = "Phi-1, Phi-1.5 and Phi-2",
+      .about = "parallel halves with one norm, part of each head turns, a bias on the head",
       .model_types = {"phi"},
       .layer_prefix = "model.layers.",
       .layer_names = {{Role::attention_norm, "input_layernorm"},

@@ -8,6 +8,7 @@ const Family& phi3() {
   static const Family family{
       .name = "phi3",
       .title = "Phi-3 and Phi-4",
+      .about = "q, k, v in one tensor, gate and up in another; LongRoPE",
       .model_types = {"phi3"},
       .layer_prefix = "model.layers.",
       .layer_names = {{Role::attention_norm, "input_layernorm"},

@@ -8,6 +8,7 @@ const Family& qwen2() {
   static const Family family{
       .name = "qwen2",
       .title = "Qwen2 and Qwen2.5",
+      .about = "biases on q, k, v; a window from `max_window_layers` on",
       .model_types = {"qwen2"},
       .layer_prefix = "model.layers.",
       .layer_names = llama_layer_names(),

@@ -20,6 +20,7 @@ const Family& qwen2_moe() {
     return Family{
         .name = "qwen2_moe",
         .title = "Qwen1.5-MoE and Qwen2-MoE",
+        .about = "experts, one more that all tokens share, dense layers among sparse ones",
         .model_types = {"qwen2_moe"},
         .layer_prefix = "model.layers.",
         .layer_names = layer_names,

@@ -12,6 +12,7 @@ const Family& qwen3() {
     return Family{
         .name = "qwen3",
         .title = "Qwen3",
+        .about = "norms on each head of q and k",
         .model_types = {"qwen3"},
         .layer_prefix = "model.layers.",
         .layer_names = layer_names,

@@ -17,6 +17,7 @@ const Family& qwen3_moe() {
     return Family{
         .name = "qwen3_moe",
         .title = "Qwen3-MoE",
+        .about = "experts, dense layers among sparse ones",
         .model_types = {"qwen3_moe"},
         .layer_prefix = "model.layers.",
         .layer_names = layer_names,

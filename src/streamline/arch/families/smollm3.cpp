@@ -8,6 +8,7 @@ const Family& smollm3() {
   static const Family family{
       .name = "smollm3",
       .title = "SmolLM3",
+      .about = "layers without position encoding",
       .model_types = {"smollm3"},
       .layer_prefix = "model.layers.",
       .layer_names = llama_layer_names(),

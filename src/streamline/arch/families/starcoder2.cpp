@@ -8,6 +8,7 @@ const Family& starcoder2() {
   static const Family family{
       .name = "starcoder2",
       .title = "StarCoder2",
+      .about = "LayerNorm, biases, a plain MLP",
       .model_types = {"starcoder2"},
       .layer_prefix = "model.layers.",
       .layer_names =
