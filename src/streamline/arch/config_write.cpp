@@ -75,7 +75,7 @@ void write_experts(const Config& source, const std::vector<LayerOrigin>& layers,
   if (!rule.dense_layers) return;
   Json dense = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i)
-    if (!pattern.sparse[static_cast<std::size_t>(layers[i].source)]) dense.push_back(i);
+    if (!pattern.sparse[static_cast<std::size_t>(layers[i].mlp.value_or(layers[i].source))]) dense.push_back(i);
   set_beside(config, "decoder_sparse_step", 1, {});
   set_beside(config, "mlp_only_layers", dense, {"decoder_sparse_step"});
 }

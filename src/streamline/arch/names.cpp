@@ -16,6 +16,15 @@ std::string_view find_role(const std::vector<RoleName>& names, Role role) {
   return {};
 }
 
+// The role whose name, and then a dot, `text` starts with.
+std::optional<Role> role_at(const std::vector<RoleName>& names, std::string_view text) {
+  for (const RoleName& candidate : names) {
+    const std::size_t length = candidate.name.size();
+    if (text.starts_with(candidate.name) && text.size() > length && text[length] == '.') return candidate.role;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
@@ -39,6 +48,15 @@ std::string expert_tensor_name(const Family& family, std::int64_t layer, std::in
 std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
   SL_ASSERT(layer >= 0 && is_layer_role(role));
   return layer_tensor(family, layer, std::string(kExtension).append(role_name(role)).append(suffix(part)));
+}
+
+std::optional<Role> layer_role(const Family& family, std::string_view suffix) {
+  if (family.experts && suffix.starts_with(family.experts->prefix)) {
+    suffix.remove_prefix(family.experts->prefix.size());
+    const std::size_t dot = suffix.find('.');  // after the expert's index
+    return dot == std::string_view::npos ? std::nullopt : role_at(family.experts->names, suffix.substr(dot + 1));
+  }
+  return role_at(family.layer_names, suffix);
 }
 
 std::string layer_tensor(const Family& family, std::int64_t layer, std::string_view suffix) {

@@ -26,6 +26,9 @@ struct LayerTensorName {
 };
 // nullopt for tensors outside the decoder layers.
 std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::string_view name);
+// The role that a suffix names, whatever follows the role's name ("mlp.up_proj.weight_scale_inv" too, and that of an
+// expert's matrix); nullopt for names that the family does not have.
+std::optional<Role> layer_role(const Family& family, std::string_view suffix);
 std::string layer_tensor(const Family& family, std::int64_t layer, std::string_view suffix);
 
 }  // namespace streamline

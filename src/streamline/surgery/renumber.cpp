@@ -30,12 +30,16 @@ void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& p
   validate(plan);
   if (plan.base.layers != stack.layers)
     fail(ErrorKind::mismatch, source.label(), " has ", stack.layers, " layers; the plan is for ", plan.base.layers);
-  for (const Segment& segment : plan.segments)
+  for (const Segment& segment : plan.segments) {
+    if (segment.action == Action::drop_attention || segment.action == Action::drop_mlp)
+      fail(ErrorKind::unsupported, source.label(), ": the plan drops a half of layers ", segment.first, "..",
+           segment.last, "; by names alone only whole layers can be dropped");
     if (segment.action == Action::replace)
       fail(
           ErrorKind::unsupported, source.label(), ": layers ", segment.first, "..", segment.last,
           " are replaced in this plan, and a replacement cannot be added to weights that this program does not compute "
           "with; apply the plan to the checkpoint that this one was made from and quantise the result");
+  }
 }
 
 std::vector<TensorSource> renumbered_tensors(const Checkpoint& source, const LayerStack& stack, const LayerMap& map) {

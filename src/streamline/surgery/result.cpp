@@ -7,7 +7,9 @@
 
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
+#include "streamline/plan/stack.h"
 #include "streamline/surgery/fold.h"
+#include "streamline/surgery/halves.h"
 
 namespace streamline {
 namespace {
@@ -35,6 +37,15 @@ void add_outside(const Checkpoint& source, const Config& config, const StoredTen
   }
 }
 
+std::vector<TensorSource> surviving_layer(const Checkpoint& source, const Config& config, const StoredTensors& stored,
+                                          const OutputLayer& layer, std::int64_t index) {
+  if (!layer.whole() || layer.source != layer.mlp_source) return half_tensors(source, config, stored, layer, index);
+  std::vector<TensorSource> tensors;
+  for (const auto& [suffix, tensor] : stored.layers.at(layer.source))
+    tensors.push_back(copied(source, *tensor, layer_tensor(*config.family, index, suffix)));
+  return tensors;
+}
+
 }  // namespace
 
 StoredTensors stored_tensors(const Checkpoint& source, const Family& family) {
@@ -57,7 +68,8 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
   SL_ASSERT(static_cast<std::int64_t>(stored.layers.size()) == model.layer_count());  // a whole model, no view of one
   Result result;
   add_outside(source, model.config(), stored, result);
-  const std::vector<OutputLayer> stack = lower(plan);
+  const std::vector<OutputLayer> stack = output_layers(model.config(), plan);
+  if (std::string note = packing_note(stack); !note.empty()) result.notes.push_back(std::move(note));
   for (std::size_t i = 0; i < stack.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
     if (stack[i].replaced) {
@@ -66,9 +78,9 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
       if (!folded.note.empty()) result.notes.push_back(folded.note);
       std::move(folded.tensors.begin(), folded.tensors.end(), std::back_inserter(result.tensors));
     } else {
-      result.layers.push_back({.source = stack[i].source});
-      for (const auto& [suffix, tensor] : stored.layers.at(stack[i].source))
-        result.tensors.push_back(copied(source, *tensor, layer_tensor(family, index, suffix)));
+      result.layers.push_back({.source = stack[i].source, .mlp = stack[i].mlp_source});
+      std::vector<TensorSource> tensors = surviving_layer(source, model.config(), stored, stack[i], index);
+      std::move(tensors.begin(), tensors.end(), std::back_inserter(result.tensors));
     }
   }
   return result;
