@@ -14,10 +14,10 @@ namespace streamline {
 // Where one layer of the result comes from.
 struct LayerOrigin {
   std::int64_t source = 0;               // layer of the source whose entries in lists per layer it inherits
-  std::optional<std::int64_t> mlp = {};  // the layer that its MLP is from; absent: `source`
   // A layer that is not an ordinary layer of the family (is_ordinary() false): written as an entry of the
   // "streamline" extension. Absent: what layer `source` was, ordinary or extension.
   std::optional<LayerConfig> extension = {};
+  std::optional<std::int64_t> mlp = {};  // the layer that its MLP is from; absent: `source`
 };
 
 // `source.json` with num_hidden_layers, layer_types, max_window_layers, no_rope_layers, mlp_only_layers and
