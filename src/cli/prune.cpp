@@ -29,7 +29,7 @@ Output run(const PruneOptions& options) {
   check_options(options);
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
-  if (writes(options)) check_applicable(run.opened.model.checkpoint());
+  if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
   run.report["run"]["threads"] = torch::get_num_threads();

@@ -9,6 +9,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
+#include "streamline/surgery/apply_gguf.h"
 
 namespace streamline::cli {
 namespace {
@@ -91,6 +92,13 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
   const Stopwatch watch;
   work();
   end_stage(run, name, watch);
+}
+
+void check_writable(const PruneRun& run) {
+  const Model& source = run.opened.model;
+  check_applicable(source.checkpoint(), run.options.out);
+  if (run.heals() && !source.checkpoint().is_safetensors())
+    check_gguf_replacement(source.config(), find_replacement(run.options.replacement).shape(source.config(), 0), 0);
 }
 
 void load_data(PruneRun& run) {

@@ -47,6 +47,7 @@ ReplacementUse replacement_use(const PruneRun& run);
 // Runs `work` and records its seconds and peak memory under "stages".
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work);
 
+void check_writable(const PruneRun& run);  // before the work: errors of a result that cannot be written
 void load_data(PruneRun& run);
 void choose(PruneRun& run);
 void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"

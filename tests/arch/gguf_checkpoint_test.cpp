@@ -24,7 +24,7 @@ std::vector<float> values(const Checkpoint& checkpoint, const TensorInfo& tensor
 
 TEST(GgufCheckpoint, IsTheTwinOfASafetensorsCheckpointInEachFamily) {
   for (const Family* family : families()) {
-    if (family->gguf.arch.empty()) continue;
+    if (!test::has_pico_gguf(*family)) continue;
     SCOPED_TRACE(family->name);
     const Json config = test::gguf_pico_config(*family);
     const auto twin = test::pico_checkpoint(config);
@@ -77,13 +77,15 @@ std::shared_ptr<const Checkpoint> open_with(const std::vector<std::string>& entr
 TEST(GgufCheckpoint, SaysWhatItCannotCompute) {
   EXPECT_ERROR(open_with({test::text("general.architecture", "mamba")}, "general.architecture"), unsupported,
                "the architecture 'mamba' (general.architecture) is not supported; supported are llama");
-  EXPECT_ERROR(open_with({test::u32("llama.expert_count", 8)}), unsupported,
-               "'llama.expert_count' is 8; supported is 0");
+  EXPECT_ERROR(open_with({test::u32("llama.expert_count", 8)}), format, "has no 'llama.expert_used_count'");
+  EXPECT_ERROR(open_with({test::text("general.architecture", "granite"), test::u32("granite.expert_count", 8)},
+                         "general.architecture"),
+               unsupported, "'granite.expert_count' is 8; supported is 0");
   EXPECT_ERROR(open_with({test::f32("llama.logit_scale", 2)}), unsupported,
                "dir/pico.gguf: the key 'llama.logit_scale' is not supported");
   EXPECT_ERROR(open_with({test::u32("llama.rope.dimension_count", 2)}, "rope.dimension_count"), unsupported,
                "'llama.rope.dimension_count' is 2; supported is 4");
-  EXPECT_ERROR(open_with({test::text("llama.rope.scaling.type", "yarn")}), unsupported, "RoPE scaling 'yarn'");
+  EXPECT_ERROR(open_with({test::text("llama.rope.scaling.type", "longrope")}), unsupported, "RoPE scaling 'longrope'");
   EXPECT_ERROR(open_with({}, "llama.block_count"), format, "has no 'llama.block_count'");
   EXPECT_ERROR(open_with({test::numbers<std::uint32_t>("llama.feed_forward_length", GgufType::u32, {24, 24, 24, 12})},
                          "feed_for"),
@@ -118,7 +120,11 @@ std::shared_ptr<const Checkpoint> open_with_tensor(const std::string& name, cons
 TEST(GgufCheckpoint, FindsLlama3InTheFactorsOfItsFrequencies) {
   const Config config = resolve_config(*open_with_tensor("rope_freqs.weight", {1, 1}));
   EXPECT_EQ(config.rope.scaling, RopeScaling::llama3);
-  EXPECT_ERROR(open_with_tensor("rope_freqs.weight", {1, 2}), unsupported, "'rope_freqs.weight' holds 2 at 1");
+  EXPECT_EQ(config.rope.original_max_positions, 8192);
+  // The slow pair is stretched and the fast one is not: the model was made for fewer positions than 8192.
+  EXPECT_EQ(resolve_config(*open_with_tensor("rope_freqs.weight", {1, 8})).rope.factor, 8);
+  EXPECT_LT(resolve_config(*open_with_tensor("rope_freqs.weight", {1, 8})).rope.original_max_positions, 8192);
+  EXPECT_ERROR(open_with_tensor("rope_freqs.weight", {2, 1}), unsupported, "'rope_freqs.weight' holds 2 at 0");
 }
 
 TEST(GgufCheckpoint, NamesATensorThatItsFamilyDoesNotHave) {
@@ -140,20 +146,41 @@ TEST(GgufCheckpoint, IsFoundByItsFileAndAsTheOnlyModelOfADirectory) {
   EXPECT_EQ(open_checkpoint(path / "b.gguf")->tensors().size(), 39u);
 }
 
-TEST(GgufNames, AreReadBack) {
-  for (int i = 0; i <= static_cast<int>(kLastRole); ++i) {
-    const auto role = static_cast<Role>(i);
-    const std::int64_t layer = is_layer_role(role) ? 17 : -1;
-    if (gguf_tensor_name(layer, role, Part::weight).empty()) continue;  // of families that are not read from GGUF
-    const auto parsed = parse_gguf_tensor(gguf_tensor_name(layer, role, Part::bias));
-    ASSERT_TRUE(parsed) << role_name(role);
-    EXPECT_EQ(parsed->layer, layer);
-    EXPECT_EQ(parsed->role, role);
-    EXPECT_EQ(parsed->part, Part::bias);
+TEST(GgufNames, AreReadBackInEachFamily) {
+  for (const Family* family : families()) {
+    if (family->gguf.arch.empty()) continue;
+    SCOPED_TRACE(family->name);
+    for (int i = 0; i <= static_cast<int>(kLastRole); ++i) {
+      const auto role = static_cast<Role>(i);
+      const std::int64_t layer = is_layer_role(role) ? 17 : -1;
+      const std::string name = gguf_tensor_name(*family, layer, role, Part::bias);
+      EXPECT_EQ(name.empty(), !has_role(*family, role)) << role_name(role);
+      const auto parsed = parse_gguf_tensor(*family, name);
+      ASSERT_EQ(parsed.has_value(), has_role(*family, role)) << role_name(role);
+      if (!parsed) continue;
+      EXPECT_EQ(parsed->layer, layer);
+      EXPECT_EQ(parsed->role, role);
+      EXPECT_EQ(parsed->part, Part::bias);
+    }
   }
-  for (const char* name : {"", "blk.", "blk.1", "blk.1.", "blk.01.attn_q.weight", "blk.-1.attn_q.weight",
-                           "blk.99999999999.attn_q.weight", "attn_q.weight", "blk.0.output.weight", "blk.0.attn_q"})
-    EXPECT_FALSE(parse_gguf_tensor(name)) << name;
+}
+
+TEST(GgufNames, OfExpertsNameTheStackOfTheirMatrices) {
+  const Family& family = *find_gguf_family("llama", /*experts=*/true);
+  EXPECT_EQ(gguf_tensor_name(family, 3, Role::up, Part::weight, /*experts=*/true), "blk.3.ffn_up_exps.weight");
+  const auto parsed = parse_gguf_tensor(family, "blk.3.ffn_up_exps.weight");
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE(parsed->experts);
+  EXPECT_EQ(parsed->role, Role::up);
+  EXPECT_FALSE(parse_gguf_tensor(family, "blk.3.ffn_up.weight"));
+}
+
+TEST(GgufNames, OfOtherThingsAreNone) {
+  const Family& family = *find_gguf_family("llama", /*experts=*/false);
+  for (const char* name :
+       {"", "blk.", "blk.1", "blk.1.", "blk.01.attn_q.weight", "blk.-1.attn_q.weight", "blk.99999999999.attn_q.weight",
+        "attn_q.weight", "blk.0.output.weight", "blk.0.attn_q", "blk.0.ffn_up_exps.weight"})
+    EXPECT_FALSE(parse_gguf_tensor(family, name)) << name;
 }
 
 }  // namespace

@@ -161,6 +161,32 @@ USAGE = {
     "a negative temperature": (
         lambda t: ["generate", BOOKS, "--prompt", "It", "--temperature", -1], 2, ["--temperature"]),
 }
+EXPORTS = {
+    "an unknown type": (lambda t: ["export", BOOKS, "--gguf", t / "a.gguf", "--type", "q2_k"], 2, ["q2_k", "q8_0"]),
+    "another ending": (lambda t: ["export", BOOKS, "--gguf", t / "a.bin"], 2, ["a.bin", ".gguf"]),
+    "no file": (lambda t: ["export", BOOKS], 2, ["--gguf"]),
+    "a file that exists": (
+        lambda t: ["export", BOOKS, "--gguf", text(t / "a.gguf", b"x")], 1, ["a.gguf", "already", "--overwrite"]),
+    "more positions than there are": (
+        lambda t: ["export", BOOKS, "--gguf", t / "a.gguf", "--context", 512], 2, ["256", "512"]),
+    "a number beyond the type": (
+        lambda t: ["export", with_number(t / "m", FIRST_LAYER, 0x7F00), "--gguf", t / "a.gguf"], 1,
+        ["mlp.up_proj", "F16", "bf16"]),
+    "NaN": (
+        lambda t: ["export", with_number(t / "m", FIRST_LAYER, 0x7FC0), "--gguf", t / "a.gguf"], 1, ["mlp.up_proj"]),
+    "another activation": (
+        lambda t: ["export", copy_of_books(t / "m", {"hidden_act": "gelu"}), "--gguf", t / "a.gguf"], 1,
+        ["gelu", "silu", "llama.cpp"]),
+    "another rotary scaling": (
+        lambda t: ["export", copy_of_books(t / "m", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+                   "--gguf", t / "a.gguf"], 1, ["dynamic", "llama.cpp"]),
+    "a tokenizer that is none": (
+        lambda t: ["export", t / "m", "--gguf", t / "a.gguf"]
+        if replace(copy_of_books(t / "m") / "tokenizer.model", b"nothing") is None else [], 1, ["tokenizer.model"]),
+    "a directory as a cut's target": (
+        lambda t: ["apply", BOOKS, "--plan", plan(t / "p.json", *DROP_TWO), "--out", t / "a.gguf"], 2,
+        ["a.gguf", "directory", "export"]),
+}
 # None: where the command line meets a file, both 1 and 2 say it rightly.
 WINDOWS = {
     "a cut of everything": (lambda t: prune(BOOKS, t / "out", "--cut", 12), None, ["12"]),
@@ -171,7 +197,7 @@ WINDOWS = {
 }
 CASES = [(group + ": " + name, *case)
          for group, cases in (("model", MODELS), ("text", TEXTS), ("target", TARGETS), ("plan", PLANS),
-                              ("usage", USAGE), ("window", WINDOWS))
+                              ("usage", USAGE), ("window", WINDOWS), ("export", EXPORTS))
          for name, case in cases.items()]
 
 

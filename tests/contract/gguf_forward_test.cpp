@@ -15,7 +15,7 @@ TEST(GgufForward, IsThatOfTheSafetensorsTwinInEachFamily) {
   const torch::NoGradGuard no_grad;
   const auto ids = test::pico_ids(2, 19, 32);
   for (const Family* family : families()) {
-    if (family->gguf.arch.empty()) continue;
+    if (!test::has_pico_gguf(*family)) continue;
     SCOPED_TRACE(family->name);
     const Json config = test::gguf_pico_config(*family);
     const Model twin = Model::open(test::pico_checkpoint(config), {.dtype = torch::kFloat});

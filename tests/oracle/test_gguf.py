@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF against other implementations: dequantisation against the gguf package, bit for bit, on random blocks;
-tokenizers, written into a GGUF file with that package, against the libraries that they come from.
+"""GGUF against other implementations: dequantisation and quantisation against the gguf package, bit for bit;
+tokenizers, written into a GGUF file with that package, against the libraries that they come from; what `export` and
+`apply` write, read by that package.
 
 STREAMLINE_DEQUANTIZE is the program streamline_dequantize; for the rest see test_tokenizers.py.
 """
@@ -59,6 +60,123 @@ def test_bits_are_those_of_the_package(program, name):
     both_nan = (ours & 0x7FFFFFFF > 0x7F800000) & (expected & 0x7FFFFFFF > 0x7F800000)
     assert np.array_equal(ours[~both_nan], expected[~both_nan])
     assert both_nan.sum() == 0 or name in ("F32", "BF16")
+
+
+def some_numbers():
+    """Blocks of all sizes, with ties, zeros of both signs and numbers that are tiny or all alike."""
+    rng = np.random.default_rng(11)
+    numbers = rng.standard_normal((4001, 32)) * np.exp(rng.uniform(-12, 8, (4001, 1)))
+    numbers[:50] = np.round(numbers[:50] * 2) / 2
+    numbers[50:60] = 0
+    numbers[60] = -0.0
+    numbers[61] = 3
+    numbers[62] = -3
+    numbers[63] = np.arange(-16, 16) * 0.5
+    numbers[64] = np.linspace(-127, 127, 32) + 0.5
+    numbers[65:70] *= 1e-30
+    return numbers.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+def test_quantised_bits_are_those_of_the_package(program, name):
+    numbers = some_numbers()
+    ours = subprocess.run([program, "--quantize", name], input=numbers.tobytes(), capture_output=True, check=True).stdout
+    expected = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[name])
+    assert ours == expected.tobytes()
+
+
+BOOKS = pathlib.Path(__file__).parents[2] / "models" / "books-5m"
+
+
+def streamline(*arguments):
+    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], *map(str, arguments), "--threads", "1"],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def stored(checkpoint):
+    """float32 values by name of a Hugging Face Llama, in GGUF's names and order of rows."""
+    from safetensors.torch import load_file
+    names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+             "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+    outer = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    config = json.loads((checkpoint / "config.json").read_text())
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    values = {}
+    for name, tensor in load_file(checkpoint / "model.safetensors").items():
+        value = tensor.float().numpy()
+        stem = name.removesuffix(".weight")
+        if stem in outer:
+            values[outer[stem] + ".weight"] = value
+            continue
+        layer, inner = stem.removeprefix("model.layers.").split(".", 1)
+        if names[inner] in heads:
+            count = heads[names[inner]]
+            value = value.reshape(count, 2, value.shape[0] // count // 2, -1).swapaxes(1, 2).reshape(value.shape)
+        values[f"blk.{layer}.{names[inner]}.weight"] = value
+    return values
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+def test_exported_tensors_are_what_the_package_makes_of_the_weights(name, tmp_path):
+    streamline("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", name.lower())
+    reader = gguf.GGUFReader(tmp_path / "books.gguf")
+    expected = stored(BOOKS)
+    assert {tensor.name for tensor in reader.tensors} == set(expected)
+    for tensor in reader.tensors:
+        value = expected[tensor.name]
+        kind = gguf.GGMLQuantizationType["F32" if value.ndim == 1 else name]
+        assert tensor.tensor_type == kind, tensor.name
+        assert tensor.data.tobytes() == gguf.quants.quantize(value, kind).tobytes(), tensor.name
+
+
+def test_exported_metadata_is_what_the_converter_writes(tmp_path):
+    streamline("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", "q8_0")
+    fields = {key: field.contents() for key, field in gguf.GGUFReader(tmp_path / "books.gguf").fields.items()}
+    expected = {
+        "general.architecture": "llama", "general.type": "model", "general.name": "Books 5m",
+        "general.license": "cc0-1.0", "general.languages": ["en"], "general.file_type": 7,
+        "general.quantization_version": 2, "llama.block_count": 12, "llama.context_length": 256,
+        "llama.embedding_length": 192, "llama.feed_forward_length": 512, "llama.attention.head_count": 6,
+        "llama.attention.head_count_kv": 2, "llama.attention.key_length": 32, "llama.attention.value_length": 32,
+        "llama.rope.dimension_count": 32, "llama.rope.freq_base": 10000.0, "llama.vocab_size": 4096,
+        "tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_eos_token": False,
+    }
+    assert {key: fields.get(key) for key in expected} == expected
+    sentencepiece = pytest.importorskip("sentencepiece")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(BOOKS / "tokenizer.model"))
+    ids = range(processor.vocab_size())
+    assert fields["tokenizer.ggml.tokens"] == [processor.id_to_piece(i) for i in ids]
+    assert np.array_equal(fields["tokenizer.ggml.scores"], [np.float32(processor.get_score(i)) for i in ids])
+    assert fields["tokenizer.ggml.token_type"][:4] == [2, 3, 3, 6]
+
+
+def test_a_cut_keeps_the_bytes_of_what_stays(tmp_path):
+    streamline("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", "q8_0")
+    kept = [0, 1, 2, 5, 6, 7, 8, 9, 10, 11]
+    (tmp_path / "plan.json").write_text(json.dumps({
+        "format": "streamline-plan", "version": 1, "base": {"layers": 12}, "method": {"name": "manual"},
+        "segments": [{"first": 0, "last": 2, "action": "keep"}, {"first": 3, "last": 4, "action": "drop"},
+                     {"first": 5, "last": 11, "action": "keep"}]}))
+    streamline("apply", tmp_path / "books.gguf", "--plan", tmp_path / "plan.json", "--out", tmp_path / "cut.gguf")
+    before, after = (gguf.GGUFReader(tmp_path / name) for name in ("books.gguf", "cut.gguf"))
+    assert after.fields["llama.block_count"].contents() == 10
+    same = {key: field.contents() for key, field in before.fields.items() if not key.startswith(("GGUF.", "general."))}
+    same["llama.block_count"] = 10
+    assert {key: after.fields[key].contents() for key in same} == same
+    source = {tensor.name: tensor for tensor in before.tensors}
+    assert len(after.tensors) == len(before.tensors) - 2 * 9
+    for tensor in after.tensors:
+        name = tensor.name
+        if name.startswith("blk."):
+            layer, rest = name.removeprefix("blk.").split(".", 1)
+            name = f"blk.{kept[int(layer)]}.{rest}"
+        assert tensor.tensor_type == source[name].tensor_type
+        assert tensor.data.tobytes() == source[name].data.tobytes(), tensor.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books.gguf", "cut.gguf", "cut.plan.json", "plan.json"]
 
 
 def test_half_precision_keeps_infinity_and_nan(program):

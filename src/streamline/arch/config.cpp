@@ -130,14 +130,15 @@ void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const 
       fail_surplus(checkpoint, config, tensor);
 }
 
-// Whether the layers are called as in `other_names` and none as in the family itself.
-bool uses_other_names(const Checkpoint& checkpoint, const Family& family) {
-  if (family.other_names == nullptr) return false;
+// The member of the chain of `other_names` by which the layers are called.
+const Family& family_by_names(const Checkpoint& checkpoint, const Family& family) {
   const auto has_layers_of = [&](const Family& names) {
     return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                        [&](const TensorInfo& tensor) { return parse_layer_tensor(names, tensor.name).has_value(); });
   };
-  return !has_layers_of(family) && has_layers_of(*family.other_names);
+  for (const Family* names = &family; names != nullptr; names = names->other_names)
+    if (has_layers_of(*names)) return *names;
+  return family;
 }
 
 bool same_contents(const Checkpoint& checkpoint, const TensorInfo& a, const TensorInfo& b) {
@@ -174,7 +175,9 @@ std::string stored_dtype_name(DType dtype) {
 Config resolve_config(const Checkpoint& checkpoint) {
   Config config = config_from_json(checkpoint.config(), checkpoint.config_label());
   check_computable(checkpoint);
-  if (uses_other_names(checkpoint, *config.family)) config.family = config.family->other_names;
+  config.family = &family_by_names(checkpoint, *config.family);
+  for (LayerConfig& layer : config.layers)
+    if (layer.attention) layer.attention->layout = config.family->traits.qkv;
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor);

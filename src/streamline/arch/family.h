@@ -169,11 +169,21 @@ struct RequiredValue {
   bool needed = false;  // unless the key has to be there
 };
 
-// How GGUF files have the family. Tensors are named by role, alike for all (gguf_names.h); Traits::norm_offset is part
-// of the stored weights.
+// How GGUF files have the family, and what llama.cpp computes for it: nothing else may be written. Tensors are named by
+// role, alike for all families but for `names`; Traits::norm_offset is part of the stored weights.
 struct GgufTraits {
-  std::string_view arch = "";   // general.architecture; empty: such files are not read
-  bool interleaved_qk = false;  // in each head of q and k the rows of the two halves alternate
+  std::string_view arch = "";             // general.architecture; empty: there is none
+  bool interleaved_qk = false;            // in each head of q and k the rows of the two halves alternate
+  std::vector<RoleName> names = {};       // roles that are called otherwise than elsewhere
+  bool windows = false;                   // layers may slide: defaults.window_period, or a list of them
+  bool square_attention = false;          // heads * head_dim has to be the hidden size
+  bool own_head = false;                  // a head of its own is needed; a tied one is written once more
+  bool tied_head = false;                 // the head is the embedding, always
+  bool o_bias = false, mlp_bias = false;  // are added where they are stored (those of q, k and v always)
+  bool rope_factors = false;              // rope_freqs.weight is read
+  bool long_factors = false;              // rope_factors_long.weight and rope_factors_short.weight are read
+  bool softcap = false;                   // scores are capped, always
+  bool renormalised = false;              // the shares of the chosen experts add up to one
 };
 
 struct Family {
@@ -199,6 +209,7 @@ bool has_role(const Family& family, Role role);
 // In the order of families/families.def.
 std::span<const Family* const> families();
 const Family* find_family(std::string_view model_type);  // nullptr when unknown
-const Family* find_gguf_family(std::string_view arch);   // the same
+// Of GGUF files; where several families have an architecture, the first. nullptr when unknown.
+const Family* find_gguf_family(std::string_view arch, bool experts);
 
 }  // namespace streamline

@@ -7,8 +7,11 @@
 #include <charconv>
 #include <set>
 
+#include "streamline/arch/config.h"
 #include "streamline/arch/gguf_names.h"
 #include "streamline/arch/gguf_rope.h"
+#include "streamline/arch/gguf_scale.h"
+#include "streamline/arch/layer_pattern.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -38,6 +41,7 @@ class Metadata {
     const auto value = uniform(name, gguf_.numbers(key(name)));
     return value ? std::optional(shortest(*value)) : std::nullopt;
   }
+  std::optional<std::vector<std::int64_t>> integers(std::string_view name) { return gguf_.integers(key(name)); }
   std::int64_t required(std::string_view name) {
     if (const auto value = integer(name)) return *value;
     fail(ErrorKind::format, where(), ": has no '", prefix_, name, "'");
@@ -72,8 +76,9 @@ class Metadata {
   std::set<std::string> known_;
 };
 
-const TensorInfo* find_role(std::span<const TensorInfo> tensors, std::int64_t layer, Role role, Part part) {
-  const std::string name = gguf_tensor_name(layer, role, part);
+const TensorInfo* find_role(const Family& family, std::span<const TensorInfo> tensors, std::int64_t layer, Role role,
+                            Part part) {
+  const std::string name = gguf_tensor_name(family, layer, role, part);
   const auto found =
       std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& tensor) { return tensor.name == name; });
   return found == tensors.end() ? nullptr : &*found;
@@ -83,12 +88,32 @@ void set(Json& config, std::string_view key, const Json& value) {
   if (!key.empty()) config[std::string(key)] = value;
 }
 
+// Which layers slide: a value for each, or the period after which one does not.
+void add_layer_types(const std::vector<std::int64_t>& slides, Metadata& metadata, Json& config) {
+  const std::int64_t layers = metadata.required("block_count");
+  if (slides.size() != 1 && static_cast<std::int64_t>(slides.size()) != layers)
+    fail(ErrorKind::format, metadata.where(), ": '", metadata.key("attention.sliding_window_pattern"), "' has ",
+         slides.size(), " values for ", layers, " layers");
+  Json types = Json::array();
+  for (std::int64_t i = 0; i < std::min(layers, kMaxLayers); ++i) {
+    const std::int64_t period = slides.front();
+    const bool listed = slides.size() != 1 || layers == 1;
+    types.push_back(
+        layer_type_name(listed ? slides[static_cast<std::size_t>(i)] != 0 : period == 0 || i % period < period - 1));
+  }
+  config["layer_types"] = types;
+}
+
 void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden, Json& config) {
   const std::int64_t heads = metadata.required("attention.head_count");
   if (heads < 1) fail(ErrorKind::format, metadata.where(), ": '", metadata.key("attention.head_count"), "' is ", heads);
   const std::int64_t head_dim = metadata.integer("attention.key_length").value_or(hidden / heads);
   metadata.must_be("attention.value_length", head_dim);
-  metadata.must_be("rope.dimension_count", head_dim);
+  if (family.keys.rotary_share.empty()) {
+    metadata.must_be("rope.dimension_count", head_dim);
+  } else if (const auto rotated = metadata.integer("rope.dimension_count"); rotated && head_dim > 0) {
+    config[std::string(family.keys.rotary_share)] = static_cast<double>(*rotated) / static_cast<double>(head_dim);
+  }
   if (family.keys.head_dim.empty() && head_dim * heads != hidden)
     fail(ErrorKind::unsupported, metadata.where(), ": '", metadata.key("attention.key_length"), "' is ", head_dim,
          "; supported is ", hidden / heads);
@@ -97,10 +122,10 @@ void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden
   set(config, family.keys.head_dim, head_dim);
   if (const auto window = metadata.integer("attention.sliding_window"); window && *window > 0)
     config["sliding_window"] = *window;
+  if (const auto slides = metadata.integers("attention.sliding_window_pattern"); slides && family.gguf.windows)
+    add_layer_types(*slides, metadata, config);
 }
 
-// Gemma's scores are divided by the root of the head size, but in its 27B models of that of hidden size over heads;
-// GGUF does not say, and llama.cpp knows these by their depth.
 void add_scales(Metadata& metadata, const Family& family, Json& config) {
   const ScaleRules& rules = family.traits.scale;
   const auto copy = [&](const NumberRule& rule, std::string_view name) {
@@ -110,17 +135,15 @@ void add_scales(Metadata& metadata, const Family& family, Json& config) {
   copy(rules.embedding, "embedding_scale");
   copy(rules.residual, "residual_scale");
   copy(rules.attention, "attention.scale");
+  copy(rules.logits, "logit_scale");
   copy(rules.logits_divisor, "logit_scale");
   copy(rules.attention_softcap, "attn_logit_softcapping");
   copy(rules.logit_softcap, "final_logit_softcapping");
   if (rules.attention_root.key.empty()) return;
-  constexpr std::pair<std::string_view, std::int64_t> k27B[] = {{"gemma2", 46}, {"gemma3", 62}};
-  const std::pair depth{family.gguf.arch, metadata.required("block_count")};
-  const bool wide = std::find(std::begin(k27B), std::end(k27B), depth) != std::end(k27B);
   const std::int64_t head_dim = config.at(std::string(family.keys.head_dim)).get<std::int64_t>();
-  const std::int64_t of_hidden =
-      metadata.required("embedding_length") / metadata.required("attention.head_count");  // checked to be positive
-  set(config, rules.attention_root.key, wide ? of_hidden : head_dim);
+  set(config, rules.attention_root.key,
+      gguf_attention_root(family.gguf.arch, metadata.required("block_count"), metadata.required("embedding_length"),
+                          metadata.required("attention.head_count"), head_dim));  // checked to be positive
 }
 
 void add_norm(Metadata& metadata, const Family& family, Json& config) {
@@ -130,14 +153,28 @@ void add_norm(Metadata& metadata, const Family& family, Json& config) {
     set(config, family.keys.norm_epsilon, *epsilon);
 }
 
+void add_experts(Metadata& metadata, const Family& family, Json& config) {
+  if (!family.experts) {
+    metadata.must_be("expert_count", 0);
+    metadata.must_be("expert_used_count", 0);
+    return;
+  }
+  const ExpertsRule& rule = *family.experts;
+  set(config, rule.count_key, metadata.required("expert_count"));
+  set(config, rule.active_key, metadata.required("expert_used_count"));
+  if (const auto width = metadata.integer("expert_feed_forward_length")) set(config, rule.intermediate_key, *width);
+  if (const auto width = metadata.integer("expert_shared_feed_forward_length")) set(config, rule.shared_key, *width);
+  set(config, rule.renormalised.key, family.gguf.renormalised);
+}
+
 // Switches that GGUF does not store: a bias is there or not.
 void add_biases(const Family& family, std::span<const TensorInfo> tensors, Json& config) {
   const auto add = [&](const auto& rule, Role role) {
-    set(config, rule.key, find_role(tensors, 0, role, Part::bias) != nullptr);
+    set(config, rule.key, find_role(family, tensors, 0, role, Part::bias) != nullptr);
   };
-  add(family.traits.qkv_bias, Role::q);
+  add(family.traits.qkv_bias, has_role(family, Role::qkv) ? Role::qkv : Role::q);
   add(family.traits.o_bias, Role::o);
-  add(family.traits.mlp_bias, Role::up);
+  add(family.traits.mlp_bias, family.traits.gated_mlp && has_role(family, Role::gate_up) ? Role::gate_up : Role::up);
 }
 
 void add_tokens(const Gguf& gguf, Json& config) {
@@ -157,18 +194,23 @@ std::string stored_type(std::span<const TensorInfo> tensors) {
 
 const Family& gguf_family(const Gguf& gguf) {
   const std::string_view arch = gguf.string("general.architecture").value_or("");
-  if (const Family* family = find_gguf_family(arch)) return *family;
+  const std::string experts = std::string(arch) + ".expert_count";
+  const bool sparse = gguf.integer(experts).value_or(0) > 0;
+  if (const Family* family = find_gguf_family(arch, sparse)) return *family;
+  if (sparse && find_gguf_family(arch, false) != nullptr)
+    fail(ErrorKind::unsupported, gguf.where, ": '", experts, "' is ", *gguf.integer(experts), "; supported is 0");
   std::string known;
   for (const Family* family : families())
-    if (!family->gguf.arch.empty()) known += (known.empty() ? "" : ", ") + std::string(family->gguf.arch);
+    if (!family->gguf.arch.empty() && find_gguf_family(family->gguf.arch, family->experts.has_value()) == family)
+      known += (known.empty() ? "" : ", ") + std::string(family->gguf.arch);
   fail(ErrorKind::unsupported, gguf.where, ": the architecture '", arch,
        "' (general.architecture) is not supported; supported are ", known);
 }
 
 Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorInfo> tensors,
-                 const std::vector<float>& rope_factors) {
+                 const RopeFactors& factors) {
   Metadata metadata(gguf, family.gguf.arch);
-  const TensorInfo* embedding = find_role(tensors, -1, Role::token_embedding, Part::weight);
+  const TensorInfo* embedding = find_role(family, tensors, -1, Role::token_embedding, Part::weight);
   if (embedding == nullptr || embedding->shape.size() != 2)
     fail(ErrorKind::format, gguf.where, ": has no matrix 'token_embd.weight'; does it hold a vocabulary only?");
   Json config = {{"model_type", family.model_types.front()}};
@@ -180,8 +222,7 @@ Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorI
   set(config, family.keys.vocab, embedding->shape.front());
   metadata.integer("vocab_size");         // of the tokenizer; the embedding may have more rows
   metadata.string("tensor_data_layout");  // says that q and k are interleaved, as they are in all such files
-  metadata.must_be("expert_count", 0);
-  metadata.must_be("expert_used_count", 0);
+  add_experts(metadata, family, config);
   add_attention(metadata, family, hidden, config);
   add_scales(metadata, family, config);
   add_norm(metadata, family, config);
@@ -189,11 +230,16 @@ Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorI
   const RopeMetadata rope{.theta = metadata.number("rope.freq_base"),
                           .scaling = metadata.string("rope.scaling.type"),
                           .factor = metadata.number("rope.scaling.factor"),
-                          .original = metadata.integer("rope.scaling.original_context_length")};
+                          .original = metadata.integer("rope.scaling.original_context_length"),
+                          .attention_factor = metadata.number("rope.scaling.attn_factor")};
   metadata.key("rope.scaling.finetuned");
-  add_gguf_rope(rope, rope_factors, gguf.where, config);
+  add_gguf_rope(rope, factors, gguf.where, config);
   if (const auto local = metadata.number("rope.freq_base_swa")) set(config, family.keys.local_rope_theta, *local);
-  config["tie_word_embeddings"] = find_role(tensors, -1, Role::head, Part::weight) == nullptr;
+  if (const std::string_view key = family.traits.parallel.key; !key.empty())
+    if (const auto parallel = metadata.integer("use_parallel_residual")) config[std::string(key)] = *parallel != 0;
+  for (const RequiredValue& required : family.required)
+    if (required.needed) set(config, required.key, required.allowed.front());
+  config["tie_word_embeddings"] = find_role(family, tensors, -1, Role::head, Part::weight) == nullptr;
   add_tokens(gguf, config);
   config["torch_dtype"] = stored_type(tensors);
   metadata.check_no_other();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "streamline/arch/family.h"
+#include "streamline/arch/gguf_rope.h"
 #include "streamline/io/gguf.h"
 
 namespace streamline {
@@ -13,10 +14,10 @@ namespace streamline {
 // The family of "general.architecture". Errors: unsupported naming it.
 const Family& gguf_family(const Gguf& gguf);
 
-// A config.json that says what the metadata and the tensors (of all parts, under GGUF's names) say. `rope_factors`:
-// what rope_freqs.weight holds, empty without it. Errors: unsupported for a key under the architecture's name that we
+// A config.json that says what the metadata and the tensors (of all parts, under GGUF's names) say. `factors`:
+// what the tensors of rotary factors hold. Errors: unsupported for a key under the architecture's name that we
 // do not know, for values that differ from layer to layer, and for RoPE factors that are not Llama 3's; format.
 Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorInfo> tensors,
-                 const std::vector<float>& rope_factors);
+                 const RopeFactors& factors);
 
 }  // namespace streamline

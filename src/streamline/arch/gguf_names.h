@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tensors are called in GGUF files, whatever the family: "blk.7.attn_q.weight".
+// What tensors are called in GGUF files: "blk.7.attn_q.weight", in nearly all families alike.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "streamline/arch/role.h"
+#include "streamline/arch/family.h"
 
 namespace streamline {
 
@@ -15,11 +15,18 @@ struct GgufTensorName {
   std::int64_t layer = -1;  // < 0 for whole-model roles
   Role role = Role::q;
   Part part = Part::weight;
+  bool experts = false;  // the matrices of all experts, one after the other
 };
 
-// nullopt for a name that stands for no role.
-std::optional<GgufTensorName> parse_gguf_tensor(std::string_view name);
-// Empty for a role that GGUF files do not have.
-std::string gguf_tensor_name(std::int64_t layer, Role role, Part part);
+// nullopt for a name that stands for no role of the family.
+std::optional<GgufTensorName> parse_gguf_tensor(const Family& family, std::string_view name);
+// Empty for a role that GGUF files of the family do not have.
+std::string gguf_tensor_name(const Family& family, std::int64_t layer, Role role, Part part, bool experts = false);
+
+// The family as GGUF files have it where that is more than other names: q, k and v stacked, no matrix turned. Its
+// tensors are called as in GGUF files; it stands at the end of the chain of `other_names`.
+Family as_in_gguf(Family family);
+// That member of the chain, or the family itself.
+const Family& family_in_gguf(const Family& family);
 
 }  // namespace streamline

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/arch/open_checkpoint.h"
 
+#include <utility>
+
 #include "streamline/arch/gguf_config.h"
 #include "streamline/arch/gguf_names.h"
 #include "streamline/arch/names.h"
@@ -11,7 +13,6 @@ namespace streamline {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
 std::vector<TensorInfo> all_tensors(const std::vector<GgufPart>& parts) {
   std::vector<TensorInfo> tensors;
@@ -19,14 +20,14 @@ std::vector<TensorInfo> all_tensors(const std::vector<GgufPart>& parts) {
   return tensors;
 }
 
-// The values of rope_freqs.weight, which leaves the list.
-std::vector<float> take_rope_factors(const Checkpoint& stored, std::vector<TensorInfo>& tensors) {
-  const TensorInfo* found = stored.find(kRopeFactors);
+// The values of a tensor that stands for no weights; it leaves the list. Empty when it is not there.
+std::vector<float> take_values(const Checkpoint& stored, std::string_view name, std::vector<TensorInfo>& tensors) {
+  const TensorInfo* found = stored.find(name);
   if (found == nullptr) return {};
-  std::vector<float> factors(static_cast<std::size_t>(found->elements()));
-  read_rows(stored, *found, 0, row_count(*found), factors);
-  std::erase_if(tensors, [](const TensorInfo& tensor) { return tensor.name == kRopeFactors; });
-  return factors;
+  std::vector<float> values(static_cast<std::size_t>(found->elements()));
+  read_rows(stored, *found, 0, row_count(*found), values);
+  std::erase_if(tensors, [&](const TensorInfo& tensor) { return tensor.name == name; });
+  return values;
 }
 
 // Heads of q, or of k.
@@ -38,16 +39,35 @@ std::int64_t head_count(const TensorInfo& tensor, Role role, const Json& config,
   return heads;
 }
 
-// The name and the values that the tensor has in a Hugging Face checkpoint.
-void translate(TensorInfo& tensor, const Family& family, const Json& config, const std::string& where) {
-  const auto name = parse_gguf_tensor(tensor.name);
-  const std::string translated = name ? tensor_name(family, name->layer, name->role, name->part) : "";
-  if (translated.empty())
+// One tensor for each expert, of those that are stored one after the other.
+void split_experts(const TensorInfo& all, const GgufTensorName& name, const Family& family, const std::string& where,
+                   std::vector<TensorInfo>& tensors) {
+  if (all.shape.size() != 3 || all.shape.front() < 1 || name.part != Part::weight)
+    fail(ErrorKind::mismatch, where, ": tensor '", all.name, "' is not a stack of matrices, one an expert");
+  const auto count = static_cast<std::uint64_t>(all.shape.front());
+  for (std::uint64_t i = 0; i < count; ++i) {
+    TensorInfo tensor = all;
+    tensor.name = expert_tensor_name(family, name.layer, static_cast<std::int64_t>(i), name.role, name.part);
+    tensor.shape.erase(tensor.shape.begin());
+    tensor.size = all.size / count;
+    tensor.offset += i * tensor.size;
+    tensors.push_back(std::move(tensor));
+  }
+}
+
+// Appends the tensor, or tensors, with the names and the values that they have in a Hugging Face checkpoint.
+void translate(TensorInfo tensor, const Family& family, const Json& config, const std::string& where,
+               std::vector<TensorInfo>& tensors) {
+  const auto name = parse_gguf_tensor(family, tensor.name);
+  if (!name)
     fail(ErrorKind::unsupported, where, ": tensor '", tensor.name, "' is none that a ", family.name, " model has");
+  if (name->experts) return split_experts(tensor, *name, family, where, tensors);
   if (family.gguf.interleaved_qk && (name->role == Role::q || name->role == Role::k))
     tensor.interleaved_heads = head_count(tensor, name->role, config, family);
   if (is_norm_role(name->role)) tensor.stored_offset = static_cast<float>(family.traits.norm_offset);
-  tensor.name = translated;
+  if (name->role == Role::shared_router && tensor.shape.size() == 1) tensor.shape.insert(tensor.shape.begin(), 1);
+  tensor.name = tensor_name(family, name->layer, name->role, name->part);
+  tensors.push_back(std::move(tensor));
 }
 
 }  // namespace
@@ -55,7 +75,7 @@ void translate(TensorInfo& tensor, const Family& family, const Json& config, con
 std::shared_ptr<const Checkpoint> open_gguf_checkpoint(std::shared_ptr<const FileSet> files, const std::string& name) {
   std::vector<GgufPart> parts = open_gguf(*files, name);
   const Gguf& header = parts.front().gguf;
-  const Family& family = gguf_family(header);
+  const Family& family = family_in_gguf(gguf_family(header));
   std::vector<std::string> names;
   Checkpoint::Parts made{.label = header.where, .files = {}, .config = {}, .tensors = all_tensors(parts), .blobs = {}};
   for (const GgufPart& part : parts) {
@@ -63,9 +83,13 @@ std::shared_ptr<const Checkpoint> open_gguf_checkpoint(std::shared_ptr<const Fil
     made.blobs.emplace_back(part.file, part.blob);
   }
   made.files = some_files(std::move(files), std::move(names));
-  const std::vector<float> rope_factors = take_rope_factors(*Checkpoint::of(made), made.tensors);
-  made.config = gguf_config(header, family, made.tensors, rope_factors);
-  for (TensorInfo& tensor : made.tensors) translate(tensor, family, made.config, header.where);
+  const auto stored = Checkpoint::of(made);
+  const RopeFactors factors{.always = take_values(*stored, "rope_freqs.weight", made.tensors),
+                            .short_text = take_values(*stored, "rope_factors_short.weight", made.tensors),
+                            .long_text = take_values(*stored, "rope_factors_long.weight", made.tensors)};
+  made.config = gguf_config(header, family, made.tensors, factors);
+  for (TensorInfo& tensor : std::exchange(made.tensors, {}))
+    translate(std::move(tensor), family, made.config, header.where, made.tensors);
   return Checkpoint::of(std::move(made));
 }
 

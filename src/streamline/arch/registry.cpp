@@ -32,9 +32,9 @@ bool has_role(const Family& family, Role role) {
   return std::any_of(names.begin(), names.end(), [&](const RoleName& entry) { return entry.role == role; });
 }
 
-const Family* find_gguf_family(std::string_view arch) {
+const Family* find_gguf_family(std::string_view arch, bool experts) {
   for (const Family* family : families())
-    if (!arch.empty() && family->gguf.arch == arch) return family;
+    if (!arch.empty() && family->gguf.arch == arch && family->experts.has_value() == experts) return family;
   return nullptr;
 }
 

@@ -61,6 +61,9 @@ class GgufCursor {
 // Errors: format if two of the names are the same.
 void check_unique(std::vector<std::string_view> names, const std::string& where, const char* what);
 
+// GGUF's number of a tensor type. Errors: unsupported for one that it does not have.
+std::uint32_t gguf_type_id(DType dtype);
+
 // The tensors' descriptions at the cursor: types, shapes, and offsets, still from the start of the data.
 // Errors: format, unsupported.
 std::vector<TensorInfo> read_gguf_tensors(GgufCursor& cursor, const Gguf& gguf, std::uint64_t count);

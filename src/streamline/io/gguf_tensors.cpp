@@ -109,6 +109,12 @@ void check_tiling(const Gguf& gguf, std::uint64_t file_size) {
 
 }  // namespace
 
+std::uint32_t gguf_type_id(DType dtype) {
+  for (const TensorType& type : kTensorTypes)
+    if (type.dtype == dtype) return type.id;
+  fail(ErrorKind::unsupported, "GGUF files do not store ", dtype_name(dtype));
+}
+
 std::vector<TensorInfo> read_gguf_tensors(GgufCursor& cursor, const Gguf& gguf, std::uint64_t count) {
   std::vector<TensorInfo> tensors;
   for (std::uint64_t i = 0; i < count; ++i) tensors.push_back(read_tensor(cursor, gguf));

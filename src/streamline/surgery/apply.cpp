@@ -3,6 +3,7 @@
 
 #include "streamline/arch/config_write.h"
 #include "streamline/base/error.h"
+#include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
@@ -70,18 +71,19 @@ LayerWeights as_stored(const LayerWeights& weights, const Config& config) {
   return copy_to(weights, torch::kCPU, stored_type(config));
 }
 
-void check_applicable(const Checkpoint& source) {
-  if (!source.is_safetensors())
-    fail(ErrorKind::unsupported, source.label(),
-         ": a plan cannot be applied to a GGUF file; score, eval, generate and ",
-         "bench work on it, eval --plan measures one without writing, and prune the checkpoint that it was made from");
+void check_applicable(const Checkpoint& source, const fs::path& out) {
+  if (!source.is_safetensors()) return check_gguf_target(source, out);
+  if (out.extension() == ".gguf")
+    fail(ErrorKind::usage, out.string(), ": the result of a Hugging Face checkpoint is a directory; ",
+         "`streamline export` makes a GGUF file of it");
+  check_target(source, out);
 }
 
 AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
                        const ApplyOptions& options) {
-  check_applicable(source.checkpoint());
-  check_target(source.checkpoint(), out);
+  check_applicable(source.checkpoint(), out);
   check_plan(source, plan, replacements);
+  if (!source.checkpoint().is_safetensors()) return apply_gguf(source, plan, replacements, out, options);
   const Plan whole = completed_plan(source.checkpoint(), plan);
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());

@@ -31,17 +31,17 @@ struct ApplyOptions {
   std::function<void(OutputDirectory&, const AppliedPlan&)> finish = {};
 };
 
-// Errors: unsupported for a source whose weights cannot be copied into a Hugging Face checkpoint (GGUF). apply_plan()
-// checks it too; ask before work that would be lost.
-void check_applicable(const Checkpoint& source);
+// What is known before the work: errors of usage for a target that does not fit the source. A Hugging Face directory
+// becomes a directory, a GGUF file a GGUF file. apply_plan() checks it too; ask before work that would be lost.
+void check_applicable(const Checkpoint& source, const std::filesystem::path& out);
 
-// Surviving tensors are copied byte for byte and renumbered; replacements are rounded to the source's dtype and folded
-// (formats: docs/formats.md); config.json is rewritten in both spellings; side files are copied; the plan and the
-// trained weights lie in `streamline/` inside the result. Weights, config.json and plan depend on the source, the plan
-// and the replacements alone: applying the stored plan again repeats them byte for byte. Everything appears by one
-// rename, after the result was re-opened and compared. Errors: io, resource (disk), mismatch (plan and source, missing
-// weights), usage (target inside the source, or the other way round); a failed comparison is an internal error and
-// leaves nothing.
+// Of a GGUF source, see apply_gguf.h. Surviving tensors are copied byte for byte and renumbered; replacements are
+// rounded to the source's dtype and folded (formats: docs/formats.md); config.json is rewritten in both spellings; side
+// files are copied; the plan and the trained weights lie in `streamline/` inside the result. Weights, config.json and
+// plan depend on the source, the plan and the replacements alone: applying the stored plan again repeats them byte for
+// byte. Everything appears by one rename, after the result was re-opened and compared. Errors: io, resource (disk),
+// mismatch (plan and source, missing weights), usage (target inside the source, or the other way round); a failed
+// comparison is an internal error and leaves nothing.
 AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements& replacements,
                        const std::filesystem::path& out, const ApplyOptions& options);
 
@@ -59,6 +59,13 @@ std::vector<std::int64_t> missing_weights(const Plan& plan, const Replacements& 
 // Writes streamline/plan.json and, when something is replaced, streamline/replacement.safetensors, so that
 // `streamline apply` repeats the result. The plan's weights entries are set here.
 void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements);
+
+// The same under other names, those of the files relative to where `out` stages them.
+struct PlanFileNames {
+  std::filesystem::path plan, weights;
+  std::string weights_in_plan;  // how the plan calls the weights, from where it lies
+};
+void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan plan, const Replacements& replacements);
 
 enum class AnyWeights { no, yes };
 // Reads a plan (or the one inside a result's directory) and the weights beside it, checked against their digest and

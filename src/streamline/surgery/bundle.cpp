@@ -127,7 +127,7 @@ fs::path plan_path(const fs::path& plan_file) {
 
 }  // namespace
 
-void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements) {
+void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan plan, const Replacements& replacements) {
   SL_ASSERT(missing_weights(plan, replacements).empty());
   std::vector<TensorSource> tensors;
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
@@ -137,15 +137,21 @@ void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& repl
       tensors.push_back(tensor_source(bundle_name(segment, tensor.role, tensor.part, tensor.expert),
                                       tensor.value.detach().to(torch::kCPU).contiguous()));
   }
-  const fs::path directory = out.staging() / kDirectory;
   if (!tensors.empty()) {
-    const std::string digest = write_weights(directory / kWeightsFile, tensors, metadata);
+    const std::string digest = write_weights(out.staging() / names.weights, tensors, metadata);
     for (const auto& [segment, weights] : replacements) {
-      plan.segments[segment].weights_file = kWeightsFile;
+      plan.segments[segment].weights_file = names.weights_in_plan;
       plan.segments[segment].weights_sha256 = digest;
     }
   }
-  write_text(directory / kPlanFile, dump_json(to_json(plan)));
+  write_text(out.staging() / names.plan, dump_json(to_json(plan)));
+}
+
+void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements) {
+  const fs::path directory = kDirectory;
+  write_plan_files(
+      out, {.plan = directory / kPlanFile, .weights = directory / kWeightsFile, .weights_in_plan = kWeightsFile},
+      std::move(plan), replacements);
 }
 
 Plan read_plan(const fs::path& plan_file, const Checkpoint& source, std::int64_t layers, AnyWeights any_weights) {

@@ -145,8 +145,7 @@ void write_quantization_files(const Checkpoint& source, const LayerStack& stack,
 
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
                            const ApplyOptions& options) {
-  check_applicable(*source);
-  check_target(*source, out);
+  check_applicable(*source, out);
   const LayerStack stack = find_layer_stack(*source);
   check_plan(*source, stack, plan);
   const Plan whole = completed_plan(*source, plan);

@@ -57,6 +57,8 @@ const std::vector<GgufPreType>& pre_types() {
 
 }  // namespace
 
+std::span<const GgufPreType> gguf_pre_types() { return pre_types(); }
+
 const GgufPreType* find_gguf_pre_type(std::string_view name) {
   for (const GgufPreType& type : pre_types())
     if (type.name == name) return &type;

@@ -2,6 +2,7 @@
 // "tokenizer.ggml.pre": how a byte-level BPE vocabulary cuts text into words is known in GGUF by a name only.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct GgufPreType {
   bool adds_bos = false;        // unless the file says otherwise
 };
 
+std::span<const GgufPreType> gguf_pre_types();
 // nullptr for a name that is not known.
 const GgufPreType* find_gguf_pre_type(std::string_view name);
 

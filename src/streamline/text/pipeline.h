@@ -55,6 +55,12 @@ struct PipelineParts {
   std::unique_ptr<const Decoder> decoder;
   std::vector<TokenId> prefix, suffix;  // what the post-processor puts around a text
   std::optional<TokenId> bos, eos;
+  // What another file of the vocabulary is written from: BPE's merges in the order of their rank, or SentencePiece's
+  // scores and types by id (PieceType), and whether a text gets a blank in front.
+  std::vector<Merge> merges = {};
+  std::vector<float> scores = {};
+  std::vector<std::uint64_t> types = {};
+  bool blank_in_front = false;
 
   // A token whose string is known keeps its id; one with id -1 gets the next free one.
   void add(AddedToken token);

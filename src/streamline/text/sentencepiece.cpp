@@ -103,9 +103,14 @@ PipelineParts read_sentencepiece(std::string_view bytes, const std::string& wher
     if (piece.type == PieceType::control || piece.type == PieceType::user_defined)
       parts.add({.content = piece.text, .special = piece.type == PieceType::control});
   const bool prefix = model.add_dummy_prefix && settings.add_prefix_space.value_or(true);
+  parts.blank_in_front = prefix;
   if (model.model_type == 2 && !model.has_character_map && !model.remove_extra_whitespaces &&
       model.escape_whitespaces) {
     parts.model = make_sentencepiece_bpe(model, parts.tokens);
+    for (const SentencePiece& piece : model.pieces) {
+      parts.scores.push_back(piece.score);
+      parts.types.push_back(piece.type);
+    }
     const Prefix where_prefixed = settings.legacy.value_or(false) ? Prefix::always : Prefix::first;
     parts.pre_tokenizers.steps.push_back(sentencepiece_escape(prefix ? where_prefixed : Prefix::never));
   } else {

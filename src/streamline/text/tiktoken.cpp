@@ -146,9 +146,9 @@ PipelineParts read_tiktoken(std::string_view text, const std::string& where, con
     vocabulary.emplace(ranks[rank], static_cast<TokenId>(rank));
     parts.tokens.set(static_cast<TokenId>(rank), in_byte_alphabet(ranks[rank]), where);
   }
-  const std::vector<Merge> merges =
-      merges_of_tokens(vocabulary, std::vector<std::string_view>(ranks.begin(), ranks.end()), false);
-  parts.model = std::make_unique<BpeModel>(vocabulary, merges, BpeOptions{.byte_level = true, .ignore_merges = true});
+  parts.merges = merges_of_tokens(vocabulary, std::vector<std::string_view>(ranks.begin(), ranks.end()), false);
+  parts.model =
+      std::make_unique<BpeModel>(vocabulary, parts.merges, BpeOptions{.byte_level = true, .ignore_merges = true});
   const Json split = {{"type", "Split"}, {"pattern", {{"Regex", known.pattern}}}, {"behavior", "Isolated"}};
   const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   parts.pre_tokenizers =

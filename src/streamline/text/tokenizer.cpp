@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/text/tokenizer.h"
 
+#include <algorithm>
+
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/text/tokenizer_formats.h"
@@ -34,19 +36,26 @@ PipelineParts read_parts(const FileSet& files, const TokenizerSettings& settings
        "merges.txt, or a GGUF file");
 }
 
+}  // namespace
+
 bool has_tokenizer(const FileSet& files) {
-  return files.contains("tokenizer.json") || files.contains("tokenizer.model") || files.contains("vocab.json");
+  if (files.contains("tokenizer.json") || files.contains("tokenizer.model") || files.contains("vocab.json"))
+    return true;
+  const std::vector<std::string> names = files.names();
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.ends_with(".tiktoken"); });
 }
 
-}  // namespace
+PipelineParts read_tokenizer(const FileSet& files) {
+  const TokenizerSettings settings = read_settings(files);
+  PipelineParts parts = read_parts(files, settings);
+  apply_settings(settings, parts);
+  return parts;
+}
 
 std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files) {
   if (const std::string gguf = has_tokenizer(files) ? "" : find_gguf(files); !gguf.empty())
     return make_pipeline(read_gguf_tokenizer(open_gguf(files, gguf).front().gguf));
-  const TokenizerSettings settings = read_settings(files);
-  PipelineParts parts = read_parts(files, settings);
-  apply_settings(settings, parts);
-  return make_pipeline(std::move(parts));
+  return make_pipeline(read_tokenizer(files));
 }
 
 }  // namespace streamline

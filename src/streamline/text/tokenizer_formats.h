@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One reader a file format; each returns the parts of a pipeline, settings not yet applied.
+// One reader a file format; each but the first returns the parts of a pipeline, settings not yet applied.
 #pragma once
 
 #include "streamline/io/gguf.h"
@@ -7,6 +7,11 @@
 #include "streamline/text/tokenizer_settings.h"
 
 namespace streamline {
+
+// Whether a tokenizer lies among the files of a Hugging Face directory, and that tokenizer: tokenizer.json first, the
+// settings of the files beside it applied. Errors as open_tokenizer().
+bool has_tokenizer(const FileSet& files);
+PipelineParts read_tokenizer(const FileSet& files);
 
 // tokenizer.json of the tokenizers library, with a BPE model.
 PipelineParts read_tokenizer_json(std::string_view text, const std::string& where);

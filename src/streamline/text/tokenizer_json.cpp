@@ -190,6 +190,7 @@ PipelineParts read_tokenizer_json(std::string_view text, const std::string& wher
   parts.normalizer = make_normalizer(part_of(document, "normalizer"), where);
   parts.pre_tokenizers = make_pre_tokenizers(part_of(document, "pre_tokenizer"), where);
   parts.model = make_bpe(parts, ranked, read_bpe_options(model, parts));
+  parts.merges = std::move(ranked);
   parts.decoder = make_decoder(part_of(document, "decoder"), where);
   read_added(document, parts);
   read_post_processor(part_of(document, "post_processor"), parts);
@@ -210,7 +211,8 @@ PipelineParts read_vocab_and_merges(const FileSet& files, const TokenizerSetting
   const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", settings.add_prefix_space.value_or(false)}};
   parts.pre_tokenizers = make_pre_tokenizers(byte_level, parts.where);
   parts.decoder = byte_level_decoder();
-  parts.model = make_bpe(parts, read_merges_text(merges, parts), {});
+  parts.merges = read_merges_text(merges, parts);
+  parts.model = make_bpe(parts, parts.merges, {});
   if (const auto end =
           parts.tokens.find("<|endoftext|>")) {  // GPT-2's only special token, unless the settings know better
     parts.add({.id = *end, .content = "<|endoftext|>", .special = true});

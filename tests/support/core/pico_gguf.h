@@ -10,6 +10,12 @@
 
 namespace streamline::test {
 
+// Families whose GGUF files pico_gguf() can make; the others are written by this program and read back (GgufExport).
+inline bool has_pico_gguf(const Family& family) {
+  return find_gguf_family(family.gguf.arch, false) == &family && family.traits.norm == Norm::rms &&
+         family.keys.rotary_share.empty();
+}
+
 // A pico configuration that says nothing that GGUF cannot: periods and the like are the family's.
 inline Json gguf_pico_config(const Family& family) {
   Json config = pico_config(std::string(family.name), {{"use_sliding_window", false}});
@@ -100,7 +106,7 @@ inline GgufTensors pico_gguf_tensors(const Json& config, std::uint64_t seed = 0)
     if (resolved.family->gguf.interleaved_qk && (role.role == Role::q || role.role == Role::k))
       data = interleaved(data, role.shape[0], role.role == Role::q ? attention.heads : attention.kv_heads);
     if (is_norm_role(role.role)) data = shifted(data, resolved.family->traits.norm_offset);
-    result.add(gguf_tensor_name(role.layer, role.role, role.part), role.shape, data);
+    result.add(gguf_tensor_name(*resolved.family, role.layer, role.role, role.part), role.shape, data);
   }
   return result;
 }

@@ -35,6 +35,7 @@ const Family& cohere2() {
                    {"use_gated_activation", Json::array({true})},
                    {"position_embedding_type", Json::array({"rope_gptj"})},
                    {"rotary_pct", Json::array({1})}},
+      .gguf = {.arch = "cohere2", .windows = true, .square_attention = true, .tied_head = true},
   };
   return family;
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Falcon 40B and 180B (arXiv 2311.16867), the "new decoder architecture": parallel halves with a norm each, q of a
 // group beside its key and value. The older layout of Falcon 7B is refused.
-#include "streamline/arch/family.h"
+#include "streamline/arch/gguf_names.h"
 
 namespace streamline::families_list {
 
-const Family& falcon() {
-  static const Family family{
+namespace {
+
+Family base_family() {
+  return {
       .name = "falcon",
       .title = "Falcon 40B and 180B",
       .about = "q, k, v by group; parallel halves with two norms (not: the layout of Falcon 7B, ALiBi)",
@@ -42,7 +44,21 @@ const Family& falcon() {
                    {"parallel_attn", Json::array({true})},
                    {"num_ln_in_parallel_attn", Json::array({2})},
                    {"alibi", Json::array({false})}},
+      .gguf = {.arch = "falcon",
+               .names = {{Role::attention_norm, "attn_norm_2"}, {Role::mlp_norm, "attn_norm"}},
+               .square_attention = true},
   };
+}
+
+}  // namespace
+
+const Family& falcon() {
+  static const Family in_gguf = as_in_gguf(base_family());
+  static const Family family = [] {
+    Family base = base_family();
+    base.other_names = &in_gguf;
+    return base;
+  }();
   return family;
 }
 

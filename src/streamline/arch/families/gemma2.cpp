@@ -32,7 +32,7 @@ const Family& gemma2() {
                    .window_period = 2,
                    .max_positions = 8192},
       .required = {{"use_bidirectional_attention", Json::array({false})}},
-      .gguf = {.arch = "gemma2"},
+      .gguf = {.arch = "gemma2", .windows = true, .tied_head = true, .softcap = true},
   };
   return family;
 }

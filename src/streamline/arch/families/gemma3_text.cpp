@@ -42,7 +42,7 @@ const Family& gemma3_text() {
                      .window_period = 6,
                      .max_positions = 131072},
         .required = {{"use_bidirectional_attention", Json::array({false})}},
-        .gguf = {.arch = "gemma3"},
+        .gguf = {.arch = "gemma3", .windows = true},
     };
   }();
   return family;

@@ -23,6 +23,7 @@ const Family& glm4() {
       .traits = {.neighbours_rotate = true, .qkv_bias = {.key = "attention_bias", .otherwise = true}},
       .defaults =
           {.rotary_share = 0.5, .norm_epsilon = 1.5625e-7, .head_dim = 128, .kv_heads = 2, .max_positions = 131072},
+      .gguf = {.arch = "glm4", .names = {{Role::gate_up, "ffn_up"}}},
   };
   return family;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPT-2: matrices stored [in, out], q, k and v in one of them, learned positions. Files of the first release lack the
 // prefix "transformer." and hold the attention mask as a tensor.
-#include "streamline/arch/family.h"
+#include "streamline/arch/gguf_names.h"
 
 namespace streamline::families_list {
 namespace {
@@ -48,16 +48,26 @@ Family family_under(std::string_view layer_prefix, std::vector<RoleName> global_
       .required = {{"scale_attn_weights", Json::array({true})},
                    {"scale_attn_by_inverse_layer_idx", Json::array({false})},
                    {"add_cross_attention", Json::array({false})}},
+      .gguf = {.arch = "gpt2", .square_attention = true, .o_bias = true, .mlp_bias = true},
   };
+}
+
+Family bare_family() {
+  return family_under("h.", {{Role::token_embedding, "wte"},
+                             {Role::position_embedding, "wpe"},
+                             {Role::final_norm, "ln_f"},
+                             {Role::head, "lm_head"}});
 }
 
 }  // namespace
 
 const Family& gpt2() {
-  static const Family bare = family_under("h.", {{Role::token_embedding, "wte"},
-                                                 {Role::position_embedding, "wpe"},
-                                                 {Role::final_norm, "ln_f"},
-                                                 {Role::head, "lm_head"}});
+  static const Family bare = [] {
+    static const Family in_gguf = as_in_gguf(bare_family());
+    Family family = bare_family();
+    family.other_names = &in_gguf;
+    return family;
+  }();
   static const Family family = [] {
     Family prefixed = family_under("transformer.h.", {{Role::token_embedding, "transformer.wte"},
                                                       {Role::position_embedding, "transformer.wpe"},

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // GPT-NeoX and Pythia (arXiv 2204.06745): q, k and v of each head side by side, a quarter of each head turns, both
 // halves read the stream that entered the layer (unless use_parallel_residual is false), each through its own norm.
-#include "streamline/arch/family.h"
+#include "streamline/arch/gguf_names.h"
 
 namespace streamline::families_list {
 
-const Family& gpt_neox() {
-  static const Family family{
+namespace {
+
+Family base_family() {
+  return {
       .name = "gpt_neox",
       .title = "GPT-NeoX and Pythia",
       .about = "q, k, v of each head side by side; parallel or sequential halves",
@@ -36,7 +38,19 @@ const Family& gpt_neox() {
                  .mlp_bias = {.otherwise = true},
                  .mlp_biases_foldable = true},
       .defaults = {.rotary_share = 0.25, .norm_epsilon = 1e-5, .activation = "gelu", .max_positions = 2048},
+      .gguf = {.arch = "gptneox", .square_attention = true, .own_head = true, .o_bias = true, .mlp_bias = true},
   };
+}
+
+}  // namespace
+
+const Family& gpt_neox() {
+  static const Family in_gguf = as_in_gguf(base_family());
+  static const Family family = [] {
+    Family base = base_family();
+    base.other_names = &in_gguf;
+    return base;
+  }();
   return family;
 }
 

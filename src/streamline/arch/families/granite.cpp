@@ -21,7 +21,7 @@ const Family& granite() {
                            .attention = {"attention_multiplier", 1},
                            .logits_divisor = {"logits_scaling", 1}}},
       .defaults = {.max_positions = 2048},
-      .gguf = {.arch = "granite", .interleaved_qk = true},
+      .gguf = {.arch = "granite", .interleaved_qk = true, .o_bias = true, .mlp_bias = true, .rope_factors = true},
   };
   return family;
 }

@@ -16,7 +16,7 @@ const Family& llama() {
                  .o_bias = {.key = "attention_bias"},
                  .mlp_bias = {.key = "mlp_bias"}},
       .defaults = {.max_positions = 2048},
-      .gguf = {.arch = "llama", .interleaved_qk = true},
+      .gguf = {.arch = "llama", .interleaved_qk = true, .o_bias = true, .mlp_bias = true, .rope_factors = true},
   };
   return family;
 }

@@ -15,6 +15,7 @@ const Family& mistral() {
       .global_names = llama_global_names(),
       .traits = {.window = WindowRule::all},
       .defaults = {.kv_heads = 8, .sliding_window = 4096, .max_positions = 131072},
+      .gguf = {.arch = "llama", .interleaved_qk = true, .rope_factors = true},
   };
   return family;
 }

@@ -22,6 +22,7 @@ const Family& mixtral() {
                              .count = 8,
                              .active = 2,
                              .renormalised = {.otherwise = true}},
+      .gguf = {.arch = "llama", .interleaved_qk = true, .rope_factors = true, .renormalised = true},
   };
   return family;
 }

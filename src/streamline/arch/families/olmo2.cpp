@@ -16,7 +16,7 @@ const Family& olmo2() {
       .global_names = llama_global_names(),
       .traits = {.qk_norm = QkNorm::whole, .qkv_bias = {.key = "attention_bias"}, .o_bias = {.key = "attention_bias"}},
       .defaults = {.norm_epsilon = 1e-5, .max_positions = 2048},
-      .gguf = {.arch = "olmo2"},
+      .gguf = {.arch = "olmo2", .square_attention = true, .own_head = true},
   };
   return family;
 }

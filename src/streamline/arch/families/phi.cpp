@@ -32,6 +32,7 @@ const Family& phi() {
                  .mlp_biases_foldable = true},
       .defaults = {.rotary_share = 0.5, .norm_epsilon = 1e-5, .activation = "gelu_new", .max_positions = 2048},
       .required = {{"qk_layernorm", Json::array({false})}},
+      .gguf = {.arch = "phi2", .square_attention = true, .o_bias = true, .mlp_bias = true},
   };
   return family;
 }

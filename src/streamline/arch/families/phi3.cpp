@@ -21,6 +21,7 @@ const Family& phi3() {
       .keys = {.rotary_share = "partial_rotary_factor"},
       .traits = {.qkv = QkvLayout::stacked, .window = WindowRule::all},
       .defaults = {.norm_epsilon = 1e-5, .max_positions = 4096},
+      .gguf = {.arch = "phi3", .names = {{Role::gate_up, "ffn_up"}}, .square_attention = true, .long_factors = true},
   };
   return family;
 }

@@ -15,7 +15,7 @@ const Family& qwen2() {
       .global_names = llama_global_names(),
       .traits = {.window = WindowRule::from_max_window_layers, .qkv_bias = {.otherwise = true}},
       .defaults = {.kv_heads = 32, .sliding_window = 4096, .max_window_layers = 28, .max_positions = 32768},
-      .gguf = {.arch = "qwen2"},
+      .gguf = {.arch = "qwen2", .square_attention = true},
   };
   return family;
 }

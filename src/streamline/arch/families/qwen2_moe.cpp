@@ -28,6 +28,7 @@ const Family& qwen2_moe() {
         .traits = {.window = WindowRule::below_max_window_layers, .qkv_bias = {.key = "qkv_bias", .otherwise = true}},
         .defaults = {.kv_heads = 16, .sliding_window = 4096, .max_window_layers = 28, .max_positions = 32768},
         .experts = experts,
+        .gguf = {.arch = "qwen2moe", .square_attention = true, .own_head = true},
     };
   }();
   return family;

@@ -28,6 +28,7 @@ const Family& qwen3_moe() {
                    .o_bias = {.key = "attention_bias"}},
         .defaults = {.kv_heads = 4, .sliding_window = 4096, .max_positions = 32768},
         .experts = experts,
+        .gguf = {.arch = "qwen3moe", .renormalised = true},
     };
   }();
   return family;

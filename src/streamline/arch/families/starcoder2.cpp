@@ -28,6 +28,7 @@ const Family& starcoder2() {
                    .kv_heads = 2,
                    .max_positions = 4096},
       .required = {{"norm_type", Json::array({"layer_norm"})}, {"mlp_type", Json::array({"default"})}},
+      .gguf = {.arch = "starcoder2", .square_attention = true, .o_bias = true, .mlp_bias = true},
   };
   return family;
 }

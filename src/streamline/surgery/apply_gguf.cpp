@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/apply_gguf.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "streamline/arch/gguf_layout.h"
+#include "streamline/arch/gguf_limits.h"
+#include "streamline/arch/gguf_slice.h"
+#include "streamline/base/error.h"
+#include "streamline/surgery/fold.h"
+#include "streamline/surgery/gguf_general.h"
+#include "streamline/surgery/gguf_output.h"
+#include "streamline/surgery/origin.h"
+
+namespace streamline {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A layer of the result: one of the source's, or a replacement with the tensors that it was folded into.
+struct OutputSource {
+  std::int64_t source = 0;
+  std::shared_ptr<const Checkpoint> folded = {};
+};
+
+DType storage_type(const std::string& dtype) {
+  if (dtype == "float32") return DType::f32;
+  return dtype == "bfloat16" ? DType::bf16 : DType::f16;
+}
+
+// Tensors in memory as a checkpoint of their own.
+std::shared_ptr<const Checkpoint> in_memory(const std::vector<TensorSource>& tensors) {
+  Checkpoint::Parts parts{.label = "the replacement",
+                          .files = memory_files("the replacement", {}),
+                          .config = {},
+                          .tensors = {},
+                          .blobs = {}};
+  for (const TensorSource& tensor : tensors) {
+    TensorInfo info;
+    info.name = info.file = tensor.header.name;
+    info.dtype = tensor.header.dtype;
+    info.shape = tensor.header.shape;
+    info.size = tensor.header.size();
+    parts.tensors.push_back(std::move(info));
+    parts.blobs.emplace_back(tensor.header.name, tensor.bytes());
+  }
+  return Checkpoint::of(std::move(parts));
+}
+
+std::vector<OutputSource> output_layers(const Config& config, const Plan& plan, const Replacements& replacements,
+                                        std::vector<std::string>& notes) {
+  std::vector<OutputSource> layers;
+  for (const OutputLayer& layer : lower(plan)) {
+    const auto index = static_cast<std::int64_t>(layers.size());
+    if (!layer.replaced) {
+      layers.push_back({.source = layer.source});
+      continue;
+    }
+    const LayerWeights& weights = replacements.at(layer.segment);
+    check_gguf_replacement(config, weights.config, layer.source);
+    const FoldedLayer folded = fold_layer(config, weights, layer.source, index);
+    layers.push_back({.source = folded.source, .folded = in_memory(folded.tensors)});
+    if (!folded.note.empty()) notes.push_back(folded.note);
+    notes.push_back("layer " + std::to_string(index) + " was trained; its matrices are stored as " +
+                    std::string(dtype_name(storage_type(config.dtype))));
+  }
+  return layers;
+}
+
+Config output_config(const Config& source, const std::vector<OutputSource>& layers) {
+  Config config = source;
+  config.layers.clear();
+  for (const OutputSource& layer : layers)
+    config.layers.push_back(source.layers[static_cast<std::size_t>(layer.source)]);
+  return config;
+}
+
+// "blk.7.attn_q.weight": 7 and what follows; -1 for tensors of no layer.
+std::pair<std::int64_t, std::string> layer_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "blk.";
+  std::int64_t layer = -1;
+  if (!name.starts_with(kPrefix)) return {-1, name};
+  const char* last = name.data() + name.size();
+  const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), last, layer);
+  if (error != std::errc() || end == last || *end != '.') return {-1, name};
+  return {layer, std::string(end, last)};
+}
+
+GgufTensor kept(const GgufPart& part, const TensorInfo& tensor, std::string name) {
+  const auto bytes = part.blob.bytes.subspan(tensor.offset, tensor.size);
+  return {
+      .name = std::move(name), .dtype = tensor.dtype, .shape = tensor.shape, .write = [bytes](const ByteSink& sink) {
+        sink(bytes);
+      }};
+}
+
+// Tensors of no layer and then the layers in order, each in the order of the file.
+std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const Config& config,
+                                       const std::vector<OutputSource>& layers) {
+  std::vector<GgufTensor> tensors;
+  std::vector<std::vector<GgufTensor>> by_layer(layers.size());
+  for (const GgufPart& part : parts)
+    for (const TensorInfo& tensor : part.gguf.tensors) {
+      const auto [layer, rest] = layer_of(tensor.name);
+      if (layer < 0) tensors.push_back(kept(part, tensor, tensor.name));
+      for (std::size_t i = 0; i < layers.size() && layer >= 0; ++i)
+        if (layers[i].source == layer && layers[i].folded == nullptr)
+          by_layer[i].push_back(kept(part, tensor, "blk." + std::to_string(i) + rest));
+    }
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].folded != nullptr)
+      for (const GgufLayoutTensor& tensor : gguf_layer(*layers[i].folded, config, static_cast<std::int64_t>(i)))
+        by_layer[i].push_back(
+            gguf_tensor(*layers[i].folded, tensor, gguf_stored_type(tensor, storage_type(config.dtype))));
+    tensors.insert(tensors.end(), by_layer[i].begin(), by_layer[i].end());
+  }
+  return tensors;
+}
+
+std::int64_t labelled_parameters(const std::vector<GgufTensor>& tensors) {
+  std::int64_t parameters = 0;
+  for (const GgufTensor& tensor : tensors) {
+    std::int64_t elements = 1;
+    for (const std::int64_t dimension : tensor.shape) elements *= dimension;
+    parameters += tensor.shape.size() == 3 ? elements / tensor.shape.front() : elements;
+  }
+  return parameters;
+}
+
+std::string window_list_key(const Config& config) {
+  return std::string(config.family->gguf.arch) + ".attention.sliding_window_pattern";
+}
+
+GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& plan,
+                         const std::vector<OutputSource>& layers, const std::vector<GgufTensor>& tensors,
+                         std::vector<std::string>& notes) {
+  std::vector<std::int64_t> sources;
+  for (const OutputSource& layer : layers) sources.push_back(layer.source);
+  GgufFields fields = sliced_gguf_metadata(gguf, sources, notes);
+  // A period as a number stays right where the result still has it, which was checked.
+  if (const GgufEntry* list = gguf.find(window_list_key(config)); list != nullptr && list->type == GgufType::array)
+    fields.booleans(window_list_key(config), sliding_layers(config));
+  const auto& experts = config.layers.front().mlp->experts;
+  fields.string("general.size_label", gguf_size_label(labelled_parameters(tensors), experts ? experts->count : 0));
+  fields.string("general.description", "made smaller by streamline.cpp: " + summary(plan));
+  if (gguf.find("general.base_model.count") == nullptr) {
+    fields.u32("general.base_model.count", 1);
+    fields.string("general.base_model.0.name", gguf.string("general.name").value_or(std::string_view(plan.base.model)));
+  }
+  return fields;
+}
+
+double tolerance(torch::ScalarType type) {
+  return type == torch::kFloat || type == torch::kDouble ? 1e-4 : type == torch::kHalf ? 1e-2 : 3e-2;
+}
+
+}  // namespace
+
+void check_gguf_target(const Checkpoint& source, const fs::path& out) {
+  if (out.extension() != ".gguf")
+    fail(ErrorKind::usage, out.string(), ": the result of a GGUF file is one too; its name must end in .gguf");
+  std::error_code error;
+  for (const std::string& name : source.files().names()) {
+    const fs::path directory = fs::path(source.label()).parent_path();
+    for (const fs::path& file : {fs::path(source.files().label()) / name, directory / name})
+      if (fs::equivalent(file, out, error) && !error)
+        fail(ErrorKind::usage, out.string(), ": the target is the source; choose another name");
+  }
+}
+
+void check_gguf_replacement(const Config& config, const LayerConfig& layer, std::int64_t first) {
+  for (const LayerConfig& mould : config.layers)
+    if (is_ordinary(mould) && folds_into(layer, mould)) return;
+  fail(ErrorKind::unsupported, "the replacement of layer ", first, " is no layer that llama.cpp's '",
+       config.family->gguf.arch, "' computes; choose another replacement (layer, swiglu-residual)");
+}
+
+AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
+                       const ApplyOptions& options) {
+  const Checkpoint& checkpoint = source.checkpoint();
+  check_gguf_target(checkpoint, out);
+  const Plan whole = completed_plan(checkpoint, plan);
+  Replacements stored;
+  for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
+  AppliedPlan applied;
+  const std::vector<OutputSource> layers = output_layers(source.config(), whole, stored, applied.notes);
+  const Config config = output_config(source.config(), layers);
+  const std::vector<GgufPart> parts = open_gguf(checkpoint.files(), find_gguf(checkpoint.files()));
+  const GgufEntry* list = parts.front().gguf.find(window_list_key(config));
+  check_gguf_limits(config, config.max_positions, checkpoint.label(),
+                    list != nullptr && list->type == GgufType::array ? WindowList::yes : WindowList::no);
+  check_gguf_scores(config, checkpoint.label());
+  const std::vector<GgufTensor> tensors = output_tensors(parts, config, layers);
+  const GgufFields fields = output_fields(parts.front().gguf, config, whole, layers, tensors, applied.notes);
+
+  GgufOutput output(out, options.overwrite);
+  const Model view = source.view(whole, stored);
+  output.write(fields, tensors);
+  applied.layers = static_cast<std::int64_t>(layers.size());
+  for (const GgufTensor& tensor : tensors) applied.bytes += tensor.size();
+  for (std::size_t i = 0; i < layers.size(); ++i) applied.parameters += layer_parameters(config, config.layers[i]);
+  applied.parameters += total_parameters(source.config());
+  for (const LayerConfig& layer : source.config().layers) applied.parameters -= layer_parameters(config, layer);
+  if (options.verify) applied.largest_logit_difference = output.check(view, tolerance(view.placement().dtype));
+  applied.notes.push_back("a GGUF file of the architecture '" + std::string(config.family->gguf.arch) +
+                          "': llama.cpp loads it wherever it loads the source");
+  write_plan_files(output.directory(),
+                   {.plan = "plan.json",
+                    .weights = "replacement.safetensors",
+                    .weights_in_plan = output.name_beside("replacement.safetensors")},
+                   whole, stored);
+  if (options.finish) options.finish(output.directory(), applied);
+  output.commit();
+  return applied;
+}
+
+}  // namespace streamline

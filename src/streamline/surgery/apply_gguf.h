@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Carries out a plan on a GGUF file: a smaller GGUF file, in which surviving tensors have the bytes that they had.
+#pragma once
+
+#include <filesystem>
+
+#include "streamline/surgery/apply.h"
+
+namespace streamline {
+
+// What is refused before any work, so that nothing is lost: usage for a target that does not end in ".gguf" or is the
+// source; unsupported for a cut that llama.cpp would compute differently.
+void check_gguf_target(const Checkpoint& source, const std::filesystem::path& out);
+
+// Errors: unsupported, one line, where a layer of this shape cannot stand in a GGUF file of the model's family.
+void check_gguf_replacement(const Config& config, const LayerConfig& layer, std::int64_t first);
+
+// As apply_plan(), for a source that is a GGUF file, perhaps a split one: NAME.gguf, and beside it NAME.plan.json,
+// NAME.replacement.safetensors where something was trained, and what `finish` writes, as NAME.<its name>. Metadata is
+// kept but for what depends on the layers. The matrices of a replacement have the type that config.dtype names.
+// Errors: those of apply_plan(); unsupported for a result that GGUF cannot express.
+AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements,
+                       const std::filesystem::path& out, const ApplyOptions& options);
+
+}  // namespace streamline

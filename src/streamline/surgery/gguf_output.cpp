@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/gguf_output.h"
+
+#include <algorithm>
+
+#include "streamline/arch/open_checkpoint.h"
+#include "streamline/base/error.h"
+#include "streamline/surgery/verify.h"
+
+namespace streamline {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::int64_t kTokens = 24;
+
+fs::path checked(const fs::path& file) {
+  if (file.extension() != ".gguf" || !file.has_stem())
+    fail(ErrorKind::usage, file.string(), ": the name of a GGUF file ends in .gguf");
+  return fs::absolute(file).lexically_normal();
+}
+
+// Ids spread over the vocabulary, the same at every run.
+torch::Tensor fixed_tokens(const Config& config) {
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < std::min(kTokens, config.max_positions); ++i)
+    ids.push_back((i * 7919 + 11) % config.vocab);
+  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
+}
+
+void compare(const Config& written, const Config& expected) {
+  if (written.layer_count() != expected.layer_count())
+    fail(ErrorKind::internal, written.layer_count(), " layers were written; ", expected.layer_count(), " expected");
+  for (std::int64_t i = 0; i < expected.layer_count(); ++i) {
+    const auto& before = expected.layers[static_cast<std::size_t>(i)].attention;
+    const auto& after = written.layers[static_cast<std::size_t>(i)].attention;
+    if (before->rope != after->rope)
+      fail(ErrorKind::internal, "layer ", i, " was written with another rotary embedding than it has");
+    const std::int64_t whole = written.max_positions;  // no window is the same as one of all positions
+    if (std::min(before->window.value_or(whole), whole) != std::min(after->window.value_or(whole), whole))
+      fail(ErrorKind::internal, "layer ", i, " was written with the attention window ", after->window.value_or(0),
+           " instead of ", before->window.value_or(0));
+  }
+}
+
+}  // namespace
+
+GgufOutput::GgufOutput(const fs::path& file, Overwrite overwrite)
+    : file_(checked(file)), overwrite_(overwrite), directory_(file_, overwrite) {
+  std::error_code error;
+  if (fs::is_directory(file_, error)) fail(ErrorKind::io, file_.string(), ": is a directory; choose another name");
+}
+
+std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<GgufTensor>& tensors) {
+  std::uint64_t bytes = gguf_header(fields, tensors).size();
+  for (const GgufTensor& tensor : tensors) bytes += tensor.size();
+  std::error_code error;
+  const fs::space_info space = fs::space(directory_.staging(), error);
+  if (!error && space.available < bytes)
+    fail(ErrorKind::resource, file_.string(), ": the file takes ", bytes / 1'000'000, " MB and the disk has ",
+         space.available / 1'000'000, " MB left; free some space or choose another place");
+  const fs::path staged = directory_.staging() / file_.filename();
+  OutputFile output(staged);
+  write_gguf(output, fields, tensors);
+  output.commit();
+  return fs::file_size(staged);
+}
+
+double GgufOutput::check(const Model& expected, double tolerance) const {
+  const torch::NoGradGuard no_grad;
+  try {
+    const Model written = Model::open(
+        open_gguf_checkpoint(open_directory(directory_.staging()), file_.filename().string()), expected.placement());
+    compare(written.config(), expected.config());
+    const torch::Tensor ids = fixed_tokens(written.config());
+    const double difference = relative_difference(forward_logits(written, ids), forward_logits(expected, ids));
+    if (!(difference <= tolerance))
+      fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
+           " of the largest logit");
+    return difference;
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::interrupted || error.kind() == ErrorKind::numeric) throw;
+    fail(ErrorKind::internal,
+         "the written GGUF file did not pass its check and was removed; please report it: ", error.what());
+  }
+}
+
+std::string GgufOutput::name_beside(std::string_view name) const {
+  return file_.stem().string().append(".").append(name);
+}
+
+void GgufOutput::commit() {
+  struct Rename {
+    fs::path from, to;
+  };
+  std::vector<Rename> renames;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_.staging()))
+    if (const fs::path name = entry.path().filename(); name != file_.filename())
+      renames.push_back({entry.path(), file_.parent_path() / name_beside(name.string())});
+  std::sort(renames.begin(), renames.end(), [](const Rename& a, const Rename& b) { return a.to < b.to; });
+  renames.push_back({directory_.staging() / file_.filename(), file_});
+  std::error_code error;
+  for (const Rename& rename : renames)
+    if (overwrite_ == Overwrite::no && fs::exists(rename.to, error))
+      fail(ErrorKind::io, rename.to.string(), ": already exists; choose another name, or pass --overwrite");
+  for (const Rename& rename : renames) {
+    fs::rename(rename.from, rename.to, error);
+    if (error) fail(ErrorKind::io, rename.to.string(), ": cannot be written: ", error.message());
+  }
+}
+
+}  // namespace streamline

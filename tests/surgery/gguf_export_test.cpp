@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// GGUF files of the reference checkpoints: read back, they compute what the reference computed.
+#include "streamline/surgery/export_gguf.h"
+
+#include "streamline/arch/open_checkpoint.h"
+#include "support/core/expect.h"
+#include "support/core/temporary_directory.h"
+#include "support/torch/golden.h"
+#include "support/torch/pico.h"
+#include "support/torch/reference.h"
+
+namespace streamline {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr double kFp32 = 1e-5;  // of the largest logit
+
+// Positions up to which llama.cpp, which ignores the window of some families, computes the same; 0: all.
+struct Expressible {
+  const char* family;
+  std::int64_t context = 0;
+};
+constexpr Expressible kExpressible[] = {
+    {"llama2"},  {"llama3"},    {"mistral", 16}, {"qwen2"},    {"qwen3", 16},           {"phi"},     {"phi3", 20},
+    {"gpt2"},    {"gpt2_bare"}, {"olmo2"},       {"gpt_neox"}, {"gpt_neox_sequential"}, {"mixtral"}, {"qwen2_moe"},
+    {"granite"}, {"gemma2"},    {"falcon"},      {"glm4"},     {"starcoder2", 16}};
+
+class GgufExport : public testing::TestWithParam<Expressible> {};
+
+TEST_P(GgufExport, ComputesTheReferenceLogits) {
+  REQUIRE_SHARED(std::string("golden/") + GetParam().family);
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const test::Golden golden = test::load_golden(GetParam().family);
+  const Model source = Model::open(golden.checkpoint, {.dtype = torch::kFloat});
+  const fs::path file = directory.path() / "out.gguf";
+  const ExportedGguf exported = export_gguf(source, file, {.type = DType::f32, .context = GetParam().context});
+  EXPECT_EQ(exported.layers, source.layer_count());
+  EXPECT_LT(exported.largest_logit_difference, kFp32);
+  const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
+  const std::int64_t positions = GetParam().context > 0 ? GetParam().context : golden.ids.size(1);
+  const torch::Tensor logits = forward_logits(written, golden.ids.narrow(1, 0, positions));
+  EXPECT_LT(test::relative_difference(logits, golden.logits.narrow(1, 0, positions)), kFp32);
+}
+
+// A row of 24 components is no whole number of blocks, so that such matrices are float16.
+TEST_P(GgufExport, OfEachTypeIsReadBack) {
+  REQUIRE_SHARED(std::string("golden/") + GetParam().family);
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const test::Golden golden = test::load_golden(GetParam().family);
+  const Model source = Model::open(golden.checkpoint, {.dtype = torch::kFloat});
+  double last = 0;
+  for (const auto& [type, tolerance] : {std::pair{DType::bf16, 3e-2}, {DType::f16, 1e-2}, {DType::q8_0, 6e-2}}) {
+    const fs::path file = directory.path() / (std::string(dtype_name(type)) + ".gguf");
+    const ExportedGguf exported = export_gguf(source, file, {.type = type, .context = GetParam().context});
+    EXPECT_LT(exported.largest_logit_difference, tolerance) << dtype_name(type);
+    EXPECT_GT(exported.tensors.at(std::string(dtype_name(type))), 0);
+    last = exported.largest_logit_difference;
+  }
+  EXPECT_GT(last, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, GgufExport, testing::ValuesIn(kExpressible),
+                         [](const auto& info) { return std::string(info.param.family); });
+
+struct Refused {
+  const char* family;
+  const char* message;
+};
+constexpr Refused kRefused[] = {
+    {"opt", "no architecture of llama.cpp is known here that computes OPT models"},
+    {"baichuan2", "no architecture of llama.cpp is known here"},
+    {"olmo3", "no architecture of llama.cpp is known here"},
+    {"mistral", "layer 0 has a window of 16 tokens, which llama.cpp's 'llama' does not know; with --context 16"},
+    {"qwen3", "layer 3 has a window of 16 tokens"},
+    {"smollm3", "layer 2 does not turn its heads; llama.cpp's 'smollm3' leaves out every fourth layer"},
+    {"gemma3_text", "layer 2 has no window; llama.cpp's 'gemma3' counts on one layer without after every 5 with one"},
+    {"cohere2", "layer 2 has no window; llama.cpp's 'cohere2' counts on one layer without after every 3 with one"},
+    {"qwen3_moe", "layer 1 has no experts, and llama.cpp's 'qwen3moe' has them in all layers"}};
+
+TEST(GgufLimits, AreOneLineAndLeaveNothing) {
+  for (const Refused& refused : kRefused) {
+    REQUIRE_SHARED(std::string("golden/") + refused.family);
+    SCOPED_TRACE(refused.family);
+    const test::TemporaryDirectory directory;
+    const Model source = Model::open(test::load_golden(refused.family).checkpoint, {.dtype = torch::kFloat});
+    EXPECT_ERROR(export_gguf(source, directory.path() / "out.gguf", {}), unsupported, refused.message);
+    EXPECT_TRUE(fs::is_empty(directory.path()));
+  }
+}
+
+Model pico(const Json& changes = Json::object(), bool biases = false) {
+  return test::pico_model(test::family_named("llama"), {.biases = biases, .extra = changes}, {.dtype = torch::kFloat});
+}
+
+TEST(GgufLimits, KnowWhatLlamaCppComputesOtherwise) {
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  EXPECT_ERROR(export_gguf(pico({{"hidden_act", "gelu"}}), file, {}), unsupported,
+               "its activation is gelu; llama.cpp's 'llama' has silu");
+  EXPECT_ERROR(export_gguf(pico({{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}}}}), file, {}),
+               unsupported, "its RoPE scaling (dynamic) cannot be said for llama.cpp's 'llama'");
+  EXPECT_ERROR(export_gguf(pico(), directory.path() / "out.bin", {}), usage, "the name of a GGUF file ends in .gguf");
+  EXPECT_ERROR(export_gguf(pico(), file, {.type = DType::q4_k}), usage, "matrices cannot be written as Q4_K");
+  EXPECT_ERROR(export_gguf(pico(), file, {.context = 1 << 20}), usage, "--context is 1048576");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+TEST(GgufExportFile, IsNotReplacedUnlessAskedFor) {
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  write_text(file, "mine");
+  EXPECT_ERROR(export_gguf(pico(), file, {}), io, "already exists; choose another name, or pass --overwrite");
+  EXPECT_EQ(read_text(file), "mine");
+  export_gguf(pico(), file, {.overwrite = Overwrite::yes});
+  EXPECT_EQ(open_checkpoint(file)->config().at("model_type"), "llama");
+}
+
+TEST(GgufExportFile, KeepsNormsAndBiasesInFloat32) {
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  export_gguf(pico({}, /*biases=*/true), file, {.type = DType::f16});
+  for (const TensorInfo& tensor : open_checkpoint(file)->tensors())
+    EXPECT_EQ(tensor.dtype, tensor.shape.size() == 1 ? DType::f32 : DType::f16) << tensor.name;
+}
+
+}  // namespace
+}  // namespace streamline
