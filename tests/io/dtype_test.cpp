@@ -55,6 +55,31 @@ TEST(DType, WidensBfloat16ByItsUpperHalf) {
   EXPECT_EQ(load_float(DType::bf16, bytes), 3.140625f);
 }
 
+// Values of the two 8-bit formats from their definition (arXiv 2209.05433); E4M3 without infinities.
+TEST(DType, WidensEightBits) {
+  const auto e4m3 = [](unsigned bits) {
+    const auto element = static_cast<std::byte>(bits);
+    return load_float(DType::f8_e4m3, &element);
+  };
+  const auto e5m2 = [](unsigned bits) {
+    const auto element = static_cast<std::byte>(bits);
+    return load_float(DType::f8_e5m2, &element);
+  };
+  EXPECT_EQ(e4m3(0x38), 1.0f);
+  EXPECT_EQ(e4m3(0xc1), -2.25f);
+  EXPECT_EQ(e4m3(0x7e), 448.0f);
+  EXPECT_EQ(e4m3(0x01), std::ldexp(1.0f, -9));
+  EXPECT_EQ(e4m3(0x08), std::ldexp(1.0f, -6));
+  EXPECT_TRUE(std::signbit(e4m3(0x80)));
+  EXPECT_TRUE(std::isnan(e4m3(0x7f)));
+  EXPECT_TRUE(std::isnan(e4m3(0xff)));
+  EXPECT_EQ(e5m2(0x3c), 1.0f);
+  EXPECT_EQ(e5m2(0x7b), 57344.0f);
+  EXPECT_EQ(e5m2(0x01), std::ldexp(1.0f, -16));
+  EXPECT_TRUE(std::isinf(e5m2(0xfc)));
+  EXPECT_TRUE(std::isnan(e5m2(0x7d)));
+}
+
 TEST(DType, RefusesToReadIntegersAsNumbers) {
   const std::byte bytes[8] = {};
   EXPECT_ERROR(load_float(DType::i64, bytes), unsupported, "I64");

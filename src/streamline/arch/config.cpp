@@ -8,6 +8,8 @@
 #include <unordered_set>
 
 #include "streamline/arch/expected_tensors.h"
+#include "streamline/arch/fp8_view.h"
+#include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
@@ -86,24 +88,36 @@ std::string why_expected(const Config& config, const ExpectedTensor& tensor) {
   return "'" + std::string(family.keys.layers) + "' is " + std::to_string(config.layer_count());
 }
 
-void check_tensor(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& expected) {
+// Whether the elements can be computed with: floats, blocks that we dequantise, and FP8 where its factors were checked.
+bool is_number(const TensorInfo& tensor, bool fp8) {
+  if (is_quantised(tensor.dtype)) return can_dequantize(tensor.dtype);
+  if (tensor.dtype == DType::f8_e4m3 || tensor.dtype == DType::f8_e5m2) return fp8;
+  return is_floating(tensor.dtype) && dtype_size(tensor.dtype) >= 2 && tensor.dtype != DType::c64;
+}
+
+void check_tensor(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& expected, bool fp8) {
   const TensorInfo* tensor =
       find_tensor(checkpoint, config, expected.layer, expected.role, expected.part, expected.expert);
   if (tensor == nullptr)
     fail(ErrorKind::mismatch, checkpoint.label(), ": tensor '", expected.name,
          "' is missing; config.json: ", why_expected(config, expected));
+  if (!is_number(*tensor, fp8))
+    fail(ErrorKind::unsupported, checkpoint.path_of(*tensor), ": '", tensor->name, "' is stored as ",
+         dtype_name(tensor->dtype), "; quantised weights are not supported, start from the unquantised checkpoint");
   if (tensor->shape != expected.stored_shape())
     fail(ErrorKind::mismatch, checkpoint.path_of(*tensor), ": '", tensor->name, "' is ", shape_text(tensor->shape),
          "; config.json asks for ", shape_text(expected.stored_shape()), " (", shape_keys(config, expected), ")");
-  const bool whole = !is_quantised(tensor->dtype) && is_floating(tensor->dtype) && dtype_size(tensor->dtype) >= 2;
-  if (!whole && !(is_quantised(tensor->dtype) && can_dequantize(tensor->dtype)))
-    fail(ErrorKind::unsupported, checkpoint.path_of(*tensor), ": '", tensor->name, "' is stored as ",
-         dtype_name(tensor->dtype), "; quantised weights are not supported, start from the unquantised checkpoint");
 }
 
 bool is_ignored(const Family& family, std::string_view name) {
   return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
                      [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+// Of the text model, and neither a buffer nor the scale of a quantised matrix.
+bool is_parameter(const Config& config, const TensorInfo& tensor) {
+  return !is_ignored(*config.family, tensor.name) && !is_scale(tensor.name) &&
+         !(config.multimodal && is_carried(*config.family, tensor.name));
 }
 
 [[noreturn]] void fail_surplus(const Checkpoint& checkpoint, const Config& config, const TensorInfo& tensor) {
@@ -121,24 +135,29 @@ bool is_ignored(const Family& family, std::string_view name) {
   fail(ErrorKind::mismatch, checkpoint.path_of(tensor), ": tensor '", tensor.name, "' is there, but ", why);
 }
 
-void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const std::vector<ExpectedTensor>& expected) {
+void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const std::vector<ExpectedTensor>& expected,
+                      bool fp8) {
   std::unordered_set<std::string_view> names;
   for (const ExpectedTensor& tensor : expected) names.insert(tensor.name);
   const std::string head = tensor_name(*config.family, -1, Role::head, Part::weight);
   for (const TensorInfo& tensor : checkpoint.tensors())
-    if (names.count(tensor.name) == 0 && tensor.name != head && !is_ignored(*config.family, tensor.name))
+    if (names.count(tensor.name) == 0 && tensor.name != head && !is_ignored(*config.family, tensor.name) &&
+        !(fp8 && is_scale(tensor.name)) && !(config.multimodal && is_carried(*config.family, tensor.name)))
       fail_surplus(checkpoint, config, tensor);
 }
 
-// The member of the chain of `other_names` by which the layers are called.
-const Family& family_by_names(const Checkpoint& checkpoint, const Family& family) {
-  const auto has_layers_of = [&](const Family& names) {
-    return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
-                       [&](const TensorInfo& tensor) { return parse_layer_tensor(names, tensor.name).has_value(); });
-  };
-  for (const Family* names = &family; names != nullptr; names = names->other_names)
-    if (has_layers_of(*names)) return *names;
-  return family;
+// The family under the names that the layers have: its own, others in the chain of `other_names`, or those inside a
+// multimodal file.
+const Family& stored_names(const Checkpoint& checkpoint, const Config& config) {
+  std::vector<const Family*> candidates;
+  for (const Family* names = config.family; names != nullptr; names = names->other_names) candidates.push_back(names);
+  if (config.multimodal)
+    candidates.insert(candidates.end(), text_layouts(*config.family).begin(), text_layouts(*config.family).end());
+  for (const Family* names : candidates)
+    if (std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
+                    [&](const TensorInfo& tensor) { return parse_layer_tensor(*names, tensor.name).has_value(); }))
+      return *names;
+  return *config.family;
 }
 
 bool same_contents(const Checkpoint& checkpoint, const TensorInfo& a, const TensorInfo& b) {
@@ -175,13 +194,15 @@ std::string stored_dtype_name(DType dtype) {
 Config resolve_config(const Checkpoint& checkpoint) {
   Config config = config_from_json(checkpoint.config(), checkpoint.config_label());
   check_computable(checkpoint);
-  config.family = &family_by_names(checkpoint, *config.family);
+  const bool fp8 = checkpoint.is_safetensors() && is_fp8(checkpoint);
+  if (fp8) with_factors(checkpoint);  // checked
+  config.family = &stored_names(checkpoint, config);
   for (LayerConfig& layer : config.layers)
     if (layer.attention) layer.attention->layout = config.family->traits.qkv;
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
-  for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor);
-  check_no_surplus(checkpoint, config, expected);
+  for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor, fp8);
+  check_no_surplus(checkpoint, config, expected, fp8);
   if (config.dtype.empty())
     config.dtype = stored_dtype_name(find_tensor(checkpoint, config, -1, Role::token_embedding, Part::weight)->dtype);
   return config;
@@ -209,7 +230,7 @@ std::int64_t layer_parameters(const Config& config, const Checkpoint& checkpoint
   std::int64_t count = 0;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     const auto place = parse_layer_tensor(*config.family, tensor.name);
-    if (place && place->layer == layer && !is_ignored(*config.family, tensor.name)) count += tensor.elements();
+    if (place && place->layer == layer && is_parameter(config, tensor)) count += tensor.elements();
   }
   return count;
 }
@@ -220,7 +241,7 @@ std::int64_t total_parameters(const Checkpoint& checkpoint, const Config& config
   std::int64_t count = 0;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     const bool repeated = config.tied_embeddings && tensor.name == head && &tensor != embedding;
-    if (!repeated && !is_ignored(*config.family, tensor.name)) count += tensor.elements();
+    if (!repeated && is_parameter(config, tensor)) count += tensor.elements();
   }
   return count;
 }

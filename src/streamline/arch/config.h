@@ -116,7 +116,10 @@ struct Config {
   std::vector<LayerConfig> layers;
   std::string dtype;                     // "bfloat16", as the config says, else from the tensors
   std::optional<std::int64_t> bos, eos;  // first of a list
-  Json json;                             // the source's config.json as read
+  Json json;                             // the text model's keys of the source's config.json (multimodal.h)
+  std::string text_key = {};             // where they lie in it: "/text_config"; empty: at the top
+  Json whole = nullptr;                  // all of it, where the text model's are not
+  bool multimodal = false;               // there are parts beside the text model
   std::int64_t embedding_width = 0;      // where it is not `hidden` the embeddings are projected; 0: hidden
   bool final_norm = true;
   bool normalised_head = false;  // the head's rows have length one when computed with

@@ -6,6 +6,8 @@
 
 #include "streamline/arch/config_source.h"
 #include "streamline/arch/extension.h"
+#include "streamline/arch/layer_stack.h"
+#include "streamline/arch/multimodal.h"
 #include "streamline/arch/rope_json.h"
 #include "streamline/base/error.h"
 
@@ -172,15 +174,17 @@ std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim) {
   return static_cast<std::int64_t>(static_cast<double>(head_dim) * rope.rotated_share);
 }
 
-Config config_from_json(const Json& json, const std::string& where) {
-  if (!json.is_object()) fail(ErrorKind::format, where, ": not a JSON object");
+Config config_from_json(const Json& whole, const std::string& where) {
+  if (!whole.is_object()) fail(ErrorKind::format, where, ": not a JSON object");
+  const std::string text_key = has_extension(whole) ? std::string() : text_config_key(whole);
+  const Json json = text_part(whole, text_key);
   const Family& family = read_family(json, where);
   const ConfigSource source{json, family, where};
   check_supported(source);
   Config config;
   config.family = &family;
   config.hidden = dimension(source, family.keys.hidden);
-  config.vocab = dimension(source, family.keys.vocab);
+  config.vocab = dimension(source, family.keys.vocab, family.defaults.vocab);
   config.max_positions = dimension(source, family.keys.max_positions, family.defaults.max_positions, kMaxPositions);
   config.embedding_width = read_embedding_width(source, config.hidden);
   config.norm_epsilon = read_epsilon(source);
@@ -195,6 +199,9 @@ Config config_from_json(const Json& json, const std::string& where) {
   config.bos = read_token(source, "bos_token_id");
   config.eos = read_token(source, "eos_token_id");
   config.json = json;
+  config.text_key = text_key;
+  if (!text_key.empty()) config.whole = whole;
+  config.multimodal = is_multimodal(whole);
   return config;
 }
 

@@ -45,7 +45,7 @@ AttentionConfig read_attention(const ConfigSource& source, std::int64_t hidden) 
   const Family& family = source.family;
   const ConfigKeys& keys = family.keys;
   AttentionConfig attention;
-  attention.heads = dimension(source, keys.heads);
+  attention.heads = dimension(source, keys.heads, family.defaults.heads);
   // transformers takes null for the number of heads, and a missing key for the family's own default.
   const bool missing = !keys.kv_heads.empty() && !source.json.contains(std::string(keys.kv_heads));
   const std::optional<std::int64_t> by_default = missing ? family.defaults.kv_heads : std::nullopt;

@@ -6,6 +6,7 @@
 #include "streamline/arch/extension.h"
 #include "streamline/arch/json_edit.h"
 #include "streamline/arch/layer_pattern.h"
+#include "streamline/arch/multimodal.h"
 #include "streamline/arch/rope_json.h"
 #include "streamline/base/error.h"
 
@@ -122,7 +123,17 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
   write_max_positions(source, config);
   write_dtype(source, config);
   set_beside(config, "tie_word_embeddings", source.tied_embeddings, {});
-  write_extension(extension, provenance, config);
+  if (source.text_key.empty()) {
+    write_extension(extension, provenance, config);
+    return config;
+  }
+  if (!extension.empty())
+    fail(ErrorKind::unsupported, kWhere,
+         ": a layer that no ordinary layer of the family can express cannot be written "
+         "inside a model of several parts; choose another replacement");
+  config = with_text_part(source.whole, source.text_key, std::move(config));
+  config.erase("_name_or_path");
+  write_extension({}, provenance, config);
   return config;
 }
 

@@ -13,7 +13,7 @@ namespace streamline {
 
 // Where one layer of the result comes from.
 struct LayerOrigin {
-  std::int64_t source = 0;               // layer of the source whose entries in lists per layer it inherits
+  std::int64_t source = 0;  // layer of the source whose entries in lists per layer it inherits
   // A layer that is not an ordinary layer of the family (is_ordinary() false): written as an entry of the
   // "streamline" extension. Absent: what layer `source` was, ordinary or extension.
   std::optional<LayerConfig> extension = {};
@@ -24,8 +24,9 @@ struct LayerOrigin {
 // decoder_sparse_step, rope_theta / rope_scaling / rope_parameters, torch_dtype / dtype and tie_word_embeddings
 // rewritten for `layers`, in order; a period of windows goes where the layers no longer follow it. `provenance` (an
 // object, or null) goes to "streamline.provenance"; that of the source is dropped. Ordinary when every layer is;
-// otherwise `model_type` is "streamline" and "streamline" lists the extension layers (docs/formats). Errors: internal
-// for an origin outside the source.
+// otherwise `model_type` is "streamline" and "streamline" lists the extension layers (docs/formats). Of a model of
+// several parts the text model's keys alone are rewritten. Errors: internal for an origin outside the source,
+// unsupported for the extension in a model of several parts.
 Json output_config(const Config& source, const std::vector<LayerOrigin>& layers, const Json& provenance = nullptr);
 
 // Whether output_config() needs the extension for these layers.

@@ -153,9 +153,10 @@ struct FamilyDefaults {
   double rotary_share = 1;
   double norm_epsilon = 1e-6;
   std::string_view activation = "silu";
-  std::optional<std::int64_t> head_dim = {};      // else hidden / heads
-  std::optional<std::int64_t> kv_heads = {};      // else heads
-  std::optional<std::int64_t> intermediate = {};  // in units of hidden; else required
+  std::optional<std::int64_t> vocab = {}, heads = {};  // else required
+  std::optional<std::int64_t> head_dim = {};           // else hidden / heads
+  std::optional<std::int64_t> kv_heads = {};           // else heads
+  std::optional<std::int64_t> intermediate = {};       // in units of hidden; else required
   std::optional<std::int64_t> sliding_window = {};
   std::int64_t window_period = 0;
   std::int64_t max_window_layers = 0;

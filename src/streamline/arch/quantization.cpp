@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "streamline/arch/fp8_view.h"
 #include "streamline/arch/layer_stack.h"
 #include "streamline/base/error.h"
 
@@ -67,7 +68,7 @@ std::string quantization_method(const Checkpoint& checkpoint) { return find_quan
 
 void check_computable(const Checkpoint& checkpoint) {
   const Found found = find_quantization(checkpoint);
-  if (found.method.empty()) return;
+  if (found.method.empty() || is_fp8(checkpoint)) return;
   const std::string what =
       found.key.empty() ? "has tensors of '" + found.method + "'" : "has '" + found.key + "' (" + found.method + ")";
   fail(ErrorKind::unsupported, checkpoint.config_label(), ": ", what,

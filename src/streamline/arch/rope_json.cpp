@@ -14,10 +14,15 @@ struct ScalingName {
   std::string_view name;
   RopeScaling scaling;
 };
-constexpr ScalingName kScalings[] = {{"default", RopeScaling::none},    {"linear", RopeScaling::linear},
-                                     {"dynamic", RopeScaling::dynamic}, {"llama3", RopeScaling::llama3},
-                                     {"yarn", RopeScaling::yarn},       {"longrope", RopeScaling::longrope},
-                                     {"su", RopeScaling::longrope}};
+constexpr ScalingName kScalings[] = {{"default", RopeScaling::none},
+                                     {"linear", RopeScaling::linear},
+                                     {"dynamic", RopeScaling::dynamic},
+                                     {"llama3", RopeScaling::llama3},
+                                     {"yarn", RopeScaling::yarn},
+                                     {"longrope", RopeScaling::longrope},
+                                     {"su", RopeScaling::longrope},
+                                     // A position for time, height and width each; in text the three are one.
+                                     {"mrope", RopeScaling::none}};
 constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
 
@@ -199,7 +204,9 @@ RopeConfig read_rope(const Family& family, const Json& config, const Json& param
 
 // An object as transformers 5 writes it, with its type named for its readers.
 Json named(Json parameters, const std::string& where) {
-  if (!parameters.contains("rope_type")) parameters["rope_type"] = type_of(parameters, where);
+  const std::string type = type_of(parameters, where);
+  if (!parameters.contains("rope_type") || type == "mrope")
+    parameters["rope_type"] = type == "mrope" ? "default" : type;
   return parameters;
 }
 
@@ -234,7 +241,7 @@ void write_rope(const Config& source, Json& config) {
   if (source.rope.scaling == RopeScaling::llama3 || source.rope.scaling == RopeScaling::yarn ||
       source.rope.scaling == RopeScaling::longrope)
     parameters["original_max_position_embeddings"] = source.rope.original_max_positions;
-  const bool scaled = source.rope.scaling != RopeScaling::none;
+  const bool scaled = source.rope.scaling != RopeScaling::none || parameters.contains("mrope_section");
   Json local = has_two(family) ? named(nested_parameters(config, kSliding, where), where) : Json(nullptr);
   Json local_theta = local.is_null() ? local : first_present(local, "rope_theta", config, keys.local_rope_theta);
   if (source.local_rope && local_theta.is_null()) local_theta = source.local_rope->theta;

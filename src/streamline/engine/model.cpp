@@ -5,6 +5,7 @@
 #include <limits>
 #include <mutex>
 
+#include "streamline/arch/fp8_view.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/mapped.h"
@@ -153,6 +154,7 @@ RoleTensors Model::Source::head_rows(std::int64_t first, std::int64_t count) con
 Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placement) {
   Model model;
   model.config_ = resolve_config(*checkpoint);
+  checkpoint = fp8_view(std::move(checkpoint));
   model.checkpoint_ = checkpoint;
   model.placement_ = placement;
   auto source = std::make_shared<Source>();

@@ -56,6 +56,10 @@ std::size_t first_not_finite_element(DType dtype, std::span<const std::byte> dat
       return first_not_finite<std::uint32_t>(data, 0x7f800000);
     case DType::f64:
       return first_not_finite<std::uint64_t>(data, 0x7ff0000000000000);
+    case DType::f8_e5m2:
+      return first_not_finite<std::uint8_t>(data, 0x7c);
+    case DType::f8_e4m3:  // no infinities; NaN alone has all ones
+      return first_not_finite<std::uint8_t>(data, 0x7f);
     default:
       return elements_of(dtype, data);
   }

@@ -162,6 +162,12 @@ std::shared_ptr<const Checkpoint> Checkpoint::of(Parts parts) {
   return checkpoint;
 }
 
+std::shared_ptr<const Checkpoint> Checkpoint::described_as(std::vector<TensorInfo> tensors) const {
+  auto checkpoint = std::make_shared<Checkpoint>(*this);
+  checkpoint->tensors_ = std::move(tensors);
+  return checkpoint;
+}
+
 const TensorInfo* Checkpoint::find(std::string_view name) const {
   const auto found = std::lower_bound(tensors_.begin(), tensors_.end(), name,
                                       [](const TensorInfo& tensor, std::string_view key) { return tensor.name < key; });

@@ -27,10 +27,15 @@ struct TensorInfo {
   // How the stored rows differ from the values that the tensor stands for; GGUF has such (read_rows() undoes it).
   std::int64_t interleaved_heads = 0;  // > 0: in each of so many heads, row 2j is row j, row 2j + 1 is row j + half
   float stored_offset = 0;             // was added to the values
+  // Factors of the stored elements (FP8), in a tensor of their own: each is that of so many rows and columns.
+  std::string factors = {};
+  std::int64_t factor_rows = 0, factor_columns = 0;
 
   std::int64_t elements() const;
   // Whether the bytes are the elements, one after the other.
-  bool is_plain() const { return !is_quantised(dtype) && interleaved_heads == 0 && stored_offset == 0; }
+  bool is_plain() const {
+    return !is_quantised(dtype) && interleaved_heads == 0 && stored_offset == 0 && factors.empty();
+  }
 };
 
 // Read-only. Opening maps and validates headers and touches no weights: milliseconds at any size.
@@ -50,6 +55,9 @@ class Checkpoint {
     std::vector<std::pair<std::string, Blob>> blobs;
   };
   static std::shared_ptr<const Checkpoint> of(Parts parts);
+
+  // The same files, with the tensors described otherwise (see TensorInfo's last fields); names and places stay.
+  std::shared_ptr<const Checkpoint> described_as(std::vector<TensorInfo> tensors) const;
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }  // sorted by name
   const TensorInfo* find(std::string_view name) const;                 // nullptr when absent

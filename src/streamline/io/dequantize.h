@@ -9,7 +9,8 @@
 
 namespace streamline {
 
-// Whether dequantize() knows the type: F32, F16, BF16, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4.
+// Whether dequantize() knows the type: F32, F16, BF16, F8_E4M3, F8_E5M2, Q4_0 to Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS,
+// MXFP4.
 bool can_dequantize(DType dtype);
 
 // Writes the elements of whole blocks, one after the other. The results are those of the `gguf` Python package, bit for

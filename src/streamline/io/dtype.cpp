@@ -2,6 +2,7 @@
 #include "streamline/io/dtype.h"
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -25,6 +26,8 @@ constexpr DTypeRow kDTypes[] = {
     {DType::bf16, "BF16", {1, 2}, true},
     {DType::f8_e4m3, "F8_E4M3", {1, 1}, true},
     {DType::f8_e5m2, "F8_E5M2", {1, 1}, true},
+    {DType::f8_e8m0, "F8_E8M0", {1, 1}, true},
+    {DType::c64, "C64", {1, 8}, true},
     {DType::i64, "I64", {1, 8}, false},
     {DType::i32, "I32", {1, 4}, false},
     {DType::i16, "I16", {1, 2}, false},
@@ -86,6 +89,15 @@ float half_to_float(std::uint16_t bits) {
   return sign != 0 ? -magnitude : magnitude;
 }
 
+// 1 sign, 4 exponent, 3 fraction bits; no infinities, and only all ones is NaN ("fn").
+float e4m3_to_float(std::uint8_t bits) {
+  const int exponent = bits >> 3 & 0xf, fraction = bits & 7;
+  float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -9)
+                                  : std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+  if ((bits & 0x7f) == 0x7f) magnitude = std::numeric_limits<float>::quiet_NaN();
+  return (bits & 0x80) != 0 ? -magnitude : magnitude;
+}
+
 }  // namespace
 
 DTypeBlock dtype_block(DType dtype) { return row(dtype).block; }
@@ -113,6 +125,10 @@ float load_float(DType dtype, const std::byte* element) {
       return half_to_float(load<std::uint16_t>(element));
     case DType::bf16:
       return std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint16_t>(element)) << 16);
+    case DType::f8_e4m3:
+      return e4m3_to_float(load<std::uint8_t>(element));
+    case DType::f8_e5m2:  // the upper half of a binary16
+      return half_to_float(static_cast<std::uint16_t>(load<std::uint8_t>(element) << 8));
     default:
       fail(ErrorKind::unsupported, "cannot read ", dtype_name(dtype), " elements as numbers");
   }

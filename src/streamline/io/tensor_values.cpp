@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/io/tensor_values.h"
 
+#include <algorithm>
+
 #include "streamline/base/error.h"
 #include "streamline/io/dequantize.h"
 
@@ -35,6 +37,27 @@ void read_interleaved(const Checkpoint& checkpoint, const TensorInfo& tensor, st
   }
 }
 
+// One factor, of any type that has numbers.
+float factor(const Checkpoint& checkpoint, const TensorInfo& factors, std::int64_t index) {
+  const std::size_t size = dtype_size(factors.dtype);
+  return load_float(factors.dtype, checkpoint.bytes(factors).data() + static_cast<std::size_t>(index) * size);
+}
+
+// Multiplies rows `first` on by their factors; a row of blocks has as many factors as the row has blocks.
+void apply_factors(const Checkpoint& checkpoint, const TensorInfo& tensor, std::int64_t first, std::span<float> rows) {
+  const TensorInfo& factors = checkpoint.at(tensor.factors);
+  const std::int64_t width = row_width(tensor), across = (width + tensor.factor_columns - 1) / tensor.factor_columns;
+  for (std::int64_t start = 0; start < static_cast<std::int64_t>(rows.size()); start += width) {
+    const std::int64_t block_row = (first + start / width) / tensor.factor_rows;
+    for (std::int64_t block = 0; block < across; ++block) {
+      const float scale = factor(checkpoint, factors, block_row * across + block);
+      const std::int64_t begin = block * tensor.factor_columns, end = std::min(width, begin + tensor.factor_columns);
+      for (float& value : rows.subspan(static_cast<std::size_t>(start + begin), static_cast<std::size_t>(end - begin)))
+        value *= scale;
+    }
+  }
+}
+
 }  // namespace
 
 std::int64_t row_count(const TensorInfo& tensor) {
@@ -55,6 +78,7 @@ void read_rows(const Checkpoint& checkpoint, const TensorInfo& tensor, std::int6
                                                 static_cast<std::uint64_t>(count) * bytes),
                to);
   }
+  if (!tensor.factors.empty()) apply_factors(checkpoint, tensor, first, to);
   if (tensor.stored_offset != 0)
     for (float& value : to) value -= tensor.stored_offset;
 }

@@ -3,7 +3,9 @@
 
 #include "streamline/arch/config_write.h"
 #include "streamline/base/error.h"
+#include "streamline/plan/stack.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/follow.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
@@ -92,13 +94,20 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   Result result = lay_out(source, whole, stored);
   check_space(directory, data_bytes(result.tensors), out);
   const Json provenance = provenance_of(whole);
-  copy_side_files(source.checkpoint().files(), source.checkpoint().config(), directory);
-  write_plan_bundle(directory, whole, stored);
-  write_tensors(directory, result.tensors,
-                {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
+  const LayerStack stack = layer_stack(source.config());
+  const std::vector<OutputLayer> layers = output_layers(source.config(), whole);
+  const LayerMap map = layer_map(source.layer_count(), layers);
   AppliedPlan applied{.ordinary = !needs_extension(source.config(), result.layers), .notes = std::move(result.notes)};
   Json config = output_config(source.config(), result.layers, provenance);
   if (!applied.ordinary) config.erase("auto_map");  // remote code would build the model without the extension
+  follow_layers(stack, map, config, applied.notes);
+  exempt_replacements(layers, stack, result.tensors, config);
+  const FileSet& files = source.checkpoint().files();
+  copy_side_files(files, source.checkpoint().config(), directory);
+  write_quantization_files(files, stack, map, directory);
+  write_plan_bundle(directory, whole, stored);
+  write_tensors(directory, result.tensors,
+                {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   applied.notes.push_back(loading_note(applied.ordinary, source.config()));
   verify_result(source.view(whole, stored), directory.staging(), options.verify, applied);
@@ -109,6 +118,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
                                                   .parameters_before = source.parameters(),
                                                   .parameters_after = applied.parameters,
                                                   .ordinary = applied.ordinary,
+                                                  .multimodal = source.config().multimodal,
                                                   .provenance = options.provenance,
                                                   .body = options.card_body}));
   if (options.finish) options.finish(directory, applied);

@@ -53,6 +53,9 @@ std::vector<OutputSource> output_layers(const Config& config, const Plan& plan, 
   std::vector<OutputSource> layers;
   for (const OutputLayer& layer : lower(plan)) {
     const auto index = static_cast<std::int64_t>(layers.size());
+    if (!layer.whole())
+      fail(ErrorKind::unsupported, "the plan drops a half of layer ", layer.source,
+           ", and a GGUF file is cut by whole layers; apply the plan to the checkpoint that the file was made from");
     if (!layer.replaced) {
       layers.push_back({.source = layer.source});
       continue;

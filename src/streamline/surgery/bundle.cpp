@@ -117,7 +117,7 @@ void check_base(const Plan& plan, const Checkpoint& source, std::int64_t layers,
          " has ", layers);
   if (any_weights == AnyWeights::no && !plan.base.digest.empty() && plan.base.digest != source.digest())
     fail(ErrorKind::mismatch, where, ": the plan was made for other weights than those of ", source.label(),
-         "; if they are a twin (quantised, fine-tuned), pass --any-weights");
+         "; if these are a twin of them (quantised, fine-tuned), 'streamline apply --any-weights' takes it");
 }
 
 fs::path plan_path(const fs::path& plan_file) {

@@ -81,7 +81,7 @@ void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& f
     pipeline = pipeline || (key == "pipeline_tag" && !entry.empty());
     card << entry;
   }
-  if (!pipeline) card << "pipeline_tag: text-generation\n";
+  if (!pipeline) card << "pipeline_tag: " << (facts.multimodal ? "image-text-to-text\n" : "text-generation\n");
   card << "tags:\n- pruned\n- depth-pruning\n- streamline.cpp\n---\n\n";
 }
 
@@ -115,11 +115,13 @@ void write_scores(std::ostream& card, const Plan& plan) {
 }
 
 void write_loading(std::ostream& card, const CardFacts& facts) {
+  const char* loader = facts.multimodal ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
   card << "## Loading\n\n";
   if (facts.ordinary) {
     card << "An ordinary checkpoint of its family; every runtime that loads the source loads it unmodified.\n\n"
-            "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-         << "model = AutoModelForCausalLM.from_pretrained(" << quoted(facts.name) << ")\n"
+            "```python\nfrom transformers import "
+         << loader << ", AutoTokenizer\n\n"
+         << "model = " << loader << ".from_pretrained(" << quoted(facts.name) << ")\n"
          << "tokenizer = AutoTokenizer.from_pretrained(" << quoted(facts.name) << ")\n```\n\n"
          << "```\nvllm serve " << facts.name << "\npython convert_hf_to_gguf.py " << facts.name << "\n```\n";
   } else {

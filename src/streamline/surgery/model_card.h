@@ -16,6 +16,7 @@ struct CardFacts {
   std::int64_t layers_before = 0, layers_after = 0;
   std::int64_t parameters_before = 0, parameters_after = 0;  // 0: not known
   bool ordinary = true;                                      // any runtime of the family loads it
+  bool multimodal = false;                                   // there are parts beside the text model
   Json provenance = Json::object();
   std::string body = {};  // Markdown; empty: made from the plan
 };

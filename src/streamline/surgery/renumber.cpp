@@ -2,16 +2,15 @@
 #include "streamline/surgery/renumber.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <iterator>
 
 #include "streamline/arch/config_write.h"
 #include "streamline/arch/extension.h"
 #include "streamline/arch/layer_lists.h"
-#include "streamline/arch/layer_taps.h"
-#include "streamline/arch/module_lists.h"
+#include "streamline/arch/multimodal.h"
 #include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
+#include "streamline/surgery/follow.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
@@ -22,9 +21,6 @@ namespace streamline {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr std::array<const char*, 4> kQuantizationFiles = {"hf_quant_config.json", "quantize_config.json",
-                                                           "quant_config.json", "quantization_config.json"};
 
 void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& plan) {
   validate(plan);
@@ -60,13 +56,13 @@ std::vector<TensorSource> renumbered_tensors(const Checkpoint& source, const Lay
 
 // The family's own reading of config.json, where it has one.
 std::optional<Config> family_config(const Checkpoint& source, const LayerStack& stack) {
-  if (!stack.text_key.empty()) return std::nullopt;
   try {
-    return config_from_json(source.config(), source.config_label());
+    Config config = config_from_json(source.config(), source.config_label());
+    if (config.text_key == stack.text_key) return config;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
-    return std::nullopt;
   }
+  return std::nullopt;
 }
 
 std::vector<LayerOrigin> origins_of(const LayerMap& map) {
@@ -111,12 +107,6 @@ std::vector<std::string> opening_notes(const Checkpoint& source, const LayerStac
 
 }  // namespace
 
-LayerMap layer_map(const Plan& plan) {
-  LayerMap map{.before = plan.base.layers};
-  for (const OutputLayer& layer : lower(plan)) map.origins.push_back(layer.source);
-  return map;
-}
-
 Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
                        std::vector<std::string>& notes) {
   Json config = source.config();
@@ -128,19 +118,8 @@ Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const 
     notes.insert(notes.end(), changed.begin(), changed.end());
     write_extension({}, provenance, config);
   }
-  const auto moved = renumber_layer_taps(config, map);
-  notes.insert(notes.end(), moved.begin(), moved.end());
-  renumber_quantization(config, stack, map);
+  follow_layers(stack, map, config, notes);
   return config;
-}
-
-void write_quantization_files(const Checkpoint& source, const LayerStack& stack, const LayerMap& map,
-                              OutputDirectory& out) {
-  for (const char* name : kQuantizationFiles) {
-    if (!source.files().contains(name)) continue;
-    const Json json = parse_json(source.files().open(name).text(), source.files().label() + "/" + name);
-    out.write(name, dump_json(renumbered_modules(json, stack, map)));
-  }
 }
 
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
@@ -149,7 +128,7 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
   const LayerStack stack = find_layer_stack(*source);
   check_plan(*source, stack, plan);
   const Plan whole = completed_plan(*source, plan);
-  const LayerMap map = layer_map(whole);
+  const LayerMap map = layer_map(stack.layers, lower(whole));
   const Json provenance = provenance_of(whole);
   AppliedPlan applied{.notes = opening_notes(*source, stack, map), .computed = false};
   const Json config = renumbered_config(*source, stack, map, provenance, applied.notes);
@@ -158,7 +137,7 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
   const std::vector<TensorSource> tensors = renumbered_tensors(*source, stack, map);
   check_space(directory, data_bytes(tensors), out);
   copy_side_files(source->files(), source->config(), directory);
-  write_quantization_files(*source, stack, map, directory);
+  write_quantization_files(source->files(), stack, map, directory);
   write_plan_bundle(directory, whole, {});
   write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
@@ -167,6 +146,7 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
                                                   .source_card = source_card(*source),
                                                   .layers_before = stack.layers,
                                                   .layers_after = applied.layers,
+                                                  .multimodal = is_multimodal(source->config()),
                                                   .provenance = options.provenance,
                                                   .body = options.card_body}));
   if (options.finish) options.finish(directory, applied);

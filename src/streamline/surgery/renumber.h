@@ -23,12 +23,4 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
 Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
                        std::vector<std::string>& notes);
 
-// Files beside config.json that describe a quantisation module by module (hf_quant_config.json, quantize_config.json
-// …).
-void write_quantization_files(const Checkpoint& source, const LayerStack& stack, const LayerMap& map,
-                              OutputDirectory& out);
-
-// The layers that a plan without replacements leaves.
-LayerMap layer_map(const Plan& plan);
-
 }  // namespace streamline

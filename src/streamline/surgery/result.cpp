@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/plan/stack.h"
@@ -28,13 +29,18 @@ bool is_redundant_head(const Checkpoint& source, const Config& config, const Ten
 }
 
 void add_outside(const Checkpoint& source, const Config& config, const StoredTensors& stored, Result& result) {
+  std::int64_t carried = 0;
   for (const TensorInfo* tensor : stored.outside) {
+    if (config.multimodal && is_carried(*config.family, tensor->name)) ++carried;
     if (is_redundant_head(source, config, *tensor)) {
       result.notes.push_back(tensor->name + " repeats the embedding and is left out (tied)");
     } else {
       result.tensors.push_back(copied(source, *tensor, tensor->name));
     }
   }
+  if (carried > 0)
+    result.notes.push_back(std::to_string(carried) +
+                           " tensors of the parts beside the text model are carried over as they are");
 }
 
 std::vector<TensorSource> surviving_layer(const Checkpoint& source, const Config& config, const StoredTensors& stored,
@@ -51,7 +57,7 @@ std::vector<TensorSource> surviving_layer(const Checkpoint& source, const Config
 StoredTensors stored_tensors(const Checkpoint& source, const Family& family) {
   StoredTensors stored;
   for (const TensorInfo& tensor : source.tensors()) {
-    if (is_ignored(family, tensor.name)) continue;
+    if (is_ignored(family, tensor.name) && !is_carried(family, tensor.name)) continue;
     if (auto place = parse_layer_tensor(family, tensor.name)) {
       stored.layers[place->layer].push_back({std::move(place->suffix), &tensor});
     } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemma 3, text (arXiv 2503.19786): Gemma 2 without caps, norms on the heads of q and k, and two rotary bases: that of
-// the layers with a window is never scaled.
+// Gemma 3, text, alone or inside Gemma3ForConditionalGeneration (arXiv 2503.19786): Gemma 2 without caps, norms on the
+// heads of q and k, and two rotary bases: that of the layers with a window is never scaled.
 #include "streamline/arch/families/gemma_names.h"
 #include "streamline/arch/families/llama_names.h"
 
@@ -36,6 +36,8 @@ const Family& gemma3_text() {
                      .rope_theta = 1e6,
                      .local_rope_theta = 1e4,
                      .activation = "gelu_pytorch_tanh",
+                     .vocab = 262208,
+                     .heads = 8,
                      .head_dim = 256,
                      .kv_heads = 4,
                      .sliding_window = 4096,
