@@ -87,7 +87,7 @@ std::vector<std::string> notes_of(const Config& config, std::int64_t context, co
     notes.push_back("the file claims " + std::to_string(context) + " positions instead of " +
                     std::to_string(config.max_positions));
   if (const GgufField* model = fields.find("tokenizer.ggml.model"); model != nullptr && model->bytes.ends_with("none"))
-    notes.push_back("there was no tokenizer: the file takes token ids only");
+    notes.emplace_back("there was no tokenizer: the file takes token ids only");
   return notes;
 }
 
