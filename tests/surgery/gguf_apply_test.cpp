@@ -102,7 +102,8 @@ TEST_F(GgufApply, FoldsTrainedLayersInAStorableType) {
 }
 
 TEST_F(GgufApply, KeepsThePeriodOfTheLayersThatSlide) {
-  const Model source = gguf("gemma3_text", DType::f16, {{"sliding_window", 5}}, 12);  // every sixth layer is global
+  const Model source = gguf("gemma3_text", DType::f16, {{"sliding_window", 5}, {"sliding_window_pattern", 6}},
+                            12);  // every sixth layer is global
   EXPECT_ERROR(apply_plan(source, drop_layers(12, {1, 2}), {}, path("cut.gguf"), {}), unsupported,
                "layer 3 has no window; llama.cpp's 'gemma3' counts on one layer without after every 5 with one");
   const Plan plan = drop_layers(12, {2, 3, 4, 5, 6, 7});
@@ -113,7 +114,7 @@ TEST_F(GgufApply, KeepsThePeriodOfTheLayersThatSlide) {
 }
 
 TEST_F(GgufApply, CutsTheListOfTheLayersThatSlide) {
-  gguf("gemma3_text", DType::f16, {{"sliding_window", 5}});
+  gguf("gemma3_text", DType::f16, {{"sliding_window", 5}, {"sliding_window_pattern", 6}});
   const Blob blob = map_file(path("source.gguf"));
   const Gguf whole = parse_gguf(blob.bytes, "source.gguf");
   GgufFields fields;
@@ -150,7 +151,7 @@ TEST_F(GgufApply, RefusesWhatCannotBeSaid) {
 }
 
 TEST_F(GgufApply, RefusesACutThatLlamaCppWouldComputeOtherwise) {
-  const Model source = gguf("smollm3", DType::f16);
+  const Model source = gguf("smollm3", DType::f16, {{"no_rope_layers", {1, 1, 1, 0, 1, 1}}});
   EXPECT_ERROR(apply_plan(source, drop_layers(6, {1}), {}, path("cut.gguf"), {}), unsupported,
                "layer 2 does not turn its heads; llama.cpp's 'smollm3' leaves out every fourth layer");
   EXPECT_FALSE(fs::exists(path("cut.gguf")));
