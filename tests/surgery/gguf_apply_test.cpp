@@ -134,6 +134,23 @@ TEST_F(GgufApply, CutsTheListOfTheLayersThatSlide) {
             (std::vector<std::int64_t>{1, 1, 0, 1}));
 }
 
+TEST_F(GgufApply, PacksHalvesThatFindAPartner) {
+  const Model source = gguf("llama");
+  Plan plan = keep_all(6);
+  plan.segments = {{.first = 0, .last = 0, .action = Action::keep},
+                   {.first = 1, .last = 1, .action = Action::drop_mlp},
+                   {.first = 2, .last = 2, .action = Action::drop_attention},
+                   {.first = 3, .last = 5, .action = Action::keep}};
+  EXPECT_EQ(apply_plan(source, plan, {}, path("cut.gguf"), {}).layers, 5);
+  const auto before = tensors_of(path("source.gguf")), after = tensors_of(path("cut.gguf"));
+  EXPECT_EQ(after.at("blk.1.attn_q.weight"), before.at("blk.1.attn_q.weight"));
+  EXPECT_EQ(after.at("blk.1.ffn_norm.weight"), before.at("blk.2.ffn_norm.weight"));
+  EXPECT_EQ(after.at("blk.1.ffn_up.weight"), before.at("blk.2.ffn_up.weight"));
+  plan.segments[2].action = Action::keep;
+  EXPECT_ERROR(apply_plan(source, plan, {}, path("half.gguf"), {}), unsupported,
+               "the half that is left of layer 1 has no partner");
+}
+
 TEST_F(GgufApply, RefusesWhatCannotBeSaid) {
   const Model source = gguf("llama");
   EXPECT_ERROR(apply_plan(source, drop_layers(6, {1}), {}, path("cut"), {}), usage,

@@ -6,11 +6,14 @@
 
 #include "streamline/arch/gguf_layout.h"
 #include "streamline/arch/gguf_limits.h"
+#include "streamline/arch/gguf_names.h"
 #include "streamline/arch/gguf_slice.h"
 #include "streamline/base/error.h"
+#include "streamline/plan/stack.h"
 #include "streamline/surgery/fold.h"
 #include "streamline/surgery/gguf_general.h"
 #include "streamline/surgery/gguf_output.h"
+#include "streamline/surgery/halves.h"
 #include "streamline/surgery/origin.h"
 
 namespace streamline {
@@ -18,9 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A layer of the result: one of the source's, or a replacement with the tensors that it was folded into.
+// A layer of the result: halves of the source's layers, or a replacement with the tensors that it was folded into.
 struct OutputSource {
-  std::int64_t source = 0;
+  std::int64_t source = 0, mlp = 0;
   std::shared_ptr<const Checkpoint> folded = {};
 };
 
@@ -48,34 +51,42 @@ std::shared_ptr<const Checkpoint> in_memory(const std::vector<TensorSource>& ten
   return Checkpoint::of(std::move(parts));
 }
 
-std::vector<OutputSource> output_layers(const Config& config, const Plan& plan, const Replacements& replacements,
+OutputSource folded_layer(const Config& config, const LayerWeights& weights, const OutputLayer& layer,
+                          std::int64_t index, std::vector<std::string>& notes) {
+  check_gguf_replacement(config, weights.config, layer.source);
+  const FoldedLayer folded = fold_layer(config, weights, layer.source, index);
+  if (!folded.note.empty()) notes.push_back(folded.note);
+  notes.push_back("layer " + std::to_string(index) + " was trained; its matrices are stored as " +
+                  std::string(dtype_name(storage_type(config.dtype))));
+  return {.source = folded.source, .mlp = folded.source, .folded = in_memory(folded.tensors)};
+}
+
+std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, const Replacements& replacements,
                                         std::vector<std::string>& notes) {
   std::vector<OutputSource> layers;
-  for (const OutputLayer& layer : lower(plan)) {
+  const std::vector<OutputLayer> stack = output_layers(config, plan);
+  for (const OutputLayer& layer : stack) {
     const auto index = static_cast<std::int64_t>(layers.size());
-    if (!layer.whole())
-      fail(ErrorKind::unsupported, "the plan drops a half of layer ", layer.source,
-           ", and a GGUF file is cut by whole layers; apply the plan to the checkpoint that the file was made from");
-    if (!layer.replaced) {
-      layers.push_back({.source = layer.source});
-      continue;
+    if (layer.replaced) {
+      layers.push_back(folded_layer(config, replacements.at(layer.segment), layer, index, notes));
+    } else if (!layer.whole()) {
+      fail(ErrorKind::unsupported, "plan: the half that is left of layer ", layer.source,
+           " has no partner, and the other half of it cannot be made zero in a GGUF file; drop whole layers");
+    } else {
+      layers.push_back({.source = layer.source, .mlp = layer.mlp_source});
     }
-    const LayerWeights& weights = replacements.at(layer.segment);
-    check_gguf_replacement(config, weights.config, layer.source);
-    const FoldedLayer folded = fold_layer(config, weights, layer.source, index);
-    layers.push_back({.source = folded.source, .folded = in_memory(folded.tensors)});
-    if (!folded.note.empty()) notes.push_back(folded.note);
-    notes.push_back("layer " + std::to_string(index) + " was trained; its matrices are stored as " +
-                    std::string(dtype_name(storage_type(config.dtype))));
   }
+  if (std::string note = packing_note(stack); !note.empty()) notes.push_back(std::move(note));
   return layers;
 }
 
-Config output_config(const Config& source, const std::vector<OutputSource>& layers) {
+Config result_config(const Config& source, const std::vector<OutputSource>& layers) {
   Config config = source;
   config.layers.clear();
-  for (const OutputSource& layer : layers)
+  for (const OutputSource& layer : layers) {
     config.layers.push_back(source.layers[static_cast<std::size_t>(layer.source)]);
+    config.layers.back().mlp = source.layers[static_cast<std::size_t>(layer.mlp)].mlp;
+  }
   return config;
 }
 
@@ -107,8 +118,10 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
     for (const TensorInfo& tensor : part.gguf.tensors) {
       const auto [layer, rest] = layer_of(tensor.name);
       if (layer < 0) tensors.push_back(kept(part, tensor, tensor.name));
+      const auto named = parse_gguf_tensor(*config.family, tensor.name);
+      const bool attention = named && is_attention_role(named->role);
       for (std::size_t i = 0; i < layers.size() && layer >= 0; ++i)
-        if (layers[i].source == layer && layers[i].folded == nullptr)
+        if ((attention ? layers[i].source : layers[i].mlp) == layer && layers[i].folded == nullptr)
           by_layer[i].push_back(kept(part, tensor, "blk." + std::to_string(i) + rest));
     }
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -187,8 +200,8 @@ AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
   AppliedPlan applied;
-  const std::vector<OutputSource> layers = output_layers(source.config(), whole, stored, applied.notes);
-  const Config config = output_config(source.config(), layers);
+  const std::vector<OutputSource> layers = result_layers(source.config(), whole, stored, applied.notes);
+  const Config config = result_config(source.config(), layers);
   const std::vector<GgufPart> parts = open_gguf(checkpoint.files(), find_gguf(checkpoint.files()));
   const GgufEntry* list = parts.front().gguf.find(window_list_key(config));
   check_gguf_limits(config, config.max_positions, checkpoint.label(),
