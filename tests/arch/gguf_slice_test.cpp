@@ -54,7 +54,8 @@ TEST(GgufSlice, CutsWhatHasAValueALayer) {
 }
 
 TEST(GgufSlice, KeepsEverythingElse) {
-  const Gguf gguf = sliced(six_layers(), {0, 2, 5}).gguf;
+  const Sliced result = sliced(six_layers(), {0, 2, 5});
+  const Gguf& gguf = result.gguf;
   EXPECT_EQ(gguf.string("general.name"), "Six");
   EXPECT_EQ(gguf.integer("arch.attention.head_count"), 8);
   EXPECT_EQ(gguf.integers("arch.rope.dimension_sections")->size(), 6u);
