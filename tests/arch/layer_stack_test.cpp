@@ -101,6 +101,8 @@ TEST(LayerStack, IsRefusedWhereItIsNotPlain) {
   EXPECT_ERROR(find_layer_stack(*named(three, layers_of("vision_model.layers.", 3))), mismatch, "no tensors");
   EXPECT_ERROR(find_layer_stack(*named({{"num_hidden_layers", 0}}, layers_of("model.layers.", 3))), format,
                "'num_hidden_layers' is 0");
+  EXPECT_ERROR(find_layer_stack(*named({{"model_type", "gemma3"}}, layers_of("language_model.model.layers.", 3))),
+               format, "lacks 'num_hidden_layers', or an object 'text_config'");
   EXPECT_ERROR(find_layer_stack(*named({{"num_hidden_layers", "3"}}, layers_of("model.layers.", 3))), format,
                "num_hidden_layers");
 }

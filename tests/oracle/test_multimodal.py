@@ -234,3 +234,54 @@ def test_safetensors_opens_a_result(tmp_path):
     out, _ = apply(made("gemma3", tmp_path / "m"), 7, (3,), tmp_path)
     with safetensors.safe_open(out / "model.safetensors", framework="pt") as file:
         assert file.metadata()["format"] == "pt"
+
+
+def text_key(**keys):
+    return lambda config: config["text_config"].update(keys)
+
+
+def top_key(**keys):
+    return lambda config: config.update(keys)
+
+
+# name: (the model, what is done to its config.json, words that stderr must hold)
+BROKEN = {
+    "no object for the text model": ("gemma3", lambda c: c.pop("text_config"), ["config.json", "text_config"]),
+    "a text model that is a word": ("gemma3", top_key(text_config="gemma3_text"), ["config.json", "text_config"]),
+    "a text model without a family": ("gemma3", lambda c: c["text_config"].pop("model_type"), ["lacks 'model_type'"]),
+    "no width": ("gemma3", lambda c: c["text_config"].pop("hidden_size"), ["lacks 'hidden_size'"]),
+    "another width": ("gemma3", text_key(hidden_size=64), ["language_model.model.embed_tokens.weight", "64"]),
+    "more layers than tensors": ("gemma3", text_key(num_hidden_layers=8, layer_types=None),
+                                 ["language_model.model.layers.7"]),
+    "fewer layers than tensors": ("gemma3", text_key(num_hidden_layers=6, layer_types=None),
+                                  ["language_model.model.layers.6"]),
+    "a list of layers that is too short": ("gemma3", text_key(layer_types=["full_attention"] * 3), ["layer_types", "3"]),
+    "a tied head that is a word": ("gemma3", top_key(tie_word_embeddings="yes"), ["tie_word_embeddings"]),
+    "a tap on no layer": ("gemma3", top_key(accept_hidden_layer=8), ["accept_hidden_layer", "8", "7"]),
+    "a tap that is a word": ("gemma3", text_key(feature_layers=[1, "last"]), ["feature_layers", "last"]),
+    "a DeepStack beyond the tower": (
+        "qwen3_vl", lambda c: c["vision_config"].update(deepstack_visual_indexes=[0, 3]),
+        ["deepstack_visual_indexes", "3 layers"]),
+    "a DeepStack deeper than what is left": (
+        "qwen3_vl", lambda c: c["vision_config"].update(depth=9, deepstack_visual_indexes=[0, 1, 2, 3, 4]),
+        ["DeepStack", "5 layers", "4"]),
+    "sections that are no object": ("qwen2_5_vl", text_key(rope_parameters=[1, 1, 2]), ["rope_parameters"]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_one_clear_line_and_leaves_nothing(name, tmp_path):
+    model, change, words = BROKEN[name]
+    source = made(model, tmp_path / "m")
+    config = json.loads((source / "config.json").read_text())
+    change(config)
+    (source / "config.json").write_text(json.dumps(config))
+    layers = config["text_config"].get("num_hidden_layers", 7) if isinstance(config.get("text_config"), dict) else 7
+    plan = write_plan(tmp_path / "plan.json", layers, (1,))
+    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], "apply", source, "--plan", plan, "--out", tmp_path / "out",
+                             "--threads", "1", "--quiet"], capture_output=True, text=True)
+    assert result.returncode == 1 and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "out").exists()

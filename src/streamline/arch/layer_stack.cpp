@@ -120,6 +120,9 @@ LayerStack find_layer_stack(const Checkpoint& checkpoint) {
     if (stack.layers < 1 || stack.layers > kMaxLayers)
       fail(ErrorKind::format, where, ": '", stack.count_key, "' is ", stack.layers, "; expected 1 to ", kMaxLayers);
   }
+  // Of an object for the text model transformers has a default; at the top nobody would read a number that we wrote.
+  if (stack.count_key.empty() && stack.text_key.empty())
+    fail(ErrorKind::format, where, ": lacks '", kCountKeys[0], "', or an object 'text_config' for the text model");
   const Runs runs = numbered_runs(checkpoint);
   stack.prefix = choose_prefix(checkpoint, runs, stack.layers);
   const std::set<std::int64_t>& numbers = runs.at(stack.prefix);
