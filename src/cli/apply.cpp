@@ -5,6 +5,7 @@
 #include "command.h"
 #include "options.h"
 #include "plan_option.h"
+#include "streamline/arch/layer_stack.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -18,6 +19,8 @@ struct Options {
   CommonOptions common;
   std::string model, plan, out, max_shard_size = "5GB";
   bool overwrite = false, any_weights = false;
+
+  AnyWeights accepted() const { return any_weights ? AnyWeights::yes : AnyWeights::no; }
 };
 
 // Why this program cannot compute with a checkpoint (its family, its number format); empty when it can.
@@ -39,15 +42,13 @@ struct Done {
 Done apply_computing(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
                      const ApplyOptions& apply) {
   const Model source = Model::open(checkpoint, start(options.common));
-  const AnyWeights any = options.any_weights ? AnyWeights::yes : AnyWeights::no;
-  const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed, any);
+  const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed, options.accepted());
   return {plan, apply_plan(source, plan, replacements, options.out, apply)};
 }
 
 Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
                  const ApplyOptions& apply) {
-  const AnyWeights any = options.any_weights ? AnyWeights::yes : AnyWeights::no;
-  const Plan plan = read_plan(options.plan, *checkpoint, find_layer_stack(*checkpoint).layers, any);
+  const Plan plan = read_plan(options.plan, *checkpoint, find_layer_stack(*checkpoint).layers, options.accepted());
   return {plan, apply_by_names(checkpoint, plan, options.out, apply)};
 }
 

@@ -3,6 +3,7 @@
 
 #include "streamline/engine/mapped.h"
 #include "support/core/expect.h"
+#include "support/core/plans.h"
 #include "support/torch/layers.h"
 #include "support/torch/pico.h"
 #include "support/torch/reference.h"
@@ -77,16 +78,6 @@ TEST(Model, ViewOfAllLayersIsTheModelToTheBit) {
   }
 }
 
-Plan halves_plan(const std::vector<Action>& actions) {
-  Plan plan = keep_all(static_cast<std::int64_t>(actions.size()));
-  plan.segments.clear();
-  for (std::size_t i = 0; i < actions.size(); ++i) {
-    const auto layer = static_cast<std::int64_t>(i);
-    plan.segments.push_back({.first = layer, .last = layer, .action = actions[i]});
-  }
-  return plan;
-}
-
 // Half by half along the residual stream, whatever the view packed into one layer.
 torch::Tensor logits_of_halves(const Model& model, const std::vector<Action>& actions, const torch::Tensor& ids) {
   const Positions positions = rope_positions(model.config(), 0, ids.size(1), torch::kCPU);
@@ -109,15 +100,14 @@ TEST(Model, ViewWithoutHalvesSkipsThem) {
   for (const char* family : {"llama", "gemma2", "gpt_neox", "falcon", "qwen3_moe"}) {
     const Model model = pico_model(family_named(family), {.layers = 5});
     const auto ids = pico_ids(2, 17, 64);
-    const Model view = model.view(halves_plan(actions), {});
+    const Model view = model.view(plan_of(actions), {});
     EXPECT_LT((forward_logits(view, ids) - logits_of_halves(model, actions, ids)).abs().max().item<double>(), kFloat32)
         << family;
     std::int64_t elements = 0;
     for (std::int64_t i = 0; i < view.layer_count(); ++i)
       for (const auto& tensor : view.layer(i).all()) elements += tensor.numel();
     const std::int64_t outside =
-        model.view(halves_plan({Action::keep, Action::drop, Action::drop, Action::drop, Action::drop}), {})
-            .parameters() -
+        model.view(plan_of({Action::keep, Action::drop, Action::drop, Action::drop, Action::drop}), {}).parameters() -
         layer_parameters(model.config(), model.checkpoint(), 0);
     EXPECT_EQ(view.parameters(), elements + outside) << family;
   }
@@ -129,7 +119,7 @@ TEST(Model, ViewOfAViewWithoutHalvesSkipsThemToo) {
   const auto ids = pico_ids(1, 9, kLlama.vocab);
   const Model whole = model.view(drop_layers(5, {0}), {});
   const std::vector<Action> actions = {Action::drop_mlp, Action::drop_attention, Action::keep, Action::keep};
-  EXPECT_TRUE(torch::allclose(forward_logits(whole.view(halves_plan(actions), {}), ids),
+  EXPECT_TRUE(torch::allclose(forward_logits(whole.view(plan_of(actions), {}), ids),
                               logits_of_halves(whole, actions, ids), 0, kFloat32));
 }
 

@@ -8,13 +8,12 @@ import logging
 import os
 import pathlib
 import shutil
-import subprocess
 
-import numpy
 import pytest
 import safetensors
 import torch
 import transformers
+from results import our_logits, streamline
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = pathlib.Path(os.environ.get("STREAMLINE_SHARED", ROOT.parent / "shared"))
@@ -36,13 +35,6 @@ def model_folder(family):
     if not folder.is_dir():
         pytest.skip(f"reference data not present: {folder}")
     return folder
-
-
-def streamline(*arguments):
-    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], *map(str, arguments), "--threads", "1"],
-                            capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def layer_count(config):
@@ -77,12 +69,6 @@ def load_in_transformers(folder, caplog):
     assert {key: list(found) for key, found in info.items() if found} == {}
     assert [record.getMessage() for record in caplog.records] == []
     return model.eval()
-
-
-def our_logits(folder, ids, tmp_path):
-    (tmp_path / "ids").write_text("\n".join(" ".join(map(str, row)) for row in ids.tolist()))
-    subprocess.run([os.environ["STREAMLINE_LOGITS"], folder, tmp_path / "ids", tmp_path / "logits"], check=True)
-    return torch.from_numpy(numpy.fromfile(tmp_path / "logits", dtype=numpy.float32)).reshape(*ids.shape, -1)
 
 
 def check_logits(folder, tmp_path, caplog):

@@ -17,6 +17,7 @@ gguf = pytest.importorskip("gguf")
 import numpy as np  # noqa: E402
 import test_tokenizers as reference  # noqa: E402
 from mixed_text import mixed_text  # noqa: E402
+from results import streamline  # noqa: E402
 from tokenizers import Tokenizer, normalizers  # noqa: E402
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4".split()
@@ -86,13 +87,6 @@ def test_quantised_bits_are_those_of_the_package(program, name):
 
 
 BOOKS = pathlib.Path(__file__).parents[2] / "models" / "books-5m"
-
-
-def streamline(*arguments):
-    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], *map(str, arguments), "--threads", "1"],
-                            capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result
 
 
 def stored(checkpoint):

@@ -9,11 +9,11 @@ import os
 import pathlib
 import subprocess
 
-import numpy
 import pytest
 import safetensors
 import torch
 import transformers
+from results import our_logits, streamline
 from safetensors.torch import load_file, save_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,13 +70,6 @@ def made(name, folder, spread=0.1):
     return folder
 
 
-def streamline(*arguments):
-    result = subprocess.run([os.environ["STREAMLINE_PROGRAM"], *map(str, arguments), "--threads", "1"],
-                            capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
 def write_plan(path, layers, dropped, replacement=None):
     action = {"action": "replace", "replacement": replacement} if replacement else {"action": "drop"}
     segments = [{"first": i, "last": i, **({"action": "keep"} if i not in dropped else action)} for i in range(layers)]
@@ -90,12 +83,6 @@ def apply(source, layers, dropped, tmp_path, replacement=None):
     result = streamline("apply", source, "--plan", plan, "--out", tmp_path / "out", "--dtype", "float32", "--json",
                         "--quiet")
     return tmp_path / "out", json.loads(result.stdout)
-
-
-def our_logits(folder, ids, tmp_path):
-    (tmp_path / "ids").write_text("\n".join(" ".join(map(str, row)) for row in ids.tolist()))
-    subprocess.run([os.environ["STREAMLINE_LOGITS"], folder, tmp_path / "ids", tmp_path / "logits"], check=True)
-    return torch.from_numpy(numpy.fromfile(tmp_path / "logits", dtype=numpy.float32)).reshape(*ids.shape, -1)
 
 
 def check_logits(name, folder, tmp_path, caplog):

@@ -3,21 +3,12 @@
 #include "streamline/plan/stack.h"
 
 #include "support/core/expect.h"
+#include "support/core/plans.h"
 
 namespace streamline {
 namespace {
 
-constexpr auto keep = Action::keep, drop = Action::drop, mlp_only = Action::drop_attention,
-               attention_only = Action::drop_mlp;
-
-Plan plan_of(const std::vector<Action>& actions) {
-  Plan plan{.base = {.layers = static_cast<std::int64_t>(actions.size())}};
-  for (std::size_t i = 0; i < actions.size(); ++i) {
-    const auto layer = static_cast<std::int64_t>(i);
-    plan.segments.push_back({.first = layer, .last = layer, .action = actions[i]});
-  }
-  return plan;
-}
+using test::attention_only, test::drop, test::keep, test::mlp_only, test::plan_of;
 
 Config config_of(std::size_t layers, Residual residual = Residual::sequential) {
   Config config;

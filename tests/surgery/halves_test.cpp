@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Halves written as ordinary layers: what is written computes what was meant, and what stays is byte for byte the same.
+#include "support/core/plans.h"
 #include "support/torch/pico.h"
 #include "surgery/written.h"
 
@@ -7,19 +8,6 @@ namespace streamline::test {
 namespace {
 
 constexpr double kFp32 = 1e-5;
-
-Plan plan_of(const std::vector<Action>& actions) {
-  Plan plan = keep_all(static_cast<std::int64_t>(actions.size()));
-  plan.segments.clear();
-  for (std::size_t i = 0; i < actions.size(); ++i) {
-    const auto layer = static_cast<std::int64_t>(i);
-    plan.segments.push_back({.first = layer, .last = layer, .action = actions[i]});
-  }
-  return plan;
-}
-
-constexpr auto keep = Action::keep, drop = Action::drop, mlp_only = Action::drop_attention,
-               attention_only = Action::drop_mlp;
 
 TEST(Halves, AnAttentionAndTheNextMlpBecomeOneLayer) {
   const TemporaryDirectory directory;

@@ -70,12 +70,6 @@ inline std::set<std::int64_t> layer_indices(const Model& model) {
   return indices;
 }
 
-// A buffer, such as a mask, which is not copied.
-inline bool is_ignored(const Family& family, const std::string& name) {
-  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
-                     [&](std::string_view suffix) { return name.ends_with(suffix); });
-}
-
 // Surviving layer `to` of `result` holds the bytes of layer `from` of `source`, tensor for tensor.
 inline void expect_same_layer(const Model& source, std::int64_t from, const Model& result, std::int64_t to) {
   std::int64_t compared = 0;

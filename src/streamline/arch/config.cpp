@@ -109,11 +109,6 @@ void check_tensor(const Checkpoint& checkpoint, const Config& config, const Expe
          "; config.json asks for ", shape_text(expected.stored_shape()), " (", shape_keys(config, expected), ")");
 }
 
-bool is_ignored(const Family& family, std::string_view name) {
-  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
-                     [&](std::string_view suffix) { return name.ends_with(suffix); });
-}
-
 // Of the text model, and neither a buffer nor the scale of a quantised matrix.
 bool is_parameter(const Config& config, const TensorInfo& tensor) {
   return !is_ignored(*config.family, tensor.name) && !is_scale(tensor.name) &&

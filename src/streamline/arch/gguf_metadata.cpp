@@ -109,12 +109,9 @@ RopeFactors gguf_rope_factors(const Config& config) {
     return {.short_text = {rope.short_factors.begin(), rope.short_factors.end()},
             .long_text = {rope.long_factors.begin(), rope.long_factors.end()}};
   if (rope.scaling != RopeScaling::llama3) return {};
-  const std::int64_t rotated = rotary_dim(rope, config.layers.front().attention->head_dim);
+  const auto pairs = static_cast<std::size_t>(rotary_dim(rope, config.layers.front().attention->head_dim) / 2);
   RopeFactors factors;
-  for (std::int64_t i = 0; i < rotated; i += 2) {
-    const double frequency = std::pow(rope.theta, -static_cast<double>(i) / static_cast<double>(rotated));
-    factors.always.push_back(static_cast<float>(frequency / llama3_frequency(rope, frequency)));
-  }
+  for (std::size_t i = 0; i < pairs; ++i) factors.always.push_back(static_cast<float>(llama3_factor(rope, i, pairs)));
   return factors;
 }
 

@@ -107,6 +107,11 @@ Family as_in_gguf(Family family) {
   return family;
 }
 
+Family followed_by(Family family, const Family& other) {
+  family.other_names = &other;
+  return family;
+}
+
 const Family& family_in_gguf(const Family& family) {
   for (const Family* other = &family; other != nullptr; other = other->other_names)
     if (other->layer_prefix == kLayerPrefix) return *other;

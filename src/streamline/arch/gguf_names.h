@@ -26,7 +26,9 @@ std::string gguf_tensor_name(const Family& family, std::int64_t layer, Role role
 // The family as GGUF files have it where that is more than other names: q, k and v stacked, no matrix turned. Its
 // tensors are called as in GGUF files; it stands at the end of the chain of `other_names`.
 Family as_in_gguf(Family family);
-// That member of the chain, or the family itself.
+// `family` with `other` as the next in the chain; `other` must outlive it.
+Family followed_by(Family family, const Family& other);
+// The member of the chain that as_in_gguf() made, or the family itself.
 const Family& family_in_gguf(const Family& family);
 
 }  // namespace streamline

@@ -14,8 +14,9 @@ constexpr double kTheta = 10000;  // where a file does not say
 // Every model that has such factors was stretched from these positions, by factors of 8 (Llama 3.1) or 32 (the small
 // 3.2); files say neither.
 constexpr std::int64_t kOriginal = 8192;
-RopeConfig llama3(double factor, std::int64_t original) {
-  return {.scaling = RopeScaling::llama3,
+RopeConfig llama3(double theta, double factor, std::int64_t original) {
+  return {.theta = theta,
+          .scaling = RopeScaling::llama3,
           .factor = factor,
           .low_frequency_factor = 1,
           .high_frequency_factor = 4,
@@ -23,31 +24,25 @@ RopeConfig llama3(double factor, std::int64_t original) {
 }
 constexpr double kTolerance = 1e-5;  // relative; the factors are float32
 
-// What frequency i of `count` is divided by.
-double llama3_factor(const RopeConfig& rope, double theta, std::size_t i, std::size_t count) {
-  const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(count));
-  return frequency / llama3_frequency(rope, frequency);
-}
-
 // The first factor that is not what the rule gives; the number of factors when there is none.
-std::size_t first_other(const RopeConfig& rope, const std::vector<float>& factors, double theta) {
+std::size_t first_other(const RopeConfig& rope, const std::vector<float>& factors) {
   for (std::size_t i = 0; i < factors.size(); ++i) {
-    const double expected = llama3_factor(rope, theta, i, factors.size());
+    const double expected = llama3_factor(rope, i, factors.size());
     if (!(std::abs(factors[i] - expected) <= kTolerance * expected)) return i;
   }
   return factors.size();
 }
 
 Json llama3_scaling(const std::vector<float>& factors, double theta, const std::string& where) {
-  RopeConfig rope = llama3(*std::max_element(factors.begin(), factors.end()), kOriginal);
-  const std::size_t other = first_other(rope, factors, theta);
+  RopeConfig rope = llama3(theta, *std::max_element(factors.begin(), factors.end()), kOriginal);
+  const std::size_t other = first_other(rope, factors);
   for (std::int64_t original = 1; other != factors.size() && original <= kMaxPositions; original *= 2)
-    if (const RopeConfig candidate = llama3(rope.factor, original);
-        first_other(candidate, factors, theta) == factors.size())
+    if (const RopeConfig candidate = llama3(theta, rope.factor, original);
+        first_other(candidate, factors) == factors.size())
       rope = candidate;
   if (rope.original_max_positions == kOriginal && other != factors.size())
     fail(ErrorKind::unsupported, where, ": 'rope_freqs.weight' holds ", factors[other], " at ", other,
-         " where Llama 3.1's rule gives ", llama3_factor(rope, theta, other, factors.size()),
+         " where Llama 3.1's rule gives ", llama3_factor(rope, other, factors.size()),
          "; other factors are not supported");
   return {{"rope_type", "llama3"},
           {"factor", rope.factor},

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "streamline/arch/config.h"
+#include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -24,7 +25,6 @@ constexpr std::array<std::string_view, 14> kTowers = {"vision",    "visual",    
                                                       "video",     "vit.",      "tower",     "siglip", "clip",
                                                       "projector", "resampler", "connector", "mtp."};
 constexpr std::array<std::string_view, 3> kTexts = {"language_model", "text_model", "llm"};
-constexpr std::size_t kMaxDigits = 9;
 
 template <std::size_t N>
 bool contains_any(std::string_view name, const std::array<std::string_view, N>& words) {
@@ -37,10 +37,8 @@ std::optional<std::pair<std::string_view, std::int64_t>> first_number(std::strin
   for (std::size_t start = 0; start < name.size();) {
     const std::size_t end = std::min(name.find('.', start), name.size());
     const std::string_view part = name.substr(start, end - start);
-    const bool number = !part.empty() && part.size() <= kMaxDigits && end < name.size() &&
-                        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (number && start > 0 && (part.size() == 1 || part[0] != '0'))
-      return std::pair(name.substr(0, start), std::stoll(std::string(part)));
+    if (const auto number = parse_layer_number(part); number && start > 0 && end < name.size())
+      return std::pair(name.substr(0, start), *number);
     start = end + 1;
   }
   return std::nullopt;

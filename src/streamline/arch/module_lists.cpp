@@ -5,13 +5,12 @@
 #include <array>
 #include <regex>
 
+#include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
 namespace {
 
-constexpr std::array<std::string_view, 4> kQuantizationKeys = {"quantization_config", "compression_config",
-                                                               "quantization", "quant_config"};
 constexpr std::size_t kMaxToken = 400;
 
 bool is_digits(std::string_view text) {

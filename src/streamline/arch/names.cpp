@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/arch/names.h"
 
+#include <algorithm>
+
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -63,19 +65,30 @@ std::string layer_tensor(const Family& family, std::int64_t layer, std::string_v
   return std::string(family.layer_prefix).append(std::to_string(layer)).append(".").append(suffix);
 }
 
-std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::string_view name) {
+bool is_ignored(const Family& family, std::string_view name) {
+  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
+                     [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+std::optional<std::int64_t> parse_layer_number(std::string_view text) {
   constexpr std::size_t kMaxDigits = 9;
+  if (text.empty() || text.size() > kMaxDigits || (text[0] == '0' && text.size() > 1)) return std::nullopt;
+  std::int64_t number = 0;
+  for (const char digit : text) {
+    if (digit < '0' || digit > '9') return std::nullopt;
+    number = number * 10 + (digit - '0');
+  }
+  return number;
+}
+
+std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::string_view name) {
   if (!name.starts_with(family.layer_prefix)) return std::nullopt;
   name.remove_prefix(family.layer_prefix.size());
   const std::size_t dot = name.find('.');
-  if (dot == std::string_view::npos || dot == 0 || dot > kMaxDigits || dot + 1 == name.size()) return std::nullopt;
-  if (name[0] == '0' && dot > 1) return std::nullopt;
-  std::int64_t layer = 0;
-  for (const char digit : name.substr(0, dot)) {
-    if (digit < '0' || digit > '9') return std::nullopt;
-    layer = layer * 10 + (digit - '0');
-  }
-  return LayerTensorName{layer, std::string(name.substr(dot + 1))};
+  if (dot == std::string_view::npos || dot + 1 == name.size()) return std::nullopt;
+  const std::optional<std::int64_t> layer = parse_layer_number(name.substr(0, dot));
+  if (!layer) return std::nullopt;
+  return LayerTensorName{*layer, std::string(name.substr(dot + 1))};
 }
 
 }  // namespace streamline

@@ -20,6 +20,12 @@ std::string expert_tensor_name(const Family& family, std::int64_t layer, std::in
 // The same for a layer of the "streamline" extension: "model.layers.13.replacement.up.weight".
 std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
 
+// Buffers that old files of the family hold: neither read nor copied.
+bool is_ignored(const Family& family, std::string_view name);
+
+// A layer's number as it stands in a name: digits without leading zeros, nine at most; nullopt for anything else.
+std::optional<std::int64_t> parse_layer_number(std::string_view text);
+
 struct LayerTensorName {
   std::int64_t layer;
   std::string suffix;  // after "model.layers.7."

@@ -10,9 +10,6 @@
 namespace streamline {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKeys = {"quantization_config", "compression_config", "quantization",
-                                                   "quant_config"};
-
 // What only quantised checkpoints have beside, or in place of, a module's weight.
 struct Mark {
   std::string_view part;  // of a tensor's name
@@ -35,7 +32,7 @@ struct Found {
 };
 
 Found described(const Json& holder, const std::string& where) {
-  for (const std::string_view key : kKeys) {
+  for (const std::string_view key : kQuantizationKeys) {
     const auto found = holder.find(std::string(key));
     if (found == holder.end() || found->is_null() || found->empty()) continue;
     if (!found->is_object()) fail(ErrorKind::format, where, ": '", key, "' is not an object");

@@ -221,37 +221,37 @@ torch::Tensor Model::logits(const torch::Tensor& hidden) const {
   return head_logits(head_input(hidden), 0, config_.vocab);
 }
 
-// Calls visit(info) for each stored tensor of a layer of the stack that is no replacement.
-template <class Visit>
-void Model::for_each_tensor(const StackEntry& entry, const LayerConfig& layer, Visit&& visit) const {
-  const auto visit_half = [&](std::int64_t source, bool of_mlp) {
-    if (source < 0) return;
-    for_each_role(source_->config.layers[static_cast<std::size_t>(source)], [&](Role role, std::int64_t expert) {
-      const bool mine = is_attention_role(role) ? !of_mlp || (!layer.attention && serves_mlp(layer, role)) : of_mlp;
-      if (!mine) return;
-      for (const Part part : {Part::weight, Part::bias})
-        if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, source, role, part, expert))
-          visit(*info);
-    });
+// Calls stored(info) for each tensor of the file that this stack has, trained(tensor) for each of its replacements.
+template <class Stored, class Trained>
+void Model::for_each_tensor(Stored&& stored, Trained&& trained) const {
+  const auto visit = [&](std::int64_t layer, Role role, std::int64_t expert) {
+    for (const Part part : {Part::weight, Part::bias})
+      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert)) stored(*info);
   };
-  visit_half(entry.attention, /*of_mlp=*/false);
-  visit_half(entry.mlp, /*of_mlp=*/true);
+  for (std::size_t i = 0; i < stack_.size(); ++i) {
+    const StackEntry& entry = stack_[i];
+    if (entry.weights)
+      for (const auto& tensor : entry.weights->all()) trained(tensor);
+    const LayerConfig& layer = config_.layers[i];
+    const auto visit_half = [&](std::int64_t source, const auto& has) {
+      if (source < 0) return;
+      for_each_role(source_->config.layers[static_cast<std::size_t>(source)], [&](Role role, std::int64_t expert) {
+        if (has(role)) visit(source, role, expert);
+      });
+    };
+    visit_half(entry.attention, is_attention_role);
+    // A norm that the halves share comes with the attention where there is one.
+    visit_half(entry.mlp,
+               [&](Role role) { return layer.attention ? !is_attention_role(role) : serves_mlp(layer, role); });
+  }
+  for (const Role role : kGlobalRoles)
+    if (role != Role::head || !config_.tied_embeddings) visit(-1, role, -1);
 }
 
 std::int64_t Model::parameters() const {
   std::int64_t total = 0;
-  for (std::size_t i = 0; i < stack_.size(); ++i) {
-    if (!stack_[i].weights) {
-      for_each_tensor(stack_[i], config_.layers[i], [&](const TensorInfo& info) { total += info.elements(); });
-      continue;
-    }
-    for (const auto& tensor : stack_[i].weights->all()) total += tensor.numel();
-  }
-  for (const Role role : kGlobalRoles)
-    for (const Part part : {Part::weight, Part::bias}) {
-      const TensorInfo* info = find_tensor(*checkpoint_, config_, -1, role, part);
-      if (info && !(role == Role::head && config_.tied_embeddings)) total += info->elements();
-    }
+  for_each_tensor([&](const TensorInfo& info) { total += info.elements(); },
+                  [&](const torch::Tensor& tensor) { total += tensor.numel(); });
   return total;
 }
 
@@ -259,18 +259,8 @@ std::uint64_t Model::weight_bytes() const {
   std::uint64_t total = 0;
   const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
   const std::uint64_t element = table && table->is_plain() ? dtype_size(table->dtype) : sizeof(float);
-  for (std::size_t i = 0; i < stack_.size(); ++i) {
-    if (!stack_[i].weights) {
-      for_each_tensor(stack_[i], config_.layers[i], [&](const TensorInfo& info) { total += info.size; });
-      continue;
-    }
-    for (const auto& tensor : stack_[i].weights->all()) total += static_cast<std::uint64_t>(tensor.numel()) * element;
-  }
-  for (const Role role : kGlobalRoles)
-    for (const Part part : {Part::weight, Part::bias}) {
-      const TensorInfo* info = find_tensor(*checkpoint_, config_, -1, role, part);
-      if (info && !(role == Role::head && config_.tied_embeddings)) total += info->size;
-    }
+  for_each_tensor([&](const TensorInfo& info) { total += info.size; },
+                  [&](const torch::Tensor& tensor) { total += static_cast<std::uint64_t>(tensor.numel()) * element; });
   return total;
 }
 

@@ -58,8 +58,8 @@ class Model {
     std::shared_ptr<const LayerWeights> weights = {};  // shared by views of views
   };
   StackEntry entry_for(const OutputLayer& layer) const;
-  template <class Visit>
-  void for_each_tensor(const StackEntry& entry, const LayerConfig& layer, Visit&& visit) const;
+  template <class Stored, class Trained>
+  void for_each_tensor(Stored&& stored, Trained&& trained) const;
   Model() = default;
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<Source> source_;

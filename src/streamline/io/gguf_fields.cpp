@@ -2,30 +2,20 @@
 #include "streamline/io/gguf_fields.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 #include "streamline/base/error.h"
+#include "streamline/io/gguf_encode.h"
 
 namespace streamline {
 namespace {
 
-template <class T>
-void append(std::string& bytes, T value) {
-  char encoded[sizeof value];
-  std::memcpy(encoded, &value, sizeof value);
-  bytes.append(encoded, sizeof encoded);
-}
-
-void append_text(std::string& bytes, std::string_view text) {
-  append(bytes, static_cast<std::uint64_t>(text.size()));
-  bytes.append(text);
-}
+using gguf::append_number, gguf::append_text;
 
 template <class T>
 GgufField scalar(std::string_view key, GgufType type, T value) {
   GgufField field{.key = std::string(key), .type = type, .element = type, .count = 1, .bytes = {}};
-  append(field.bytes, value);
+  append_number(field.bytes, value);
   return field;
 }
 
@@ -33,7 +23,7 @@ template <class T>
 GgufField array(std::string_view key, GgufType element, std::span<const T> values) {
   GgufField field{
       .key = std::string(key), .type = GgufType::array, .element = element, .count = values.size(), .bytes = {}};
-  for (const T& value : values) append(field.bytes, value);
+  for (const T& value : values) append_number(field.bytes, value);
   return field;
 }
 
@@ -48,7 +38,7 @@ bool append_if_fits(std::string& bytes, std::int64_t value) {
   if (sizeof(T) < sizeof value && (value < static_cast<std::int64_t>(std::numeric_limits<T>::min()) ||
                                    value > static_cast<std::int64_t>(std::numeric_limits<T>::max())))
     return false;
-  append(bytes, static_cast<T>(value));
+  append_number(bytes, static_cast<T>(value));
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/io/gguf_cursor.h"
+#include "streamline/io/gguf_encode.h"
 
 namespace streamline {
 namespace {
@@ -15,25 +16,7 @@ namespace {
 constexpr std::uint32_t kVersion = 3;
 constexpr std::uint64_t kAlignment = 32;
 
-class Encoder {
- public:
-  template <class T>
-  void number(T value) {
-    char encoded[sizeof value];
-    std::memcpy(encoded, &value, sizeof value);
-    text_.append(encoded, sizeof encoded);
-  }
-  void string(std::string_view text) {
-    number(static_cast<std::uint64_t>(text.size()));
-    text_.append(text);
-  }
-  void raw(std::string_view bytes) { text_.append(bytes); }
-  void pad(std::uint64_t alignment) { text_.resize(aligned(text_.size(), alignment), '\0'); }
-  std::string take() && { return std::move(text_); }
-
- private:
-  std::string text_;
-};
+using gguf::append_number, gguf::append_text;
 
 std::uint64_t alignment_of(const GgufFields& fields) {
   const GgufField* field = fields.find("general.alignment");
@@ -44,22 +27,22 @@ std::uint64_t alignment_of(const GgufFields& fields) {
   return value;
 }
 
-void encode_field(Encoder& encoder, const GgufField& field) {
-  encoder.string(field.key);
-  encoder.number(static_cast<std::uint32_t>(field.type));
+void append_field(std::string& header, const GgufField& field) {
+  append_text(header, field.key);
+  append_number(header, static_cast<std::uint32_t>(field.type));
   if (field.type == GgufType::array) {
-    encoder.number(static_cast<std::uint32_t>(field.element));
-    encoder.number(field.count);
+    append_number(header, static_cast<std::uint32_t>(field.element));
+    append_number(header, field.count);
   }
-  encoder.raw(field.bytes);
+  header.append(field.bytes);
 }
 
-void encode_tensor(Encoder& encoder, const GgufTensor& tensor, std::uint64_t offset) {
-  encoder.string(tensor.name);
-  encoder.number(static_cast<std::uint32_t>(tensor.shape.size()));
-  for (std::size_t i = tensor.shape.size(); i-- > 0;) encoder.number(tensor.shape[i]);
-  encoder.number(gguf_type_id(tensor.dtype));
-  encoder.number(offset);
+void append_tensor(std::string& header, const GgufTensor& tensor, std::uint64_t offset) {
+  append_text(header, tensor.name);
+  append_number(header, static_cast<std::uint32_t>(tensor.shape.size()));
+  for (std::size_t i = tensor.shape.size(); i-- > 0;) append_number(header, tensor.shape[i]);
+  append_number(header, gguf_type_id(tensor.dtype));
+  append_number(header, offset);
 }
 
 void write_padding(OutputFile& file, std::uint64_t size, std::uint64_t alignment) {
@@ -79,21 +62,21 @@ std::uint64_t GgufTensor::size() const {
 
 std::string gguf_header(const GgufFields& fields, const std::vector<GgufTensor>& tensors) {
   const std::uint64_t alignment = alignment_of(fields);
-  Encoder encoder;
-  encoder.raw("GGUF");
-  encoder.number(kVersion);
-  encoder.number(static_cast<std::uint64_t>(tensors.size()));
-  encoder.number(static_cast<std::uint64_t>(fields.all().size()));
-  for (const GgufField& field : fields.all()) encode_field(encoder, field);
+  std::string header;
+  header.append("GGUF");
+  append_number(header, kVersion);
+  append_number(header, static_cast<std::uint64_t>(tensors.size()));
+  append_number(header, static_cast<std::uint64_t>(fields.all().size()));
+  for (const GgufField& field : fields.all()) append_field(header, field);
   std::uint64_t offset = 0;
   std::set<std::string_view> names;
   for (const GgufTensor& tensor : tensors) {
     SL_ASSERT(names.insert(tensor.name).second);
-    encode_tensor(encoder, tensor, offset);
+    append_tensor(header, tensor, offset);
     offset = aligned(offset + tensor.size(), alignment);
   }
-  encoder.pad(alignment);
-  return std::move(encoder).take();
+  header.resize(aligned(header.size(), alignment), '\0');
+  return header;
 }
 
 void write_gguf(OutputFile& file, const GgufFields& fields, const std::vector<GgufTensor>& tensors) {

@@ -5,8 +5,8 @@
 #include "streamline/base/error.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/finish.h"
 #include "streamline/surgery/follow.h"
-#include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
@@ -111,18 +111,10 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   directory.write("config.json", dump_json(config));
   applied.notes.push_back(loading_note(applied.ordinary, source.config()));
   verify_result(source.view(whole, stored), directory.staging(), options.verify, applied);
-  directory.write("README.md", model_card(whole, {.name = base_name(out.string()),
-                                                  .source_card = source_card(source.checkpoint()),
-                                                  .layers_before = source.layer_count(),
-                                                  .layers_after = applied.layers,
-                                                  .parameters_before = source.parameters(),
-                                                  .parameters_after = applied.parameters,
-                                                  .ordinary = applied.ordinary,
-                                                  .multimodal = source.config().multimodal,
-                                                  .provenance = options.provenance,
-                                                  .body = options.card_body}));
-  if (options.finish) options.finish(directory, applied);
-  directory.commit();
+  finish_result(directory, out, source.checkpoint(), whole, applied, options,
+                {.layers_before = source.layer_count(),
+                 .parameters_before = source.parameters(),
+                 .multimodal = source.config().multimodal});
   return applied;
 }
 

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/apply_gguf.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include "streamline/arch/gguf_layout.h"
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/gguf_names.h"
@@ -90,17 +87,6 @@ Config result_config(const Config& source, const std::vector<OutputSource>& laye
   return config;
 }
 
-// "blk.7.attn_q.weight": 7 and what follows; -1 for tensors of no layer.
-std::pair<std::int64_t, std::string> layer_of(const std::string& name) {
-  constexpr std::string_view kPrefix = "blk.";
-  std::int64_t layer = -1;
-  if (!name.starts_with(kPrefix)) return {-1, name};
-  const char* last = name.data() + name.size();
-  const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), last, layer);
-  if (error != std::errc() || end == last || *end != '.') return {-1, name};
-  return {layer, std::string(end, last)};
-}
-
 GgufTensor kept(const GgufPart& part, const TensorInfo& tensor, std::string name) {
   const auto bytes = part.blob.bytes.subspan(tensor.offset, tensor.size);
   return {
@@ -116,13 +102,16 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
   std::vector<std::vector<GgufTensor>> by_layer(layers.size());
   for (const GgufPart& part : parts)
     for (const TensorInfo& tensor : part.gguf.tensors) {
-      const auto [layer, rest] = layer_of(tensor.name);
-      if (layer < 0) tensors.push_back(kept(part, tensor, tensor.name));
-      const auto named = parse_gguf_tensor(*config.family, tensor.name);
-      const bool attention = named && is_attention_role(named->role);
-      for (std::size_t i = 0; i < layers.size() && layer >= 0; ++i)
-        if ((attention ? layers[i].source : layers[i].mlp) == layer && layers[i].folded == nullptr)
-          by_layer[i].push_back(kept(part, tensor, "blk." + std::to_string(i) + rest));
+      const auto name = parse_gguf_tensor(*config.family, tensor.name);  // nullopt: factors of the rotary embedding
+      if (!name || name->layer < 0) {
+        tensors.push_back(kept(part, tensor, tensor.name));
+        continue;
+      }
+      for (std::size_t i = 0; i < layers.size(); ++i)
+        if ((is_attention_role(name->role) ? layers[i].source : layers[i].mlp) == name->layer && !layers[i].folded)
+          by_layer[i].push_back(kept(
+              part, tensor,
+              gguf_tensor_name(*config.family, static_cast<std::int64_t>(i), name->role, name->part, name->experts)));
     }
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].folded != nullptr)
@@ -132,16 +121,6 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
     tensors.insert(tensors.end(), by_layer[i].begin(), by_layer[i].end());
   }
   return tensors;
-}
-
-std::int64_t labelled_parameters(const std::vector<GgufTensor>& tensors) {
-  std::int64_t parameters = 0;
-  for (const GgufTensor& tensor : tensors) {
-    std::int64_t elements = 1;
-    for (const std::int64_t dimension : tensor.shape) elements *= dimension;
-    parameters += tensor.shape.size() == 3 ? elements / tensor.shape.front() : elements;
-  }
-  return parameters;
 }
 
 std::string window_list_key(const Config& config) {
@@ -157,8 +136,9 @@ GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& pla
   // A period as a number stays right where the result still has it, which was checked.
   if (const GgufEntry* list = gguf.find(window_list_key(config)); list != nullptr && list->type == GgufType::array)
     fields.booleans(window_list_key(config), sliding_layers(config));
-  const auto& experts = config.layers.front().mlp->experts;
-  fields.string("general.size_label", gguf_size_label(labelled_parameters(tensors), experts ? experts->count : 0));
+  std::vector<std::vector<std::int64_t>> shapes;
+  for (const GgufTensor& tensor : tensors) shapes.push_back(tensor.shape);
+  fields.string("general.size_label", gguf_size_label(shapes, config));
   fields.string("general.description", "made smaller by streamline.cpp: " + summary(plan));
   if (gguf.find("general.base_model.count") == nullptr) {
     fields.u32("general.base_model.count", 1);
@@ -195,7 +175,6 @@ void check_gguf_replacement(const Config& config, const LayerConfig& layer, std:
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
                        const ApplyOptions& options) {
   const Checkpoint& checkpoint = source.checkpoint();
-  check_gguf_target(checkpoint, out);
   const Plan whole = completed_plan(checkpoint, plan);
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
@@ -215,9 +194,7 @@ AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements
   output.write(fields, tensors);
   applied.layers = static_cast<std::int64_t>(layers.size());
   for (const GgufTensor& tensor : tensors) applied.bytes += tensor.size();
-  for (std::size_t i = 0; i < layers.size(); ++i) applied.parameters += layer_parameters(config, config.layers[i]);
-  applied.parameters += total_parameters(source.config());
-  for (const LayerConfig& layer : source.config().layers) applied.parameters -= layer_parameters(config, layer);
+  applied.parameters = total_parameters(config);
   if (options.verify) applied.largest_logit_difference = output.check(view, tolerance(view.placement().dtype));
   applied.notes.push_back("a GGUF file of the architecture '" + std::string(config.family->gguf.arch) +
                           "': llama.cpp loads it wherever it loads the source");

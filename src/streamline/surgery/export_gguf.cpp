@@ -36,24 +36,13 @@ std::int64_t resolve_context(const Config& config, std::int64_t context, const s
   return positions;
 }
 
-// Parameters with one expert of each layer, as names like 8x7B count.
-std::int64_t labelled_parameters(const std::vector<GgufLayoutTensor>& layout) {
-  std::int64_t parameters = 0;
-  for (const GgufLayoutTensor& tensor : layout) {
-    std::int64_t elements = 1;
-    for (const std::int64_t dimension : tensor.shape) elements *= dimension;
-    parameters += tensor.shape.size() == 3 ? elements / tensor.shape.front() : elements;
-  }
-  return parameters;
-}
-
 GgufFields all_fields(const Checkpoint& checkpoint, const Config& config, const std::vector<GgufLayoutTensor>& layout,
                       std::int64_t context, const ExportOptions& options) {
-  const auto& experts = config.layers.front().mlp->experts;
+  std::vector<std::vector<std::int64_t>> shapes;
+  for (const GgufLayoutTensor& tensor : layout) shapes.push_back(tensor.shape);
   GgufFields fields;
   fields.string("general.architecture", config.family->gguf.arch);
-  add_gguf_general(checkpoint.files(), gguf_size_label(labelled_parameters(layout), experts ? experts->count : 0),
-                   fields);
+  add_gguf_general(checkpoint.files(), gguf_size_label(shapes, config), fields);
   add_gguf_metadata(config, context, fields);
   fields.u32("general.file_type", file_type(options.type));
   fields.u32("general.quantization_version", kQuantisationVersion);

@@ -5,10 +5,12 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
+#include <functional>
+#include <numeric>
 
 #include "streamline/base/json.h"
 #include "streamline/surgery/model_card.h"
+#include "streamline/surgery/origin.h"
 
 namespace streamline {
 namespace {
@@ -46,11 +48,6 @@ std::string title_of(std::string name) {
   }
   finish();
   return title;
-}
-
-std::string directory_name(const FileSet& files) {
-  const std::filesystem::path path = std::filesystem::absolute(files.label()).lexically_normal();
-  return (path.has_filename() ? path : path.parent_path()).filename().string();
 }
 
 std::string trimmed(std::string_view text) {
@@ -128,25 +125,31 @@ void add_sampling(const FileSet& files, GgufFields& fields) {
 
 }  // namespace
 
-std::string gguf_size_label(std::int64_t parameters, std::int64_t experts) {
+std::string gguf_size_label(const std::vector<std::vector<std::int64_t>>& shapes, const Config& config) {
   struct Unit {
     double size;
     const char* letter;
   };
   constexpr Unit kUnits[] = {{1e12, "T"}, {1e9, "B"}, {1e6, "M"}, {1e3, "K"}};
+  std::int64_t parameters = 0;
+  for (const std::vector<std::int64_t>& shape : shapes) {
+    const auto first = shape.size() == 3 ? shape.begin() + 1 : shape.begin();
+    parameters += std::accumulate(first, shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
   const auto count = static_cast<double>(parameters);
   const Unit* unit = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const Unit& u) { return count > u.size; });
   if (unit == std::end(kUnits)) --unit;
   const double scaled = count / unit->size;
   char text[48];
   std::snprintf(text, sizeof text, "%.*f%s", scaled < 9.5 ? 1 : 0, scaled, unit->letter);
-  return (experts > 0 ? std::to_string(experts) + "x" : "") + text;
+  const auto& experts = config.layers.front().mlp->experts;
+  return (experts && experts->count > 0 ? std::to_string(experts->count) + "x" : "") + text;
 }
 
 void add_gguf_general(const FileSet& files, const std::string& label, GgufFields& fields) {
   fields.string("general.type", "model");
   add_sampling(files, fields);
-  fields.string("general.name", title_of(directory_name(files)));
+  fields.string("general.name", title_of(base_name(files.label())));
   fields.string("general.size_label", label);
   add_card(files, fields);
 }

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "streamline/arch/config.h"
 #include "streamline/base/file.h"
 #include "streamline/io/gguf_fields.h"
 
@@ -14,7 +16,8 @@ namespace streamline {
 // models). `label`: what gguf_size_label() says. Errors: format for a generation_config.json that is no JSON object.
 void add_gguf_general(const FileSet& files, const std::string& label, GgufFields& fields);
 
-// "135M", or "8x7.0B" with experts: parameters in two digits or more. `parameters` counts one expert of each layer.
-std::string gguf_size_label(std::int64_t parameters, std::int64_t experts);
+// "135M", or "8x7.0B" with experts: parameters in two digits or more, of tensors with these shapes. Of those with three
+// dimensions, which hold the experts of a layer, one expert is counted.
+std::string gguf_size_label(const std::vector<std::vector<std::int64_t>>& shapes, const Config& config);
 
 }  // namespace streamline

@@ -5,6 +5,7 @@
 
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
+#include "streamline/surgery/origin.h"
 #include "streamline/surgery/verify.h"
 
 namespace streamline {
@@ -13,20 +14,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kTokens = 24;
-
 fs::path checked(const fs::path& file) {
   if (file.extension() != ".gguf" || !file.has_stem())
     fail(ErrorKind::usage, file.string(), ": the name of a GGUF file ends in .gguf");
   return fs::absolute(file).lexically_normal();
-}
-
-// Ids spread over the vocabulary, the same at every run.
-torch::Tensor fixed_tokens(const Config& config) {
-  std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < std::min(kTokens, config.max_positions); ++i)
-    ids.push_back((i * 7919 + 11) % config.vocab);
-  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
 }
 
 void compare(const Config& written, const Config& expected) {
@@ -56,11 +47,7 @@ GgufOutput::GgufOutput(const fs::path& file, Overwrite overwrite)
 std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<GgufTensor>& tensors) {
   std::uint64_t bytes = gguf_header(fields, tensors).size();
   for (const GgufTensor& tensor : tensors) bytes += tensor.size();
-  std::error_code error;
-  const fs::space_info space = fs::space(directory_.staging(), error);
-  if (!error && space.available < bytes)
-    fail(ErrorKind::resource, file_.string(), ": the file takes ", bytes / 1'000'000, " MB and the disk has ",
-         space.available / 1'000'000, " MB left; free some space or choose another place");
+  check_space(directory_, bytes, file_);
   const fs::path staged = directory_.staging() / file_.filename();
   OutputFile output(staged);
   write_gguf(output, fields, tensors);

@@ -48,7 +48,7 @@ void check_space(const OutputDirectory& out, std::uint64_t bytes, const fs::path
   const fs::space_info space = fs::space(out.staging(), error);
   if (!error && space.available < bytes) {
     fail(ErrorKind::resource, target.string(), ": the result takes ", bytes / 1'000'000, " MB and the disk has ",
-         space.available / 1'000'000, " MB left; free some space or choose another --out");
+         space.available / 1'000'000, " MB left; free some space or choose another place");
   }
 }
 

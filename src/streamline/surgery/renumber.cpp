@@ -7,11 +7,12 @@
 #include "streamline/arch/config_write.h"
 #include "streamline/arch/extension.h"
 #include "streamline/arch/layer_lists.h"
+#include "streamline/arch/layer_stack.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
+#include "streamline/surgery/finish.h"
 #include "streamline/surgery/follow.h"
-#include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
@@ -105,8 +106,8 @@ std::vector<std::string> opening_notes(const Checkpoint& source, const LayerStac
   return notes;
 }
 
-}  // namespace
-
+// The source's config.json for these layers: by the family's rules where it is known, else by layer_lists.h; with lists
+// of modules and layer taps renumbered. What was moved is added to `notes`.
 Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
                        std::vector<std::string>& notes) {
   Json config = source.config();
@@ -121,6 +122,8 @@ Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const 
   follow_layers(stack, map, config, notes);
   return config;
 }
+
+}  // namespace
 
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
                            const ApplyOptions& options) {
@@ -142,15 +145,8 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
   write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   verify(directory.staging(), tensors, map, applied);
-  directory.write("README.md", model_card(whole, {.name = base_name(out.string()),
-                                                  .source_card = source_card(*source),
-                                                  .layers_before = stack.layers,
-                                                  .layers_after = applied.layers,
-                                                  .multimodal = is_multimodal(source->config()),
-                                                  .provenance = options.provenance,
-                                                  .body = options.card_body}));
-  if (options.finish) options.finish(directory, applied);
-  directory.commit();
+  finish_result(directory, out, *source, whole, applied, options,
+                {.layers_before = stack.layers, .multimodal = is_multimodal(source->config())});
   return applied;
 }
 

@@ -15,11 +15,6 @@
 namespace streamline {
 namespace {
 
-bool is_ignored(const Family& family, const std::string& name) {
-  return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
-                     [&](std::string_view suffix) { return name.ends_with(suffix); });
-}
-
 // A stored head that repeats the embedding: readers of a tied model take the embedding, and newer ones warn of it.
 bool is_redundant_head(const Checkpoint& source, const Config& config, const TensorInfo& tensor) {
   if (!config.tied_embeddings || tensor.name != tensor_name(*config.family, -1, Role::head, Part::weight)) return false;

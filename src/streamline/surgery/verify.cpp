@@ -28,14 +28,6 @@ double tolerance(torch::ScalarType type) {
   return found == kTolerances.end() ? 0 : found->relative;
 }
 
-// Ids spread over the vocabulary, the same at every run.
-torch::Tensor fixed_tokens(const Config& config) {
-  const std::int64_t count = config.max_positions > 0 ? std::min(kTokens, config.max_positions) : kTokens;
-  std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % config.vocab);
-  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
-}
-
 void check_names(const Checkpoint& checkpoint, const Family& family, std::int64_t layers) {
   std::set<std::int64_t> seen;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
@@ -62,6 +54,13 @@ void check_patterns(const Config& written, const Config& expected) {
 }
 
 }  // namespace
+
+torch::Tensor fixed_tokens(const Config& config) {
+  const std::int64_t count = config.max_positions > 0 ? std::min(kTokens, config.max_positions) : kTokens;
+  std::vector<std::int64_t> ids;
+  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % config.vocab);
+  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
+}
 
 double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.sizes() != b.sizes()) return std::numeric_limits<double>::infinity();

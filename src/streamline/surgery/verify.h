@@ -15,6 +15,9 @@ namespace streamline {
 void verify_result(const Model& expected, const std::filesystem::path& directory, bool compare_logits,
                    AppliedPlan& applied);
 
+// Ids spread over the vocabulary, [1, count], the same at every run: as many as the model has positions, at most 24.
+torch::Tensor fixed_tokens(const Config& config);
+
 // max |a - b| / max |b|; infinity when a value is not finite or the shapes differ.
 double relative_difference(const torch::Tensor& a, const torch::Tensor& b);
 

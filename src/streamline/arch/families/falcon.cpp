@@ -54,11 +54,7 @@ Family base_family() {
 
 const Family& falcon() {
   static const Family in_gguf = as_in_gguf(base_family());
-  static const Family family = [] {
-    Family base = base_family();
-    base.other_names = &in_gguf;
-    return base;
-  }();
+  static const Family family = followed_by(base_family(), in_gguf);
   return family;
 }
 

@@ -62,20 +62,14 @@ Family bare_family() {
 }  // namespace
 
 const Family& gpt2() {
-  static const Family bare = [] {
-    static const Family in_gguf = as_in_gguf(bare_family());
-    Family family = bare_family();
-    family.other_names = &in_gguf;
-    return family;
-  }();
-  static const Family family = [] {
-    Family prefixed = family_under("transformer.h.", {{Role::token_embedding, "transformer.wte"},
-                                                      {Role::position_embedding, "transformer.wpe"},
-                                                      {Role::final_norm, "transformer.ln_f"},
-                                                      {Role::head, "lm_head"}});
-    prefixed.other_names = &bare;
-    return prefixed;
-  }();
+  static const Family in_gguf = as_in_gguf(bare_family());
+  static const Family bare = followed_by(bare_family(), in_gguf);
+  static const Family family =
+      followed_by(family_under("transformer.h.", {{Role::token_embedding, "transformer.wte"},
+                                                  {Role::position_embedding, "transformer.wpe"},
+                                                  {Role::final_norm, "transformer.ln_f"},
+                                                  {Role::head, "lm_head"}}),
+                  bare);
   return family;
 }
 
