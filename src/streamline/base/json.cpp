@@ -5,6 +5,9 @@
 
 #include "streamline/base/error.h"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+template class nlohmann::detail::serializer<nlohmann::ordered_json>;
+
 namespace streamline {
 namespace {
 

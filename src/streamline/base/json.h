@@ -12,6 +12,14 @@ namespace streamline {
 
 using Json = nlohmann::ordered_json;
 
+}  // namespace streamline
+
+// Instantiated once, in json.cpp.
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;
+extern template class nlohmann::detail::serializer<nlohmann::ordered_json>;
+
+namespace streamline {
+
 // Parses UTF-8 JSON. Errors: format, with `where` and the position. Duplicate keys in one object are an error.
 Json parse_json(std::string_view text, std::string_view where);
 
