@@ -3,7 +3,7 @@
 
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
-#include "streamline/heal/replacement.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline::cli {
 namespace {
@@ -15,7 +15,9 @@ void fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurger
     const auto index = static_cast<std::int64_t>(i);
     if (segment.action != Action::replace || surgery.replacements.count(index) != 0) continue;
     const Replacement& replacement = find_replacement(segment.replacement);
-    surgery.replacements[index] = as_stored(replacement.initial(source, segment.first, rng), source.config());
+    const LayerWeights initial =
+        initial_weights(replacement, source, segment.first, replacement.starts.front(), rng);
+    surgery.replacements[index] = as_stored(initial, source.config());
     log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
                 ": the plan has no weights for '" + segment.replacement + "'; it starts untrained");
   }

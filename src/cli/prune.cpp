@@ -15,7 +15,12 @@ bool writes(const PruneOptions& options) { return !options.dry_run && !options.p
 
 void check_options(const PruneOptions& options) {
   find_method(options.method);
-  if (options.replacement != "none") find_replacement(options.replacement);
+  if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement);
+  if (options.replacement == "auto")
+    for (const std::string& name : options.candidates)
+      if (name != "none") parse_replacement(name);
+  parse_losses(options.loss, options.loss_split);
+  if (!options.start.empty()) parse_start(options.start);
   if (options.out.empty() && writes(options))
     fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
   std::error_code error;
@@ -29,6 +34,7 @@ Output run(const PruneOptions& options) {
   check_options(options);
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
+  run.replacement = options.replacement;
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
@@ -37,11 +43,12 @@ Output run(const PruneOptions& options) {
   run.report["run"]["dtype"] = torch::toString(placement.dtype);
 
   stage(run, "read text", [&] { load_data(run); });
+  if (options.replacement == "auto") stage(run, "try replacements", [&] { choose_replacement(run); });
   stage(run, "score", [&] { naming_bad_tensors(source, [&] { choose(run); }); });
   for (const std::string& warning : run.proposal.warnings) log_warning(warning);
   log_info(summary(run.proposal.plan));
   if (options.plan_only) {
-    Json plan = to_json(run.proposal.plan);
+    Json plan = to_json(run.plan);
     std::string text = dump_json(plan);
     run.report["plan"] = std::move(plan);
     return {std::move(run.report), std::move(text)};
@@ -53,7 +60,7 @@ Output run(const PruneOptions& options) {
   stage(run, "measure cut", [&] { measure(run, "cut", source.view(cut, {})); });
   if (run.heals()) {
     stage(run, "heal", [&] { heal(run); });
-    stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.proposal.plan, run.replacements)); });
+    stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.plan, run.replacements)); });
   }
   if (!options.dry_run) write(run);
   return {run.report, report_table(run.report)};
@@ -87,8 +94,43 @@ std::function<Output()> declare(CLI::App& app) {
       ->capture_default_str()
       ->group("What to cut");
   add_method_options(app, *options);
-  app.add_option("--replace", options->replacement, "what to train in place of the cut; none, or see `streamline list`")
+  app.add_option("--replace", options->replacement,
+                 "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row")
       ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--candidates", options->candidates, "what --replace auto tries")
+      ->delimiter(',')
+      ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--loss", options->loss, "mse, lm, kl, or two of them in turn: mse+lm, mse+kl")
+      ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--loss-split", options->loss_split, "share of the steps that the first of two losses takes")
+      ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--mse", options->mse, "plain, or normalised: each token's error over its target's energy")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"plain", "normalised"}))
+      ->group("Healing");
+  app.add_flag("--skip-first-position", options->heal.objective.skip_first_position,
+               "leave the first position, where massive activations live, out of mse")
+      ->group("Healing");
+  app.add_option("--init", options->start, "how the weights start: zero, inherit, random, closed-form; default: the "
+                                           "replacement's own")
+      ->group("Healing");
+  app.add_option("--patience", options->heal.patience, "validations without improvement that end the training")
+      ->check(CLI::PositiveNumber)
+      ->group("Healing");
+  app.add_option("--state", options->state,
+                 "directory where the training saves its state; the same command goes on from there")
+      ->group("Healing");
+  app.add_option("--log", options->log, "file to which each step and validation is appended, a JSON object a line")
+      ->group("Healing");
+  app.add_option("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available")
       ->group("Healing");
   app.add_option("--tokens", options->tokens, "tokens to train on")
       ->capture_default_str()

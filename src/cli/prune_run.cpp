@@ -60,7 +60,7 @@ Json describe_choice(const PruneRun& run) {
   for (const Window& window : proposal.windows) windows.push_back({{"start", window.start}, {"cosine", window.cosine}});
   Json choice = {{"method", proposal.plan.method.name},
                  {"cut", cut->count()},
-                 {"net_layers", cut->count() - replacement_use(run).layers},
+                 {"net_layers", cut->count() - replacement_use(run.opened.model, run.replacement).layers},
                  {"start", cut->first},
                  {"cosine", proposal.scores.window_cosine(cut->first, cut->count())},
                  {"windows", windows},
@@ -75,8 +75,6 @@ void end_stage(PruneRun& run, const std::string& name, const Stopwatch& watch) {
   run.report["stages"].push_back(
       {{"name", name}, {"seconds", watch.seconds()}, {"peak_memory", peak_resident_memory()}});
 }
-
-bool worse_than_nothing(const HealResult& result) { return !(result.best_mse <= result.identity_mse); }
 
 std::string two_digits(double value) {
   char text[32];
@@ -97,8 +95,8 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
 void check_writable(const PruneRun& run) {
   const Model& source = run.opened.model;
   check_applicable(source.checkpoint(), run.options.out);
-  if (run.heals() && !source.checkpoint().is_safetensors())
-    check_gguf_replacement(source.config(), find_replacement(run.options.replacement).shape(source.config(), 0), 0);
+  if (!run.heals() || run.replacement == "auto" || source.checkpoint().is_safetensors()) return;
+  check_gguf_replacement(source.config(), parse_replacement(run.replacement).network->shape(source.config(), 0), 0);
 }
 
 void load_data(PruneRun& run) {
@@ -127,31 +125,40 @@ void load_data(PruneRun& run) {
   load_evaluation(run);
 }
 
-ReplacementUse replacement_use(const PruneRun& run) {
-  if (!run.heals()) return {};
-  const Replacement& replacement = find_replacement(run.options.replacement);
-  const Config& config = run.opened.model.config();
-  return {.name = run.options.replacement,
-          .layers = replacement.shape(config, 0).attention ? 1 : 0,
-          .parameters = [&replacement, &config](std::int64_t first) {
-            return replacement_parameters(replacement, config, first);
+ReplacementUse replacement_use(const Model& source, const std::string& replacement) {
+  if (replacement == "none") return {};
+  const ReplacementChoice choice = parse_replacement(replacement);
+  const Replacement& network = *choice.network;
+  if (network.before > 0) return {.name = std::string(network.name)};
+  const Config& config = source.config();
+  return {.name = std::string(network.name),
+          .layers = network.shape(config, 0).attention ? choice.count : 0,
+          .parameters = [choice, &config](std::int64_t first) {
+            return choice.count * replacement_parameters(*choice.network, config, first);
           }};
 }
 
-void choose(PruneRun& run) {
+Proposal propose(PruneRun& run, const std::string& replacement) {
   const PruneOptions& options = run.options;
   const Method& method = find_method(options.method);
   PruneContext context{.model = run.opened.model,
                        .calibration = run.calibration,
-                       .replacement = replacement_use(run),
+                       .replacement = replacement_use(run.opened.model, replacement),
                        .seed = options.common.seed};
+  if (!run.proposal.scores.cosine.empty()) context.scores = &run.proposal.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
-  run.proposal = method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
+  return method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
+}
+
+void choose(PruneRun& run) {
+  run.proposal = propose(run, run.replacement);
   for (const Segment& segment : run.proposal.plan.segments)
     if (segment.action != Action::keep && segment.count() == run.proposal.plan.base.layers)
       fail(ErrorKind::usage, "a cut of ", segment.count(), " layers takes all ", run.proposal.plan.base.layers,
            " of the model; at least one must stay");
+  run.plan = run.proposal.plan;
+  if (run.heals()) run.plan = with_networks(run.plan, parse_replacement(run.replacement));
   run.report["scores"] = to_json(run.proposal.scores);
   run.report["choice"] = describe_choice(run);
   run.report["warnings"] = run.proposal.warnings;
@@ -177,30 +184,6 @@ void measure(PruneRun& run, const std::string& name, const Model& model) {
                               {"bos", run.perplexity.bos},
                               {"tokens", result.tokens}};
   log_info(name + ": perplexity " + two_digits(result.value));
-}
-
-void heal(PruneRun& run) {
-  const PruneOptions& options = run.options;
-  const Replacement& replacement = find_replacement(options.replacement);
-  HealOptions heal_options = options.heal;
-  heal_options.seed = options.common.seed;
-  for (std::size_t i = 0; i < run.proposal.plan.segments.size(); ++i) {
-    const Segment& segment = run.proposal.plan.segments[i];
-    if (segment.action != Action::replace) continue;
-    const HealResult result = heal_window(run.opened.model, segment.first, segment.count(), replacement, run.training,
-                                          run.validation, heal_options);
-    Json record = to_json(result);
-    record["replacement"] = options.replacement;
-    record["refused"] = worse_than_nothing(result) && !options.accept_worse;
-    run.report["healing"] = record;
-    const std::string verdict = "'" + options.replacement + "' has an error of " + two_digits(result.best_mse) +
-                                " on held-out text, doing nothing " + two_digits(result.identity_mse);
-    if (worse_than_nothing(result) && !options.accept_worse)
-      fail(ErrorKind::gate, verdict,
-           ": refused, nothing was written; train on more --tokens, choose another --replace, or pass --accept-worse");
-    if (worse_than_nothing(result)) log_warning(verdict);
-    run.replacements[static_cast<std::int64_t>(i)] = as_stored(result.weights, run.opened.model.config());
-  }
 }
 
 namespace {
@@ -233,7 +216,7 @@ void write(PruneRun& run) {
     directory.write("report.json", dump_json(run.report));
     directory.write("report.html", report_html(run.report));
   };
-  apply_plan(run.opened.model, run.proposal.plan, run.replacements, options.out, apply);
+  apply_plan(run.opened.model, run.plan, run.replacements, options.out, apply);
 }
 
 }  // namespace streamline::cli

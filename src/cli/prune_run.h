@@ -9,7 +9,7 @@
 #include "options.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/eval/speed.h"
-#include "streamline/heal/trainer.h"
+#include "streamline/heal/candidates.h"
 #include "streamline/prune/method.h"
 #include "streamline/surgery/apply.h"
 
@@ -22,6 +22,10 @@ struct PruneOptions {
   std::string method = "llm-streamline", replacement = "layer", max_shard_size = "5GB";
   Json method_params = Json::object();  // what was given on the command line, by parameter name
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
+  std::string loss = "mse", mse = "plain", start, state, log, memory;
+  double loss_split = 0.8;
+  std::vector<std::string> candidates = {"none", "linear", "swiglu-residual", "layer"};
+  std::int64_t candidate_tokens = 50000;
   HealOptions heal;
   bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false, plan_only = false;
 };
@@ -36,13 +40,17 @@ struct PruneRun {
   EvaluationText evaluation = {};
   PerplexityOptions perplexity = {};
   Proposal proposal = {};
+  std::string replacement = {};  // what was asked for, or what `auto` came to
+  Plan plan = {};                // in the form that is written
   Replacements replacements = {};
 
-  bool heals() const { return options.replacement != "none"; }
+  bool heals() const { return replacement != "none"; }
 };
 
 // What will stand in for the window, as a method needs to know it.
-ReplacementUse replacement_use(const PruneRun& run);
+ReplacementUse replacement_use(const Model& source, const std::string& replacement);
+// A plan by the chosen method, with this replacement in place of what it cuts.
+Proposal propose(PruneRun& run, const std::string& replacement);
 
 // Runs `work` and records its seconds and peak memory under "stages".
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work);
@@ -50,8 +58,9 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
 void check_writable(const PruneRun& run);  // before the work: errors of a result that cannot be written
 void load_data(PruneRun& run);
 void choose(PruneRun& run);
+void choose_replacement(PruneRun& run);  // for --replace auto: tries the candidates
 void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
-void heal(PruneRun& run);
+void heal(PruneRun& run);  // and rounds what it trained to what is written
 void write(PruneRun& run);
 
 }  // namespace streamline::cli

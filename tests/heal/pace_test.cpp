@@ -15,8 +15,7 @@ TEST(Pace, GivesAFewHundredStepsToAShortRun) {
   const Pace pace = pace_of(random_tokens(600, 16, 1), random_tokens(4, 16, 2), 1e-3, {});
   EXPECT_EQ(pace.sequences_per_step, 2);
   EXPECT_EQ(pace.steps, 300);
-  EXPECT_DOUBLE_EQ(pace.schedule.total, 300);
-  EXPECT_DOUBLE_EQ(pace.schedule.maximum, 1e-3);
+  EXPECT_DOUBLE_EQ(pace.learning_rate, 1e-3);
 }
 
 TEST(Pace, KeepsTheRemainderAsASmallerStep) {

@@ -66,7 +66,7 @@ TEST(Replacement, SwigluResidualStartsAsTheIdentity) {
   for (const Json& json : {test::tiny_llama(), test::tiny_opt()}) {
     const Model model = pico_model(json, 1);
     Rng rng(0);
-    const Student student(model.config(), {}, find_replacement("swiglu-residual").initial(model, 1, rng));
+    const Student student(model.config(), {}, {find_replacement("swiglu-residual").initial(model, 1, rng)});
     const auto x = torch::randn({2, 5, 64});
     EXPECT_TRUE(torch::equal(student.forward(x), x)) << json["model_type"];
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "streamline/heal/replacement.h"
+#include "streamline/heal/window_states.h"
 #include "tests/heal/pico.h"
 
 namespace streamline {
@@ -17,8 +18,10 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{"layer", test::tiny_llama()}, {"ffn", test::tiny_llama()}, {"swiglu-residual", test::tiny_llama()},
-          {"layer", test::tiny_qwen3()}, {"layer", test::tiny_opt()}, {"swiglu-residual", test::tiny_opt()}};
+  return {{"layer", test::tiny_llama()},  {"ffn", test::tiny_llama()},        {"swiglu-residual", test::tiny_llama()},
+          {"layer", test::tiny_qwen3()},  {"layer", test::tiny_opt()},        {"swiglu-residual", test::tiny_opt()},
+          {"swiglu", test::tiny_llama()}, {"ffn-residual", test::tiny_llama()}, {"ffn-residual", test::tiny_opt()},
+          {"linear", test::tiny_llama()}};
 }
 
 // Every tensor away from special values (zero down matrices, unit norms), so that every gradient is tested.
@@ -36,19 +39,31 @@ WindowStates random_states(std::int64_t batch, std::int64_t seq, torch::ScalarTy
   return {torch::randn({batch, seq, 64}, type), torch::randn({batch, seq, 64}, type)};
 }
 
+double squared_error(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).square().sum().item<double>(); }
+
+// Adds the gradient of the squared error over `elements`; returns that error.
+double add_gradient(Student& student, const WindowStates& states, double elements) {
+  double error = 0;
+  student.add_gradient(states.input, [&](const torch::Tensor& prediction) {
+    error = squared_error(prediction, states.output) / elements;
+    return (prediction - states.output) * (2 / elements);
+  });
+  return error;
+}
+
 TEST(Student, GradientEqualsCentralDifferences) {
   constexpr double kStep = 1e-5, kRelative = 1e-5;
   for (const Case& c : cases()) {
     SCOPED_TRACE(std::string(c.replacement) + " of " + c.model["model_type"].get<std::string>());
     const Model model = pico_model(c.model, 1);
     Student student(model.config(), {torch::kCPU, torch::kFloat64},
-                    random_start(model, c.replacement, torch::kFloat64));
+                    {random_start(model, c.replacement, torch::kFloat64)});
     const WindowStates states = random_states(2, 6, torch::kFloat64);
     const double elements = 2 * 6 * 64;
-    student.add_gradient(states, elements);
+    add_gradient(student, states, elements);
     const torch::NoGradGuard no_grad;
     const auto loss = [&] {
-      return squared_error(student.forward(states.input), states.output).item<double>() / elements;
+      return squared_error(student.forward(states.input), states.output) / elements;
     };
     Rng rng(7);
     for (const auto& parameter : student.parameters()) {
@@ -77,11 +92,11 @@ TEST(Student, GradientsOfMicroBatchesAddUpToThatOfTheBatch) {
     const LayerWeights start = random_start(model, c.replacement, torch::kFloat32);
     const WindowStates states = random_states(6, 8, torch::kFloat32);
     const double elements = 6 * 8 * 64;
-    Student whole(model.config(), {}, start), parts(model.config(), {}, start);
-    const double loss = whole.add_gradient(states, elements);
+    Student whole(model.config(), {}, {start}), parts(model.config(), {}, {start});
+    const double loss = add_gradient(whole, states, elements);
     double sum = 0;
     for (int k = 0; k < 3; ++k)
-      sum += parts.add_gradient({states.input.narrow(0, 2 * k, 2), states.output.narrow(0, 2 * k, 2)}, elements);
+      sum += add_gradient(parts, {states.input.narrow(0, 2 * k, 2), states.output.narrow(0, 2 * k, 2)}, elements);
     EXPECT_NEAR(sum, loss, kRelative * loss);
     for (std::size_t i = 0; i < whole.parameters().size(); ++i) {
       const auto& a = whole.parameters()[i].grad();
@@ -95,7 +110,7 @@ TEST(Student, SeesNoLaterToken) {
   for (const Case& c : cases()) {
     SCOPED_TRACE(c.replacement);
     const Model model = pico_model(c.model, 1);
-    const Student student(model.config(), {}, random_start(model, c.replacement, torch::kFloat32));
+    const Student student(model.config(), {}, {random_start(model, c.replacement, torch::kFloat32)});
     const torch::Tensor x = random_states(1, 12, torch::kFloat32).input;
     auto changed = x.clone();
     changed.narrow(1, 7, 1).add_(1);
@@ -112,7 +127,7 @@ TEST(Student, ComputesWhatTheFoldedModelComputes) {
     SCOPED_TRACE(c.replacement);
     const Model model = pico_model(c.model, 1);
     const LayerWeights weights = random_start(model, c.replacement, torch::kFloat32);
-    const Student student(model.config(), {}, weights);
+    const Student student(model.config(), {}, {weights});
     const Model folded = model.view(cut_window(model.layer_count(), 1, 2, c.replacement), {{1, weights}});
     const auto ids = to_tensor(test::random_tokens(2, 10, 8), {0, 1}, torch::kCPU);
     const auto states = hidden_states(folded, ids);
@@ -125,7 +140,7 @@ TEST(Student, ComputesWhatTheFoldedModelComputes) {
 TEST(Student, ReadsAndAimsAtTheStatesAroundItsWindow) {
   const Model model = pico_model(test::tiny_llama(), 1);
   const TokenBatches tokens = test::random_tokens(3, 9, 8);
-  const WindowStates states = window_states(model.truncated(5), 2, tokens, {2, 0});
+  const WindowStates states = window_states(model.truncated(5), {.first = 2, .count = 3}, tokens, {2, 0});
   const auto expected = hidden_states(model, to_tensor(tokens, {2, 0}, torch::kCPU));
   EXPECT_EQ(states.tokens(), 18);
   EXPECT_TRUE(torch::allclose(states.input, expected[2], 1e-5, 1e-5));

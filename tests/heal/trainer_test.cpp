@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/trainer.h"
 
+
 #include "streamline/base/digest.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "streamline/heal/result_json.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
 
@@ -45,19 +47,19 @@ TEST(Healing, OfOneLayerByItselfStaysExactlyThatLayer) {
   const Model model = pico_model(test::tiny_llama(), 1);
   const HealResult result = heal_window(model, 2, 1, find_replacement("layer"), random_tokens(20, 16, 1),
                                         random_tokens(4, 16, 2), {.weight_decay = 0});
-  EXPECT_EQ(result.initial_mse, 0);
-  EXPECT_EQ(result.best_mse, 0);
-  EXPECT_TRUE(test::same(result.weights, model.layer(2)));
+  EXPECT_EQ(result.last().initial, 0);
+  EXPECT_EQ(result.last().best, 0);
+  EXPECT_TRUE(test::same(result.weights.front(), model.layer(2)));
 }
 
 TEST(Healing, OfARecoverableWindowStartsWithoutErrorAndFindsBackToIt) {
   const Model model = recoverable_teacher();
   const TokenBatches training = random_tokens(160, 16, 1), validation = random_tokens(8, 16, 2);
-  EXPECT_EQ(heal_window(model, 1, 3, find_replacement("layer"), training, validation, {}).initial_mse, 0);
+  EXPECT_EQ(heal_window(model, 1, 3, find_replacement("layer"), training, validation, {}).last().initial, 0);
   const HealResult result = heal_window(model, 1, 3, with_start("layer", perturbed_layer), training, validation,
                                         {.learning_rate = 3e-3, .epochs = 16, .batch_tokens = 64});
-  EXPECT_GT(result.initial_mse, 1e-3);
-  EXPECT_LE(result.best_mse, result.initial_mse / 100);
+  EXPECT_GT(result.last().initial, 1e-3);
+  EXPECT_LE(result.last().best, result.last().initial / 100);
 }
 
 // The window is itself a d-4d-d ReLU network, so that the FFN can become it.
@@ -76,9 +78,9 @@ TEST(Healing, LetsTheFfnBecomeAKnownFfn) {
     return weights;
   });
   const HealResult close = heal_window(model, 1, 1, near, training, validation, options);
-  EXPECT_LE(close.best_mse, close.initial_mse / 100);
+  EXPECT_LE(close.last().best, close.last().initial / 100);
   const HealResult random = heal_window(model, 1, 1, find_replacement("ffn"), training, validation, options);
-  EXPECT_LE(random.best_mse, random.initial_mse / 10);
+  EXPECT_LE(random.last().best, random.last().initial / 10);
 }
 
 TEST(Healing, OfSwigluResidualBeginsWhereDroppingEnds) {
@@ -86,9 +88,9 @@ TEST(Healing, OfSwigluResidualBeginsWhereDroppingEnds) {
   const HealResult result =
       heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
                   {.learning_rate = 5e-3, .epochs = 4, .batch_tokens = 32});
-  EXPECT_GT(result.identity_mse, 0);
-  EXPECT_EQ(result.initial_mse, result.identity_mse);
-  EXPECT_LT(result.best_mse, 0.9 * result.identity_mse);
+  EXPECT_GT(result.last().nothing, 0);
+  EXPECT_EQ(result.last().initial, result.last().nothing);
+  EXPECT_LT(result.last().best, 0.9 * result.last().nothing);
   EXPECT_EQ(result.trained_parameters, 33792 + 64);
 }
 
@@ -108,12 +110,12 @@ TEST(Healing, DoesNotDependOnHowAStepIsCutIntoMicroBatches) {
   const HealResult cut = heal_window(model, 1, 3, find_replacement("layer"), training, validation, options);
   options.micro_batch_tokens = 4 * 16;
   const HealResult whole = heal_window(model, 1, 3, find_replacement("layer"), training, validation, options);
-  ASSERT_EQ(cut.steps.size(), 3);  // 4 + 4 + 2 sequences
+  ASSERT_EQ(cut.last().steps.size(), 3);  // 4 + 4 + 2 sequences
   EXPECT_EQ(cut.tokens, 160);
-  EXPECT_EQ(cut.steps.back().tokens, 160);
-  EXPECT_NEAR(cut.steps[0].loss, whole.steps[0].loss, 1e-6 * whole.steps[0].loss);
-  EXPECT_NEAR(cut.steps[0].gradient_norm, whole.steps[0].gradient_norm, 1e-5 * whole.steps[0].gradient_norm);
-  EXPECT_NEAR(cut.best_mse, whole.best_mse, 1e-4 * whole.best_mse);
+  EXPECT_EQ(cut.last().steps.back().tokens, 160);
+  EXPECT_NEAR(cut.last().steps[0].loss, whole.last().steps[0].loss, 1e-6 * whole.last().steps[0].loss);
+  EXPECT_NEAR(cut.last().steps[0].gradient_norm, whole.last().steps[0].gradient_norm, 1e-5 * whole.last().steps[0].gradient_norm);
+  EXPECT_NEAR(cut.last().best, whole.last().best, 1e-4 * whole.last().best);
 }
 
 TEST(Healing, TakesAsManyScheduleStepsAsUpdates) {
@@ -122,10 +124,10 @@ TEST(Healing, TakesAsManyScheduleStepsAsUpdates) {
       .learning_rate = 1e-3, .minimum_learning_rate = 1e-4, .warmup_fraction = 0.25, .epochs = 2, .batch_tokens = 32};
   const HealResult result = heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(8, 16, 1),
                                         random_tokens(2, 16, 2), options);
-  ASSERT_EQ(result.steps.size(), 8);
-  EXPECT_DOUBLE_EQ(result.steps[0].learning_rate, 5e-4);
-  EXPECT_DOUBLE_EQ(result.steps[1].learning_rate, 1e-3);
-  EXPECT_NEAR(result.steps[7].learning_rate, 1e-4, 1e-15);
+  ASSERT_EQ(result.last().steps.size(), 8);
+  EXPECT_DOUBLE_EQ(result.last().steps[0].learning_rate, 5e-4);
+  EXPECT_DOUBLE_EQ(result.last().steps[1].learning_rate, 1e-3);
+  EXPECT_NEAR(result.last().steps[7].learning_rate, 1e-4, 1e-15);
 }
 
 TEST(Healing, RepeatsItselfWithTheSameSeedOnly) {
@@ -135,7 +137,7 @@ TEST(Healing, RepeatsItselfWithTheSameSeedOnly) {
   const auto heal = [&](const char* name, std::uint64_t seed) {
     return heal_window(model, 1, 3, find_replacement(name), random_tokens(12, 16, 1), random_tokens(2, 16, 2),
                        {.batch_tokens = 32, .seed = seed})
-        .weights;
+        .weights.front();
   };
   for (const char* name : {"layer", "ffn", "swiglu-residual"}) {
     const LayerWeights first = heal(name, 3);
@@ -150,10 +152,10 @@ TEST(Healing, KeepsTheBestWeightsAsACopy) {
   const HealResult result =
       heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
                   {.learning_rate = 1, .batch_tokens = 64, .validate_every = 1});
-  ASSERT_GT(result.validations.back().mse, result.initial_mse) << "a rate of 1 should ruin the layer";
-  EXPECT_EQ(result.best_step, 0);
-  EXPECT_EQ(result.best_mse, result.initial_mse);
-  EXPECT_TRUE(test::same(result.weights, model.layer(1)));
+  ASSERT_GT(result.last().validations.back().error, result.last().initial) << "a rate of 1 should ruin the layer";
+  EXPECT_EQ(result.last().best_step, 0);
+  EXPECT_EQ(result.last().best, result.last().initial);
+  EXPECT_TRUE(test::same(result.weights.front(), model.layer(1)));
 }
 
 TEST(Healing, StopsAtALossThatIsNotFinite) {
@@ -201,10 +203,10 @@ TEST(Healing, ComputesInBfloat16WithMasterWeightsInFloat32) {
   const HealResult result = heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(60, 16, 1),
                                         random_tokens(4, 16, 2), {.learning_rate = 1e-4, .batch_tokens = 32});
   // Updates this small vanish when weights near 1 (the norm's) are kept in bf16.
-  const auto norm = result.weights.at(Role::mlp_norm).weight;
+  const auto norm = result.weights.front().at(Role::mlp_norm).weight;
   EXPECT_EQ(norm.scalar_type(), torch::kFloat32);
   EXPECT_FALSE(torch::equal(norm, norm.to(torch::kBFloat16).to(torch::kFloat32)));
-  EXPECT_LT(result.best_mse, result.identity_mse);
+  EXPECT_LT(result.last().best, result.last().nothing);
 }
 
 TEST(Healing, TellsItsStoryAsJson) {
@@ -214,10 +216,113 @@ TEST(Healing, TellsItsStoryAsJson) {
   const Json json = to_json(result);
   EXPECT_EQ(json["trained_parameters"], 33088);
   EXPECT_EQ(json["tokens"], 128);
-  EXPECT_EQ(json["steps"].size(), 4);
-  EXPECT_EQ(json["steps"][3]["step"], 4);
-  EXPECT_EQ(json["validations"][0]["mse"], result.initial_mse);
-  EXPECT_EQ(json["best_mse"], result.best_mse);
+  const Json& stage = json["stages"][0];
+  EXPECT_EQ(stage["loss"], "mse");
+  EXPECT_EQ(stage["steps"].size(), 4);
+  EXPECT_EQ(stage["steps"][3]["step"], 4);
+  EXPECT_EQ(stage["validations"][0]["error"], result.last().initial);
+  EXPECT_EQ(stage["best_error"], result.last().best);
+  const HealResult back = heal_result_from_json(json, "here");
+  EXPECT_EQ(to_json(back), json);
+}
+
+// Sequences that count upwards from a random token, so that there is a next token to learn.
+TokenBatches counting(std::int64_t sequences, std::uint64_t seed) {
+  TokenBatches batches = random_tokens(sequences, 16, seed);
+  for (auto& sequence : batches.sequences)
+    for (std::size_t t = 1; t < sequence.size(); ++t) sequence[t] = (sequence[t - 1] + 1) % 256;
+  return batches;
+}
+
+TEST(Healing, OnLogitsLowersTheLossThatItIsAskedFor) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches training = counting(60, 1), validation = counting(6, 2);
+  for (const char* losses : {"lm", "kl", "mse+lm", "mse+kl"}) {
+    SCOPED_TRACE(losses);
+    HealOptions options{.learning_rate = 3e-3, .epochs = 2, .batch_tokens = 64};
+    options.losses = parse_losses(losses, 0.5);
+    const HealResult result =
+        heal_window(model, 1, 3, find_replacement("swiglu-residual"), training, validation, options);
+    ASSERT_EQ(result.stages.size(), options.losses.size());
+    for (const HealStage& stage : result.stages) EXPECT_LT(stage.best, stage.initial) << loss_name(stage.loss);
+    EXPECT_EQ(result.stages[0].initial, result.stages[0].nothing);
+    EXPECT_LT(result.last().best, result.last().nothing);
+  }
+}
+
+// The divergence from the source on the validation text is zero where the window is not cut at all.
+TEST(Healing, JudgesByTheSourceModelsOwnWords) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  HealOptions options{.batch_tokens = 64};
+  options.losses = parse_losses("kl", 0.5);
+  const HealResult result = heal_window(model, 2, 1, find_replacement("layer"), random_tokens(8, 16, 1),
+                                        random_tokens(4, 16, 2), options);
+  EXPECT_NEAR(result.last().initial, 0, 1e-6);
+  EXPECT_GT(result.last().nothing, 1e-3);
+}
+
+TEST(Healing, NormalisedErrorsAreOfAShareOfTheTargetsEnergy) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches training = random_tokens(20, 16, 1), validation = random_tokens(3, 16, 2);
+  HealOptions options{.batch_tokens = 64};
+  options.losses = {{Loss::normalised_mse, 1}};
+  const double nothing =
+      heal_window(model, 1, 3, find_replacement("swiglu-residual"), training, validation, options).last().nothing;
+  double expected = 0;
+  const auto states = hidden_states(model, to_tensor(validation, {0, 1, 2}, torch::kCPU));
+  expected = ((states[1] - states[4]).square().sum(-1) / states[4].square().sum(-1)).mean().item<double>();
+  EXPECT_NEAR(nothing, expected, 1e-5 * expected);
+  options.objective.skip_first_position = true;
+  const auto rest = [](const torch::Tensor& x) { return x.narrow(1, 1, 15); };
+  expected = (rest(states[1] - states[4]).square().sum(-1) / rest(states[4]).square().sum(-1)).mean().item<double>();
+  EXPECT_NEAR(
+      heal_window(model, 1, 3, find_replacement("swiglu-residual"), training, validation, options).last().nothing,
+      expected, 1e-5 * expected);
+}
+
+TEST(Healing, OfTwoLayersInARowTakesBothPlaces) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const ReplacementChoice two(find_replacement("layer"), 2);
+  const HealResult result = heal_window(model, 1, 4, two, random_tokens(40, 16, 1), random_tokens(4, 16, 2),
+                                        {.learning_rate = 2e-3, .epochs = 4, .batch_tokens = 64});
+  ASSERT_EQ(result.weights.size(), 2u);
+  EXPECT_EQ(result.trained_parameters, 2 * 46208);
+  EXPECT_LT(result.last().best, 0.95 * result.last().initial);
+  const HealResult exact = heal_window(model, 1, 2, two, random_tokens(8, 16, 1), random_tokens(2, 16, 2), {});
+  EXPECT_EQ(exact.last().initial, 0);
+  EXPECT_TRUE(test::same(exact.weights[1], model.layer(2)));
+}
+
+TEST(Healing, StopsWhenValidationNoLongerImproves) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  HealOptions options{.learning_rate = 1, .batch_tokens = 16, .validate_every = 1};
+  options.patience = 3;
+  const HealResult result = heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1),
+                                        random_tokens(4, 16, 2), options);
+  EXPECT_EQ(result.last().steps.size(), 3u);
+}
+
+TEST(Healing, WithoutRoomForTheMicroBatchTakesASmallerOneAndSaysWhenNoneFits) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  HealOptions options{.batch_tokens = 256};
+  options.memory = 1000;
+  EXPECT_ERROR(heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
+                           options),
+               resource, "healing needs about");
+}
+
+TEST(Healing, RefusesALossWhereNothingLearns) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  HealOptions options;
+  options.losses = parse_losses("mse+kl", 0.5);
+  const TokenBatches tokens = random_tokens(2, 16, 1);
+  EXPECT_ERROR(heal_window(model, 1, 3, find_replacement("scale"), tokens, tokens, options), usage,
+               "'scale' has nothing to train with 'kl'");
+  EXPECT_ERROR(heal_window(model, 0, 3, find_replacement("linear"), tokens, tokens, {}), usage, "none before it");
+  options = {};
+  options.start = Start::inherit;
+  EXPECT_ERROR(heal_window(model, 1, 3, find_replacement("ffn"), tokens, tokens, options), usage,
+               "'ffn' cannot start as 'inherit'; it can as random, closed-form");
 }
 
 }  // namespace

@@ -14,8 +14,14 @@ AdamW::AdamW(std::vector<torch::Tensor> parameters, const AdamWOptions& options)
   }
 }
 
+void AdamW::set_updates(std::int64_t updates) {
+  updates_ = updates;
+  for (auto& step : steps_) step.fill_(static_cast<double>(updates));
+}
+
 void AdamW::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
+  ++updates_;
   std::vector<torch::Tensor> gradients;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     steps_[i].add_(1);

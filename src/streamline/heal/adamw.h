@@ -19,9 +19,16 @@ class AdamW {
   // One update from the parameters' gradients, which it clears. Every parameter must have one.
   void step(double learning_rate);
 
+  // What a later run needs to go on: the moments, in the order of the parameters, and the updates made.
+  const std::vector<torch::Tensor>& means() const { return means_; }
+  const std::vector<torch::Tensor>& squares() const { return squares_; }
+  std::int64_t updates() const { return updates_; }
+  void set_updates(std::int64_t updates);  // the moments are set through means() and squares()
+
  private:
   AdamWOptions options_;
   std::vector<torch::Tensor> parameters_, means_, squares_, steps_;
+  std::int64_t updates_ = 0;
 };
 
 // Scales the gradients so that their common L2 norm is at most `limit` (0: no limit); returns the norm before.

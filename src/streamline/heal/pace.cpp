@@ -26,6 +26,12 @@ std::int64_t default_interval(std::int64_t steps, std::int64_t training_tokens, 
 
 }  // namespace
 
+Indices all_sequences(const TokenBatches& batches) {
+  Indices all(batches.sequences.size());
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int64_t>(i);
+  return all;
+}
+
 std::int64_t token_count(const TokenBatches& batches, const Indices& sequences) {
   std::int64_t count = 0;
   for (const std::int64_t i : sequences) count += length(batches, i);
@@ -65,12 +71,7 @@ Pace pace_of(const TokenBatches& training, const TokenBatches& validation, doubl
   pace.validate_every = options.validate_every > 0
                             ? options.validate_every
                             : default_interval(pace.steps, tokens * options.epochs, validation.tokens());
-  const double maximum = options.learning_rate > 0 ? options.learning_rate : default_rate;
-  const auto total = static_cast<double>(pace.steps);
-  pace.schedule = {.warmup = std::ceil(options.warmup_fraction * total),
-                   .total = total,
-                   .maximum = maximum,
-                   .minimum = std::min(options.minimum_learning_rate, maximum)};
+  pace.learning_rate = options.learning_rate > 0 ? options.learning_rate : default_rate;
   return pace;
 }
 

@@ -5,22 +5,22 @@
 #include <vector>
 
 #include "streamline/heal/trainer.h"
+#include "streamline/heal/window_states.h"
 
 namespace streamline {
-
-using Indices = std::vector<std::int64_t>;  // of sequences
 
 struct Pace {
   std::int64_t sequences = 0, sequences_per_step = 0;
   std::int64_t steps_per_epoch = 0, steps = 0;  // the last step of an epoch takes what is left
   std::int64_t micro_batch_tokens = 0, validate_every = 0;
-  Schedule schedule;
+  double learning_rate = 0;  // the largest of the first stage
 };
 
 // `default_rate`: of the replacement, where the options give none.
 Pace pace_of(const TokenBatches& training, const TokenBatches& validation, double default_rate,
              const HealOptions& options);
 
+Indices all_sequences(const TokenBatches& batches);  // 0, 1, …
 // Groups of equal length and at most `tokens` tokens (but at least one sequence), shorter ones first.
 std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequences, std::int64_t tokens);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/replacement.h"
 
+#include <charconv>
+
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -29,6 +31,56 @@ const Replacement& find_replacement(std::string_view name) {
 
 std::int64_t replacement_parameters(const Replacement& replacement, const Config& model, std::int64_t first) {
   return layer_parameters(model, replacement.shape(model, first));
+}
+
+ReplacementChoice parse_replacement(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const Replacement& network = find_replacement(text.substr(0, colon));
+  if (colon == std::string_view::npos) return network;
+  std::int64_t count = 0;
+  const std::string_view digits = text.substr(colon + 1);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
+  if (error != std::errc() || end != digits.data() + digits.size() || count < 1)
+    fail(ErrorKind::usage, "'", text, "': after the colon stands how many in a row, as in '", network.name, ":2'");
+  if (count > 1 && network.before > 0)
+    fail(ErrorKind::usage, "'", text, "': '", network.name, "' changes the layer before the window; there is one");
+  return {network, count};
+}
+
+namespace {
+
+// Takes `count` layers from the end of the last segment.
+void shorten(std::vector<Segment>& segments, std::int64_t count, const Segment& window, std::string_view name) {
+  if (segments.empty() || segments.back().action != Action::keep || segments.back().count() < count)
+    fail(ErrorKind::usage, "'", name, "' changes the layer before the window, and there is none that stays before layers ",
+         window.first, "..", window.last, "; protect one (--protect), or choose another replacement");
+  segments.back().last -= count;
+  if (segments.back().count() == 0) segments.pop_back();
+}
+
+}  // namespace
+
+Plan with_networks(const Plan& plan, const ReplacementChoice& choice) {
+  Plan result = plan;
+  result.segments.clear();
+  for (Segment segment : plan.segments) {
+    if (segment.action != Action::replace || segment.replacement != choice.network->name) {
+      result.segments.push_back(std::move(segment));
+      continue;
+    }
+    shorten(result.segments, choice.network->before, segment, choice.network->name);
+    segment.first -= choice.network->before;
+    if (segment.count() < choice.count)
+      fail(ErrorKind::usage, choice.count, " networks in place of layers ", segment.first, "..", segment.last,
+           ": there is at most one a layer");
+    for (std::int64_t i = 0; i < choice.count; ++i) {
+      Segment part = segment;
+      part.first = segment.first + segment.count() * i / choice.count;
+      part.last = segment.first + segment.count() * (i + 1) / choice.count - 1;
+      result.segments.push_back(std::move(part));
+    }
+  }
+  return result;
 }
 
 }  // namespace streamline

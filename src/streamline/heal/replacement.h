@@ -7,6 +7,7 @@
 
 #include "streamline/base/random.h"
 #include "streamline/engine/model.h"
+#include "streamline/heal/start.h"
 
 namespace streamline {
 
@@ -16,19 +17,52 @@ enum class Folding {
   extension,       // our own entry in config.json (docs/formats); only this program reads it
 };
 
+// What least squares can find of a network without training (heal/closed_form.h).
+enum class ClosedForm {
+  nothing,
+  output_matrix,  // the last matrix of its MLP
+  map,            // a d x d matrix behind the MLP that is there
+  scale,          // the diagonal of one
+};
+
 struct Replacement {
   std::string_view name, title, source;  // source: paper and section
   double learning_rate;                  // largest of a run, by default; measured (docs/healing.md)
   // Shape of the network in place of layer `first` of `model`.
   LayerConfig (*shape)(const Config& model, std::int64_t first);
-  // Initial weights, fp32 on the CPU, independent of the model's memory.
+  // Weights of its own start, starts.front(), where that is no closed form; fp32 on the CPU, independent of the model's
+  // memory.
   LayerWeights (*initial)(const Model& model, std::int64_t first, Rng& rng);
   Folding (*folding)(const Config& model);
+  std::span<const Start> starts;  // that make sense for it, its own first
+  ClosedForm closed_form = ClosedForm::nothing;
+  // Layers before the window that the network takes in too: it is the last of them, changed so as to make up for the
+  // window behind it.
+  std::int64_t before = 0;
+  bool (*learns)(Role role) = nullptr;  // which of its tensors are trained; empty: all
+
+  bool is_trained() const { return closed_form != ClosedForm::scale; }
 };
 
 std::span<const Replacement* const> replacements();          // without "none"
 const Replacement& find_replacement(std::string_view name);  // usage error that lists what exists
 
 std::int64_t replacement_parameters(const Replacement& replacement, const Config& model, std::int64_t first);
+
+// A replacement as a user asks for it: "ffn", or "layer:2" for two of them in a row.
+struct ReplacementChoice {
+  const Replacement* network = nullptr;
+  std::int64_t count = 1;
+
+  ReplacementChoice(const Replacement& replacement, std::int64_t networks = 1)
+      : network(&replacement), count(networks) {}
+};
+// Errors: usage for an unknown name, for a number below 1, and for more than one of what cannot stand in a row.
+ReplacementChoice parse_replacement(std::string_view text);
+
+// The plan with each segment that this choice replaces in the form that is written: one segment a network, the window
+// shared out evenly, and the layers before it that the network takes in. Errors: usage where a window is too short, or
+// begins at the first layer and needs one before.
+Plan with_networks(const Plan& plan, const ReplacementChoice& choice);
 
 }  // namespace streamline

@@ -5,53 +5,35 @@
 
 namespace streamline {
 
-WindowStates window_states(const Model& body, std::int64_t first, const TokenBatches& batches,
-                           const std::vector<std::int64_t>& sequences) {
-  TokenBatches part;
-  for (const std::int64_t i : sequences) part.sequences.push_back(batches.sequences[static_cast<std::size_t>(i)]);
-  const auto length = static_cast<std::int64_t>(part.sequences.front().size());
-  const auto tokens = length * static_cast<std::int64_t>(sequences.size());
-  WindowStates states;
-  SweepVisitor visitor;
-  // A copy: the sweep may reuse the memory of a state once its layer is done.
-  visitor.layer = [&](const SweepBatch&, const LayerStep& step) {
-    if (step.layer == first) states.input = step.input.clone();
-  };
-  visitor.end = [&](const SweepBatch&, const torch::Tensor& last) { states.output = last.clone(); };
-  sweep(body, part, {.batch_tokens = tokens, .label = {}, .beyond_positions = true}, visitor);
-  SL_ASSERT(states.input.defined() && states.output.size(0) == static_cast<std::int64_t>(sequences.size()));
-  return states;
+Student::Student(const Config& config, const Placement& placement, const std::vector<LayerWeights>& initial,
+                 bool (*learns)(Role))
+    : config_(config), placement_(placement) {
+  for (const LayerWeights& network : initial) {
+    master_.push_back(transformed(network, [&](const torch::Tensor& tensor) {
+      return tensor.detach().to(placement_.device, tensor.scalar_type(), false, /*copy=*/true).contiguous();
+    }));
+    for (const PlacedTensor& tensor : placed_tensors(master_.back()))
+      if (learns == nullptr || learns(tensor.role)) parameters_.push_back(torch::Tensor(tensor.value).requires_grad_(true));
+  }
 }
-
-torch::Tensor squared_error(const torch::Tensor& a, const torch::Tensor& b) {
-  const auto type = at::promote_types(a.scalar_type(), torch::kFloat32);
-  return torch::mse_loss(a.to(type), b.to(type), at::Reduction::Sum);
-}
-
-Student::Student(const Config& config, const Placement& placement, const LayerWeights& initial)
-    : config_(config),
-      placement_(placement),
-      master_(transformed(initial,
-                          [&](const torch::Tensor& tensor) {
-                            return tensor.detach()
-                                .to(placement_.device, tensor.scalar_type(), false, /*copy=*/true)
-                                .contiguous()
-                                .requires_grad_(true);
-                          })),
-      parameters_(master_.all()) {}
 
 torch::Tensor Student::forward(const torch::Tensor& input) const {
-  const auto compute = transformed(master_, [&](const torch::Tensor& tensor) { return tensor.to(placement_.dtype); });
-  return block_forward(config_, compute, input, rope_positions(config_, 0, input.size(1), placement_.device));
+  const Positions positions = rope_positions(config_, 0, input.size(1), placement_.device);
+  torch::Tensor x = input;
+  for (const LayerWeights& network : master_) {
+    const auto compute = transformed(network, [&](const torch::Tensor& tensor) { return tensor.to(placement_.dtype); });
+    x = block_forward(config_, compute, x, positions);
+  }
+  return x;
 }
 
-double Student::add_gradient(const WindowStates& states, double elements) {
+void Student::add_gradient(const torch::Tensor& input,
+                           const std::function<torch::Tensor(const torch::Tensor&)>& output_gradient) {
   const torch::AutoGradMode with_gradient(true);
-  const auto loss = squared_error(forward(states.input), states.output) / elements;
-  loss.backward();
+  const auto prediction = forward(input);
+  prediction.backward(output_gradient(prediction.detach()).to(prediction.scalar_type()));
   for (const torch::Tensor& parameter : parameters_)  // an expert that no token chose has no gradient
     if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
-  return loss.item<double>();
 }
 
 std::int64_t Student::parameter_count() const {
@@ -60,6 +42,21 @@ std::int64_t Student::parameter_count() const {
   return count;
 }
 
-LayerWeights Student::snapshot() const { return copy_to(master_, torch::kCPU, torch::kFloat32); }
+void Student::assign(const std::vector<LayerWeights>& networks) {
+  const torch::NoGradGuard no_grad;
+  SL_ASSERT(networks.size() == master_.size());
+  for (std::size_t k = 0; k < networks.size(); ++k) {
+    const auto from = networks[k].all();
+    auto to = master_[k].all();
+    SL_ASSERT(from.size() == to.size());
+    for (std::size_t i = 0; i < from.size(); ++i) to[i].copy_(from[i]);
+  }
+}
+
+std::vector<LayerWeights> Student::snapshot() const {
+  std::vector<LayerWeights> copy;
+  for (const LayerWeights& network : master_) copy.push_back(copy_to(network, torch::kCPU, torch::kFloat32));
+  return copy;
+}
 
 }  // namespace streamline

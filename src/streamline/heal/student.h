@@ -1,43 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// A replacement in training: the states around its window, its prediction, its error and its gradient.
+// A replacement in training: one network or several in a row, their prediction and their gradient.
 #pragma once
 
-#include "streamline/engine/sweep.h"
+#include <functional>
+
+#include "streamline/engine/placement.h"
+#include "streamline/nn/block.h"
 
 namespace streamline {
-
-// What the replacement reads (h_first) and what it should give (h_{first+count}); [batch, seq, hidden], compute type.
-struct WindowStates {
-  torch::Tensor input, output;
-  std::int64_t tokens() const { return input.size(0) * input.size(1); }
-};
-
-// Of the given sequences, all of one length. `body` is the model truncated after the window. Nothing is kept.
-WindowStates window_states(const Model& body, std::int64_t first, const TokenBatches& batches,
-                           const std::vector<std::int64_t>& sequences);
-
-// The sum over all elements of (a - b)^2, in fp32 or wider.
-torch::Tensor squared_error(const torch::Tensor& a, const torch::Tensor& b);
 
 // Master weights that learn. They are cast to the compute type inside the graph, so their gradient has their precision.
 class Student {
  public:
-  // Copies `initial`; its type becomes that of the master weights. `config` is that of the model and must stay.
-  Student(const Config& config, const Placement& placement, const LayerWeights& initial);
+  // Copies `initial`, in order of depth; its type becomes that of the master weights. `learns` says which tensors are
+  // trained (empty: all). `config` is that of the model and must stay.
+  Student(const Config& config, const Placement& placement, const std::vector<LayerWeights>& initial,
+          bool (*learns)(Role) = nullptr);
 
   torch::Tensor forward(const torch::Tensor& input) const;  // [batch, seq, hidden] → same, positions from 0
-  // Adds the gradient of squared_error / elements, where `elements` counts a whole optimizer step; returns that share
-  // of its loss.
-  double add_gradient(const WindowStates& states, double elements);
+  // Adds to the gradient of every parameter that of sum(forward(input) * output_gradient(forward(input))). The function
+  // is given the prediction without its graph and returns a gradient of its shape.
+  void add_gradient(const torch::Tensor& input,
+                    const std::function<torch::Tensor(const torch::Tensor&)>& output_gradient);
 
-  const std::vector<torch::Tensor>& parameters() const { return parameters_; }
+  const std::vector<torch::Tensor>& parameters() const { return parameters_; }  // those that learn
   std::int64_t parameter_count() const;
-  LayerWeights snapshot() const;  // a copy, fp32 on the CPU
+  void assign(const std::vector<LayerWeights>& networks);  // of the same shapes
+  std::vector<LayerWeights> snapshot() const;  // a copy of all weights, fp32 on the CPU
 
  private:
   const Config& config_;
   Placement placement_;
-  LayerWeights master_;
+  std::vector<LayerWeights> master_;
   std::vector<torch::Tensor> parameters_;
 };
 

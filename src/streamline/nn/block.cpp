@@ -79,6 +79,16 @@ torch::Tensor mlp_half(const Config& config, const LayerWeights& weights, const 
   return mlp.residual ? scaled(out, config.scale.residual) : out;
 }
 
+MlpParts mlp_parts(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
+                   const Positions& positions) {
+  SL_ASSERT(weights.config.mlp && weights.config.residual != Residual::norm_after_sum);
+  MlpParts parts{.stream = x, .input = x, .normed = {}};
+  if (weights.config.attention) parts.stream = x + attention_half(config, weights, x, positions);
+  if (weights.config.residual != Residual::parallel) parts.input = parts.stream;
+  parts.normed = mlp_input(config, weights, parts.input);
+  return parts;
+}
+
 torch::Tensor block_forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                             const Positions& positions, LayerCache* cache) {
   SL_ASSERT(x.dim() == 3 && x.size(2) == config.hidden);

@@ -41,4 +41,13 @@ torch::Tensor attention_half(const Config& config, const LayerWeights& weights, 
                              const Positions& positions, LayerCache* cache = nullptr);
 torch::Tensor mlp_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x);
 
+// Where a layer's MLP stands when the layer is given x.
+struct MlpParts {
+  torch::Tensor stream;  // what the MLP's result is added to
+  torch::Tensor input;   // what mlp_half() takes
+  torch::Tensor normed;  // what the matrices read
+};
+MlpParts mlp_parts(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
+                   const Positions& positions);
+
 }  // namespace streamline

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The paper's FFN: y = W2 relu(W1 x + b1) + b2, d -> 4d -> d, without norm and without residual, so it must produce
 // the whole hidden state. No family has such a layer, not even those with plain MLPs: it folds as our extension.
-#include "streamline/heal/replacement.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline {
 namespace {
@@ -16,17 +16,10 @@ LayerConfig shape(const Config& model, std::int64_t) {
                            .bias = true}};
 }
 
-torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double deviation, Rng& rng) {
-  auto matrix = torch::empty({rows, columns}, torch::kFloat32);
-  std::span values(matrix.data_ptr<float>(), static_cast<std::size_t>(rows * columns));
-  for (float& value : values) value = static_cast<float>(deviation * rng.normal());
-  return matrix;
-}
-
 // Weights ~ N(0, initializer_range), biases 0: what the released code's base class does.
 LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
   const Config& config = model.config();
-  const double deviation = json_number(config.json, "initializer_range", "config.json").value_or(0.02);
+  const double deviation = initializer_range(config);
   LayerWeights weights{.config = shape(config, first), .tensors = {}};
   const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
   weights.tensors[Role::up] = {normal_matrix(f, d, deviation, rng), torch::zeros({f})};
@@ -35,6 +28,8 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
 }
 
 Folding folding(const Config&) { return Folding::extension; }
+
+constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
 }  // namespace
 
@@ -46,6 +41,8 @@ extern const Replacement ffn_replacement = {
     .shape = shape,
     .initial = initial,
     .folding = folding,
+    .starts = kStarts,
+    .closed_form = ClosedForm::output_matrix,
 };
 
 }  // namespace streamline

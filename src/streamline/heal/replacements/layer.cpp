@@ -14,6 +14,8 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
 
 Folding folding(const Config&) { return Folding::ordinary_layer; }
 
+constexpr Start kStarts[] = {Start::inherit, Start::zero, Start::random, Start::closed_form};
+
 }  // namespace
 
 extern const Replacement layer_replacement = {
@@ -24,6 +26,8 @@ extern const Replacement layer_replacement = {
     .shape = shape,
     .initial = initial,
     .folding = folding,
+    .starts = kStarts,
+    .closed_form = ClosedForm::output_matrix,
 };
 
 }  // namespace streamline

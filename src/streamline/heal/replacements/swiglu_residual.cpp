@@ -5,7 +5,7 @@
 // norm after the MLP starts at zero instead of W_down, since a norm has no gradient to speak of around zero. Where
 // norms follow the residual sums no attention output leaves the stream as it is: there it is stored as our extension.
 #include "streamline/base/error.h"
-#include "streamline/heal/replacement.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline {
 namespace {
@@ -21,16 +21,6 @@ LayerConfig shape(const Config& model, std::int64_t first) {
   return {.attention = {}, .mlp = mlp};
 }
 
-// The matrix, or the norm after it, that is zero at the start.
-void zero(const Config& config, LayerWeights& weights) {
-  if (weights.has(Role::mlp_post_norm)) {
-    weights.tensors[Role::mlp_post_norm].weight.fill_(-config.family->traits.norm_offset);
-    return;
-  }
-  for (const PlacedTensor& tensor : placed_tensors(weights))
-    if (tensor.role == Role::down || tensor.role == Role::shared_down) torch::Tensor(tensor.value).zero_();
-}
-
 // All but the last matrix come from the first cut layer's MLP: features the model has found useful at this depth.
 LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
   const LayerWeights source = copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
@@ -38,7 +28,7 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
   for (const auto& [role, tensors] : source.tensors)
     if (!is_attention_role(role)) weights.tensors[role] = tensors;
   if (source.config.mlp->shared_norm) weights.tensors[Role::mlp_norm] = source.at(Role::attention_norm);
-  zero(model.config(), weights);
+  zero_output(model.config(), weights);
   return weights;
 }
 
@@ -47,6 +37,8 @@ Folding folding(const Config& model) {
     if (layer.residual == Residual::norm_after_sum) return Folding::extension;
   return Folding::ordinary_layer;
 }
+
+constexpr Start kStarts[] = {Start::zero, Start::inherit, Start::random, Start::closed_form};
 
 }  // namespace
 
@@ -58,6 +50,8 @@ extern const Replacement swiglu_residual_replacement = {
     .shape = shape,
     .initial = initial,
     .folding = folding,
+    .starts = kStarts,
+    .closed_form = ClosedForm::output_matrix,
 };
 
 }  // namespace streamline

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Healing as `prune` runs it: options, the candidates of --replace auto, what is refused, what is recorded.
+#include <cstdio>
+#include <fstream>
+
+#include "prune_run.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+
+namespace streamline::cli {
+namespace {
+
+std::string significant(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+std::vector<LossStage> losses(const PruneOptions& options) {
+  std::vector<LossStage> stages = parse_losses(options.loss, options.loss_split);
+  for (LossStage& stage : stages)
+    if (stage.loss == Loss::mse && options.mse == "normalised") stage.loss = Loss::normalised_mse;
+  return stages;
+}
+
+HealOptions heal_options(const PruneOptions& options) {
+  HealOptions heal = options.heal;
+  heal.seed = options.common.seed;
+  heal.losses = losses(options);
+  if (!options.start.empty()) heal.start = parse_start(options.start);
+  if (!options.memory.empty()) heal.memory = parse_size(options.memory);
+  return heal;
+}
+
+// The first sequences of a text, about so many tokens.
+TokenBatches beginning(const TokenBatches& text, std::int64_t tokens) {
+  TokenBatches part = text;
+  std::int64_t taken = 0;
+  std::size_t count = 0;
+  while (count < text.sequences.size() && taken < tokens)
+    taken += static_cast<std::int64_t>(text.sequences[count++].size());
+  part.sequences.resize(count);
+  return part;
+}
+
+void refuse_worse(const PruneRun& run, const HealedPlanWindow& window) {
+  const HealStage& stage = window.result.last();
+  const std::string verdict = "'" + run.replacement + "' in place of layers " + std::to_string(window.first) + ".." +
+                              std::to_string(window.first + window.count - 1) + " has a loss (" +
+                              std::string(loss_name(stage.loss)) + ") of " + significant(stage.best) +
+                              " on held-out text, doing nothing " + significant(stage.nothing);
+  if (!worse_than_nothing(window.result)) return;
+  if (!run.options.accept_worse)
+    fail(ErrorKind::gate, verdict,
+         ": refused, nothing was written; train on more --tokens, choose another --replace, or pass --accept-worse");
+  log_warning(verdict);
+}
+
+}  // namespace
+
+void choose_replacement(PruneRun& run) {
+  const PruneOptions& options = run.options;
+  run.proposal = propose(run, "none");  // for the scores, which all candidates share
+  std::vector<Candidate> candidates;
+  for (const std::string& name : options.candidates) candidates.push_back({name, propose(run, name).plan});
+  const auto results = try_candidates(run.opened.model, candidates, beginning(run.training, options.candidate_tokens),
+                                      run.validation, heal_options(options), run.evaluation, run.perplexity,
+                                      run.opened.tokenizer->bos());
+  const CandidateResult& best = results[best_candidate(results)];
+  run.replacement = best.name;
+  Json records = Json::array();
+  for (const CandidateResult& result : results) records.push_back(to_json(result));
+  run.report["candidates"] = {{"tokens", options.candidate_tokens}, {"chosen", best.name}, {"results", records}};
+  log_info("of the candidates '" + best.name + "' gives the smallest perplexity, " + significant(best.perplexity));
+}
+
+void heal(PruneRun& run) {
+  HealPlanOptions options{.heal = heal_options(run.options), .state_directory = run.options.state};
+  std::ofstream log;
+  if (!run.options.log.empty()) {
+    log.open(run.options.log, std::ios::app);
+    if (!log) fail(ErrorKind::io, run.options.log, ": cannot be opened for writing");
+    options.heal.log = [&](const Json& record) { log << record.dump() << std::endl; };
+  }
+  if (!options.state_directory.empty()) std::filesystem::create_directories(options.state_directory);
+  HealedPlan healed = heal_plan(run.opened.model, run.proposal.plan, parse_replacement(run.replacement), run.training,
+                                run.validation, options);
+  Json records = Json::array();
+  for (const HealedPlanWindow& window : healed.windows) {
+    Json record = {{"replacement", run.replacement}, {"loss", losses_name(options.heal.losses)}};
+    record.update(to_json(window));
+    record["refused"] = worse_than_nothing(window.result) && !run.options.accept_worse;
+    records.push_back(std::move(record));
+  }
+  run.report["healing"] = std::move(records);
+  for (const HealedPlanWindow& window : healed.windows) refuse_worse(run, window);
+  run.plan = std::move(healed.plan);
+  run.replacements = std::move(healed.replacements);
+}
+
+}  // namespace streamline::cli

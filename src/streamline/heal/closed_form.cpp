@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/closed_form.h"
+
+#include <array>
+#include <limits>
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/heal/pace.h"
+#include "streamline/nn/mlp.h"
+
+namespace streamline {
+namespace {
+
+constexpr std::array kRidges = {1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0};
+
+void check_solvable(const Replacement& replacement, const LayerConfig& layer) {
+  const char* why = nullptr;
+  if (!layer.mlp) why = "it has no MLP";
+  if (layer.mlp && layer.mlp->post_norm) why = "a norm stands between the MLP and its sum";
+  if (layer.residual == Residual::norm_after_sum) why = "a norm follows the sum with the residual stream";
+  if (layer.mlp && layer.mlp->experts && replacement.closed_form == ClosedForm::output_matrix)
+    why = "its MLP is sparse";
+  if (why != nullptr)
+    fail(ErrorKind::unsupported, "'", replacement.name, "' has no closed form here: ", why, "; choose another --init or --replace");
+}
+
+// One problem: what the unknown matrix reads, and what it should give.
+struct Problem {
+  torch::Tensor features, wanted;  // [tokens, …]
+};
+
+class Fit {
+ public:
+  Fit(const Replacement& replacement, const Model& body, const LayerWeights& start)
+      : kind_(replacement.closed_form),
+        body_(body),
+        start_(start),
+        compute_(copy_to(start, body.placement().device, body.placement().dtype)),
+        bias_(start.config.mlp->bias && start.tensors.count(Role::down) != 0 && start.at(Role::down).bias.defined()) {}
+
+  LeastSquares gather(const StateSource& states, const TokenBatches& batches, std::int64_t micro_batch_tokens,
+                      const char* label) const {
+    const torch::NoGradGuard no_grad;
+    std::optional<Progress> progress;
+    if (label != nullptr) progress.emplace(label, batches.tokens(), "tokens");
+    LeastSquares sums;
+    for (const Indices& group : micro_batches(batches, all_sequences(batches), micro_batch_tokens)) {
+      check_interrupted();
+      const WindowStates around = states(batches, group);
+      const Problem problem = problem_of(around);
+      sums.add(problem.features, problem.wanted, kind_ == ClosedForm::scale);
+      if (progress) progress->advance(around.tokens());
+    }
+    return sums;
+  }
+
+  // What the wanted values were divided by.
+  double scale() const {
+    return kind_ == ClosedForm::output_matrix && start_.config.mlp->residual ? body_.config().scale.residual : 1;
+  }
+
+  // The start's own solution, as an error to improve on.
+  torch::Tensor own() const {
+    if (kind_ != ClosedForm::output_matrix) return {};
+    auto matrix = start_.at(Role::down).weight.t().to(torch::kFloat64);
+    return bias_ ? torch::cat({matrix, start_.at(Role::down).bias.to(torch::kFloat64).unsqueeze(0)}) : matrix;
+  }
+
+  LayerWeights with(const torch::Tensor& solution) const {
+    LayerWeights weights = copy_to(start_, torch::kCPU, torch::kFloat32);
+    for (const PlacedTensor& tensor : placed_tensors(weights)) {
+      if (tensor.role != Role::down && tensor.role != Role::shared_down) continue;
+      torch::Tensor value = tensor.value;
+      const auto exact = value.to(torch::kFloat64);
+      const bool matrix = tensor.part == Part::weight;
+      if (kind_ == ClosedForm::output_matrix) {
+        const std::int64_t width = solution.size(0) - (bias_ ? 1 : 0);
+        value.copy_(matrix ? solution.narrow(0, 0, width).t() : solution[width]);
+      } else if (kind_ == ClosedForm::map) {
+        value.copy_(exact + (matrix ? solution.t().matmul(exact) : exact.matmul(solution)));
+      } else {
+        value.copy_(exact * (1 + (matrix ? solution.unsqueeze(1) : solution)));
+      }
+    }
+    return weights;
+  }
+
+ private:
+  Problem problem_of(const WindowStates& states) const {
+    const Positions positions = rope_positions(body_.config(), 0, states.input.size(1), states.input.device());
+    const MlpParts parts = mlp_parts(body_.config(), compute_, states.input, positions);
+    const auto rows = [](const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).to(torch::kFloat64); };
+    auto wanted = rows(states.output);
+    if (start_.config.mlp->residual) wanted.sub_(rows(parts.stream));
+    if (kind_ != ClosedForm::output_matrix) {
+      auto given = rows(mlp_half(body_.config(), compute_, parts.input));
+      return {given, wanted.sub_(given)};
+    }
+    auto features = rows(mlp_inner(*start_.config.mlp, compute_.tensors, parts.normed));
+    if (bias_) features = torch::cat({features, torch::ones({features.size(0), 1}, features.options())}, 1);
+    return {features, wanted.div_(scale())};
+  }
+
+  ClosedForm kind_;
+  const Model& body_;
+  const LayerWeights& start_;
+  LayerWeights compute_;
+  bool bias_;
+};
+
+}  // namespace
+
+void LeastSquares::add(const torch::Tensor& features, const torch::Tensor& wanted, bool diagonal) {
+  const auto phi = features.to(torch::kFloat64), r = wanted.to(torch::kFloat64);
+  const auto products = diagonal ? phi.square().sum(0) : phi.t().matmul(phi);
+  const auto crossed = diagonal ? (phi * r).sum(0) : phi.t().matmul(r);
+  gram = gram.defined() ? gram.add_(products) : products;
+  cross = cross.defined() ? cross.add_(crossed) : crossed;
+  energy += r.square().sum().item<double>();
+  rows += phi.size(0);
+}
+
+double LeastSquares::error(const torch::Tensor& solution) const {
+  if (!solution.defined()) return energy;
+  const auto curved = gram.dim() == 1 ? gram * solution : gram.matmul(solution);
+  return energy + (solution * (curved - 2 * cross)).sum().item<double>();
+}
+
+std::optional<torch::Tensor> solve_ridge(const LeastSquares& sums, double ridge) {
+  if (sums.gram.dim() == 1) {
+    const double weight = ridge * sums.gram.mean().item<double>();
+    return sums.cross / (sums.gram + weight).clamp_min(std::numeric_limits<double>::min());
+  }
+  const double weight = ridge * sums.gram.diagonal().mean().item<double>();
+  auto damped = sums.gram.clone();
+  damped.diagonal().add_(weight);
+  const auto [factor, info] = at::linalg_cholesky_ex(damped);
+  if (info.item<int>() != 0) return std::nullopt;
+  return at::cholesky_solve(sums.cross, factor);
+}
+
+ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body, const LayerWeights& start,
+                              const StateSource& states, const TokenBatches& training, const TokenBatches& validation,
+                              std::int64_t micro_batch_tokens) {
+  check_solvable(replacement, start.config);
+  const torch::NoGradGuard no_grad;
+  const Fit fit(replacement, body, start);
+  const LeastSquares sums = fit.gather(states, training, micro_batch_tokens, "least squares");
+  const LeastSquares held_out = fit.gather(states, validation, micro_batch_tokens, nullptr);
+  const double scale = fit.scale();
+  const double elements = static_cast<double>(held_out.rows * body.config().hidden) / (scale * scale);
+  torch::Tensor best = fit.own();
+  ClosedFormFit result{.weights = copy_to(start, torch::kCPU, torch::kFloat32),
+                       .ridge = std::numeric_limits<double>::infinity()};
+  result.error = result.start_error = held_out.error(best) / elements;
+  for (const double ridge : kRidges) {
+    const auto solution = solve_ridge(sums, ridge);
+    if (!solution) continue;
+    const double error = held_out.error(*solution) / elements;
+    if (!(error < result.error)) continue;
+    result.error = error;
+    result.ridge = ridge;
+    best = *solution;
+  }
+  if (result.ridge < std::numeric_limits<double>::infinity()) result.weights = fit.with(best);
+  return result;
+}
+
+}  // namespace streamline

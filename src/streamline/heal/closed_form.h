@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of a replacement least squares can find, without a gradient: one pass over the text gathers Gram matrices in
+// fp64, ridge regression solves for a matrix, and held-out text chooses how strong the ridge is.
+#pragma once
+
+#include <optional>
+
+#include "streamline/heal/replacement.h"
+#include "streamline/heal/window_states.h"
+
+namespace streamline {
+
+// Sums over n rows of features φ [n, p] and what they should give, r [n, d]; fp64.
+struct LeastSquares {
+  torch::Tensor gram;    // φᵀφ [p, p]; for diagonal problems [p], elementwise
+  torch::Tensor cross;   // φᵀr [p, d]; for diagonal problems [p]
+  double energy = 0;     // |r|²
+  std::int64_t rows = 0;
+
+  void add(const torch::Tensor& features, const torch::Tensor& wanted, bool diagonal);
+  // |r - φ w|² of these rows.
+  double error(const torch::Tensor& solution) const;
+};
+
+// w that minimises |r - φ w|² + ridge * mean(diag φᵀφ) * |w|², [p, d] (diagonal: [p]); nullopt when the Gram matrix is
+// singular to working precision.
+std::optional<torch::Tensor> solve_ridge(const LeastSquares& sums, double ridge);
+
+struct ClosedFormFit {
+  LayerWeights weights;
+  double ridge = 0;  // relative to the mean of the Gram matrix's diagonal; infinity where nothing was better
+  double error = 0, start_error = 0;  // mean squared errors over held-out elements, with it and at the start
+};
+
+// Solves for the part of `start` that replacement.closed_form names. For `output_matrix` that is the last matrix of the
+// MLP, anew; for `map` and `scale` a correction T of what the MLP gives, m + m T, so that an infinite ridge changes
+// nothing. Errors: unsupported for a sparse MLP (output_matrix), for a norm between the MLP and its sum, and for norms
+// after the sums.
+ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body, const LayerWeights& start,
+                              const StateSource& states, const TokenBatches& training, const TokenBatches& validation,
+                              std::int64_t micro_batch_tokens);
+
+}  // namespace streamline

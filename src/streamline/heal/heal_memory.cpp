@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/heal_memory.h"
+
+#include <algorithm>
+
+#include "streamline/base/error.h"
+#include "streamline/base/resources.h"
+
+namespace streamline {
+namespace {
+
+// A layer's activations, kept for the way back: about 20 hidden states and 8 of its MLP.
+std::uint64_t activations(const LayerConfig& layer, std::int64_t hidden, std::int64_t tokens) {
+  const std::int64_t active = layer.mlp && layer.mlp->experts ? layer.mlp->experts->active : 1;
+  const std::int64_t width = 20 * hidden + 8 * active * (layer.mlp ? layer.mlp->intermediate : 0);
+  return static_cast<std::uint64_t>(4 * tokens * width);
+}
+
+}  // namespace
+
+std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens) {
+  const Config& config = use.model.config();
+  const std::int64_t together = std::max(use.longest, micro_batch_tokens);
+  // Master weights, gradient, two moments, the best copy, and the compute type's copy with its gradient.
+  const auto weights = static_cast<std::uint64_t>(28 * use.networks * layer_parameters(config, use.shape));
+  const std::uint64_t network = static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
+  std::uint64_t needed = sweep_memory(use.model.truncated(use.window.end()), use.longest, together) + weights + network;
+  if (!use.on_logits) return needed;
+  const std::int64_t behind = config.layer_count() - use.window.end();
+  std::uint64_t largest = 0;
+  for (std::int64_t i = use.window.end(); i < config.layer_count(); ++i)
+    largest = std::max(largest, activations(config.layers[static_cast<std::size_t>(i)], config.hidden, together));
+  constexpr std::uint64_t kLogits = 200'000'000;  // a block of them, its softmax and gradients
+  return needed + largest + kLogits + static_cast<std::uint64_t>(4 * (behind + 2) * together * config.hidden);
+}
+
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, std::uint64_t budget) {
+  if (!use.model.placement().device.is_cpu()) return wanted;
+  const std::uint64_t available = budget > 0 ? budget : available_memory();
+  std::int64_t tokens = wanted;
+  while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
+    tokens = std::max(use.longest, tokens / 2);
+  const std::uint64_t needed = heal_memory(use, tokens);
+  if (needed > available)
+    fail(ErrorKind::resource, "healing needs about ", format_bytes(needed), " of memory; ", format_bytes(available),
+         " are available; use shorter sequences or a smaller replacement");
+  return tokens;
+}
+
+}  // namespace streamline

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory that healing takes, and the micro-batch that fits into it.
+#pragma once
+
+#include "streamline/engine/model.h"
+#include "streamline/heal/window_states.h"
+
+namespace streamline {
+
+struct HealMemory {
+  const Model& model;
+  HealedWindow window;
+  LayerConfig shape;               // of each network
+  std::int64_t networks = 1;
+  std::int64_t longest = 0;        // tokens of the longest sequence
+  bool on_logits = false;          // a loss runs through the layers behind the window
+};
+
+// Bytes above the mapped weights, with so many tokens in a micro-batch.
+std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens);
+
+// `wanted`, or, unless it is `fixed`, the largest half, quarter … of it that fits into `budget` bytes (0: the memory
+// that is available), but at least a sequence. Errors: resource when not even that fits.
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, std::uint64_t budget);
+
+}  // namespace streamline

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/heal_plan.h"
+
+#include <algorithm>
+
+#include "streamline/surgery/apply.h"
+
+namespace streamline {
+namespace {
+
+bool replaces(const Segment& segment, const ReplacementChoice& choice) {
+  return segment.action == Action::replace && segment.replacement == choice.network->name;
+}
+
+// The first `done` of the plan's windows replaced, all later ones kept whole.
+Plan so_far(const Plan& plan, const ReplacementChoice& choice, std::size_t done) {
+  Plan result = plan;
+  std::size_t window = 0;
+  for (Segment& segment : result.segments)
+    if (replaces(segment, choice) && window++ >= done) segment.action = Action::keep, segment.replacement.clear();
+  return with_networks(result, choice);
+}
+
+// Where a layer of the source stands in the model that a plan leaves.
+std::int64_t position_of(const Plan& plan, std::int64_t layer) {
+  const auto layers = lower(plan);
+  return std::count_if(layers.begin(), layers.end(), [&](const OutputLayer& output) { return output.source < layer; });
+}
+
+}  // namespace
+
+bool worse_than_nothing(const HealResult& result) { return !(result.last().best <= result.last().nothing); }
+
+HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementChoice& choice,
+                     const TokenBatches& training, const TokenBatches& validation, const HealPlanOptions& options) {
+  HealedPlan healed{.plan = with_networks(plan, choice)};
+  std::vector<LayerWeights> networks;  // of all windows so far, in order of depth
+  const auto numbered = [&](const Plan& of) {
+    Replacements replacements;
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < of.segments.size() && next < networks.size(); ++i)
+      if (replaces(of.segments[i], choice)) replacements[static_cast<std::int64_t>(i)] = networks[next++];
+    return replacements;
+  };
+  for (const Segment& segment : plan.segments) {
+    if (!replaces(segment, choice)) continue;
+    const Plan before = so_far(plan, choice, healed.windows.size());
+    const Model model = source.view(before, numbered(before));
+    HealOptions heal = options.heal;
+    if (!options.state_directory.empty())
+      heal.state_file = options.state_directory / ("window-" + std::to_string(segment.first) + ".safetensors");
+    HealResult result =
+        heal_window(model, position_of(before, segment.first), segment.count(), choice, training, validation, heal);
+    for (const LayerWeights& network : result.weights) networks.push_back(as_stored(network, source.config()));
+    healed.windows.push_back({segment.first, segment.count(), std::move(result)});
+  }
+  healed.replacements = numbered(healed.plan);
+  return healed;
+}
+
+Json to_json(const HealedPlanWindow& window) {
+  Json json = {{"first", window.first}, {"count", window.count}};
+  json.update(to_json(window.result));
+  return json;
+}
+
+}  // namespace streamline

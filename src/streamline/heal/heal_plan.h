@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Healing a plan: a replacement trained for every window that it replaces, one after the other, each on the model as
+// the ones before have left it.
+#pragma once
+
+#include "streamline/heal/trainer.h"
+
+namespace streamline {
+
+struct HealPlanOptions {
+  HealOptions heal = {};                       // its states and state_file are set here
+  std::filesystem::path state_directory = {};  // of an interrupted run; empty: nothing is saved
+};
+
+struct HealedPlanWindow {
+  std::int64_t first = 0, count = 0;  // in the source model
+  HealResult result = {};
+};
+
+struct HealedPlan {
+  Plan plan = {};                  // in the form that is written: with_networks()
+  Replacements replacements = {};  // of its segments, rounded to what will be stored (as_stored)
+  std::vector<HealedPlanWindow> windows = {};
+};
+
+// Trains choice for each segment of `plan` that it replaces, from the first layer on. Errors: those of heal_window()
+// and with_networks().
+HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementChoice& choice,
+                     const TokenBatches& training, const TokenBatches& validation, const HealPlanOptions& options);
+
+// Whether a window's replacement is worse, on held-out text and by its last loss, than nothing in the window's place.
+bool worse_than_nothing(const HealResult& result);
+
+Json to_json(const HealedPlanWindow& window);
+
+}  // namespace streamline

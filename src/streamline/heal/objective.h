@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a prediction of the hidden states behind a window is judged by.
+#pragma once
+
+#include "streamline/heal/loss.h"
+#include "streamline/heal/tail.h"
+#include "streamline/heal/window_states.h"
+
+namespace streamline {
+
+// Sums over a group of sequences; divided by the terms of a whole step they are its loss and its gradient.
+struct Judgement {
+  double sum = 0;
+  torch::Tensor gradient = {};  // with respect to the prediction, fp32 or wider, or the compute type; if wanted
+};
+
+struct ObjectiveOptions {
+  bool skip_first_position = false;  // of the errors of states: massive activations live there
+  std::int64_t teacher_tokens = 64;  // of the vocabulary that the divergence tells apart
+};
+
+class Objective {
+ public:
+  // `model` is the whole one, whose layers from window.end() on judge logits, and must outlive this.
+  Objective(Loss loss, const Model& model, const HealedWindow& window, const ObjectiveOptions& options)
+      : loss_(loss), tail_(model, window.end()), options_(options), hidden_(model.config().hidden) {}
+
+  Loss loss() const { return loss_; }
+  // What a sum over these sequences is divided by: elements for mse, tokens for the others.
+  double terms(const TokenBatches& batches, const Indices& sequences) const;
+  Judgement judge(const torch::Tensor& prediction, const WindowStates& states, const TokenBatches& batches,
+                  const Indices& sequences, bool gradient) const;
+
+ private:
+  Judgement state_error(const torch::Tensor& prediction, const torch::Tensor& target, bool gradient) const;
+
+  Loss loss_;
+  Tail tail_;
+  ObjectiveOptions options_;
+  std::int64_t hidden_;
+};
+
+}  // namespace streamline

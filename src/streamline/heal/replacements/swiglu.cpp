@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The paper's SwiGLU: y = W_down (act(W_gate x) * W_up x), as wide as the model's own MLP, without norm, bias and
+// residual, so it must produce the whole hidden state. No family has such a layer: it folds as our extension.
+#include "streamline/heal/initial.h"
+
+namespace streamline {
+namespace {
+
+// In a family without a dense MLP at that place the width is four times the hidden size.
+LayerConfig shape(const Config& model, std::int64_t first) {
+  const LayerConfig& layer = model.layers.at(static_cast<std::size_t>(first));
+  const bool dense = layer.mlp && !layer.mlp->experts;
+  return {.attention = {},
+          .mlp = MlpConfig{.intermediate = dense ? layer.mlp->intermediate : 4 * model.hidden,
+                           .activation = Activation::silu,
+                           .norm = false,
+                           .residual = false}};
+}
+
+// N(0, initializer_range), as ffn: the release has this network in a disabled line and says nothing else.
+LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
+  const Config& config = model.config();
+  const double deviation = initializer_range(config);
+  LayerWeights weights{.config = shape(config, first), .tensors = {}};
+  const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
+  weights.tensors[Role::gate].weight = normal_matrix(f, d, deviation, rng);
+  weights.tensors[Role::up].weight = normal_matrix(f, d, deviation, rng);
+  weights.tensors[Role::down].weight = normal_matrix(d, f, deviation, rng);
+  return weights;
+}
+
+Folding folding(const Config&) { return Folding::extension; }
+
+constexpr Start kStarts[] = {Start::random, Start::closed_form};
+
+}  // namespace
+
+extern const Replacement swiglu_replacement = {
+    .name = "swiglu",
+    .title = "a gated MLP without norm and without residual",
+    .source = "LLM-Streamline (arXiv 2403.19135), SwiGLU",
+    .learning_rate = 1e-3,
+    .shape = shape,
+    .initial = initial,
+    .folding = folding,
+    .starts = kStarts,
+    .closed_form = ClosedForm::output_matrix,
+};
+
+}  // namespace streamline

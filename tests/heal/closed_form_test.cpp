@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/closed_form.h"
+
+#include "streamline/heal/initial.h"
+#include "streamline/heal/pace.h"
+#include "tests/heal/pico.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+using test::pico_model;
+using test::random_tokens;
+
+TEST(LeastSquares, FindsBackTheMatrixThatMadeTheData) {
+  torch::manual_seed(1);
+  const auto phi = torch::randn({200, 5}, torch::kFloat64), truth = torch::randn({5, 3}, torch::kFloat64);
+  LeastSquares sums;
+  sums.add(phi.narrow(0, 0, 120), phi.narrow(0, 0, 120).matmul(truth), false);
+  sums.add(phi.narrow(0, 120, 80), phi.narrow(0, 120, 80).matmul(truth), false);
+  const auto solved = solve_ridge(sums, 0);
+  ASSERT_TRUE(solved);
+  EXPECT_LT((*solved - truth).abs().max().item<double>(), 1e-10);
+  EXPECT_NEAR(sums.error(*solved), 0, 1e-9 * sums.energy);
+  EXPECT_EQ(sums.error({}), sums.energy);
+}
+
+// (φᵀφ + λ m I) w = φᵀr with φ = (1, 2)ᵀ, r = (2, 2)ᵀ: m = 5, w = 6 / (5 + 5 λ).
+TEST(LeastSquares, RidgeShrinksByTheHandValue) {
+  LeastSquares sums;
+  sums.add(torch::tensor({{1.0}, {2.0}}), torch::tensor({{2.0}, {2.0}}), false);
+  EXPECT_NEAR(solve_ridge(sums, 0.2)->item<double>(), 1.0, 1e-12);
+  EXPECT_NEAR(sums.error(*solve_ridge(sums, 0.2)), 1.0, 1e-12);  // (2 - 1)² + (2 - 2)²
+}
+
+TEST(LeastSquares, OfASingularProblemWithoutRidgeHasNoSolution) {
+  LeastSquares sums;
+  sums.add(torch::tensor({{1.0, 0.0}, {1.0, 0.0}}), torch::tensor({{1.0}, {1.0}}), false);
+  EXPECT_FALSE(solve_ridge(sums, 0));
+  EXPECT_TRUE(solve_ridge(sums, 1e-3));
+}
+
+struct Solved {
+  ClosedFormFit fit;
+  double before = 0, after = 0;  // mean squared errors over the validation text, computed anew
+};
+
+double error_of(const Model& body, const HealedWindow& window, const LayerWeights& weights, const TokenBatches& text) {
+  double sum = 0;
+  const torch::NoGradGuard no_grad;
+  for (const Indices& group : micro_batches(text, all_sequences(text), 64)) {
+    const WindowStates states = window_states(body, window, text, group);
+    const auto positions = rope_positions(body.config(), 0, states.input.size(1), torch::kCPU);
+    sum += (block_forward(body.config(), weights, states.input, positions) - states.output)
+               .square()
+               .sum()
+               .item<double>();
+  }
+  return sum / static_cast<double>(text.tokens() * body.config().hidden);
+}
+
+Solved solve(const Model& model, const char* name, Start start) {
+  const Replacement& network = find_replacement(name);
+  const HealedWindow window{.first = 2, .count = 2, .before = network.before};
+  const Model body = model.truncated(window.end());
+  Rng rng(1);
+  const LayerWeights initial = initial_weights(network, body, window.begin(), start, rng);
+  const TokenBatches training = random_tokens(80, 16, 1), validation = random_tokens(10, 16, 2);
+  Solved solved{
+      .fit = fit_closed_form(network, body, initial, recomputed_states(body, window), training, validation, 256)};
+  solved.before = error_of(body, window, initial, validation);
+  solved.after = error_of(body, window, solved.fit.weights, validation);
+  return solved;
+}
+
+TEST(ClosedForm, ImprovesOnItsStartByWhatItSays) {
+  for (const Json& json : {test::tiny_llama(), test::tiny_opt()}) {
+    const Model model = pico_model(json, 1);
+    for (const Replacement* network : replacements()) {
+      SCOPED_TRACE(std::string(network->name) + " of " + json["model_type"].get<std::string>());
+      const Solved solved = solve(model, std::string(network->name).c_str(), Start::closed_form);
+      EXPECT_NEAR(solved.fit.start_error, solved.before, 1e-5 * solved.before);
+      EXPECT_NEAR(solved.fit.error, solved.after, 1e-4 * solved.before);
+      EXPECT_LT(solved.fit.error, solved.fit.start_error);
+    }
+  }
+}
+
+// Nothing lies behind the layer that is changed: the window is of identities.
+TEST(ClosedForm, OfAWindowThatDoesNothingChangesNothing) {
+  const Model model = pico_model(test::tiny_llama(), 1, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    if ((tensor.layer == 2 || tensor.layer == 3) && test::writes_to_stream(tensor)) values.assign(values.size(), 0);
+  });
+  for (const char* name : {"linear", "scale"}) {
+    const Solved solved = solve(model, name, Start::closed_form);
+    EXPECT_NEAR(solved.fit.start_error, 0, 1e-12) << name;
+    EXPECT_TRUE(test::same(solved.fit.weights, model.layer(1))) << name;
+  }
+}
+
+TEST(ClosedForm, ChangesNothingButTheLastMatrix) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  for (const char* name : {"linear", "scale"}) {
+    const LayerWeights solved = solve(model, name, Start::closed_form).fit.weights, source = model.layer(1);
+    for (const PlacedTensor& tensor : placed_tensors(solved))
+      EXPECT_EQ(torch::equal(tensor.value, source.at(tensor.role).weight), tensor.role != Role::down)
+          << name << " " << role_name(tensor.role);
+  }
+}
+
+TEST(ClosedForm, IsRefusedWhereItCannotBeWritten) {
+  Json json = test::tiny_llama();
+  json["model_type"] = "olmo2";
+  const Model model = pico_model(json, 1);
+  EXPECT_ERROR(solve(model, "linear", Start::closed_form), unsupported, "a norm stands between the MLP and its sum");
+}
+
+}  // namespace
+}  // namespace streamline
