@@ -117,7 +117,8 @@ def measure_healed(run, healing, args, texts, starts, folder, result):
         for replacement in args.replacements.split(","):
             out, report, cost = heal(healing, args, n, starts[n], replacement, folder)
             measured = evaluate(run, out, texts, args.seq_len, args.cut_windows)
-            error = report["healing"]["best_mse"] / report["healing"]["identity_mse"]
+            stage = report["healing"][0]["stages"][-1]
+            error = stage["best_error"] / stage["nothing_error"]
             result["healed"].append({"n": n, "start": starts[n], "replacement": replacement, "cost": cost, "error": error,
                                      "perplexity": measured})
             rows.append([n, f"{starts[n]}..{starts[n] + n - 1}", replacement, f"{error:.4f}", *map(cell, measured.values()),

@@ -15,8 +15,7 @@ void fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurger
     const auto index = static_cast<std::int64_t>(i);
     if (segment.action != Action::replace || surgery.replacements.count(index) != 0) continue;
     const Replacement& replacement = find_replacement(segment.replacement);
-    const LayerWeights initial =
-        initial_weights(replacement, source, segment.first, replacement.starts.front(), rng);
+    const LayerWeights initial = initial_weights(replacement, source, segment.first, replacement.starts.front(), rng);
     surgery.replacements[index] = as_stored(initial, source.config());
     log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
                 ": the plan has no weights for '" + segment.replacement + "'; it starts untrained");

@@ -119,8 +119,9 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_flag("--skip-first-position", options->heal.objective.skip_first_position,
                "leave the first position, where massive activations live, out of mse")
       ->group("Healing");
-  app.add_option("--init", options->start, "how the weights start: zero, inherit, random, closed-form; default: the "
-                                           "replacement's own")
+  app.add_option("--init", options->start,
+                 "how the weights start: zero, inherit, random, closed-form; default: the "
+                 "replacement's own")
       ->group("Healing");
   app.add_option("--patience", options->heal.patience, "validations without improvement that end the training")
       ->check(CLI::PositiveNumber)

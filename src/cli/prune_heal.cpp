@@ -64,9 +64,9 @@ void choose_replacement(PruneRun& run) {
   run.proposal = propose(run, "none");  // for the scores, which all candidates share
   std::vector<Candidate> candidates;
   for (const std::string& name : options.candidates) candidates.push_back({name, propose(run, name).plan});
-  const auto results = try_candidates(run.opened.model, candidates, beginning(run.training, options.candidate_tokens),
-                                      run.validation, heal_options(options), run.evaluation, run.perplexity,
-                                      run.opened.tokenizer->bos());
+  const auto results =
+      try_candidates(run.opened.model, candidates, beginning(run.training, options.candidate_tokens), run.validation,
+                     heal_options(options), run.evaluation, run.perplexity, run.opened.tokenizer->bos());
   const CandidateResult& best = results[best_candidate(results)];
   run.replacement = best.name;
   Json records = Json::array();

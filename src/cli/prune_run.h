@@ -58,7 +58,7 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
 void check_writable(const PruneRun& run);  // before the work: errors of a result that cannot be written
 void load_data(PruneRun& run);
 void choose(PruneRun& run);
-void choose_replacement(PruneRun& run);  // for --replace auto: tries the candidates
+void choose_replacement(PruneRun& run);                                    // for --replace auto: tries the candidates
 void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
 void heal(PruneRun& run);  // and rounds what it trained to what is written
 void write(PruneRun& run);

@@ -51,10 +51,8 @@ double error_of(const Model& body, const HealedWindow& window, const LayerWeight
   for (const Indices& group : micro_batches(text, all_sequences(text), 64)) {
     const WindowStates states = window_states(body, window, text, group);
     const auto positions = rope_positions(body.config(), 0, states.input.size(1), torch::kCPU);
-    sum += (block_forward(body.config(), weights, states.input, positions) - states.output)
-               .square()
-               .sum()
-               .item<double>();
+    sum +=
+        (block_forward(body.config(), weights, states.input, positions) - states.output).square().sum().item<double>();
   }
   return sum / static_cast<double>(text.tokens() * body.config().hidden);
 }

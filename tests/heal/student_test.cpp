@@ -18,8 +18,8 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{"layer", test::tiny_llama()},  {"ffn", test::tiny_llama()},        {"swiglu-residual", test::tiny_llama()},
-          {"layer", test::tiny_qwen3()},  {"layer", test::tiny_opt()},        {"swiglu-residual", test::tiny_opt()},
+  return {{"layer", test::tiny_llama()},  {"ffn", test::tiny_llama()},          {"swiglu-residual", test::tiny_llama()},
+          {"layer", test::tiny_qwen3()},  {"layer", test::tiny_opt()},          {"swiglu-residual", test::tiny_opt()},
           {"swiglu", test::tiny_llama()}, {"ffn-residual", test::tiny_llama()}, {"ffn-residual", test::tiny_opt()},
           {"linear", test::tiny_llama()}};
 }
@@ -62,9 +62,7 @@ TEST(Student, GradientEqualsCentralDifferences) {
     const double elements = 2 * 6 * 64;
     add_gradient(student, states, elements);
     const torch::NoGradGuard no_grad;
-    const auto loss = [&] {
-      return squared_error(student.forward(states.input), states.output) / elements;
-    };
+    const auto loss = [&] { return squared_error(student.forward(states.input), states.output) / elements; };
     Rng rng(7);
     for (const auto& parameter : student.parameters()) {
       const auto values = parameter.view(-1), gradient = parameter.grad().view(-1);

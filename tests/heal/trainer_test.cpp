@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/trainer.h"
 
-
 #include "streamline/base/digest.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -114,7 +113,8 @@ TEST(Healing, DoesNotDependOnHowAStepIsCutIntoMicroBatches) {
   EXPECT_EQ(cut.tokens, 160);
   EXPECT_EQ(cut.last().steps.back().tokens, 160);
   EXPECT_NEAR(cut.last().steps[0].loss, whole.last().steps[0].loss, 1e-6 * whole.last().steps[0].loss);
-  EXPECT_NEAR(cut.last().steps[0].gradient_norm, whole.last().steps[0].gradient_norm, 1e-5 * whole.last().steps[0].gradient_norm);
+  EXPECT_NEAR(cut.last().steps[0].gradient_norm, whole.last().steps[0].gradient_norm,
+              1e-5 * whole.last().steps[0].gradient_norm);
   EXPECT_NEAR(cut.last().best, whole.last().best, 1e-4 * whole.last().best);
 }
 
@@ -255,8 +255,8 @@ TEST(Healing, JudgesByTheSourceModelsOwnWords) {
   const Model model = pico_model(test::tiny_llama(), 1);
   HealOptions options{.batch_tokens = 64};
   options.losses = parse_losses("kl", 0.5);
-  const HealResult result = heal_window(model, 2, 1, find_replacement("layer"), random_tokens(8, 16, 1),
-                                        random_tokens(4, 16, 2), options);
+  const HealResult result =
+      heal_window(model, 2, 1, find_replacement("layer"), random_tokens(8, 16, 1), random_tokens(4, 16, 2), options);
   EXPECT_NEAR(result.last().initial, 0, 1e-6);
   EXPECT_GT(result.last().nothing, 1e-3);
 }
@@ -297,8 +297,8 @@ TEST(Healing, StopsWhenValidationNoLongerImproves) {
   const Model model = pico_model(test::tiny_llama(), 1);
   HealOptions options{.learning_rate = 1, .batch_tokens = 16, .validate_every = 1};
   options.patience = 3;
-  const HealResult result = heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1),
-                                        random_tokens(4, 16, 2), options);
+  const HealResult result =
+      heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2), options);
   EXPECT_EQ(result.last().steps.size(), 3u);
 }
 
@@ -306,9 +306,9 @@ TEST(Healing, WithoutRoomForTheMicroBatchTakesASmallerOneAndSaysWhenNoneFits) {
   const Model model = pico_model(test::tiny_llama(), 1);
   HealOptions options{.batch_tokens = 256};
   options.memory = 1000;
-  EXPECT_ERROR(heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
-                           options),
-               resource, "healing needs about");
+  EXPECT_ERROR(
+      heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2), options),
+      resource, "healing needs about");
 }
 
 TEST(Healing, RefusesALossWhereNothingLearns) {

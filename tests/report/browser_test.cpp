@@ -77,7 +77,7 @@ TEST_F(ReportInBrowser, TreatsTheReportAsTextOnly) {
   const std::string evil = "</script></title></pre><img src=x onerror=\"document.body.id='broken'\">";
   report["warnings"] = {evil};
   report["source"]["path"] = evil;
-  report["healing"]["steps"][0]["note"] = evil;
+  report["healing"][0]["stages"][0]["steps"][0]["note"] = evil;
   const std::string page = open(report);
   if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
   EXPECT_THAT(page, Not(HasSubstr("<body id=")));

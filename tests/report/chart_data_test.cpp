@@ -53,26 +53,26 @@ TEST(ChartData, NamesTheBestWindowWhenAnotherWasForced) {
 
 TEST(ChartData, PlacesValidationsByTheTokensSeen) {
   const Json charts = chart_data(test::sample_report());
-  const Json validations = rows(charts, "training", "validations");
+  const Json validations = rows(charts, "training-0", "validations");
   EXPECT_EQ(validations[0]["x"], 0);
   EXPECT_EQ(validations[1]["x"], 300);
-  EXPECT_EQ(charts["training"]["signals"]["last"], 300);
+  EXPECT_EQ(charts["training-0"]["signals"]["last"], 300);
 }
 
 TEST(ChartData, CountsStepsWhenTokensAreUnknown) {
   Json report = test::sample_report();
-  for (Json& step : report["healing"]["steps"]) step.erase("tokens");
+  for (Json& step : report["healing"][0]["stages"][0]["steps"]) step.erase("tokens");
   const Json charts = chart_data(report);
-  EXPECT_EQ(charts["training"]["signals"]["unit"], "step");
-  EXPECT_EQ(rows(charts, "training", "validations")[1]["x"], 3);
+  EXPECT_EQ(charts["training-0"]["signals"]["unit"], "step");
+  EXPECT_EQ(rows(charts, "training-0", "validations")[1]["x"], 3);
 }
 
 TEST(ChartData, ThinsALongTrainingAndKeepsItsEnd) {
   Json report = test::sample_report();
   Json steps = Json::array();
   for (int step = 1; step <= 10'000; ++step) steps.push_back({{"step", step}, {"loss", 1.0 / step}});
-  report["healing"]["steps"] = steps;
-  const Json drawn = rows(chart_data(report), "training", "steps");
+  report["healing"][0]["stages"][0]["steps"] = steps;
+  const Json drawn = rows(chart_data(report), "training-0", "steps");
   EXPECT_LE(drawn.size(), 1201U);
   EXPECT_GE(drawn.size(), 1000U);
   EXPECT_EQ(drawn.back()["step"], 10'000);
@@ -80,9 +80,9 @@ TEST(ChartData, ThinsALongTrainingAndKeepsItsEnd) {
 
 TEST(ChartData, LeavesOutWhatCannotBeDrawn) {
   Json report = test::sample_report();
-  report["healing"]["steps"][0]["loss"] = nullptr;  // how NaN is written
-  report["healing"]["steps"][1]["loss"] = 0;        // has no logarithm
-  EXPECT_EQ(rows(chart_data(report), "training", "steps").size(), 1U);
+  report["healing"][0]["stages"][0]["steps"][0]["loss"] = nullptr;  // how NaN is written
+  report["healing"][0]["stages"][0]["steps"][1]["loss"] = 0;        // has no logarithm
+  EXPECT_EQ(rows(chart_data(report), "training-0", "steps").size(), 1U);
   EXPECT_EQ(chart_data(Json::object()), Json::object());
 }
 

@@ -98,8 +98,8 @@ TEST(ReportPage, EscapesWhateverTheReportSays) {
   report["source"]["family"] = evil;
   report["choice"]["method"] = evil;
   report["choice"]["protect"] = {evil};
-  report["healing"]["replacement"] = evil;
-  report["healing"]["steps"][0]["note"] = evil;
+  report["healing"][0]["replacement"] = evil;
+  report["healing"][0]["stages"][0]["steps"][0]["note"] = evil;
   report["evaluation"]["bos"] = evil;
   report["models"][0]["name"] = evil;
   report["stages"][0]["name"] = evil;
@@ -127,7 +127,7 @@ TEST(ReportPage, StandsWithoutAnyOneOfItsParts) {
 
 TEST(ReportPage, TellsOfAReplacementThatWasRefused) {
   Json report = test::sample_report();
-  report["healing"]["refused"] = true;
+  report["healing"][0]["refused"] = true;
   const std::string page = report_html(report);
   EXPECT_THAT(page, HasSubstr("worse than nothing in its place"));
   EXPECT_THAT(page, HasSubstr("Removed layers"));

@@ -22,7 +22,8 @@ void check_solvable(const Replacement& replacement, const LayerConfig& layer) {
   if (layer.mlp && layer.mlp->experts && replacement.closed_form == ClosedForm::output_matrix)
     why = "its MLP is sparse";
   if (why != nullptr)
-    fail(ErrorKind::unsupported, "'", replacement.name, "' has no closed form here: ", why, "; choose another --init or --replace");
+    fail(ErrorKind::unsupported, "'", replacement.name, "' has no closed form here: ", why,
+         "; choose another --init or --replace");
 }
 
 // One problem: what the unknown matrix reads, and what it should give.

@@ -12,9 +12,9 @@ namespace streamline {
 
 // Sums over n rows of features φ [n, p] and what they should give, r [n, d]; fp64.
 struct LeastSquares {
-  torch::Tensor gram;    // φᵀφ [p, p]; for diagonal problems [p], elementwise
-  torch::Tensor cross;   // φᵀr [p, d]; for diagonal problems [p]
-  double energy = 0;     // |r|²
+  torch::Tensor gram;   // φᵀφ [p, p]; for diagonal problems [p], elementwise
+  torch::Tensor cross;  // φᵀr [p, d]; for diagonal problems [p]
+  double energy = 0;    // |r|²
   std::int64_t rows = 0;
 
   void add(const torch::Tensor& features, const torch::Tensor& wanted, bool diagonal);

@@ -23,7 +23,8 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
   const std::int64_t together = std::max(use.longest, micro_batch_tokens);
   // Master weights, gradient, two moments, the best copy, and the compute type's copy with its gradient.
   const auto weights = static_cast<std::uint64_t>(28 * use.networks * layer_parameters(config, use.shape));
-  const std::uint64_t network = static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
+  const std::uint64_t network =
+      static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
   std::uint64_t needed = sweep_memory(use.model.truncated(use.window.end()), use.longest, together) + weights + network;
   if (!use.on_logits) return needed;
   const std::int64_t behind = config.layer_count() - use.window.end();

@@ -10,10 +10,10 @@ namespace streamline {
 struct HealMemory {
   const Model& model;
   HealedWindow window;
-  LayerConfig shape;               // of each network
+  LayerConfig shape;  // of each network
   std::int64_t networks = 1;
-  std::int64_t longest = 0;        // tokens of the longest sequence
-  bool on_logits = false;          // a loss runs through the layers behind the window
+  std::int64_t longest = 0;  // tokens of the longest sequence
+  bool on_logits = false;    // a loss runs through the layers behind the window
 };
 
 // Bytes above the mapped weights, with so many tokens in a micro-batch.

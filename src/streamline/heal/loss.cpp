@@ -16,7 +16,8 @@ Loss parse_loss(std::string_view name) {
     if (loss_name(loss) == name) return loss;
     known += (known.empty() ? "" : ", ") + std::string(loss_name(loss));
   }
-  fail(ErrorKind::usage, "no loss is called '", name, "'; there are ", known, ", and two of them in turn, as in mse+kl");
+  fail(ErrorKind::usage, "no loss is called '", name, "'; there are ", known,
+       ", and two of them in turn, as in mse+kl");
 }
 
 }  // namespace

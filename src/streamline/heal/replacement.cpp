@@ -52,8 +52,9 @@ namespace {
 // Takes `count` layers from the end of the last segment.
 void shorten(std::vector<Segment>& segments, std::int64_t count, const Segment& window, std::string_view name) {
   if (segments.empty() || segments.back().action != Action::keep || segments.back().count() < count)
-    fail(ErrorKind::usage, "'", name, "' changes the layer before the window, and there is none that stays before layers ",
-         window.first, "..", window.last, "; protect one (--protect), or choose another replacement");
+    fail(ErrorKind::usage, "'", name,
+         "' changes the layer before the window, and there is none that stays before layers ", window.first, "..",
+         window.last, "; protect one (--protect), or choose another replacement");
   segments.back().last -= count;
   if (segments.back().count() == 0) segments.pop_back();
 }

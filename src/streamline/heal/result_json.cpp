@@ -14,12 +14,8 @@ Json stage_json(const HealStage& stage) {
   for (const HealStep& step : stage.steps) steps.push_back(to_json(step));
   for (const HealValidation& validation : stage.validations)
     validations.push_back({{"step", validation.step}, {"error", validation.error}});
-  return {{"loss", loss_name(stage.loss)},
-          {"nothing_error", stage.nothing},
-          {"initial_error", stage.initial},
-          {"best_error", stage.best},
-          {"best_step", stage.best_step},
-          {"steps", steps},
+  return {{"loss", loss_name(stage.loss)}, {"nothing_error", stage.nothing}, {"initial_error", stage.initial},
+          {"best_error", stage.best},      {"best_step", stage.best_step},   {"steps", steps},
           {"validations", validations}};
 }
 

@@ -13,7 +13,7 @@ enum class Start {
   closed_form,  // the last matrix by least squares (heal/closed_form.h), the rest as inherited or as it starts
 };
 
-std::string_view start_name(Start start);     // "zero", "inherit", "random", "closed-form"
-Start parse_start(std::string_view name);     // usage error that lists what exists
+std::string_view start_name(Start start);  // "zero", "inherit", "random", "closed-form"
+Start parse_start(std::string_view name);  // usage error that lists what exists
 
 }  // namespace streamline

@@ -13,7 +13,8 @@ Student::Student(const Config& config, const Placement& placement, const std::ve
       return tensor.detach().to(placement_.device, tensor.scalar_type(), false, /*copy=*/true).contiguous();
     }));
     for (const PlacedTensor& tensor : placed_tensors(master_.back()))
-      if (learns == nullptr || learns(tensor.role)) parameters_.push_back(torch::Tensor(tensor.value).requires_grad_(true));
+      if (learns == nullptr || learns(tensor.role))
+        parameters_.push_back(torch::Tensor(tensor.value).requires_grad_(true));
   }
 }
 

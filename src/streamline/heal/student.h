@@ -26,7 +26,7 @@ class Student {
   const std::vector<torch::Tensor>& parameters() const { return parameters_; }  // those that learn
   std::int64_t parameter_count() const;
   void assign(const std::vector<LayerWeights>& networks);  // of the same shapes
-  std::vector<LayerWeights> snapshot() const;  // a copy of all weights, fp32 on the CPU
+  std::vector<LayerWeights> snapshot() const;              // a copy of all weights, fp32 on the CPU
 
  private:
   const Config& config_;

@@ -39,8 +39,9 @@ std::optional<TrainState> load_train_state(const std::filesystem::path& path, co
     fail(ErrorKind::format, where, ": this is no training state; give another --state");
   state.run = metadata.at("run");
   if (state.run != run)
-    fail(ErrorKind::mismatch, where, ": the state of another run (other model, text or options); delete it, or give "
-                                     "another --state");
+    fail(ErrorKind::mismatch, where,
+         ": the state of another run (other model, text or options); delete it, or give "
+         "another --state");
   state.progress = parse_json(metadata.at("progress"), where);
   for (const TensorInfo& info : infos) {
     if (!info.is_plain()) fail(ErrorKind::format, where, ": '", info.name, "' is ", dtype_name(info.dtype));

@@ -12,8 +12,8 @@
 namespace streamline {
 
 struct TrainState {
-  std::string run;                  // digest of all that decides the run's result
-  Json progress = Json::object();   // position, random state, curves
+  std::string run;                                                  // digest of all that decides the run's result
+  Json progress = Json::object();                                   // position, random state, curves
   std::vector<std::pair<std::string, torch::Tensor>> tensors = {};  // fp32 or wider, on the CPU
 
   const torch::Tensor& at(const std::string& name) const;  // format error when absent

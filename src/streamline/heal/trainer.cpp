@@ -48,8 +48,8 @@ void check(const Model& model, std::int64_t first, std::int64_t count, const Rep
   if (options.losses.empty()) fail(ErrorKind::usage, "healing: no loss is given");
   for (const LossStage& stage : options.losses)
     if (!choice.network->is_trained() && !on_states(stage.loss))
-      fail(ErrorKind::usage, "healing: '", choice.network->name, "' has nothing to train with '",
-           loss_name(stage.loss), "'; use --loss mse, or another --replace");
+      fail(ErrorKind::usage, "healing: '", choice.network->name, "' has nothing to train with '", loss_name(stage.loss),
+           "'; use --loss mse, or another --replace");
   check_token_range(training, model.config().vocab);
   check_token_range(validation, model.config().vocab);
 }
@@ -111,10 +111,14 @@ class Healing {
         states_(options.states ? options.states : recomputed_states(body_, window_)),
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
-    pace_.micro_batch_tokens = fitting_micro_batch(
-        {.model = model_, .window = window_, .shape = network_.shape(body_.config(), window_.begin()),
-         .networks = choice.count, .longest = longest_sequence(training), .on_logits = on_logits()},
-        pace_.micro_batch_tokens, options.micro_batch_tokens > 0, options.memory);
+    pace_.micro_batch_tokens =
+        fitting_micro_batch({.model = model_,
+                             .window = window_,
+                             .shape = network_.shape(body_.config(), window_.begin()),
+                             .networks = choice.count,
+                             .longest = longest_sequence(training),
+                             .on_logits = on_logits()},
+                            pace_.micro_batch_tokens, options.micro_batch_tokens > 0, options.memory);
     run_ = run_digest(model, window_, choice, start_, training, validation, options);
     result_.trained_parameters = network_.is_trained() ? student_.parameter_count() : 0;
   }
@@ -148,8 +152,7 @@ class Healing {
     std::vector<LayerWeights> networks;
     const std::int64_t layers = window_.end() - window_.begin();
     for (std::int64_t i = 0; i < choice.count; ++i)
-      networks.push_back(
-          initial_weights(network_, body_, window_.begin() + layers * i / choice.count, start_, rng_));
+      networks.push_back(initial_weights(network_, body_, window_.begin() + layers * i / choice.count, start_, rng_));
     return networks;
   }
 
@@ -163,16 +166,15 @@ class Healing {
   HealStage& current() { return result_.stages.back(); }
   std::int64_t stage_steps() const {
     return std::max<std::int64_t>(
-        1, static_cast<std::int64_t>(
-               std::llround(options_.losses[stage_].share * static_cast<double>(pace_.steps))));
+        1, static_cast<std::int64_t>(std::llround(options_.losses[stage_].share * static_cast<double>(pace_.steps))));
   }
   Objective objective() const { return {options_.losses[stage_].loss, model_, window_, options_.objective}; }
 
   void begin_stage() {
     result_.stages.push_back({.loss = options_.losses[stage_].loss});
-    optimizer_.emplace(student_.parameters(), AdamWOptions{.beta1 = options_.beta1,
-                                                           .beta2 = options_.beta2,
-                                                           .weight_decay = options_.weight_decay});
+    optimizer_.emplace(
+        student_.parameters(),
+        AdamWOptions{.beta1 = options_.beta1, .beta2 = options_.beta2, .weight_decay = options_.weight_decay});
     stage_begin_ = step_;
     unimproved_ = 0;
     current().nothing = validation_error(/*of_nothing=*/true);
@@ -290,7 +292,9 @@ class Healing {
     }
     stage.validations.push_back({step_, error});
     if (options_.log)
-      options_.log({{"step", step_}, {"stage", loss_name(stage.loss)}, {"validation_error", error},
+      options_.log({{"step", step_},
+                    {"stage", loss_name(stage.loss)},
+                    {"validation_error", error},
                     {"best_step", stage.best_step}});
   }
 
@@ -299,16 +303,18 @@ class Healing {
     since_save_ = Stopwatch();
     result_.seconds += clock_.seconds();
     clock_ = Stopwatch();
-    TrainState state{.run = run_, .progress = {{"stage", stage_},
-                                               {"step", step_},
-                                               {"stage_begin", stage_begin_},
-                                               {"position", position_},
-                                               {"in_epoch", !order_.empty()},
-                                               {"random", order_.empty() ? rng_.state() : epoch_state_},
-                                               {"unimproved", unimproved_},
-                                               {"updates", optimizer_->updates()},
-                                               {"result", to_json(result_)}}};
-    each_tensor([&](const std::string& name, const torch::Tensor& tensor) { state.tensors.emplace_back(name, tensor); });
+    TrainState state{.run = run_,
+                     .progress = {{"stage", stage_},
+                                  {"step", step_},
+                                  {"stage_begin", stage_begin_},
+                                  {"position", position_},
+                                  {"in_epoch", !order_.empty()},
+                                  {"random", order_.empty() ? rng_.state() : epoch_state_},
+                                  {"unimproved", unimproved_},
+                                  {"updates", optimizer_->updates()},
+                                  {"result", to_json(result_)}}};
+    each_tensor(
+        [&](const std::string& name, const torch::Tensor& tensor) { state.tensors.emplace_back(name, tensor); });
     for (std::size_t k = 0; k < best_.size(); ++k)
       for (std::size_t i = 0; i < best_[k].all().size(); ++i)
         state.tensors.emplace_back(best_name(k, i), best_[k].all()[i]);
@@ -338,9 +344,9 @@ class Healing {
       epoch_state_ = rng_.state();
       order_ = permutation(pace_.sequences, rng_);
     }
-    optimizer_.emplace(student_.parameters(), AdamWOptions{.beta1 = options_.beta1,
-                                                           .beta2 = options_.beta2,
-                                                           .weight_decay = options_.weight_decay});
+    optimizer_.emplace(
+        student_.parameters(),
+        AdamWOptions{.beta1 = options_.beta1, .beta2 = options_.beta2, .weight_decay = options_.weight_decay});
     optimizer_->set_updates(integer("updates"));
     each_tensor([&](const std::string& name, torch::Tensor tensor) { tensor.copy_(state->at(name)); });
     best_ = student_.snapshot();
@@ -396,8 +402,7 @@ class Healing {
 HealResult heal_window(const Model& model, std::int64_t first, std::int64_t count, const ReplacementChoice& choice,
                        const TokenBatches& training, const TokenBatches& validation, const HealOptions& options) {
   check(model, first, count, choice, training, validation, options);
-  return translating_errors(
-      [&] { return Healing(model, first, count, choice, training, validation, options).run(); });
+  return translating_errors([&] { return Healing(model, first, count, choice, training, validation, options).run(); });
 }
 
 }  // namespace streamline

@@ -36,8 +36,8 @@ struct HealOptions {
   // Where the run's state is saved, so that the same call goes on after an interruption; empty: nowhere. The file
   // stays after the end and then holds the result.
   std::filesystem::path state_file = {};
-  double save_every = 60;                       // seconds
-  std::function<void(const Json&)> log = {};    // one record a step and a validation
+  double save_every = 60;                     // seconds
+  std::function<void(const Json&)> log = {};  // one record a step and a validation
 };
 
 struct HealStep {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "streamline/report/fields.h"
+#include "streamline/report/training_runs.h"
 
 namespace streamline::report {
 namespace {
@@ -152,9 +153,9 @@ Json norms_chart(const Json& report) {
 }
 
 // Steps with a positive loss, at most kMostSteps of them, the last one kept.
-std::vector<Json> drawn_steps(const Json& report) {
+std::vector<Json> drawn_steps(const Json& stage) {
   std::vector<Json> steps;
-  const std::vector<Json> all = elements(report, "/healing/steps");
+  const std::vector<Json> all = elements(stage, "/steps");
   const std::size_t stride = all.size() / kMostSteps + 1;
   for (std::size_t i = 0; i < all.size(); ++i)
     if (number(all[i], "/loss").value_or(0) > 0 && number(all[i], "/step") && (i % stride == 0 || i + 1 == all.size()))
@@ -171,7 +172,7 @@ double tokens_at(const std::map<double, double>& tokens, double step) {
 // Adds low, high and ticks: the span of everything that the training chart draws.
 void add_error_span(Json& signals, const Json& data) {
   double low = std::numeric_limits<double>::max(), high = 0;
-  for (const auto& [table, field] : {std::pair("steps", "loss"), {"validations", "mse"}, {"identity", "mse"}})
+  for (const auto& [table, field] : {std::pair("steps", "loss"), {"validations", "error"}, {"nothing", "error"}})
     for (const Json& row : data[table]) {
       low = std::min(low, row[field].get<double>());
       high = std::max(high, row[field].get<double>());
@@ -181,30 +182,32 @@ void add_error_span(Json& signals, const Json& data) {
   signals["ticks"] = round_values(low * 0.95, high * 1.05, 9);
 }
 
-Json training_chart(const Json& report) {
-  const std::vector<Json> steps = drawn_steps(report);
+Json training_chart(const TrainingRun& run) {
+  const Json& stage = run.stage;
+  const std::vector<Json> steps = drawn_steps(stage);
   if (steps.empty()) return nullptr;
   const bool by_tokens = std::all_of(steps.begin(), steps.end(), [](const Json& s) { return number(s, "/tokens"); });
   std::map<double, double> tokens;
-  for (const Json& step : elements(report, "/healing/steps"))
+  for (const Json& step : elements(stage, "/steps"))
     if (const auto at = number(step, "/step")) tokens[*at] = number(step, "/tokens").value_or(0);
   const auto place = [&](double step) { return by_tokens ? tokens_at(tokens, step) : step; };
 
-  Json rows = Json::array(), validations = Json::array(), identity = Json::array();
+  Json rows = Json::array(), validations = Json::array(), nothing = Json::array();
   double last = 1;
   for (Json step : steps) {
     step["x"] = place(*number(step, "/step"));
     last = std::max(last, step["x"].get<double>());
     rows.push_back(step);
   }
-  for (const Json& entry : elements(report, "/healing/validations")) {
-    const auto step = number(entry, "/step"), mse = number(entry, "/mse");
-    if (step && mse && *mse > 0) validations.push_back({{"step", *step}, {"mse", *mse}, {"x", place(*step)}});
+  for (const Json& entry : elements(stage, "/validations")) {
+    const auto step = number(entry, "/step"), error = number(entry, "/error");
+    if (step && error && *error > 0) validations.push_back({{"step", *step}, {"error", *error}, {"x", place(*step)}});
   }
-  if (const auto mse = number(report, "/healing/identity_mse"); mse && *mse > 0) identity.push_back({{"mse", *mse}});
-  const Json data = {{"steps", rows}, {"validations", validations}, {"identity", identity}};
+  if (const auto error = number(stage, "/nothing_error"); error && *error > 0) nothing.push_back({{"error", *error}});
+  const Json data = {{"steps", rows}, {"validations", validations}, {"nothing", nothing}};
   Json signals = {{"last", last},
-                  {"best_step", number(report, "/healing/best_step").value_or(-1)},
+                  {"best_step", number(stage, "/best_step").value_or(-1)},
+                  {"loss_title", run.loss},
                   {"unit", by_tokens ? "tokens seen" : "step"}};
   add_error_span(signals, data);
   return {{"data", data}, {"signals", signals}};
@@ -214,13 +217,13 @@ Json training_chart(const Json& report) {
 
 Json chart_data(const Json& report) {
   Json charts = Json::object();
-  const auto add = [&](const char* name, Json chart) {
+  const auto add = [&](const std::string& name, Json chart) {
     if (!chart.is_null()) charts[name] = std::move(chart);
   };
   add("windows", windows_chart(report));
   add("curve", curve_chart(report));
   add("norms", norms_chart(report));
-  add("training", training_chart(report));
+  for (const TrainingRun& run : training_runs(report)) add(run.chart, training_chart(run));
   return charts;
 }
 

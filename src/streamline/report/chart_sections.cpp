@@ -7,6 +7,7 @@
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
 #include "streamline/report/sections.h"
+#include "streamline/report/training_runs.h"
 
 namespace streamline::report {
 namespace {
@@ -92,36 +93,65 @@ std::string choice_note(const Json& report, const ChosenWindow& window) {
   return note + "." + (guarded.empty() ? "" : " Protected layers: " + escaped(guarded) + ".");
 }
 
-std::string training_facts(const Json& report) {
+std::string training_facts(const TrainingRun& run) {
   std::string note;
-  const auto parameters = integer(report, "/healing/trained_parameters"), tokens = integer(report, "/healing/tokens");
-  const auto seconds = number(report, "/healing/seconds");
-  const auto identity = number(report, "/healing/identity_mse"), best = number(report, "/healing/best_mse");
+  const auto parameters = integer(run.window, "/trained_parameters"), tokens = integer(run.window, "/tokens");
+  const auto seconds = number(run.window, "/seconds");
+  const auto nothing = number(run.stage, "/nothing_error"), best = number(run.stage, "/best_error");
   if (parameters) note += grouped(*parameters) + " parameters trained";
   if (tokens) note += (note.empty() ? "" : " on ") + grouped(*tokens) + " tokens";
   if (seconds) note += (note.empty() ? "" : " in ") + format_seconds(*seconds);
   if (!note.empty()) note += ". ";
-  if (identity && best) {
-    note += "Held-out error " + significant(*identity, 4) + " with nothing in the layers' place, " +
+  if (nothing && best) {
+    note += "Held-out loss " + significant(*nothing, 4) + " with nothing in the layers' place, " +
             significant(*best, 4) + " at best";
-    if (const auto step = integer(report, "/healing/best_step")) note += " (step " + grouped(*step) + ")";
-    if (*identity > 0) note += ": " + fixed(*best / *identity * 100, 1) + " % of it";
+    if (const auto step = integer(run.stage, "/best_step")) note += " (step " + grouped(*step) + ")";
+    if (*nothing > 0) note += ": " + fixed(*best / *nothing * 100, 1) + " % of it";
     note += ". ";
   }
   return note;
 }
 
-std::string validations_table(const Json& report) {
+std::string validations_table(const Json& stage) {
   Rows rows;
   std::vector<bool> chosen;
-  for (const Json& entry : elements(report, "/healing/validations")) {
+  for (const Json& entry : elements(stage, "/validations")) {
     const auto step = integer(entry, "/step");
-    const auto mse = number(entry, "/mse");
-    if (!step || !mse) continue;
-    rows.push_back({grouped(*step), significant(*mse, 5)});
-    chosen.push_back(step == integer(report, "/healing/best_step"));
+    const auto error = number(entry, "/error");
+    if (!step || !error) continue;
+    rows.push_back({grouped(*step), significant(*error, 5)});
+    chosen.push_back(step == integer(stage, "/best_step"));
   }
-  return html_table({"Step", "Held-out error"}, rows, "Held-out error by step", chosen);
+  return html_table({"Step", "Held-out loss"}, rows, "Held-out loss by step", chosen);
+}
+
+std::string training_figure(const TrainingRun& run) {
+  const bool nothing = number(run.stage, "/nothing_error").has_value();
+  const bool validated = !elements(run.stage, "/validations").empty();
+  const std::string heading = run.title.empty() ? "" : element("h3", "", escaped(run.title));
+  return element("div", "",
+                 heading + "<figure>" + chart(run.chart.c_str(), "Training and held-out loss. " + training_facts(run)) +
+                     legend({"<i class=\"line\"></i>training loss, smoothed and raw",
+                             validated ? "<i class=\"line mark\"></i>held-out loss" : "",
+                             nothing ? "<i class=\"dash\"></i>nothing in the layers' place" : ""}) +
+                     "</figure>" +
+                     (validated ? folded("The held-out losses, as a table", validations_table(run.stage)) : ""));
+}
+
+// Two figures a row.
+std::string figures(const std::vector<TrainingRun>& runs) {
+  std::string markup;
+  for (std::size_t i = 0; i < runs.size(); i += 2)
+    markup += i + 1 < runs.size()
+                  ? element("div", "class=\"pair\"", training_figure(runs[i]) + training_figure(runs[i + 1]))
+                  : training_figure(runs[i]);
+  return markup;
+}
+
+std::vector<TrainingRun> runs_of(const Json& report, bool candidates) {
+  std::vector<TrainingRun> runs = training_runs(report);
+  std::erase_if(runs, [&](const TrainingRun& run) { return run.candidate != candidates; });
+  return runs;
 }
 
 }  // namespace
@@ -188,17 +218,38 @@ std::string norms_section(const Json& report) {
                  html_table({"Hidden state", "Mean norm", "Largest / median"}, rows, "Norms of the hidden states")));
 }
 
+std::string candidates_section(const Json& report) {
+  const std::vector<Json> results = elements(report, "/candidates/results");
+  if (results.empty()) return "";
+  Rows rows;
+  std::vector<bool> chosen;
+  const auto best = text(report, "/candidates/chosen");
+  for (const Json& result : results) {
+    const auto name = text(result, "/name");
+    const auto perplexity = number(result, "/perplexity"), seconds = number(result, "/seconds");
+    const auto parameters = integer(result, "/parameters");
+    const auto refused = text(result, "/refused");
+    rows.push_back({name.value_or("?"),
+                    refused      ? *refused
+                    : perplexity ? significant(*perplexity, 5)
+                                 : "–",
+                    parameters ? grouped(*parameters) : "–", seconds ? format_seconds(*seconds) : "–"});
+    chosen.push_back(name == best);
+  }
+  const auto tokens = integer(report, "/candidates/tokens");
+  return section("Which replacement",
+                 "Each candidate was trained on " +
+                     (tokens ? grouped(*tokens) + " tokens" : std::string("a small budget")) +
+                     "; the one whose model has the smallest perplexity was taken" +
+                     (best ? ": " + escaped(*best) : std::string()) + ".",
+                 html_table({"Candidate", "Perplexity", "Parameters", "Time"}, rows, "Candidates", chosen) +
+                     figures(runs_of(report, true)));
+}
+
 std::string training_section(const Json& report) {
-  if (elements(report, "/healing/steps").empty()) return "";
-  const bool identity = number(report, "/healing/identity_mse").has_value();
-  const bool validated = !elements(report, "/healing/validations").empty();
-  return section("Training the replacement", training_facts(report),
-                 "<figure>" + chart("training", "Training loss and held-out error. " + training_facts(report)) +
-                     legend({"<i class=\"line\"></i>training loss, smoothed and raw",
-                             validated ? "<i class=\"line mark\"></i>held-out error" : "",
-                             identity ? "<i class=\"dash\"></i>nothing in the layers' place" : ""}) +
-                     "</figure>" +
-                     (validated ? folded("The held-out errors, as a table", validations_table(report)) : ""));
+  const std::vector<TrainingRun> runs = runs_of(report, false);
+  if (runs.empty()) return "";
+  return section("Training the replacement", runs.size() == 1 ? training_facts(runs.front()) : "", figures(runs));
 }
 
 }  // namespace streamline::report

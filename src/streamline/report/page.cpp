@@ -35,19 +35,22 @@ std::string body(const Json& record) {
                  report::headline(record) + report::notices(record) + report::layer_strip(record) +
                      report::key_figures(record)) +
          "\n<main>\n" + report::models_section(record) +
-         pair(report::windows_section(record), report::curve_section(record)) +
-         pair(report::norms_section(record), report::training_section(record)) +
+         pair(report::windows_section(record), report::curve_section(record)) + report::norms_section(record) +
+         report::candidates_section(record) + report::training_section(record) +
          pair(report::provenance_section(record), report::stages_section(record)) + "</main>\n" +
          element("footer", "",
                  "Made by streamline " + report::escaped(version()) +
                      ". This page is self-contained: it loads nothing, and its numbers are those of report.json.");
 }
 
+// Of charts "training-0", "training-1" …: charts/training.json.
+std::string specification(const std::string& chart) { return "charts/" + chart.substr(0, chart.find('-')) + ".json"; }
+
 std::string scripts(const Json& charts) {
   if (charts.empty()) return "";
   Json specs = Json::object();
   for (const auto& [name, chart] : charts.items())
-    specs[name] = parse_json(asset("charts/" + name + ".json"), "charts/" + name + ".json");
+    specs[name] = parse_json(asset(specification(name)), specification(name));
   return element("script", "type=\"application/json\" id=\"report-charts\"",
                  report::script_json({{"charts", charts}, {"specs", specs}})) +
          "\n<script>\n" + std::string(asset("page/vega_licence.js")) + std::string(asset("page/vega_modules.js")) +

@@ -13,8 +13,8 @@ const std::string kArrow = " <span class=\"arrow\">→</span> ";
 std::string strong(const std::string& markup) { return element("span", "class=\"number\"", markup); }
 
 std::string replacement(const Json& report) {
-  if (find(report, "/healing") == nullptr || flag(report, "/healing/refused")) return "";
-  const std::string name = text(report, "/healing/replacement").value_or("none");
+  if (find(report, "/healing/0") == nullptr || flag(report, "/healing/0/refused")) return "";
+  const std::string name = text(report, "/healing/0/replacement").value_or("none");
   return name == "none" ? "" : name;
 }
 
@@ -118,7 +118,7 @@ std::string notices(const Json& report) {
   const auto add = [&](const std::string& message) {
     items += element("li", "", element("b", "", "Warning:") + " " + message);
   };
-  if (flag(report, "/healing/refused"))
+  if (flag(report, "/healing/0/refused"))
     add("the trained replacement was worse than nothing in its place, and was refused; the layers are cut without "
         "one.");
   bool told = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The paper's FFN made a half of a layer: y = x + W2 relu(W1 norm(x) + b1) + b2, d -> 4d -> d, with W2 = 0 at the start.
-// In families whose own MLP is of this kind and wide enough it folds as a layer whose attention writes zeros; elsewhere
-// as our extension.
+// The paper's FFN made a half of a layer: y = x + W2 relu(W1 norm(x) + b1) + b2, d -> 4d -> d, with W2 = 0 at the
+// start. In families whose own MLP is of this kind and wide enough it folds as a layer whose attention writes zeros;
+// elsewhere as our extension.
 #include "streamline/heal/initial.h"
 #include "streamline/surgery/fold.h"
 
@@ -9,9 +9,9 @@ namespace streamline {
 namespace {
 
 LayerConfig shape(const Config& model, std::int64_t) {
-  return {.attention = {},
-          .mlp = MlpConfig{
-              .intermediate = 4 * model.hidden, .gated = false, .activation = Activation::relu, .bias = true}};
+  return {
+      .attention = {},
+      .mlp = MlpConfig{.intermediate = 4 * model.hidden, .gated = false, .activation = Activation::relu, .bias = true}};
 }
 
 // The norm is that of the first cut layer's MLP where it has one.
