@@ -129,6 +129,16 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_option("--state", options->state,
                  "directory where the training saves its state; the same command goes on from there")
       ->group("Healing");
+  app.add_option("--cache", options->cache,
+                 "directory where hidden states are kept for further epochs, candidates and runs")
+      ->group("Healing");
+  app.add_option("--cache-limit", options->cache_limit, "most it may hold, e.g. 50GB; the rest is computed each time")
+      ->capture_default_str()
+      ->group("Healing");
+  app.add_option("--cache-dtype", options->cache_dtype, "type of the states in it")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"bfloat16", "float16", "float32"}))
+      ->group("Healing");
   app.add_option("--log", options->log, "file to which each step and validation is appended, a JSON object a line")
       ->group("Healing");
   app.add_option("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available")

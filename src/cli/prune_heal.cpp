@@ -24,11 +24,21 @@ std::vector<LossStage> losses(const PruneOptions& options) {
   return stages;
 }
 
+const std::map<std::string, torch::ScalarType>& cache_dtypes() {
+  static const std::map<std::string, torch::ScalarType> types = {
+      {"bfloat16", torch::kBFloat16}, {"float16", torch::kFloat16}, {"float32", torch::kFloat32}};
+  return types;
+}
+
 HealOptions heal_options(const PruneOptions& options) {
   HealOptions heal = options.heal;
   heal.seed = options.common.seed;
   heal.losses = losses(options);
   if (!options.start.empty()) heal.start = parse_start(options.start);
+  if (!options.cache.empty())
+    heal.cache = {.directory = options.cache,
+                  .limit = parse_size(options.cache_limit),
+                  .dtype = cache_dtypes().at(options.cache_dtype)};
   if (!options.memory.empty()) heal.memory = parse_size(options.memory);
   return heal;
 }

@@ -22,7 +22,8 @@ struct PruneOptions {
   std::string method = "llm-streamline", replacement = "layer", max_shard_size = "5GB";
   Json method_params = Json::object();  // what was given on the command line, by parameter name
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
-  std::string loss = "mse", mse = "plain", start, state, log, memory;
+  std::string loss = "mse", mse = "plain", start, state, log, memory, cache, cache_limit = "20GB",
+              cache_dtype = "bfloat16";
   double loss_split = 0.8;
   std::vector<std::string> candidates = {"none", "linear", "swiglu-residual", "layer"};
   std::int64_t candidate_tokens = 50000;

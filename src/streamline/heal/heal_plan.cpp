@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "streamline/base/digest.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline {
@@ -19,6 +20,18 @@ Plan so_far(const Plan& plan, const ReplacementChoice& choice, std::size_t done)
   for (Segment& segment : result.segments)
     if (replaces(segment, choice) && window++ >= done) segment.action = Action::keep, segment.replacement.clear();
   return with_networks(result, choice);
+}
+
+// Of all weights, in order; empty for none.
+std::string digest_of(const std::vector<LayerWeights>& networks) {
+  if (networks.empty()) return "";
+  Sha256 digest;
+  for (const LayerWeights& network : networks)
+    for (const torch::Tensor& tensor : network.all()) {
+      const auto value = tensor.to(torch::kCPU).contiguous();
+      digest.update(std::span(static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()));
+    }
+  return digest.hex();
 }
 
 // Where a layer of the source stands in the model that a plan leaves.
@@ -49,6 +62,7 @@ HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementCho
     HealOptions heal = options.heal;
     if (!options.state_directory.empty())
       heal.state_file = options.state_directory / ("window-" + std::to_string(segment.first) + ".safetensors");
+    if (heal.cache) heal.cache->upstream = digest_of(networks);
     HealResult result =
         heal_window(model, position_of(before, segment.first), segment.count(), choice, training, validation, heal);
     for (const LayerWeights& network : result.weights) networks.push_back(as_stored(network, source.config()));

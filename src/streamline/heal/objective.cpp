@@ -42,7 +42,8 @@ Judgement Objective::judge(const torch::Tensor& prediction, const WindowStates& 
     case Loss::next_token:
       return judged(tail_.next_token(prediction, to_tensor(batches, sequences, prediction.device()), gradient));
     case Loss::divergence:
-      return judged(tail_.divergence(prediction, tail_.top_tokens(states.output, options_.teacher_tokens), gradient));
+      return judged(tail_.divergence(prediction, states.teacher.ids.defined() ? states.teacher : teacher(states.output),
+                                     gradient));
   }
   fail(ErrorKind::internal, "unknown loss");
 }

@@ -26,6 +26,8 @@ class Objective {
       : loss_(loss), tail_(model, window.end()), options_(options), hidden_(model.config().hidden) {}
 
   Loss loss() const { return loss_; }
+  // What the model itself says after these states, as the divergence needs it.
+  TopTokens teacher(const torch::Tensor& output) const { return tail_.top_tokens(output, options_.teacher_tokens); }
   // What a sum over these sequences is divided by: elements for mse, tokens for the others.
   double terms(const TokenBatches& batches, const Indices& sequences) const;
   Judgement judge(const torch::Tensor& prediction, const WindowStates& states, const TokenBatches& batches,

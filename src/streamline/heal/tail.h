@@ -5,14 +5,9 @@
 #pragma once
 
 #include "streamline/engine/model.h"
+#include "streamline/heal/window_states.h"
 
 namespace streamline {
-
-// The most likely next tokens of a model at each position, and what it leaves to all others.
-struct TopTokens {
-  torch::Tensor ids;         // [tokens, k] int64
-  torch::Tensor log_shares;  // [tokens, k] fp32, log of their probabilities in the whole vocabulary
-};
 
 // A sum over tokens, and its gradient with respect to the hidden states asked about (undefined where none was wanted).
 struct TailLoss {

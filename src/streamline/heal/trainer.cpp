@@ -78,6 +78,7 @@ std::string run_digest(const Model& model, const HealedWindow& window, const Rep
                     {"adamw", {o.weight_decay, o.beta1, o.beta2, o.clip}},
                     {"pace", {o.epochs, o.batch_tokens, o.micro_batch_tokens, o.validate_every, o.patience}},
                     {"objective", {o.objective.skip_first_position, o.objective.teacher_tokens}},
+                    {"states", o.cache ? torch::toString(o.cache->dtype) : "computed"},
                     {"seed", o.seed}};
   const std::string text_of_all = all.dump();
   return sha256(std::as_bytes(std::span(text_of_all)));
@@ -108,7 +109,7 @@ class Healing {
         options_(options),
         pace_(pace_of(training, validation, network_.learning_rate, options)),
         body_(model.truncated(window_.end())),
-        states_(options.states ? options.states : recomputed_states(body_, window_)),
+        states_(source_of_states()),
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
     pace_.micro_batch_tokens =
@@ -161,6 +162,17 @@ class Healing {
                                               validation_, pace_.micro_batch_tokens);
     student_.assign({fit.weights});
     result_.closed_form = {.ridge = fit.ridge, .error = fit.error, .start_error = fit.start_error};
+  }
+
+  StateSource source_of_states() const {
+    if (!options_.cache) return recomputed_states(body_, window_);
+    const bool taught = std::any_of(options_.losses.begin(), options_.losses.end(),
+                                    [](const LossStage& stage) { return stage.loss == Loss::divergence; });
+    if (!taught) return cached_states(body_, window_, *options_.cache);
+    const Objective judge(Loss::divergence, model_, window_, options_.objective);
+    return cached_states(
+        body_, window_, *options_.cache, [judge](const torch::Tensor& output) { return judge.teacher(output); },
+        options_.objective.teacher_tokens);
   }
 
   HealStage& current() { return result_.stages.back(); }

@@ -10,6 +10,7 @@
 #include "streamline/heal/objective.h"
 #include "streamline/heal/replacement.h"
 #include "streamline/heal/schedule.h"
+#include "streamline/heal/state_cache.h"
 #include "streamline/text/corpus.h"
 
 namespace streamline {
@@ -29,10 +30,10 @@ struct HealOptions {
   std::vector<LossStage> losses = {{}};  // in turn
   double later_rate = 0.25;              // the largest learning rate of later stages, relative to the first's
   ObjectiveOptions objective = {};
-  std::optional<Start> start = {};  // empty: the replacement's own
-  std::int64_t patience = 0;        // validations without improvement that end a stage; 0: never
-  std::uint64_t memory = 0;         // bytes that may be used above the mapped weights; 0: what is available
-  StateSource states = {};          // empty: recomputed_states()
+  std::optional<Start> start = {};              // empty: the replacement's own
+  std::int64_t patience = 0;                    // validations without improvement that end a stage; 0: never
+  std::uint64_t memory = 0;                     // bytes that may be used above the mapped weights; 0: what is available
+  std::optional<StateCacheOptions> cache = {};  // of the states; empty: they are computed every time
   // Where the run's state is saved, so that the same call goes on after an interruption; empty: nowhere. The file
   // stays after the end and then holds the result.
   std::filesystem::path state_file = {};

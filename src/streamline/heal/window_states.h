@@ -18,11 +18,18 @@ struct HealedWindow {
   std::int64_t end() const { return first + count; }
 };
 
+// The most likely next tokens of a model at each position, and what it leaves to all others.
+struct TopTokens {
+  torch::Tensor ids = {};         // [tokens, k] int64
+  torch::Tensor log_shares = {};  // [tokens, k] fp32 or wider, log of their probabilities in the whole vocabulary
+};
+
 // Of some sequences of one length, [batch, seq, hidden] in the compute type.
 struct WindowStates {
   torch::Tensor input;         // h_begin: what the replacement reads
   torch::Tensor output;        // h_end: what it should give
   torch::Tensor nothing = {};  // h_first: what would be there with nothing in the window's place
+  TopTokens teacher = {};      // what the model says after `output`, where the source of the states knows it
 
   std::int64_t tokens() const { return input.size(0) * input.size(1); }
 };
@@ -31,7 +38,7 @@ struct WindowStates {
 WindowStates window_states(const Model& body, const HealedWindow& window, const TokenBatches& batches,
                            const Indices& sequences);
 
-// Where a run takes its states from: computed anew, or from a cache (heal/state_cache.h).
+// Where a run takes its states from: computed anew, or from a cache (state_cache.h).
 using StateSource = std::function<WindowStates(const TokenBatches& batches, const Indices& sequences)>;
 StateSource recomputed_states(const Model& body, const HealedWindow& window);
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies in a directory of hidden states: cache.json, which names its shards, their digests and when they were used.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace streamline {
+
+struct CachedShard {
+  std::string sha256;
+  std::uint64_t bytes = 0, used = 0;  // `used` counts up with every use of the directory
+};
+
+class CacheIndex {
+ public:
+  // Reads the index, or begins one for `model` (a digest). Files that it does not name, of writes that were cut short,
+  // are removed. Errors: mismatch for another model's directory, format.
+  CacheIndex(std::filesystem::path directory, std::string model);
+
+  const CachedShard* find(const std::string& name) const;
+  std::filesystem::path path(const std::string& name) const { return directory_ / name; }
+  // Drops the least recently used shards that `keep` does not begin the name of, until `bytes` more fit under `limit`.
+  // false when they do not.
+  bool make_room(std::uint64_t bytes, std::uint64_t limit, const std::string& keep);
+  void add(const std::string& name, const std::string& sha256, std::uint64_t bytes);
+  void touch(const std::string& name);
+  void remove(const std::string& name);
+  void save() const;
+
+ private:
+  std::uint64_t total() const;
+  std::filesystem::path directory_;
+  std::string model_;
+  std::map<std::string, CachedShard> shards_;
+  std::uint64_t clock_ = 0;
+};
+
+}  // namespace streamline
