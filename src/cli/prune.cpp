@@ -62,7 +62,10 @@ Output run(const PruneOptions& options) {
     stage(run, "heal", [&] { heal(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.plan, run.replacements)); });
   }
-  if (!options.dry_run) write(run);
+  if (!options.dry_run) {
+    write(run);
+    remove_state(run);
+  }
   return {run.report, report_table(run.report)};
 }
 
@@ -126,8 +129,10 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_option("--patience", options->heal.patience, "validations without improvement that end the training")
       ->check(CLI::PositiveNumber)
       ->group("Healing");
-  app.add_option("--state", options->state,
-                 "directory where the training saves its state; the same command goes on from there")
+  app.add_option(
+         "--state", options->state,
+         "directory where the training saves its state until the result is written; the same command goes on from "
+         "there")
       ->group("Healing");
   app.add_option("--cache", options->cache,
                  "directory where hidden states are kept for further epochs, candidates and runs")
@@ -138,6 +143,10 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_option("--cache-dtype", options->cache_dtype, "type of the states in it")
       ->capture_default_str()
       ->check(CLI::IsMember({"bfloat16", "float16", "float32"}))
+      ->group("Healing");
+  app.add_option("--save-every", options->heal.save_every, "seconds between two of these")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
       ->group("Healing");
   app.add_option("--log", options->log, "file to which each step and validation is appended, a JSON object a line")
       ->group("Healing");

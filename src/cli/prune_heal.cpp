@@ -109,4 +109,12 @@ void heal(PruneRun& run) {
   run.replacements = std::move(healed.replacements);
 }
 
+void remove_state(const PruneRun& run) {
+  if (run.options.state.empty()) return;
+  std::error_code ignored;  // what cannot be removed does no harm
+  for (const auto& entry : std::filesystem::directory_iterator(run.options.state, ignored))
+    if (entry.path().extension() == ".safetensors") std::filesystem::remove(entry.path(), ignored);
+  std::filesystem::remove(run.options.state, ignored);
+}
+
 }  // namespace streamline::cli

@@ -53,14 +53,22 @@ void describe_source(PruneRun& run) {
 Json describe_choice(const PruneRun& run) {
   const Proposal& proposal = run.proposal;
   const Segment* cut = nullptr;
-  for (const Segment& segment : proposal.plan.segments)
-    if (segment.action != Action::keep) cut = &segment;
+  Json cuts = Json::array();
+  std::int64_t cut_layers = 0;
+  for (const Segment& segment : proposal.plan.segments) {
+    if (segment.action == Action::keep) continue;
+    if (cut == nullptr) cut = &segment;
+    cuts.push_back({{"start", segment.first}, {"count", segment.count()}});
+    cut_layers += segment.count();
+  }
   if (cut == nullptr) return nullptr;
   Json windows = Json::array();
   for (const Window& window : proposal.windows) windows.push_back({{"start", window.start}, {"cosine", window.cosine}});
   Json choice = {{"method", proposal.plan.method.name},
                  {"cut", cut->count()},
-                 {"net_layers", cut->count() - replacement_use(run.opened.model, run.replacement).layers},
+                 {"cuts", cuts},
+                 {"net_layers", cut_layers - static_cast<std::int64_t>(cuts.size()) *
+                                                 replacement_use(run.opened.model, run.replacement).layers},
                  {"start", cut->first},
                  {"cosine", proposal.scores.window_cosine(cut->first, cut->count())},
                  {"windows", windows},
@@ -129,7 +137,7 @@ ReplacementUse replacement_use(const Model& source, const std::string& replaceme
   if (replacement == "none") return {};
   const ReplacementChoice choice = parse_replacement(replacement);
   const Replacement& network = *choice.network;
-  if (network.before > 0) return {.name = std::string(network.name)};
+  if (network.before > 0) return {.name = std::string(network.name), .before = network.before};
   const Config& config = source.config();
   return {.name = std::string(network.name),
           .layers = network.shape(config, 0).attention ? choice.count : 0,

@@ -88,7 +88,7 @@ TEST_F(LlmStreamline, RefusesSizesOutsideTheModel) {
   EXPECT_ERROR(propose({{"cut", 2}, {"start", 5}}), usage, "must lie in layers 0..5");
   EXPECT_ERROR(propose({{"cut", 2}, {"start", -1}}), usage, "must lie in layers 0..5");
   replacement = {.name = "layer", .layers = 1};
-  EXPECT_ERROR(propose({{"layers", 6}}), usage, "cutting 7 of 6 layers (one more than --layers");
+  EXPECT_ERROR(propose({{"layers", 6}}), usage, "cutting 7 of 6 layers (more than --layers");
   EXPECT_EQ(window({{"cut", 6}}), Window2(0, 6));  // the replacement stays
 }
 

@@ -4,6 +4,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/json.h"
+#include "streamline/base/unfinished.h"
 
 namespace streamline {
 namespace {
@@ -40,6 +41,7 @@ CacheIndex::CacheIndex(std::filesystem::path directory, std::string model)
     }
   }
   ++clock_;
+  remove_unfinished(directory_);
   for (const auto& entry : std::filesystem::directory_iterator(directory_, error))
     if (is_shard(entry.path()) && shards_.count(entry.path().filename().string()) == 0)
       std::filesystem::remove(entry.path(), error);

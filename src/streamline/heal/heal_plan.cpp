@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/base/digest.h"
+#include "streamline/base/unfinished.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline {
@@ -55,6 +56,7 @@ HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementCho
       if (replaces(of.segments[i], choice)) replacements[static_cast<std::int64_t>(i)] = networks[next++];
     return replacements;
   };
+  if (!options.state_directory.empty()) remove_unfinished(options.state_directory);
   for (const Segment& segment : plan.segments) {
     if (!replaces(segment, choice)) continue;
     const Plan before = so_far(plan, choice, healed.windows.size());

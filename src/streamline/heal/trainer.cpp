@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -15,7 +14,9 @@
 #include "streamline/heal/initial.h"
 #include "streamline/heal/pace.h"
 #include "streamline/heal/result_json.h"
+#include "streamline/heal/run_digest.h"
 #include "streamline/heal/student.h"
+#include "streamline/heal/text_position.h"
 #include "streamline/heal/train_state.h"
 
 namespace streamline {
@@ -54,36 +55,6 @@ void check(const Model& model, std::int64_t first, std::int64_t count, const Rep
   check_token_range(validation, model.config().vocab);
 }
 
-// Digest of everything that decides the weights that come out.
-std::string run_digest(const Model& model, const HealedWindow& window, const ReplacementChoice& choice, Start start,
-                       const TokenBatches& training, const TokenBatches& validation, const HealOptions& o) {
-  const auto text = [](const TokenBatches& batches) {
-    Sha256 digest;
-    for (const auto& sequence : batches.sequences) digest.update(std::as_bytes(std::span(sequence)));
-    return digest.hex();
-  };
-  Json losses = Json::array();
-  for (const LossStage& stage : o.losses) losses.push_back({loss_name(stage.loss), stage.share});
-  const Json all = {{"model", model.checkpoint().digest()},
-                    {"layers", model.layer_count()},
-                    {"parameters", model.parameters()},
-                    {"dtype", torch::toString(model.placement().dtype)},
-                    {"window", {window.first, window.count, window.before}},
-                    {"network", choice.network->name},
-                    {"networks", choice.count},
-                    {"start", start_name(start)},
-                    {"text", {text(training), text(validation)}},
-                    {"losses", losses},
-                    {"rates", {o.learning_rate, o.minimum_learning_rate, o.warmup_fraction, o.later_rate}},
-                    {"adamw", {o.weight_decay, o.beta1, o.beta2, o.clip}},
-                    {"pace", {o.epochs, o.batch_tokens, o.micro_batch_tokens, o.validate_every, o.patience}},
-                    {"objective", {o.objective.skip_first_position, o.objective.teacher_tokens}},
-                    {"states", o.cache ? torch::toString(o.cache->dtype) : "computed"},
-                    {"seed", o.seed}};
-  const std::string text_of_all = all.dump();
-  return sha256(std::as_bytes(std::span(text_of_all)));
-}
-
 void require_finite(double value, const char* what, std::int64_t step, const char* advice) {
   if (!std::isfinite(value))
     fail(ErrorKind::numeric, "healing: the ", what, " is ", value, " at step ", step, "; ", advice);
@@ -111,7 +82,8 @@ class Healing {
         body_(model.truncated(window_.end())),
         states_(source_of_states()),
         rng_(options.seed),
-        student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
+        student_(body_.config(), body_.placement(), initial(choice), network_.learns),
+        position_(rng_) {
     pace_.micro_batch_tokens =
         fitting_micro_batch({.model = model_,
                              .window = window_,
@@ -182,11 +154,15 @@ class Healing {
   }
   Objective objective() const { return {options_.losses[stage_].loss, model_, window_, options_.objective}; }
 
-  void begin_stage() {
-    result_.stages.push_back({.loss = options_.losses[stage_].loss});
+  void new_optimizer() {
     optimizer_.emplace(
         student_.parameters(),
         AdamWOptions{.beta1 = options_.beta1, .beta2 = options_.beta2, .weight_decay = options_.weight_decay});
+  }
+
+  void begin_stage() {
+    result_.stages.push_back({.loss = options_.losses[stage_].loss});
+    new_optimizer();
     stage_begin_ = step_;
     unimproved_ = 0;
     current().nothing = validation_error(/*of_nothing=*/true);
@@ -206,28 +182,12 @@ class Healing {
     const Objective judge = objective();
     while (step_ < end && (options_.patience == 0 || unimproved_ < options_.patience)) {
       const std::int64_t before = result_.tokens;
-      train(judge, next_sequences());
+      train(judge, position_.next(pace_));
       progress.advance(result_.tokens - before, note(stage.steps.back()));
       if ((step_ - stage_begin_) % pace_.validate_every == 0 || step_ == end) validate_now();
       if (since_save_.seconds() >= options_.save_every) save();
     }
     save();
-  }
-
-  // The sequences of the next optimizer step; a new order where an epoch begins.
-  Indices next_sequences() {
-    if (order_.empty()) {
-      epoch_state_ = rng_.state();
-      order_ = permutation(pace_.sequences, rng_);
-    }
-    const std::int64_t end = std::min(position_ + pace_.sequences_per_step, pace_.sequences);
-    Indices sequences(order_.begin() + position_, order_.begin() + end);
-    position_ = end;
-    if (position_ == pace_.sequences) {
-      order_.clear();
-      position_ = 0;
-    }
-    return sequences;
   }
 
   Schedule schedule() const {
@@ -319,9 +279,7 @@ class Healing {
                      .progress = {{"stage", stage_},
                                   {"step", step_},
                                   {"stage_begin", stage_begin_},
-                                  {"position", position_},
-                                  {"in_epoch", !order_.empty()},
-                                  {"random", order_.empty() ? rng_.state() : epoch_state_},
+                                  {"position", position_.to_json()},
                                   {"unimproved", unimproved_},
                                   {"updates", optimizer_->updates()},
                                   {"result", to_json(result_)}}};
@@ -350,15 +308,8 @@ class Healing {
     step_ = integer("step");
     stage_begin_ = integer("stage_begin");
     unimproved_ = integer("unimproved");
-    rng_ = Rng(progress.at("random").get<std::uint64_t>());
-    position_ = integer("position");
-    if (progress.at("in_epoch").get<bool>()) {
-      epoch_state_ = rng_.state();
-      order_ = permutation(pace_.sequences, rng_);
-    }
-    optimizer_.emplace(
-        student_.parameters(),
-        AdamWOptions{.beta1 = options_.beta1, .beta2 = options_.beta2, .weight_decay = options_.weight_decay});
+    position_ = TextPosition::from_json(progress.at("position"), pace_, where);
+    new_optimizer();
     optimizer_->set_updates(integer("updates"));
     each_tensor([&](const std::string& name, torch::Tensor tensor) { tensor.copy_(state->at(name)); });
     best_ = student_.snapshot();
@@ -396,14 +347,12 @@ class Healing {
   StateSource states_;
   Rng rng_;
   Student student_;
+  TextPosition position_;
   std::optional<AdamW> optimizer_ = {};
   std::string run_ = {};
 
   std::size_t stage_ = 0;
   std::int64_t step_ = 0, stage_begin_ = 0, unimproved_ = 0;
-  Indices order_ = {};  // of this epoch's sequences; empty between epochs
-  std::int64_t position_ = 0;
-  std::uint64_t epoch_state_ = 0;  // of rng_, before the order was drawn
   std::vector<LayerWeights> best_ = {};
   HealResult result_ = {};
   Stopwatch clock_ = {}, since_save_ = {};

@@ -136,18 +136,26 @@ Plan keep_all(std::int64_t layers) {
 }
 
 Plan cut_window(std::int64_t layers, std::int64_t first, std::int64_t count, const std::string& replacement) {
-  if (count < 1 || first < 0 || first >= layers || count > layers - first)
-    fail(ErrorKind::mismatch, "window of ", count, " layers from layer ", first, " does not lie in the model's ",
-         layers, " layers (0..", layers - 1, ")");
+  return cut_windows(layers, {{first, count}}, replacement);
+}
+
+Plan cut_windows(std::int64_t layers, const std::vector<LayerRun>& runs, const std::string& replacement) {
   const bool replaced = !replacement.empty() && replacement != "none";
   Plan plan{.base = {.layers = layers}};
   plan.method.name = "manual";
-  append(plan, {.first = 0, .last = first - 1});
-  append(plan, {.first = first,
-                .last = first + count - 1,
-                .action = replaced ? Action::replace : Action::drop,
-                .replacement = replaced ? replacement : ""});
-  append(plan, {.first = first + count, .last = layers - 1});
+  std::int64_t next = 0;
+  for (const auto& [first, count] : runs) {
+    if (count < 1 || first < next || first >= layers || count > layers - first)
+      fail(ErrorKind::mismatch, "window of ", count, " layers from layer ", first, " does not lie in the model's ",
+           layers, " layers (", next, "..", layers - 1, ")");
+    append(plan, {.first = next, .last = first - 1});
+    append(plan, {.first = first,
+                  .last = first + count - 1,
+                  .action = replaced ? Action::replace : Action::drop,
+                  .replacement = replaced ? replacement : ""});
+    next = first + count;
+  }
+  append(plan, {.first = next, .last = layers - 1});
   validate(plan);
   return plan;
 }

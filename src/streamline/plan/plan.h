@@ -65,6 +65,11 @@ std::vector<OutputLayer> lower(const Plan& plan);
 Plan keep_all(std::int64_t layers);
 // Layers first … first+count-1 dropped, or replaced when `replacement` is neither empty nor "none".
 Plan cut_window(std::int64_t layers, std::int64_t first, std::int64_t count, const std::string& replacement = {});
+// The same for several runs of layers, disjoint and in order.
+struct LayerRun {
+  std::int64_t first = 0, count = 0;
+};
+Plan cut_windows(std::int64_t layers, const std::vector<LayerRun>& runs, const std::string& replacement = {});
 Plan drop_layers(std::int64_t layers, const std::vector<std::int64_t>& dropped);
 
 Json to_json(const Plan& plan);

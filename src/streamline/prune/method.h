@@ -14,6 +14,7 @@ namespace streamline {
 struct ReplacementUse {
   std::string name = "none";  // of a registered replacement
   std::int64_t layers = 0;    // ordinary layers it counts as: 1 for a decoder layer, else 0 (LLM-Streamline, section 3)
+  std::int64_t before = 0;    // layers before the window that it takes in too, and that therefore must be there
   // Parameters it adds in place of a window that begins at layer `first`; empty: none.
   std::function<std::int64_t(std::int64_t first)> parameters = {};
 

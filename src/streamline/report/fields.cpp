@@ -87,6 +87,28 @@ std::optional<ChosenWindow> chosen_window(const Json& report) {
   return ChosenWindow{*start, *cut, layers};
 }
 
+std::vector<ChosenWindow> cut_runs(const Json& report) {
+  const auto window = chosen_window(report);
+  if (!window) return {};
+  std::vector<ChosenWindow> runs;
+  std::int64_t next = 0;
+  for (const Json& cut : elements(report, "/choice/cuts")) {
+    const auto start = integer(cut, "/start"), count = integer(cut, "/count");
+    if (!start || !count || *start < next || *count < 1 || *count > window->layers - *start) return {*window};
+    runs.push_back({*start, *count, window->layers});
+    next = *start + *count;
+  }
+  return runs.empty() ? std::vector{*window} : runs;
+}
+
+std::string cut_ranges(const Json& report) {
+  const std::vector<ChosenWindow> runs = cut_runs(report);
+  std::string ranges;
+  for (std::size_t i = 0; i < runs.size(); ++i)
+    ranges += (i == 0 ? "" : i + 1 < runs.size() ? ", " : " and ") + layer_range(runs[i].start, runs[i].cut);
+  return ranges;
+}
+
 std::vector<std::int64_t> massive_layers(const Json& report) {
   std::vector<std::int64_t> layers;
   for (const Json& layer : elements(report, "/scores/massive_activation_layers"))

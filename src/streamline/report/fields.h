@@ -33,6 +33,10 @@ struct ChosenWindow {
 };
 std::optional<ChosenWindow> chosen_window(const Json& report);
 
+// All that was cut, in order of depth: the chosen window, or the several that a run may choose.
+std::vector<ChosenWindow> cut_runs(const Json& report);
+std::string cut_ranges(const Json& report);  // "5..6 and 8..9"
+
 // Layers of the source model; 0 when unknown.
 std::int64_t source_layers(const Json& report);
 std::vector<std::int64_t> massive_layers(const Json& report);

@@ -81,19 +81,22 @@ std::string model_name(const Json& report) {
 }
 
 std::string deed(const Json& report) {
-  const auto window = chosen_window(report);
-  if (!window) return "";
-  const std::string layers = (window->cut == 1 ? "layer " : "layers ") + layer_range(window->start, window->cut) +
-                             " of " + std::to_string(window->layers);
-  const std::string by = replacement(report);
+  const std::vector<ChosenWindow> runs = cut_runs(report);
+  if (runs.empty()) return "";
+  const std::string layers = (runs.size() == 1 && runs.front().cut == 1 ? "layer " : "layers ") + cut_ranges(report) +
+                             " of " + std::to_string(runs.front().layers);
+  const std::string by = replacement(report), each = runs.size() == 1 ? "" : " each";
   if (by.empty()) return "Removed " + layers;
-  return "Replaced " + layers + (by == "layer" ? " by one trained layer" : " by a trained " + by + " network");
+  if (by == "linear" || by == "scale")
+    return "Removed " + layers + (runs.size() == 1 ? ", the layer before them" : ", the layers before them") +
+           " fitted (" + by + ")";
+  if (by.starts_with("layer:")) return "Replaced " + layers + " by " + by.substr(6) + " trained layers" + each;
+  return "Replaced " + layers + (by == "layer" ? " by one trained layer" : " by a trained " + by + " network") + each;
 }
 
 std::string headline(const Json& report) {
   std::string what = escaped(deed(report));
-  if (const auto window = chosen_window(report); window) {
-    const std::string range = layer_range(window->start, window->cut);
+  if (const std::string range = cut_ranges(report); !range.empty()) {
     what.replace(what.find(range), range.size(), strong(range));
     if (const std::string by = escaped(replacement(report)); by.find('-') != std::string::npos)
       what.replace(what.rfind(by), by.size(), element("span", "class=\"whole\"", by));
@@ -140,15 +143,17 @@ std::string layer_strip(const Json& report) {
   if (!window) return "";
   const std::vector<std::int64_t> massive = massive_layers(report);
   const std::string by = replacement(report);
+  const std::vector<ChosenWindow> runs = cut_runs(report);
   std::string cells;
   for (std::int64_t layer = 0; layer < window->layers; ++layer) {
-    const bool gone = layer >= window->start && layer < window->start + window->cut;
-    if (layer == window->start && !by.empty()) cells += cell(" new", false, "trained replacement: " + escaped(by));
+    const auto inside = [&](const ChosenWindow& run) { return layer >= run.start && layer < run.start + run.cut; };
+    const bool gone = std::any_of(runs.begin(), runs.end(), inside);
+    const bool begins = std::any_of(runs.begin(), runs.end(), [&](const auto& run) { return run.start == layer; });
+    if (begins && !by.empty()) cells += cell(" new", false, "trained replacement: " + escaped(by));
     cells += cell(gone ? " gone" : "", contains_massive(massive, layer, 1),
                   "layer " + std::to_string(layer) + (gone ? ", removed" : ", kept"));
   }
-  std::string legend =
-      "<li><i></i>kept</li><li><i class=\"gone\"></i>removed: " + layer_range(window->start, window->cut) + "</li>";
+  std::string legend = "<li><i></i>kept</li><li><i class=\"gone\"></i>removed: " + cut_ranges(report) + "</li>";
   if (!by.empty()) legend += "<li><i class=\"new\"></i>trained in their place: " + escaped(by) + "</li>";
   for (const std::int64_t layer : massive)
     legend += "<li><i class=\"triangle\"></i>layer " + std::to_string(layer) + " makes massive activations</li>";

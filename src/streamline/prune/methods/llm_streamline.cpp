@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/prune/cut_size.h"
+#include "streamline/prune/disjoint_windows.h"
 #include "streamline/prune/method.h"
 
 namespace streamline {
@@ -17,7 +18,9 @@ struct Request {
   double sparsity = 0;
   std::optional<std::int64_t> start = {};
   std::vector<std::int64_t> protect = {};
-  std::int64_t layers = 0;  // of the model
+  std::int64_t layers = 0;   // of the model
+  std::int64_t windows = 1;  // that the cut is divided into
+  std::int64_t before = 0;   // layers that must stay before each
 };
 
 std::string window_text(std::int64_t start, std::int64_t count) {
@@ -38,13 +41,15 @@ std::int64_t most_layers(const PruneContext& context) {
 void check_count(std::int64_t count, const PruneContext& context) {
   if (count < 1 || count > most_layers(context)) {
     fail(ErrorKind::usage, "cutting ", count, " of ", context.model.layer_count(), " layers",
-         context.replacement.layers > 0 ? " (one more than --layers, for the layer put back)" : "", ": 1 to ",
+         context.replacement.layers > 0 ? " (more than --layers, for what is put back)" : "", ": 1 to ",
          most_layers(context), " can be cut");
   }
 }
 
 void check_forced_window(const Request& request, std::int64_t count) {
   const std::int64_t start = *request.start;
+  if (start >= 0 && start < request.before)
+    fail(ErrorKind::usage, "--start ", start, ": this replacement changes the layer before the window");
   if (start < 0 || start + count > request.layers) {
     fail(ErrorKind::usage, "--start ", start, " with ", count, " layers to cut: the window must lie in layers 0..",
          request.layers - 1);
@@ -67,7 +72,11 @@ Request read_request(const PruneContext& context, const Json& params) {
   }
   Request request{.start = optional_value<std::int64_t>(params, "start"),
                   .protect = params.at("protect").get<std::vector<std::int64_t>>(),
-                  .layers = context.model.layer_count()};
+                  .layers = context.model.layer_count(),
+                  .windows = params.at("windows").get<std::int64_t>(),
+                  .before = context.replacement.before};
+  if (request.windows > 1 && request.start)
+    fail(ErrorKind::usage, "--start names one window; without it --windows ", request.windows, " are chosen");
   for (const std::int64_t layer : request.protect) {
     if (layer < 0 || layer >= request.layers) {
       fail(ErrorKind::usage, "--protect ", layer, ": the model has layers 0..", request.layers - 1);
@@ -83,7 +92,7 @@ Request read_request(const PruneContext& context, const Json& params) {
     return request;
   }
   if (layers && *layers < 1) fail(ErrorKind::usage, "--layers ", *layers, ": at least 1");
-  request.count = cut ? *cut : *layers + context.replacement.layers;
+  request.count = cut ? *cut : *layers + request.windows * context.replacement.layers;
   check_count(*request.count, context);
   if (request.start) check_forced_window(request, *request.count);
   return request;
@@ -114,7 +123,7 @@ std::optional<std::int64_t> chosen_start(const Scores& scores, const Request& re
     return possible ? request.start : std::nullopt;
   }
   std::optional<std::int64_t> best;
-  for (std::int64_t start = 0; start + count <= request.layers; ++start) {
+  for (std::int64_t start = request.before; start + count <= request.layers; ++start) {
     if (is_protected(start)) continue;
     if (!best || scores.window_cosine(start, count) > scores.window_cosine(*best, count)) best = start;
   }
@@ -147,19 +156,35 @@ std::vector<std::string> warnings(const Scores& scores, const Window& window) {
   return lines;
 }
 
-Json score_summary(const PruneContext& context, const Window& chosen, const std::vector<Window>& ranked) {
-  Json summary = {{"start", chosen.start},
-                  {"count", chosen.count},
-                  {"cosine", chosen.cosine},
-                  {"half_cosine", 0.5 + 0.5 * chosen.cosine},
-                  {"parameters_saved", parameters_saved(context, chosen.start, chosen.count)},
-                  {"sparsity", sparsity_of(context, chosen.start, chosen.count)}};
-  if (ranked.size() > 1) {
-    const Window& other = ranked[0].start == chosen.start ? ranked[1] : ranked[0];
-    summary["margin"] = chosen.cosine - other.cosine;  // negative when a worse window was forced
+Json score_summary(const PruneContext& context, const std::vector<Window>& chosen, const std::vector<Window>& ranked) {
+  Json summary = Json::object();
+  std::int64_t saved = 0;
+  for (const Window& window : chosen) saved += parameters_saved(context, window.start, window.count);
+  if (chosen.size() > 1) {
+    for (const Window& window : chosen)
+      summary["windows"].push_back({{"start", window.start}, {"count", window.count}, {"cosine", window.cosine}});
+  } else {
+    const Window& window = chosen.front();
+    summary = {{"start", window.start},
+               {"count", window.count},
+               {"cosine", window.cosine},
+               {"half_cosine", 0.5 + 0.5 * window.cosine}};
+  }
+  summary["parameters_saved"] = saved;
+  summary["sparsity"] = static_cast<double>(saved) / static_cast<double>(context.model.parameters());
+  if (chosen.size() == 1 && ranked.size() > 1) {
+    const Window& other = ranked[0].start == chosen[0].start ? ranked[1] : ranked[0];
+    summary["margin"] = chosen[0].cosine - other.cosine;  // negative when a worse window was forced
     summary["best_other_start"] = other.start;
   }
   return summary;
+}
+
+std::vector<Window> chosen_windows(const Scores& scores, const Request& request, std::int64_t count) {
+  if (request.windows > 1) return disjoint_windows(scores, count, request.windows, request.before, request.protect);
+  const auto start = chosen_start(scores, request, count);
+  if (!start) fail(ErrorKind::usage, "no window of ", count, " layers is left to cut");
+  return {{*start, count, scores.window_cosine(*start, count)}};
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -169,10 +194,13 @@ Proposal propose(PruneContext& context, const Json& params) {
   const Scores& scores = proposal.scores;
   const std::int64_t count = chosen_count(context, scores, request);
   proposal.windows = ranked_windows(scores, count, request.protect);
-  const std::int64_t start = request.start.value_or(proposal.windows.front().start);
-  const Window chosen{start, count, scores.window_cosine(start, count)};
-  proposal.warnings = warnings(scores, chosen);
-  proposal.plan = cut_window(request.layers, start, count, context.replacement.name);
+  const std::vector<Window> chosen = chosen_windows(scores, request, count);
+  std::vector<LayerRun> runs;
+  for (const Window& window : chosen) {
+    runs.push_back({window.start, window.count});
+    for (std::string& line : warnings(scores, window)) proposal.warnings.push_back(std::move(line));
+  }
+  proposal.plan = cut_windows(request.layers, runs, context.replacement.name);
   proposal.plan.base.model = context.model.checkpoint().label();
   proposal.plan.base.digest = context.model.checkpoint().digest();
   proposal.plan.method = {.name = "llm-streamline",
@@ -201,6 +229,11 @@ const Method llm_streamline_method = {
           .type = ParamType::number,
           .help = "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that "
                   "comes closest, what the replacement adds counted"},
+         {.name = "windows",
+          .type = ParamType::integer,
+          .help = "divide the cut into so many windows, each with a replacement of its own",
+          .default_value = 1,
+          .minimum = 1},
          {.name = "start", .type = ParamType::integer, .help = "first layer to cut, whatever the scores say"},
          {.name = "protect",
           .type = ParamType::integers,
