@@ -282,7 +282,7 @@ std::vector<Refused> refused_changes() {
        unsupported,
        "the activation 'mish' (hidden_act) is not supported; supported are silu"},
       {"opt", {{"activation_function", "quick_gelu"}}, unsupported, "'quick_gelu' (activation_function)"},
-      {"llama", {{"per_layer_config", {{"3", {{"skip", {"mlp"}}}}}}}, unsupported, "has 'per_layer_config'"},
+      {"llama", {{"block_configs", {{{"attention", {}}}}}}, unsupported, "which llama models do not have"},
       {"llama", {{"attention_bias", 1}}, format, "'attention_bias' is 1"},
       {"llama", {{"torch_dtype", "float8_e4m3fn"}}, unsupported, "'torch_dtype' is \"float8_e4m3fn\""},
       {"llama",

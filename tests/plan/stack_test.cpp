@@ -54,6 +54,22 @@ TEST(Stack, DoesNotJoinAcrossAReplacement) {
   EXPECT_EQ(output_layers(config_of(3), plan).size(), 3u);
 }
 
+// Of the layers 0 has both halves, 1 an attention, 2 none, 3 an MLP.
+TEST(Stack, JoinsHalvesThatTheSourceHasAlone) {
+  Config config = config_of(4);
+  for (std::size_t i = 1; i < 4; ++i) {
+    if (i != 1) config.layers[i].attention.reset();
+    if (i != 3) config.layers[i].mlp.reset();
+    config.layers[i].partial = true;
+  }
+  EXPECT_EQ(described(output_layers(config, keep_all(4))), "0 1+3");
+  EXPECT_EQ(described(output_layers(config, plan_of({attention_only, drop, keep, keep}))), "0+3");
+  EXPECT_EQ(described(output_layers(config, plan_of({keep, drop, keep, keep}))), "0 +3");
+  EXPECT_FALSE(layer_config(config, output_layers(config, keep_all(4))[1]).partial);
+  EXPECT_ERROR(output_layers(config, plan_of({keep, attention_only, keep, keep})), mismatch, "has no two halves");
+  EXPECT_ERROR(output_layers(config, plan_of({drop, drop, keep, drop})), mismatch, "none of the layers that are left");
+}
+
 // A parallel layer's MLP reads what entered the layer, a joined one would read what the attention left.
 TEST(Stack, DoesNotJoinParallelHalves) { EXPECT_EQ(packed({attention_only, mlp_only}, Residual::parallel), "0+ +1"); }
 

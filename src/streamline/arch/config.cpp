@@ -121,6 +121,8 @@ bool is_parameter(const Config& config, const TensorInfo& tensor) {
   std::string why = std::string(family.name) + " models have no such tensor";
   if (place && place->layer >= config.layer_count())
     why = "config.json says " + std::string(family.keys.layers) + " " + std::to_string(config.layer_count());
+  else if (place && config.layers[static_cast<std::size_t>(place->layer)].partial)
+    why = "config.json says that its half of layer " + std::to_string(place->layer) + " is not there";
   else if (place)
     for (const RoleName& entry : family.layer_names) {
       const FlagRule& rule = bias_rule(family, entry.role);

@@ -88,12 +88,14 @@ struct LayerConfig {
   std::optional<AttentionConfig> attention;
   std::optional<MlpConfig> mlp;
   Residual residual = Residual::sequential;
+  bool partial = false;  // lacks a half that config.json says is not there, and is stored under the family's names
 
+  bool whole() const { return attention && mlp; }
   bool operator==(const LayerConfig&) const = default;
 };
 
-// Whether this is a layer as the families have them (both halves); others are stored as entries of the "streamline"
-// extension of config.json.
+// Whether this is a layer as the families have them: both halves, or what a format of their layers leaves of them
+// (layer_shapes.h); others are stored as entries of the "streamline" extension of config.json.
 bool is_ordinary(const LayerConfig& layer);
 
 // Factors beside the plain arithmetic.

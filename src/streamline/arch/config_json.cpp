@@ -23,20 +23,11 @@ const Family& read_family(const Json& json, const std::string& where) {
        known);
 }
 
-// Keys that change the computation whatever the family, and that we do not compute.
-struct UnsupportedKey {
-  const char* key;
-  const char* advice;
-};
-constexpr UnsupportedKey kUnsupported[] = {
-    {"per_layer_config", "layers with their own configuration are not supported"},
-    {"block_configs", "layers with their own configuration are not supported"},
-};
-
 void check_supported(const ConfigSource& source) {
-  for (const UnsupportedKey& unsupported : kUnsupported)
-    if (is_present(source.json, unsupported.key) && !source.json.at(unsupported.key).empty())
-      fail(ErrorKind::unsupported, source.where, ": has '", unsupported.key, "': ", unsupported.advice);
+  if (!source.family.traits.block_configs && is_present(source.json, "block_configs") &&
+      !source.json.at("block_configs").empty())
+    fail(ErrorKind::unsupported, source.where, ": has 'block_configs', which ", source.family.name,
+         " models do not have; layers of their own shapes are read where model_type is nemotron-nas");
   for (const RequiredValue& required : source.family.required) {
     if (!is_present(source.json, required.key) && required.needed)
       fail(ErrorKind::unsupported, source.where, ": lacks '", required.key, "'; supported in ", source.family.name,
@@ -168,7 +159,7 @@ std::optional<double> read_number(const ConfigSource& source, const NumberRule& 
   return number;
 }
 
-bool is_ordinary(const LayerConfig& layer) { return layer.attention && layer.mlp; }
+bool is_ordinary(const LayerConfig& layer) { return layer.whole() || layer.partial; }
 
 std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim) {
   return static_cast<std::int64_t>(static_cast<double>(head_dim) * rope.rotated_share);

@@ -6,6 +6,7 @@
 #include "streamline/arch/activation.h"
 #include "streamline/arch/config_source.h"
 #include "streamline/arch/layer_pattern.h"
+#include "streamline/arch/layer_shapes.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -59,6 +60,9 @@ AttentionConfig read_attention(const ConfigSource& source, std::int64_t hidden) 
          kMaxDimension);
   attention.qk_norm = family.traits.qk_norm;
   attention.qkv_bias = read_flag(source, family.traits.qkv_bias);
+  // vLLM's spelling for biases on q, k and v alone (Qwen2 as DeciLM).
+  if (family.traits.block_configs)
+    attention.qkv_bias = read_flag(source, {.key = "qkv_bias", .otherwise = attention.qkv_bias});
   attention.o_bias = read_flag(source, family.traits.o_bias);
   attention.norm = has_role(family, Role::attention_norm);
   attention.post_norm = has_role(family, Role::attention_post_norm);
@@ -140,6 +144,8 @@ std::vector<LayerConfig> read_layers(const ConfigSource& source, std::int64_t hi
     layers[i].attention->rope = pattern.rope[i];
     if (pattern.sparse[i]) layers[i].mlp = sparse;
   }
+  if (source.family.traits.block_configs) read_block_configs(source, hidden, layers);
+  read_per_layer_config(source, layers);
   return layers;
 }
 

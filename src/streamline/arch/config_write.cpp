@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/arch/config_write.h"
 
+#include <algorithm>
 #include <map>
 
+#include "streamline/arch/decilm.h"
 #include "streamline/arch/extension.h"
 #include "streamline/arch/json_edit.h"
 #include "streamline/arch/layer_pattern.h"
+#include "streamline/arch/layer_shapes.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/rope_json.h"
 #include "streamline/base/error.h"
@@ -100,6 +103,19 @@ void write_max_positions(const Config& source, Json& config) {
     set_beside(config, keys.max_positions_alias, source.max_positions, {keys.max_positions});
 }
 
+// What a form says of the layers one by one.
+void write_shapes(const Config& source, const std::vector<LayerOrigin>& layers, LayerForm form, Json& config) {
+  std::vector<LayerConfig> shapes;
+  for (const LayerOrigin& origin : layers) {
+    shapes.push_back(origin.shape ? *origin.shape : source_layer(source, origin));
+    if (form == LayerForm::decilm) shapes.back() = decilm_layer(shapes.back());
+  }
+  config.erase("per_layer_config");
+  if (form == LayerForm::decilm) write_decilm(source, shapes, config);
+  const Json missing = form == LayerForm::per_layer ? per_layer_config(shapes) : Json();
+  if (!missing.empty()) set_beside(config, "per_layer_config", missing, {source.family->keys.layers});
+}
+
 void write_dtype(const Config& source, Json& config) {
   if (source.dtype.empty()) return;
   set_beside(config, "torch_dtype", source.dtype, {"dtype"});
@@ -108,7 +124,19 @@ void write_dtype(const Config& source, Json& config) {
 
 }  // namespace
 
+LayerForm layer_form(const Config& config) {
+  if (config.family->traits.block_configs) return LayerForm::decilm;
+  const bool some =
+      std::any_of(config.layers.begin(), config.layers.end(), [](const auto& layer) { return layer.partial; });
+  return some ? LayerForm::per_layer : LayerForm::ordinary;
+}
+
 Json output_config(const Config& source, const std::vector<LayerOrigin>& layers, const Json& provenance) {
+  return output_config(source, layers, provenance, layer_form(source));
+}
+
+Json output_config(const Config& source, const std::vector<LayerOrigin>& layers, const Json& provenance,
+                   LayerForm form) {
   const std::map<std::int64_t, LayerConfig> extension = result_extension(source, layers);
   Json config = source.json;
   config.erase("_name_or_path");
@@ -125,12 +153,14 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
   set_beside(config, "tie_word_embeddings", source.tied_embeddings, {});
   if (source.text_key.empty()) {
     write_extension(extension, provenance, config);
+    write_shapes(source, layers, form, config);
     return config;
   }
   if (!extension.empty())
     fail(ErrorKind::unsupported, kWhere,
          ": a layer that no ordinary layer of the family can express cannot be written "
          "inside a model of several parts; choose another replacement");
+  write_shapes(source, layers, form, config);
   config = with_text_part(source.whole, source.text_key, std::move(config));
   config.erase("_name_or_path");
   write_extension({}, provenance, config);

@@ -129,6 +129,7 @@ struct Traits {
   NormalisedHead normalised_head = {};
   ScaleRules scale = {};
   bool mlp_biases_foldable = false;  // plain-FFN layers have biases (OPT): a bias FFN is an ordinary layer
+  bool block_configs = false;        // each layer has its own widths, and may lack a half (layer_shapes.h)
 };
 
 // A sparse MLP: the names and keys of its experts.

@@ -148,6 +148,9 @@ void check_gguf_limits(const Config& config, std::int64_t context, const std::st
   const Limits limits{config, family.gguf, context, where};
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     if (!is_ordinary(config.layers[i])) limits.refuse(named(i), " is a stand-in that only this program computes");
+    if (!config.layers[i].whole())
+      limits.refuse(named(i), " has no ", config.layers[i].attention ? "MLP" : "attention", ", which llama.cpp's '",
+                    limits.traits.arch, "' has in all layers");
     check_experts(limits, config.layers[i], i);
     check_shape(limits, config.layers[i], i);
     check_biases(limits, config.layers[i], i);

@@ -24,6 +24,15 @@ void check_halves(const Config& config, const OutputLayer& layer) {
          " cannot be dropped: in this model a norm follows the sum and would stay; drop whole layers");
 }
 
+// Without the halves that the source's own layers lack (LayerConfig::partial).
+OutputLayer with_its_halves(const Config& config, OutputLayer layer) {
+  const LayerConfig& source = source_layer(config, layer.source);
+  if (layer.replaced || !source.partial) return layer;
+  layer.attention = layer.attention && source.attention.has_value();
+  layer.mlp = layer.mlp && source.mlp.has_value();
+  return layer;
+}
+
 bool may_join(const Config& config, const OutputLayer& first, const OutputLayer& second) {
   if (first.replaced || second.replaced || first.mlp || second.attention) return false;
   const LayerConfig& above = source_layer(config, second.mlp_source);
@@ -36,8 +45,10 @@ bool may_join(const Config& config, const OutputLayer& first, const OutputLayer&
 std::vector<OutputLayer> output_layers(const Config& config, const Plan& plan) {
   SL_ASSERT(plan.base.layers == config.layer_count());
   std::vector<OutputLayer> layers;
-  for (const OutputLayer& layer : lower(plan)) {
-    check_halves(config, layer);
+  for (const OutputLayer& planned : lower(plan)) {
+    check_halves(config, planned);
+    const OutputLayer layer = with_its_halves(config, planned);
+    if (!layer.replaced && !layer.attention && !layer.mlp) continue;
     if (!layers.empty() && may_join(config, layers.back(), layer)) {
       layers.back().mlp = true;
       layers.back().mlp_source = layer.mlp_source;
@@ -45,6 +56,7 @@ std::vector<OutputLayer> output_layers(const Config& config, const Plan& plan) {
       layers.push_back(layer);
     }
   }
+  if (layers.empty()) fail(ErrorKind::mismatch, "plan: none of the layers that are left has an attention or an MLP");
   return layers;
 }
 
@@ -53,6 +65,7 @@ LayerConfig layer_config(const Config& config, const OutputLayer& layer) {
   LayerConfig result = source_layer(config, layer.source);
   if (!layer.attention) result.attention.reset();
   result.mlp = layer.mlp ? source_layer(config, layer.mlp_source).mlp : std::nullopt;
+  result.partial = result.partial && !result.whole();
   return result;
 }
 

@@ -15,6 +15,12 @@ inline void set_key(Json& config, std::string_view key, const Json& value) {
   if (!key.empty()) config[std::string(key)] = value;
 }
 
+// An entry of DeciLM's `block_configs`; no group, or no factor: that half is not there.
+inline Json block(const Json& heads_in_group, const Json& ffn_mult) {
+  return {{"attention", {{"n_heads_in_group", heads_in_group}, {"no_op", heads_in_group.is_null()}}},
+          {"ffn", {{"ffn_mult", ffn_mult}, {"no_op", ffn_mult.is_null()}}}};
+}
+
 // What a family's own traits need in a configuration of this size.
 inline void set_traits(const Family& family, Json& config) {
   const Traits& traits = family.traits;
@@ -27,6 +33,10 @@ inline void set_traits(const Family& family, Json& config) {
   set_key(config, traits.scale.logits_divisor.key, 2);
   if (traits.window != WindowRule::none) config["sliding_window"] = 8;
   if (traits.rope == RopeRule::listed) config["no_rope_layers"] = {1, 0, 1, 1};
+  // At a hidden size of 16 widths of 256, 512, 256 and, rounded up, 256.
+  const Json blocks = {block(2, 24.0), block(1, 48.0), block(4, 24), block(2, 12.0)};
+  const std::size_t layers = traits.block_configs ? config.at(std::string(family.keys.layers)).get<std::size_t>() : 0;
+  for (std::size_t i = 0; i < layers; ++i) config["block_configs"].push_back(blocks[i % blocks.size()]);
   for (const RequiredValue& required : family.required)
     if (required.needed) set_key(config, required.key, required.allowed.front());
   if (!family.experts) return;
