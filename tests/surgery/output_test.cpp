@@ -114,7 +114,7 @@ TEST(ModelCard, ShowsACommandAsOneLineAndTheSeedOnce) {
 }
 
 TEST(ModelCard, SaysThatOnlyThisProgramLoadsAnExtension) {
-  const std::string card = model_card(cut_window(4, 1, 2, "ffn"), {.name = "x", .ordinary = false});
+  const std::string card = model_card(cut_window(4, 1, 2, "ffn"), {.name = "x", .format = "extension"});
   EXPECT_THAT(card, testing::HasSubstr("library_name: streamline.cpp"));
   EXPECT_THAT(card, testing::HasSubstr("other loaders refuse the model"));
 }

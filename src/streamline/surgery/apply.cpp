@@ -5,6 +5,7 @@
 #include "streamline/base/error.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/decilm_code.h"
 #include "streamline/surgery/finish.h"
 #include "streamline/surgery/follow.h"
 #include "streamline/surgery/origin.h"
@@ -35,13 +36,21 @@ void check_plan(const Model& source, const Plan& plan, const Replacements& repla
   }
 }
 
-std::string loading_note(bool ordinary, const Config& config) {
-  if (ordinary) {
-    return "an ordinary " + std::string(config.family->name) +
-           " checkpoint: transformers, vLLM, llama.cpp's converter and MLX load it wherever they load the source";
-  }
-  return "stored with the streamline extension of config.json: only this program loads it; transformers, vLLM, "
-         "llama.cpp and MLX refuse it (model_type \"streamline\")";
+// What there is of the format beside the tensors.
+void write_format(const Model& source, LayerForm form, const std::vector<LayerOrigin>& layers, Format asked,
+                  Json& config, OutputDirectory& directory, AppliedPlan& applied) {
+  applied.format = form_name(layer_form(config_from_json(config, "config.json")));
+  applied.ordinary = applied.format == form_name(LayerForm::ordinary);
+  const bool has_code = layer_form(source.config()) == LayerForm::decilm && config.contains("auto_map");
+  if (form == LayerForm::decilm && !has_code) write_decilm_code(config, directory);
+  if (!needs_extension(source.config(), layers)) return;
+  if (asked == Format::ordinary)
+    fail(ErrorKind::unsupported, source.checkpoint().label(),
+         ": the replacement is no layer that ordinary checkpoints have; choose another (layer, swiglu-residual), or ",
+         "the format auto");
+  applied.ordinary = false;
+  applied.format = "extension";
+  config.erase("auto_map");  // remote code would build the model without the extension
 }
 
 }  // namespace
@@ -85,31 +94,33 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
                        const ApplyOptions& options) {
   check_applicable(source.checkpoint(), out);
   check_plan(source, plan, replacements);
+  const LayerForm form = resolve_form(source.checkpoint(), source.config(), options.format);
   if (!source.checkpoint().is_safetensors()) return apply_gguf(source, plan, replacements, out, options);
   const Plan whole = completed_plan(source.checkpoint(), plan);
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
 
   OutputDirectory directory(out, options.overwrite);
-  Result result = lay_out(source, whole, stored);
+  Result result = lay_out(source, whole, stored, form);
   check_space(directory, data_bytes(result.tensors), out);
   const Json provenance = provenance_of(whole);
   const LayerStack stack = layer_stack(source.config());
   const std::vector<OutputLayer> layers = output_layers(source.config(), whole);
   const LayerMap map = layer_map(source.layer_count(), layers);
-  AppliedPlan applied{.ordinary = !needs_extension(source.config(), result.layers), .notes = std::move(result.notes)};
-  Json config = output_config(source.config(), result.layers, provenance);
-  if (!applied.ordinary) config.erase("auto_map");  // remote code would build the model without the extension
+  AppliedPlan applied{.notes = std::move(result.notes)};
+  Json config = output_config(source.config(), result.layers, provenance, form);
   follow_layers(stack, map, config, applied.notes);
   exempt_replacements(layers, stack, result.tensors, config);
   const FileSet& files = source.checkpoint().files();
   copy_side_files(files, source.checkpoint().config(), directory);
+  write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);
   write_plan_bundle(directory, whole, stored);
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
-  applied.notes.push_back(loading_note(applied.ordinary, source.config()));
+  for (std::string& note : loading_notes(config_from_json(config, "config.json")))
+    applied.notes.push_back(std::move(note));
   verify_result(source.view(whole, stored), directory.staging(), options.verify, applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,
                 {.layers_before = source.layer_count(),

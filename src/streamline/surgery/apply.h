@@ -9,13 +9,15 @@
 
 #include "streamline/engine/model.h"
 #include "streamline/io/checkpoint_writer.h"
+#include "streamline/surgery/format.h"
 
 namespace streamline {
 
 struct AppliedPlan {
   std::int64_t layers = 0, parameters = 0;
   std::uint64_t bytes = 0;              // of tensor data
-  bool ordinary = true;                 // false: the extension of config.json was needed
+  bool ordinary = true;                 // false: another form, or the extension of config.json, was needed
+  std::string format = "ordinary";      // "ordinary", "decilm", "per-layer"; "extension" (format.h)
   std::vector<std::string> notes;       // what was done and who can load it
   double largest_logit_difference = 0;  // re-opened against in memory, relative to the largest logit
   bool computed = true;  // false: by names alone (renumber.h), so that parameters and that difference are unknown
@@ -24,6 +26,7 @@ struct AppliedPlan {
 struct ApplyOptions {
   std::uint64_t max_shard_size = 5'000'000'000;
   Overwrite overwrite = Overwrite::no;
+  Format format = Format::automatic;
   Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
   std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
   bool verify = true;                // compare the re-opened logits; everything else is always checked

@@ -73,7 +73,7 @@ std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, 
       layers.push_back({.source = layer.source, .mlp = layer.mlp_source});
     }
   }
-  if (std::string note = packing_note(stack); !note.empty()) notes.push_back(std::move(note));
+  if (std::string note = packing_note(stack, LayerForm::ordinary); !note.empty()) notes.push_back(std::move(note));
   return layers;
 }
 
@@ -167,7 +167,7 @@ void check_gguf_target(const Checkpoint& source, const fs::path& out) {
 
 void check_gguf_replacement(const Config& config, const LayerConfig& layer, std::int64_t first) {
   for (const LayerConfig& mould : config.layers)
-    if (is_ordinary(mould) && folds_into(layer, mould)) return;
+    if (mould.whole() && folds_into(layer, mould)) return;
   fail(ErrorKind::unsupported, "the replacement of layer ", first, " is no layer that llama.cpp's '",
        config.family->gguf.arch, "' computes; choose another replacement (layer, swiglu-residual)");
 }

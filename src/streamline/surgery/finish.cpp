@@ -11,7 +11,8 @@ void finish_result(OutputDirectory& directory, const std::filesystem::path& out,
   facts.source_card = source_card(source);
   facts.layers_after = applied.layers;
   facts.parameters_after = applied.parameters;
-  facts.ordinary = applied.ordinary;
+  facts.format = applied.format;
+  facts.notes = applied.notes;
   facts.provenance = options.provenance;
   facts.body = options.card_body;
   directory.write("README.md", model_card(plan, facts));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/fold.h"
 
+#include "streamline/arch/decilm.h"
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/base/error.h"
 #include "streamline/surgery/apply.h"
@@ -38,7 +39,7 @@ bool residual_fits(const LayerConfig& layer, const LayerConfig& mould) {
 std::int64_t mould_near(const Config& config, std::int64_t first) {
   for (std::int64_t distance = 0; distance < config.layer_count(); ++distance) {
     for (const std::int64_t layer : {first + distance, first - distance}) {
-      if (layer >= 0 && layer < config.layer_count() && is_ordinary(config.layers[layer])) return layer;
+      if (layer >= 0 && layer < config.layer_count() && config.layers[layer].whole()) return layer;
     }
   }
   return -1;
@@ -109,14 +110,66 @@ std::string folding_note(const LayerConfig& layer, const LayerConfig& mould, std
   return note.empty() ? note : "layer " + std::to_string(index) + " is stored as an ordinary layer: " + note;
 }
 
-FoldedLayer as_ordinary(const Config& config, const LayerWeights& weights, std::int64_t mould, std::int64_t index) {
-  FoldedLayer folded{.source = mould, .note = folding_note(weights.config, config.layers[mould], index)};
-  for (const ExpectedTensor& expected : layer_tensors(config, config.layers[mould], index)) {
-    const torch::Tensor* trained = find(weights, expected, config.layers[mould]);
+// Every tensor that a layer of this shape has, as layer `index`.
+std::vector<TensorSource> moulded(const Config& config, const LayerWeights& weights, const LayerConfig& shape,
+                                  std::int64_t index) {
+  std::vector<TensorSource> tensors;
+  for (const ExpectedTensor& expected : layer_tensors(config, shape, index)) {
+    const torch::Tensor* trained = find(weights, expected, shape);
     const torch::Tensor value = trained != nullptr ? padded(*trained, expected) : neutral(config, expected);
-    folded.tensors.push_back(rounded(config, expected, value));
+    tensors.push_back(rounded(config, expected, value));
   }
-  return folded;
+  return tensors;
+}
+
+FoldedLayer as_ordinary(const Config& config, const LayerWeights& weights, std::int64_t mould, std::int64_t index) {
+  return {.source = mould,
+          .tensors = moulded(config, weights, config.layers[mould], index),
+          .note = folding_note(weights.config, config.layers[mould], index)};
+}
+
+// What the layers of the model have of a half, biases and all; nullopt where none has it.
+template <class Half>
+std::optional<Half> model_half(const Config& config, std::optional<Half> LayerConfig::*half) {
+  for (const LayerConfig& layer : config.layers)
+    if (is_ordinary(layer) && layer.*half) return layer.*half;
+  return std::nullopt;
+}
+
+// The layer as DeciLM stores it, whose widths are each layer's own; nullopt where it is none of such a model.
+std::optional<LayerConfig> decilm_shape(const Config& config, const LayerConfig& layer) {
+  LayerConfig shape;
+  if (layer.whole() ? layer.residual != Residual::sequential : layer.residual == Residual::norm_after_sum)
+    return std::nullopt;
+  if (layer.attention) {
+    shape.attention = model_half(config, &LayerConfig::attention);
+    if (shape.attention) shape.attention->kv_heads = layer.attention->kv_heads;
+    if (!shape.attention || !attention_fits(layer.attention, *shape.attention)) return std::nullopt;
+  }
+  if (layer.mlp) {
+    shape.mlp = model_half(config, &LayerConfig::mlp);
+    if (shape.mlp) shape.mlp->intermediate = layer.mlp->intermediate;
+    if (!shape.mlp || !mlp_fits(layer.mlp, *shape.mlp, /*alone=*/false)) return std::nullopt;
+  }
+  return decilm_layer(shape);
+}
+
+// The mould without the halves that the layer lacks.
+std::optional<LayerConfig> per_layer_shape(const LayerConfig& layer, const LayerConfig& mould) {
+  if (mould.residual != Residual::sequential || !folds_into(layer, mould)) return std::nullopt;
+  LayerConfig shape = mould;
+  if (!layer.attention) shape.attention.reset();
+  if (!layer.mlp) shape.mlp.reset();
+  shape.partial = !shape.whole();
+  return shape;
+}
+
+// The shape in which a form other than LayerForm::ordinary stores the layer.
+std::optional<LayerConfig> stored_shape(const Config& config, const LayerConfig& layer, std::int64_t first,
+                                        LayerForm form) {
+  if (form == LayerForm::decilm) return decilm_shape(config, layer);
+  const std::int64_t mould = mould_near(config, first);
+  return mould < 0 ? std::nullopt : per_layer_shape(layer, config.layers[mould]);
 }
 
 FoldedLayer as_extension(const Config& config, const LayerWeights& weights, std::int64_t first, std::int64_t index) {
@@ -152,8 +205,21 @@ TensorSource tensor_source(std::string name, const torch::Tensor& value) {
           }};
 }
 
-FoldedLayer fold_layer(const Config& config, const LayerWeights& weights, std::int64_t first, std::int64_t index) {
+void check_form(const Config& config, const LayerConfig& replacement, std::int64_t first, LayerForm form) {
+  if (form == LayerForm::ordinary || stored_shape(config, replacement, first, form)) return;
+  fail(ErrorKind::unsupported, "the replacement of layer ", first, " is no layer that the format ",
+       form == LayerForm::decilm ? "decilm" : "per-layer",
+       " can hold; choose another replacement (layer, swiglu-residual), or the format auto");
+}
+
+FoldedLayer fold_layer(const Config& config, const LayerWeights& weights, std::int64_t first, std::int64_t index,
+                       LayerForm form) {
   const torch::NoGradGuard no_grad;
+  if (form != LayerForm::ordinary) {
+    check_form(config, weights.config, first, form);
+    const auto shape = stored_shape(config, weights.config, first, form);
+    return {.source = first, .shape = shape, .tensors = moulded(config, weights, *shape, index)};
+  }
   const std::int64_t mould = mould_near(config, first);
   if (mould >= 0 && folds_into(weights.config, config.layers[mould])) return as_ordinary(config, weights, mould, index);
   return as_extension(config, weights, first, index);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Halves of layers written as ordinary layers: an attention and an MLP of different layers together, and a half without
-// partner beside one that adds nothing.
+// Halves of layers: an attention and an MLP of different layers together, and a half without partner alone, or beside
+// one that adds nothing.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,12 @@ namespace streamline {
 std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
                                        const OutputLayer& layer, std::int64_t index);
 
+// The same in forms that leave out what went: the tensors of the halves that stay, an MLP padded with zeros to the
+// width that `shape` has.
+std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
+                                       const OutputLayer& layer, std::int64_t index, const LayerConfig& shape);
+
 // "30 layers and 4 halves become …" for people; empty where every layer is whole and of one source.
-std::string packing_note(std::span<const OutputLayer> layers);
+std::string packing_note(std::span<const OutputLayer> layers, LayerForm form);
 
 }  // namespace streamline

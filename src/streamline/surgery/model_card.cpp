@@ -71,10 +71,12 @@ std::string cell(const Json& value) {
   return text;
 }
 
+bool loads_in_transformers(const CardFacts& facts) { return facts.format == "ordinary" || facts.format == "decilm"; }
+
 void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& facts) {
   card << "---\n";
   if (!plan.base.model.empty()) card << "base_model:\n- " << quoted(plan.base.model) << "\n";
-  card << "library_name: " << (facts.ordinary ? "transformers" : "streamline.cpp") << "\n";
+  card << "library_name: " << (loads_in_transformers(facts) ? "transformers" : "streamline.cpp") << "\n";
   bool pipeline = false;
   for (const std::string_view key : kInherited) {
     const std::string entry = front_matter_entry(facts.source_card, key);
@@ -114,21 +116,31 @@ void write_scores(std::ostream& card, const Plan& plan) {
   }
 }
 
-void write_loading(std::ostream& card, const CardFacts& facts) {
+void write_transformers(std::ostream& card, const CardFacts& facts, const char* trust) {
   const char* loader = facts.multimodal ? "AutoModelForImageTextToText" : "AutoModelForCausalLM";
+  card << "```python\nfrom transformers import " << loader << ", AutoTokenizer\n\n"
+       << "model = " << loader << ".from_pretrained(" << quoted(facts.name) << trust << ")\n"
+       << "tokenizer = AutoTokenizer.from_pretrained(" << quoted(facts.name) << ")\n```\n\n";
+}
+
+void write_loading(std::ostream& card, const CardFacts& facts) {
   card << "## Loading\n\n";
-  if (facts.ordinary) {
-    card << "An ordinary checkpoint of its family; every runtime that loads the source loads it unmodified.\n\n"
-            "```python\nfrom transformers import "
-         << loader << ", AutoTokenizer\n\n"
-         << "model = " << loader << ".from_pretrained(" << quoted(facts.name) << ")\n"
-         << "tokenizer = AutoTokenizer.from_pretrained(" << quoted(facts.name) << ")\n```\n\n"
-         << "```\nvllm serve " << facts.name << "\npython convert_hf_to_gguf.py " << facts.name << "\n```\n";
+  if (facts.format == "ordinary")
+    card << "An ordinary checkpoint of its family; every runtime that loads the source loads it unmodified.\n\n";
+  for (const std::string& note : facts.notes) card << "- " << note << "\n";
+  if (!facts.notes.empty()) card << "\n";
+  if (facts.format == "ordinary") {
+    write_transformers(card, facts, "");
+    card << "```\nvllm serve " << facts.name << "\npython convert_hf_to_gguf.py " << facts.name << "\n```\n";
+  } else if (facts.format == "decilm") {
+    write_transformers(card, facts, ", trust_remote_code=True");
+    card << "```\nvllm serve " << facts.name << " --trust-remote-code\n```\n";
   } else {
-    card << "One layer is a network that no stock architecture has; `config.json` describes it in its `streamline` "
-            "object and changes `model_type`, so that other loaders refuse the model instead of loading a wrong "
-            "one.\n\n"
-         << "```\nstreamline generate " << facts.name << " --prompt TEXT\n```\n";
+    if (facts.format == "extension")
+      card << "One layer is a network that no stock architecture has; `config.json` describes it in its `streamline` "
+              "object and changes `model_type`, so that other loaders refuse the model instead of loading a wrong "
+              "one.\n\n";
+    card << "```\nstreamline generate " << facts.name << " --prompt TEXT\n```\n";
   }
 }
 

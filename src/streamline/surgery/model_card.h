@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "streamline/base/json.h"
 #include "streamline/plan/plan.h"
@@ -15,7 +16,8 @@ struct CardFacts {
   std::string source_card = {};  // README.md of the source; empty when it has none
   std::int64_t layers_before = 0, layers_after = 0;
   std::int64_t parameters_before = 0, parameters_after = 0;  // 0: not known
-  bool ordinary = true;                                      // any runtime of the family loads it
+  std::string format = "ordinary";                           // AppliedPlan::format
+  std::vector<std::string> notes = {};                       // how it is stored and who loads it
   bool multimodal = false;                                   // there are parts beside the text model
   Json provenance = Json::object();
   std::string body = {};  // Markdown; empty: made from the plan

@@ -23,6 +23,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
+void check_format(const Checkpoint& source, Format format) {
+  if (format != Format::automatic)
+    fail(ErrorKind::usage, source.label(),
+         ": is cut by names alone and stays in the form that it has; leave out --format");
+}
+
 void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& plan) {
   validate(plan);
   if (plan.base.layers != stack.layers)
@@ -128,6 +134,7 @@ Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const 
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
                            const ApplyOptions& options) {
   check_applicable(*source, out);
+  check_format(*source, options.format);
   const LayerStack stack = find_layer_stack(*source);
   check_plan(*source, stack, plan);
   const Plan whole = completed_plan(*source, plan);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "streamline/arch/decilm.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
@@ -38,6 +39,14 @@ void add_outside(const Checkpoint& source, const Config& config, const StoredTen
                            " tensors of the parts beside the text model are carried over as they are");
 }
 
+// What is stored of a surviving layer in forms in which layers have shapes of their own.
+LayerConfig own_shape(const Config& config, const OutputLayer& layer, LayerForm form) {
+  LayerConfig shape = layer_config(config, layer);
+  if (form == LayerForm::decilm) return decilm_layer(shape);
+  shape.partial = !shape.whole();
+  return shape;
+}
+
 std::vector<TensorSource> surviving_layer(const Checkpoint& source, const Config& config, const StoredTensors& stored,
                                           const OutputLayer& layer, std::int64_t index) {
   if (!layer.whole() || layer.source != layer.mlp_source) return half_tensors(source, config, stored, layer, index);
@@ -62,25 +71,30 @@ StoredTensors stored_tensors(const Checkpoint& source, const Family& family) {
   return stored;
 }
 
-Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements) {
+Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements, LayerForm form) {
   const Checkpoint& source = model.checkpoint();
   const Family& family = *model.config().family;
   const StoredTensors stored = stored_tensors(source, family);
-  SL_ASSERT(static_cast<std::int64_t>(stored.layers.size()) == model.layer_count());  // a whole model, no view of one
+  SL_ASSERT(static_cast<std::int64_t>(stored.layers.size()) <= model.layer_count());  // some layers may be empty
   Result result;
   add_outside(source, model.config(), stored, result);
   const std::vector<OutputLayer> stack = output_layers(model.config(), plan);
-  if (std::string note = packing_note(stack); !note.empty()) result.notes.push_back(std::move(note));
+  if (std::string note = packing_note(stack, form); !note.empty()) result.notes.push_back(std::move(note));
   for (std::size_t i = 0; i < stack.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
     if (stack[i].replaced) {
-      FoldedLayer folded = fold_layer(model.config(), replacements.at(stack[i].segment), stack[i].source, index);
-      result.layers.push_back({.source = folded.source, .extension = folded.extension});
+      FoldedLayer folded = fold_layer(model.config(), replacements.at(stack[i].segment), stack[i].source, index, form);
+      result.layers.push_back({.source = folded.source, .extension = folded.extension, .shape = folded.shape});
       if (!folded.note.empty()) result.notes.push_back(folded.note);
       std::move(folded.tensors.begin(), folded.tensors.end(), std::back_inserter(result.tensors));
     } else {
-      result.layers.push_back({.source = stack[i].source, .mlp = stack[i].mlp_source});
-      std::vector<TensorSource> tensors = surviving_layer(source, model.config(), stored, stack[i], index);
+      LayerOrigin origin{.source = stack[i].source, .mlp = stack[i].mlp_source};
+      const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(stack[i].source)];
+      if (form != LayerForm::ordinary && is_ordinary(layer)) origin.shape = own_shape(model.config(), stack[i], form);
+      std::vector<TensorSource> tensors =
+          origin.shape ? half_tensors(source, model.config(), stored, stack[i], index, *origin.shape)
+                       : surviving_layer(source, model.config(), stored, stack[i], index);
+      result.layers.push_back(std::move(origin));
       std::move(tensors.begin(), tensors.end(), std::back_inserter(result.tensors));
     }
   }

@@ -34,8 +34,8 @@ struct Result {
 
 // Tensors outside the layers, then the layers in order: survivors as they are stored, replacements folded (fold.h). A
 // head that repeats the embedding of a tied model is left out and noted. `model` is a whole one, no view; the result
-// refers to its checkpoint. Errors: those of fold_layer().
-Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements);
+// refers to its checkpoint. Errors: those of fold_layer() and half_tensors().
+Result lay_out(const Model& model, const Plan& plan, const Replacements& replacements, LayerForm form);
 
 // The bytes of a stored tensor under another name. `source` and `tensor` must outlive it.
 TensorSource copied(const Checkpoint& source, const TensorInfo& tensor, std::string name);
