@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   CommonOptions common;
-  std::string model, plan, out, max_shard_size = "5GB";
+  std::string model, plan, out, max_shard_size = "5GB", format = "auto";
   bool overwrite = false, any_weights = false;
 
   AnyWeights accepted() const { return any_weights ? AnyWeights::yes : AnyWeights::no; }
@@ -60,6 +60,7 @@ Output report(const Options& options, const Done& done, const Json& run, double 
                {"parameters", applied.computed ? Json(applied.parameters) : Json()},
                {"bytes", applied.bytes},
                {"ordinary", applied.ordinary},
+               {"format", applied.format},
                {"notes", applied.notes},
                {"largest_logit_difference", applied.computed ? Json(applied.largest_logit_difference) : Json()},
                {"seconds", seconds}};
@@ -79,6 +80,7 @@ Output run(const Options& options) {
   ApplyOptions apply;
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.format = parse_format(options.format);
   apply.provenance = run_record(command_line(), options.common.seed);
   const Done done = (why.empty() ? apply_computing : apply_names)(options, checkpoint, apply);
   return report(options, done, apply.provenance, watch.seconds());
@@ -90,6 +92,7 @@ std::function<Output()> declare(CLI::App& app) {
   app.add_option("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output")->required();
   app.add_option("--out", options->out, "directory of the result")->required();
   app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
+  app.add_option("--format", options->format, kFormatHelp)->capture_default_str();
   app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
   app.add_flag("--any-weights", options->any_weights,
                "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");

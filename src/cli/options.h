@@ -30,6 +30,9 @@ void add_model(CLI::App& app, std::string& model);
 // Errors as find_model and streamline::open_checkpoint.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
 
+constexpr const char* kFormatHelp =
+    "how halves of layers that went are written: auto, ordinary (zeros in their place), decilm, per-layer";
+
 struct DataOptions {
   std::string path;
   CorpusOptions corpus;

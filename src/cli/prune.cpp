@@ -21,6 +21,7 @@ void check_options(const PruneOptions& options) {
       if (name != "none") parse_replacement(name);
   parse_losses(options.loss, options.loss_split);
   if (!options.start.empty()) parse_start(options.start);
+  parse_format(options.format);
   if (options.out.empty() && writes(options))
     fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
   std::error_code error;
@@ -178,6 +179,7 @@ std::function<Output()> declare(CLI::App& app) {
                "keep a replacement that is worse than nothing on the held-out text")
       ->group("Healing");
   app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
+  app.add_option("--format", options->format, kFormatHelp)->capture_default_str();
   app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
   app.add_flag("--dry-run", options->dry_run, "do everything but write");
   app.add_flag("--plan-only", options->plan_only,

@@ -10,6 +10,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/fold.h"
 
 namespace streamline::cli {
 namespace {
@@ -100,11 +101,29 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
   end_stage(run, name, watch);
 }
 
+namespace {
+
+// The replacement's shape in place of a layer that has both halves.
+LayerConfig usual_shape(const Config& config, const Replacement& network) {
+  const auto whole = std::find_if(config.layers.begin(), config.layers.end(), [](const auto& l) { return l.whole(); });
+  return network.shape(config, whole == config.layers.end() ? 0 : whole - config.layers.begin());
+}
+
+}  // namespace
+
 void check_writable(const PruneRun& run) {
   const Model& source = run.opened.model;
   check_applicable(source.checkpoint(), run.options.out);
-  if (!run.heals() || run.replacement == "auto" || source.checkpoint().is_safetensors()) return;
-  check_gguf_replacement(source.config(), parse_replacement(run.replacement).network->shape(source.config(), 0), 0);
+  const Format format = parse_format(run.options.format);
+  const LayerForm form = resolve_form(source.checkpoint(), source.config(), format);
+  if (!run.heals() || run.replacement == "auto") return;
+  const Replacement& network = *parse_replacement(run.replacement).network;
+  const LayerConfig shape = usual_shape(source.config(), network);
+  if (!source.checkpoint().is_safetensors()) check_gguf_replacement(source.config(), shape, 0);
+  check_form(source.config(), shape, 0, form);
+  if (format == Format::ordinary && network.folding(source.config()) == Folding::extension)
+    fail(ErrorKind::usage, "'", run.replacement, "' is no layer that ordinary checkpoints have; choose another ",
+         "--replace (layer, swiglu-residual), or --format auto");
 }
 
 void load_data(PruneRun& run) {
@@ -140,7 +159,7 @@ ReplacementUse replacement_use(const Model& source, const std::string& replaceme
   if (network.before > 0) return {.name = std::string(network.name), .before = network.before};
   const Config& config = source.config();
   return {.name = std::string(network.name),
-          .layers = network.shape(config, 0).attention ? choice.count : 0,
+          .layers = usual_shape(config, network).attention ? choice.count : 0,
           .parameters = [choice, &config](std::int64_t first) {
             return choice.count * replacement_parameters(*choice.network, config, first);
           }};
@@ -215,12 +234,14 @@ void write(PruneRun& run) {
   ApplyOptions apply;
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.format = parse_format(options.format);
   apply.provenance = provenance(run);
   reset_peak_memory();
   const Stopwatch watch;
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
     end_stage(run, "write and verify", watch);
-    run.report["output"] = {{"path", options.out}, {"ordinary", applied.ordinary}, {"notes", applied.notes}};
+    run.report["output"] = {
+        {"path", options.out}, {"ordinary", applied.ordinary}, {"format", applied.format}, {"notes", applied.notes}};
     directory.write("report.json", dump_json(run.report));
     directory.write("report.html", report_html(run.report));
   };

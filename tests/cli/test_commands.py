@@ -105,3 +105,63 @@ def test_a_model_is_found_by_its_name_in_the_hub_cache(tmp_path):
     assert found == run_json("inspect", BOOKS) | {"path": found["path"]}
     missing = run("inspect", "org/other", env=environment)
     assert missing.returncode == 1 and "hf download org/other" in missing.stderr
+
+
+HALVES = [("keep", 0, 1), ("drop-attention", 2, 2), ("keep", 3, 5), ("drop-mlp", 6, 6), ("keep", 7, 7),
+          ("drop-mlp", 8, 8), ("drop-attention", 9, 9), ("keep", 10, 11)]
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """A plan for the shipped model: two halves that stay alone, and two that become one layer."""
+    segments = [{"first": first, "last": last, "action": action} for action, first, last in HALVES]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": 12},
+                                "method": {"name": "manual"}, "segments": segments}))
+    return path
+
+
+def test_each_format_stores_halves_as_it_says_and_computes_the_same(halves, tmp_path):
+    # A layer's attention: q, o: 192 x 192; k, v: 64 x 192; its MLP: three of 512 x 192; a norm each.
+    attention, mlp = 2 * 192 * 192 + 2 * 64 * 192 + 192, 3 * 512 * 192 + 192
+    whole = run_json("inspect", BOOKS)["parameters"]
+    wanted = {"auto": ("ordinary", whole - attention - mlp, True),
+              "ordinary": ("ordinary", whole - attention - mlp, True),
+              "decilm": ("decilm", whole - 2 * attention - 2 * mlp, False),
+              "per-layer": ("per-layer", whole - 2 * attention - 2 * mlp, False)}
+    values = []
+    for name, (form, parameters, ordinary) in wanted.items():
+        out = tmp_path / name
+        done = run_json("apply", BOOKS, "--plan", halves, "--out", out, "--format", name, "--dtype", "float32")
+        assert (done["format"], done["parameters"], done["ordinary"]) == (form, parameters, ordinary)
+        assert (done["layers"], done["largest_logit_difference"] < 1e-5) == (11, True)
+        assert all(note in (out / "README.md").read_text() for note in done["notes"])
+        values.append(run_json("eval", out, "--perplexity", VALID, "--window", 64, "--max-windows", 4, "--dtype",
+                               "float32")["perplexity"]["value"])
+    assert max(values) / min(values) - 1 < 1e-5
+
+
+def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):
+    run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "decilm", "--format", "decilm")
+    assert run_json("inspect", tmp_path / "decilm")["family"] == "nemotron_nas"
+    done = run_json("prune", tmp_path / "decilm", "--data", CALIBRATION, "--out", tmp_path / "out", "--cut", 2,
+                    "--replace", "none", "--seq-len", 64, "--samples", 4, "--eval", VALID, "--eval-windows", 2,
+                    "--no-speed")
+    assert done["output"]["format"] == "decilm"
+    assert run_json("inspect", tmp_path / "out")["layers"] == 9
+    refused = run("export", tmp_path / "out", "--gguf", tmp_path / "x.gguf", "--quiet")
+    assert refused.returncode == 1 and "cannot become a GGUF file" in refused.stderr
+    assert not (tmp_path / "x.gguf").exists()
+
+
+def test_a_format_that_does_not_fit_is_refused_before_any_work(halves, tmp_path):
+    for words, status, message in [
+            (["apply", BOOKS, "--plan", halves, "--format", "deci"], 2, "none of auto, ordinary, decilm, per-layer"),
+            (["prune", BOOKS, "--data", CALIBRATION, "--cut", 2, "--replace", "ffn", "--format", "decilm"], 1,
+             "is no layer that the format decilm can hold"),
+            (["prune", BOOKS, "--data", CALIBRATION, "--cut", 2, "--replace", "ffn", "--format", "ordinary"], 2,
+             "no layer that ordinary checkpoints have")]:
+        result = run(*words, "--out", tmp_path / "out", "--quiet")
+        assert result.returncode == status and message in result.stderr, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not (tmp_path / "out").exists()

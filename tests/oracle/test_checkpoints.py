@@ -60,19 +60,19 @@ def applied(tmp_path, family, segments, *options):
     return tmp_path / "out"
 
 
-def load_in_transformers(folder, caplog):
+def load_in_transformers(folder, caplog, **options):
     """The model, after checking that loading had nothing to complain about."""
     transformers.utils.logging.enable_propagation()
     with caplog.at_level(logging.WARNING):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, **options)
     assert {key: list(found) for key, found in info.items() if found} == {}
     assert [record.getMessage() for record in caplog.records] == []
     return model.eval()
 
 
-def check_logits(folder, tmp_path, caplog):
-    model = load_in_transformers(folder, caplog)
+def check_logits(folder, tmp_path, caplog, **options):
+    model = load_in_transformers(folder, caplog, **options)
     vocab = model.config.vocab_size
     # 40 positions: beyond the windows of 12 to 20 that the reference checkpoints have.
     ids = torch.randint(3, vocab, (2, 40), generator=torch.Generator().manual_seed(0))
@@ -80,6 +80,7 @@ def check_logits(folder, tmp_path, caplog):
         expected = model(ids).logits
     difference = (our_logits(folder, ids, tmp_path) - expected).abs().max() / expected.abs().max()
     assert difference < LOGITS_TOLERANCE
+    return model
 
 
 def window(family, first=1, count=2):
@@ -138,6 +139,37 @@ def test_both_spellings_of_the_configuration_are_written(family, tmp_path):
     assert config["num_hidden_layers"] == source["num_hidden_layers"] - 1
     scaling = (source.get("rope_scaling") or {"rope_type": "default"})["rope_type"]
     assert config["rope_parameters"]["rope_type"] == scaling
+
+
+# An MLP alone, an attention and an MLP of different layers, an attention alone.
+@pytest.mark.parametrize("family", ["llama2", "llama3", "qwen2", "books-5m"])
+def test_halves_as_decilm_load_by_the_code_beside_them_and_agree(family, tmp_path, caplog):
+    last = layer_count(json.loads((model_folder(family) / "config.json").read_text())) - 1
+    plan = [{"first": 0, "last": 0, "action": "drop-attention"}, {"first": 1, "last": 1, "action": "drop-mlp"},
+            {"first": 2, "last": 2, "action": "drop-attention"}, {"first": last, "last": last, "action": "drop-mlp"}]
+    out = applied(tmp_path, family, plan, "--format", "decilm")
+    model = check_logits(out, tmp_path, caplog, trust_remote_code=True)
+    # The layer without attention has no place in the cache.
+    ids = torch.arange(5, 15).unsqueeze(0)
+    settings = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    assert torch.equal(model.generate(ids, use_cache=True, **settings), model.generate(ids, use_cache=False, **settings))
+    # What transformers saves of it is read here.
+    model.save_pretrained(tmp_path / "saved")
+    assert torch.equal(our_logits(tmp_path / "saved", ids, tmp_path), our_logits(out, ids, tmp_path))
+
+
+def test_a_folded_swiglu_as_decilm_loads_and_agrees(tmp_path, caplog):
+    out = applied(tmp_path, "llama2", [window("llama2") | {"action": "replace", "replacement": "swiglu-residual"}],
+                  "--format", "decilm")
+    check_logits(out, tmp_path, caplog, trust_remote_code=True)
+
+
+# Once transformers applies the key, this fails, and what we say of it has to change.
+def test_transformers_records_halves_that_are_skipped_and_builds_them_all_the_same(tmp_path):
+    out = applied(tmp_path, "books-5m", [{"first": 3, "last": 3, "action": "drop-attention"}], "--format", "per-layer")
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert model.config.to_dict()["per_layer_config"] == {"3": {"skip": ["attention"]}}
+    assert "model.layers.3.self_attn.o_proj.weight" in info["missing_keys"]
 
 
 # 40 positions lie within the first of these original lengths and beyond the second, where the long factors apply.
