@@ -86,17 +86,18 @@ Output run(const Options& options) {
   return report(options, done, apply.provenance, watch.seconds());
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_model(app, options->model);
-  app.add_option("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output")->required();
-  app.add_option("--out", options->out, "directory of the result")->required();
-  app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
-  app.add_option("--format", options->format, kFormatHelp)->capture_default_str();
-  app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
-  app.add_flag("--any-weights", options->any_weights,
-               "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.add("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output",
+                {.required = true});
+  arguments.add("--out", options->out, "directory of the result", {.required = true});
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  arguments.add("--format", options->format, kFormatHelp);
+  arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
+  arguments.flag("--any-weights", options->any_weights,
+                 "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

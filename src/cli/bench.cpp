@@ -40,24 +40,17 @@ Output run(const Options& options) {
   return {std::move(json), describe(placement) + "\n" + as_text(result, speed)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   options->speed.prompt = 0;
-  add_model(app, options->model);
-  app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
-  app.add_option("--prompt-tokens", options->speed.prompt,
-                 "tokens of the prefill; default 512 or the model's positions")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--decode-tokens", options->speed.decode, "tokens decoded")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--batch", options->speed.batch, "sequences at once")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--repetitions", options->speed.repetitions, "medians over this many")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
+  arguments.add("--prompt-tokens", options->speed.prompt, "tokens of the prefill; default 512 or the model's positions",
+                {.limits = kPositive});
+  arguments.add("--decode-tokens", options->speed.decode, "tokens decoded", {.limits = kPositive});
+  arguments.add("--batch", options->speed.batch, "sequences at once", {.limits = kPositive});
+  arguments.add("--repetitions", options->speed.repetitions, "medians over this many", {.limits = kPositive});
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

@@ -2,10 +2,10 @@
 // A command of the program as data; each is declared in the file of its name and listed in commands.def.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
 
+#include "arguments.h"
 #include "streamline/base/json.h"
 
 namespace streamline::cli {
@@ -19,7 +19,7 @@ struct Output {
 struct Command {
   std::string name, summary, examples;
   // Adds the command's options and returns what runs once they are parsed.
-  std::function<Output()> (*declare)(CLI::App& app);
+  std::function<Output()> (*declare)(Arguments& arguments);
 };
 
 // In the order of commands.def.

@@ -56,27 +56,24 @@ Output run(const Options& options) {
   return {std::move(json), as_text(result, perplexity_options)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   options->perplexity.window = 0;
-  add_model(app, options->model);
-  app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
-  app.add_option("--perplexity", options->text, "text to measure perplexity on")->required();
-  app.add_option("--text-field", options->corpus.text_field, "field of a .jsonl line that holds the text")
-      ->capture_default_str();
-  app.add_option("--window", options->perplexity.window,
-                 "tokens a window, the first of which is not scored; default 512 or the model's positions")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30));
-  app.add_option("--stride", options->perplexity.stride, "tokens from one window to the next; default: the window")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--max-windows", options->perplexity.max_windows, "only the first windows; default: all")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--bos", options->bos,
-                 "BOS in front of each window: auto (where the tokenizer has the habit), on, off")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  app.add_flag("--allow-long", options->allow_long, "allow windows longer than the model's positions");
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
+  arguments.add("--perplexity", options->text, "text to measure perplexity on", {.required = true});
+  arguments.add("--text-field", options->corpus.text_field, "field of a .jsonl line that holds the text");
+  arguments.add("--window", options->perplexity.window,
+                "tokens a window, the first of which is not scored; default 512 or the model's positions",
+                {.limits = Limits{2, 1 << 30}});
+  arguments.add("--stride", options->perplexity.stride, "tokens from one window to the next; default: the window",
+                {.limits = kPositive});
+  arguments.add("--max-windows", options->perplexity.max_windows, "only the first windows; default: all",
+                {.limits = kPositive});
+  arguments.add("--bos", options->bos, "BOS in front of each window: auto (where the tokenizer has the habit), on, off",
+                {.choices = {"auto", "on", "off"}});
+  arguments.flag("--allow-long", options->allow_long, "allow windows longer than the model's positions");
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

@@ -68,15 +68,14 @@ Output run(const Options& options) {
   return {std::move(json), std::move(text)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_model(app, options->model);
-  app.add_option("--gguf", options->gguf, "the file to write, NAME.gguf")->required();
-  app.add_option("--type", options->type, "of the matrices: f32, f16, bf16, q8_0, q4_0")->capture_default_str();
-  app.add_option("--context", options->context, "positions that the file claims; 0: those of the model")
-      ->capture_default_str();
-  app.add_flag("--overwrite", options->overwrite, "replace an existing file");
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.add("--gguf", options->gguf, "the file to write, NAME.gguf", {.required = true});
+  arguments.add("--type", options->type, "of the matrices: f32, f16, bf16, q8_0, q4_0");
+  arguments.add("--context", options->context, "positions that the file claims; 0: those of the model");
+  arguments.flag("--overwrite", options->overwrite, "replace an existing file");
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

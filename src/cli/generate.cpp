@@ -74,21 +74,17 @@ Output run(const Options& options) {
   return {std::move(json), "\n"};  // the text itself is out already
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_model(app, options->model);
-  app.add_option("--plan", options->plan, "look at the model through this plan, without writing it");
-  app.add_option("--prompt", options->prompt, "text to go on from")->required();
-  app.add_option("--max-tokens", options->generate.max_tokens, "at most this many new tokens")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--temperature", options->generate.temperature, "0: always the likeliest token")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--top-p", options->generate.top_p, "draw from the likeliest tokens that hold this share")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
+  arguments.add("--prompt", options->prompt, "text to go on from", {.required = true});
+  arguments.add("--max-tokens", options->generate.max_tokens, "at most this many new tokens", {.limits = kPositive});
+  arguments.add("--temperature", options->generate.temperature, "0: always the likeliest token",
+                {.limits = kNonNegative});
+  arguments.add("--top-p", options->generate.top_p, "draw from the likeliest tokens that hold this share",
+                {.limits = Limits{0, 1}});
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

@@ -125,11 +125,11 @@ Output run(const Options& options) {
   return {info, as_text(info)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_model(app, options->model);
-  app.add_flag("--check", options->check, "also read every weight and fail on NaN or infinity");
-  add_output_options(app, options->common);
+  add_model(arguments, options->model);
+  arguments.flag("--check", options->check, "also read every weight and fail on NaN or infinity");
+  add_output_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

@@ -57,6 +57,7 @@ std::string as_table(const Json& list, const std::vector<std::string>& columns) 
   std::vector<std::vector<std::string>> rows = {columns};
   for (const Json& entry : list) {
     std::vector<std::string> row;
+    row.reserve(columns.size());
     for (const std::string& column : columns) row.push_back(entry.at(column).get<std::string>());
     rows.push_back(row);
   }
@@ -74,9 +75,9 @@ Output run() {
   return {std::move(result), std::move(text)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<CommonOptions>();
-  add_output_options(app, *options);
+  add_output_options(arguments, *options);
   return [options] { return run(); };
 }
 

@@ -23,61 +23,59 @@ std::vector<std::string>& words() {
 
 }  // namespace
 
-void add_output_options(CLI::App& app, CommonOptions& options) {
-  app.add_flag("--json", options.json, "print the result as JSON on standard output");
-  app.add_flag("-q,--quiet", options.quiet, "only warnings and errors on standard error");
-  app.add_flag("-v,--verbose", options.verbose, "say more");
+void add_output_options(Arguments& arguments, CommonOptions& options) {
+  arguments.flag("--json", options.json, "print the result as JSON on standard output");
+  arguments.flag("-q,--quiet", options.quiet, "only warnings and errors on standard error");
+  arguments.flag("-v,--verbose", options.verbose, "say more");
 }
 
-void add_compute_options(CLI::App& app, CommonOptions& options) {
-  add_output_options(app, options);
-  app.add_option("--threads", options.threads, "threads; 0: one a physical core")->check(CLI::Range(0, 4096));
-  app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--dtype", options.dtype, "compute in float32, bfloat16 or float16; auto: bfloat16 where it is fast")
-      ->capture_default_str();
-  app.add_option("--seed", options.seed, "seed of everything random")->capture_default_str();
+void add_compute_options(Arguments& arguments, CommonOptions& options) {
+  add_output_options(arguments, options);
+  arguments.add("--threads", options.threads, "threads; 0: one a physical core",
+                {.shows_default = false, .limits = Limits{0, 4096}});
+  arguments.add("--device", options.device, "auto, cpu, cuda or cuda:N");
+  arguments.add("--dtype", options.dtype, "compute in float32, bfloat16 or float16; auto: bfloat16 where it is fast");
+  arguments.add("--seed", options.seed, "seed of everything random");
 }
 
 void start_logging(const CommonOptions& options) {
-  set_log_level(options.quiet ? LogLevel::quiet : options.verbose > 0 ? LogLevel::verbose : LogLevel::normal);
+  set_log_level(options.quiet ? LogLevel::quiet : options.verbose ? LogLevel::verbose : LogLevel::normal);
 }
 
 Placement start(const CommonOptions& options) {
   start_logging(options);
-  set_threads(options.threads);
+  set_threads(static_cast<int>(options.threads));
   const Placement placement = resolve_placement(options.device, options.dtype);
   log_detail("computing on " + describe(placement));
   return placement;
 }
 
-void add_model(CLI::App& app, std::string& model) {
-  app.add_option("MODEL", model,
-                 "a checkpoint: a Hugging Face directory with config.json and safetensors, a GGUF file, or "
-                 "org/name[@revision] from the local Hugging Face cache")
-      ->required();
+void add_model(Arguments& arguments, std::string& model) {
+  arguments.add("MODEL", model,
+                "a checkpoint: a Hugging Face directory with config.json and safetensors, a GGUF file, or "
+                "org/name[@revision] from the local Hugging Face cache",
+                {.required = true});
 }
 
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
   return streamline::open_checkpoint(find_model(model));
 }
 
-void add_data_options(CLI::App& app, DataOptions& options) {
-  app.add_option("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these")->required();
-  app.add_option("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text")
-      ->capture_default_str();
-  app.add_option("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--samples", options.samples, "calibration sequences")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--documents", options.documents, "one document a sequence instead of packing them one after the other");
-  app.add_flag("--shuffle", options.shuffle,
-               "draw the calibration sequences at random (--seed) instead of the first ones");
-  app.add_option("--bos", options.bos,
-                 "BOS in front of each sequence: auto (where the tokenizer has the habit), on, off")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  app.add_flag("--allow-long", options.allow_long, "allow sequences longer than the model's positions");
+void add_data_options(Arguments& arguments, DataOptions& options) {
+  arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
+                {.required = true});
+  arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
+  arguments.add("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer",
+                {.limits = kPositive});
+  arguments.add("--samples", options.samples, "calibration sequences", {.limits = kPositive});
+  arguments.flag("--documents", options.documents,
+                 "one document a sequence instead of packing them one after the other");
+  arguments.flag("--shuffle", options.shuffle,
+                 "draw the calibration sequences at random (--seed) instead of the first ones");
+  arguments.add("--bos", options.bos,
+                "BOS in front of each sequence: auto (where the tokenizer has the habit), on, off",
+                {.choices = {"auto", "on", "off"}});
+  arguments.flag("--allow-long", options.allow_long, "allow sequences longer than the model's positions");
 }
 
 OpenedModel open_model(const std::string& model, const Placement& placement) {

@@ -2,31 +2,31 @@
 // Options that several commands share, and what is opened with them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "arguments.h"
 #include "streamline/engine/model.h"
 #include "streamline/text/corpus.h"
 
 namespace streamline::cli {
 
 struct CommonOptions {
-  bool json = false, quiet = false;
-  int verbose = 0, threads = 0;
+  bool json = false, quiet = false, verbose = false;
+  std::int64_t threads = 0;
   std::string device = "auto", dtype = "auto";
   std::uint64_t seed = 0;
 };
-void add_output_options(CLI::App& app, CommonOptions& options);   // --json, --quiet, --verbose
-void add_compute_options(CLI::App& app, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
+void add_output_options(Arguments& arguments, CommonOptions& options);   // --json, --quiet, --verbose
+void add_compute_options(Arguments& arguments, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
 // Sets logging and threads; returns where to compute.
 Placement start(const CommonOptions& options);
 void start_logging(const CommonOptions& options);
 
 // The positional MODEL: a path, or a name in the local Hugging Face cache.
-void add_model(CLI::App& app, std::string& model);
+void add_model(Arguments& arguments, std::string& model);
 // Errors as find_model and streamline::open_checkpoint.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
 
@@ -41,7 +41,7 @@ struct DataOptions {
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
 };
-void add_data_options(CLI::App& app, DataOptions& options);
+void add_data_options(Arguments& arguments, DataOptions& options);
 
 struct OpenedModel {
   Model model;

@@ -71,121 +71,74 @@ Output run(const PruneOptions& options) {
 }
 
 // The parameters of all methods as options; a name that several share is added once.
-void add_method_options(CLI::App& app, PruneOptions& options) {
+void add_method_options(Arguments& arguments, PruneOptions& options) {
   for (const Method* method : methods())
     for (const Param& param : method->params)
-      if (app.get_option_no_throw("--" + param.name) == nullptr)
-        app.add_option_function<std::string>(
-               "--" + param.name,
-               [&options, param](const std::string& word) {
-                 options.method_params[param.name] = parse_param(param, word);
-               },
-               param.help)
-            ->group("What to cut");
+      if (!arguments.has("--" + param.name))
+        arguments.add(
+            "--" + param.name,
+            [&options, param](const std::string& word) {
+              options.method_params[param.name] = parse_param(param, word);
+            },
+            param.help);
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<PruneOptions>();
-  add_model(app, options->model);
-  app.add_option("--out", options->out, "directory of the smaller checkpoint and its report");
-  add_data_options(app, options->data);
-  app.add_option("--eval", options->evaluation,
-                 "text for the perplexities; default: documents of --data held out of training");
-  app.add_option("--eval-windows", options->evaluation_windows, "windows of it")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--method", options->method, "how to choose; see `streamline list`")
-      ->capture_default_str()
-      ->group("What to cut");
-  add_method_options(app, *options);
-  app.add_option("--replace", options->replacement,
-                 "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row")
-      ->capture_default_str()
-      ->group("Healing");
-  app.add_option("--candidates", options->candidates, "what --replace auto tries")
-      ->delimiter(',')
-      ->capture_default_str()
-      ->group("Healing");
-  app.add_option("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option("--loss", options->loss, "mse, lm, kl, or two of them in turn: mse+lm, mse+kl")
-      ->capture_default_str()
-      ->group("Healing");
-  app.add_option("--loss-split", options->loss_split, "share of the steps that the first of two losses takes")
-      ->capture_default_str()
-      ->group("Healing");
-  app.add_option("--mse", options->mse, "plain, or normalised: each token's error over its target's energy")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"plain", "normalised"}))
-      ->group("Healing");
-  app.add_flag("--skip-first-position", options->heal.objective.skip_first_position,
-               "leave the first position, where massive activations live, out of mse")
-      ->group("Healing");
-  app.add_option("--init", options->start,
-                 "how the weights start: zero, inherit, random, closed-form; default: the "
-                 "replacement's own")
-      ->group("Healing");
-  app.add_option("--patience", options->heal.patience, "validations without improvement that end the training")
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option(
-         "--state", options->state,
-         "directory where the training saves its state until the result is written; the same command goes on from "
-         "there")
-      ->group("Healing");
-  app.add_option("--cache", options->cache,
-                 "directory where hidden states are kept for further epochs, candidates and runs")
-      ->group("Healing");
-  app.add_option("--cache-limit", options->cache_limit, "most it may hold, e.g. 50GB; the rest is computed each time")
-      ->capture_default_str()
-      ->group("Healing");
-  app.add_option("--cache-dtype", options->cache_dtype, "type of the states in it")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"bfloat16", "float16", "float32"}))
-      ->group("Healing");
-  app.add_option("--save-every", options->heal.save_every, "seconds between two of these")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
-      ->group("Healing");
-  app.add_option("--log", options->log, "file to which each step and validation is appended, a JSON object a line")
-      ->group("Healing");
-  app.add_option("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available")
-      ->group("Healing");
-  app.add_option("--tokens", options->tokens, "tokens to train on")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option("--epochs", options->heal.epochs, "times over them")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option("--learning-rate", options->heal.learning_rate, "largest rate; default: the replacement's own")
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option("--batch-tokens", options->heal.batch_tokens, "tokens an optimizer step; default: chosen")
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_option("--weight-decay", options->heal.weight_decay, "AdamW weight decay")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
-      ->group("Healing");
-  app.add_option("--validation", options->validation_sequences, "sequences held out, by document")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber)
-      ->group("Healing");
-  app.add_flag("--accept-worse", options->accept_worse,
-               "keep a replacement that is worse than nothing on the held-out text")
-      ->group("Healing");
-  app.add_option("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB")->capture_default_str();
-  app.add_option("--format", options->format, kFormatHelp)->capture_default_str();
-  app.add_flag("--overwrite", options->overwrite, "replace an existing --out");
-  app.add_flag("--dry-run", options->dry_run, "do everything but write");
-  app.add_flag("--plan-only", options->plan_only,
-               "choose what to cut and print the plan; nothing is trained or written");
-  app.add_flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
-  add_compute_options(app, options->common);
+  Arguments choice = arguments.group("What to cut"), healing = arguments.group("Healing");
+  add_model(arguments, options->model);
+  arguments.add("--out", options->out, "directory of the smaller checkpoint and its report");
+  add_data_options(arguments, options->data);
+  arguments.add("--eval", options->evaluation,
+                "text for the perplexities; default: documents of --data held out of training");
+  arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  choice.add("--method", options->method, "how to choose; see `streamline list`");
+  add_method_options(choice, *options);
+  healing.add("--replace", options->replacement,
+              "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row");
+  healing.add("--candidates", options->candidates, "what --replace auto tries");
+  healing.add("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on",
+              {.limits = kPositive});
+  healing.add("--loss", options->loss, "mse, lm, kl, or two of them in turn: mse+lm, mse+kl");
+  healing.add("--loss-split", options->loss_split, "share of the steps that the first of two losses takes");
+  healing.add("--mse", options->mse, "plain, or normalised: each token's error over its target's energy",
+              {.choices = {"plain", "normalised"}});
+  healing.flag("--skip-first-position", options->heal.objective.skip_first_position,
+               "leave the first position, where massive activations live, out of mse");
+  healing.add("--init", options->start,
+              "how the weights start: zero, inherit, random, closed-form; default: the "
+              "replacement's own");
+  healing.add("--patience", options->heal.patience, "validations without improvement that end the training",
+              {.limits = kPositive});
+  healing.add("--state", options->state,
+              "directory where the training saves its state until the result is written; the same command goes on from "
+              "there");
+  healing.add("--cache", options->cache,
+              "directory where hidden states are kept for further epochs, candidates and runs");
+  healing.add("--cache-limit", options->cache_limit, "most it may hold, e.g. 50GB; the rest is computed each time");
+  healing.add("--cache-dtype", options->cache_dtype, "type of the states in it",
+              {.choices = {"bfloat16", "float16", "float32"}});
+  healing.add("--save-every", options->heal.save_every, "seconds between two of these", {.limits = kNonNegative});
+  healing.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
+  healing.add("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available");
+  healing.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
+  healing.add("--epochs", options->heal.epochs, "times over them", {.limits = kPositive});
+  healing.add("--learning-rate", options->heal.learning_rate, "largest rate; default: the replacement's own",
+              {.limits = kPositive});
+  healing.add("--batch-tokens", options->heal.batch_tokens, "tokens an optimizer step; default: chosen",
+              {.limits = kPositive});
+  healing.add("--weight-decay", options->heal.weight_decay, "AdamW weight decay", {.limits = kNonNegative});
+  healing.add("--validation", options->validation_sequences, "sequences held out, by document", {.limits = kPositive});
+  healing.flag("--accept-worse", options->accept_worse,
+               "keep a replacement that is worse than nothing on the held-out text");
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  arguments.add("--format", options->format, kFormatHelp);
+  arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
+  arguments.flag("--dry-run", options->dry_run, "do everything but write");
+  arguments.flag("--plan-only", options->plan_only,
+                 "choose what to cut and print the plan; nothing is trained or written");
+  arguments.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

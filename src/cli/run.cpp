@@ -3,7 +3,6 @@
 
 #include <exception>
 #include <new>
-#include <sstream>
 
 #include "options.h"
 #include "streamline/base/error.h"
@@ -20,30 +19,19 @@ std::vector<const Command*> commands() {
   };
 }
 
-struct Chosen {
-  CLI::App* app;
+struct Declared {
+  Arguments arguments;
   std::function<Output()> run;
 };
 
-std::vector<Chosen> declare(CLI::App& program) {
-  std::vector<Chosen> declared;
+std::vector<Declared> declare(Program& program) {
+  std::vector<Declared> declared;
   for (const Command* command : commands()) {
-    CLI::App* app = program.add_subcommand(command->name, command->summary);
-    app->footer("Examples:\n" + command->examples);
-    auto run = command->declare(*app);
-    declared.push_back({app, std::move(run)});
+    Arguments arguments = program.add_command(command->name, command->summary, "Examples:\n" + command->examples);
+    auto run = command->declare(arguments);
+    declared.push_back({arguments, std::move(run)});
   }
   return declared;
-}
-
-[[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
-  const auto chosen = program.get_subcommands();
-  const std::string help =
-      chosen.empty() ? "streamline --help" : "streamline " + chosen.front()->get_name() + " --help";
-  std::string what = error.what();
-  for (char& letter : what)
-    if (letter == '\n') letter = ' ';
-  fail(ErrorKind::usage, what, "; see '", help, "'");
 }
 
 // libtorch's messages carry a stack trace below their first line.
@@ -53,24 +41,15 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 Answer run(const std::vector<std::string>& words) {
   remember_command_line(words);
-  CLI::App program(
+  Program program(
+      "streamline",
       "streamline: makes large language models smaller by taking out the layers they do not need and healing what that "
       "breaks.",
-      "streamline");
-  program.set_version_flag("--version", "streamline " + version());
-  program.require_subcommand(1);
-  const std::vector<Chosen> declared = declare(program);
-  try {
-    program.parse(std::vector<std::string>(words.rbegin(), words.rend() - 1));  // CLI11 wants the last word first
-  } catch (const CLI::Success& success) {
-    std::ostringstream text;
-    program.exit(success, text, text);
-    return {.output = {.json = nullptr, .text = text.str()}};
-  } catch (const CLI::ParseError& error) {
-    fail_usage(program, error);
-  }
-  for (const Chosen& choice : declared)
-    if (choice.app->parsed()) return {.output = choice.run(), .as_json = choice.app->count("--json") > 0};
+      "streamline " + version());
+  const std::vector<Declared> declared = declare(program);
+  if (const auto answer = program.parse(words)) return {.output = {.json = nullptr, .text = *answer}};
+  for (const auto& [arguments, run] : declared)
+    if (arguments.chosen()) return {.output = run(), .as_json = arguments.given("--json")};
   fail(ErrorKind::internal, "no command ran");
 }
 

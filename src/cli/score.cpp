@@ -89,14 +89,14 @@ Output run(const Options& options) {
   return {std::move(result), best_windows(scores, options.cut, options.best) + "\n" + best_of_each_length(scores)};
 }
 
-std::function<Output()> declare(CLI::App& app) {
+std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  add_model(app, options->model);
-  add_data_options(app, options->data);
-  app.add_option("--cut", options->cut, "show the best windows of this many layers")->capture_default_str();
-  app.add_option("--best", options->best, "how many of them")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--out", options->out, "also write everything as JSON to this file");
-  add_compute_options(app, options->common);
+  add_model(arguments, options->model);
+  add_data_options(arguments, options->data);
+  arguments.add("--cut", options->cut, "show the best windows of this many layers");
+  arguments.add("--best", options->best, "how many of them", {.limits = kPositive});
+  arguments.add("--out", options->out, "also write everything as JSON to this file");
+  add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

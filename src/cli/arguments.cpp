@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arguments.h"
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+
+#include "streamline/base/error.h"
+
+namespace streamline::cli {
+namespace {
+
+CLI::Validator within(const Limits& limits, bool whole) {
+  if (whole && limits.name.empty())
+    return CLI::Range(static_cast<std::int64_t>(limits.least), static_cast<std::int64_t>(limits.most));
+  return CLI::Range(limits.least, limits.most, std::string(limits.name));
+}
+
+void check(CLI::Option* option, const CLI::Validator& validator) {
+  std::string value = option->get_default_str();
+  if (!validator(value).empty()) option->default_str("");
+  option->check(validator);
+}
+
+void set_up(CLI::Option* option, const std::string& group, const Rules& rules, bool whole = true) {
+  option->required(rules.required);
+  if (!group.empty()) option->group(group);
+  if (rules.shows_default) option->capture_default_str();
+  if (rules.limits) check(option, within(*rules.limits, whole));
+  if (!rules.choices.empty()) check(option, CLI::IsMember(rules.choices));
+}
+
+[[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
+  const auto chosen = program.get_subcommands();
+  const std::string command = chosen.empty() ? "" : " " + chosen.front()->get_name();
+  std::string what = error.what();
+  for (char& letter : what)
+    if (letter == '\n') letter = ' ';
+  fail(ErrorKind::usage, what, "; see '", program.get_name(), command, " --help'");
+}
+
+}  // namespace
+
+void Arguments::add(const std::string& names, std::string& value, const std::string& help, const Rules& rules) {
+  set_up(app_->add_option(names, value, help), group_, rules);
+}
+
+void Arguments::add(const std::string& names, std::int64_t& value, const std::string& help, const Rules& rules) {
+  set_up(app_->add_option(names, value, help), group_, rules);
+}
+
+void Arguments::add(const std::string& names, std::uint64_t& value, const std::string& help, const Rules& rules) {
+  set_up(app_->add_option(names, value, help), group_, rules);
+}
+
+void Arguments::add(const std::string& names, double& value, const std::string& help, const Rules& rules) {
+  set_up(app_->add_option(names, value, help), group_, rules, false);
+}
+
+void Arguments::add(const std::string& names, std::vector<std::string>& values, const std::string& help) {
+  set_up(app_->add_option(names, values, help)->delimiter(','), group_, {});
+}
+
+void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,
+                    const std::string& help) {
+  set_up(app_->add_option_function<std::string>(names, take, help), group_, {});
+}
+
+void Arguments::flag(const std::string& names, bool& value, const std::string& help) {
+  CLI::Option* option = app_->add_flag(names, value, help);
+  if (!group_.empty()) option->group(group_);
+}
+
+Arguments Arguments::group(const std::string& title) const {
+  Arguments grouped(*this);
+  grouped.group_ = title;
+  return grouped;
+}
+
+bool Arguments::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
+bool Arguments::given(const std::string& name) const { return app_->count(name) > 0; }
+bool Arguments::chosen() const { return app_->parsed(); }
+
+Program::Program(const std::string& name, const std::string& about, const std::string& version)
+    : app_(std::make_unique<CLI::App>(about, name)) {
+  app_->set_version_flag("--version", version);
+  app_->require_subcommand(1);
+}
+
+Program::~Program() = default;
+
+Arguments Program::add_command(const std::string& name, const std::string& summary, const std::string& footer) {
+  CLI::App* command = app_->add_subcommand(name, summary);
+  command->footer(footer);
+  return Arguments(*command);
+}
+
+std::optional<std::string> Program::parse(const std::vector<std::string>& words) {
+  try {
+    app_->parse(std::vector<std::string>(words.rbegin(), words.rend() - 1));  // CLI11 wants the last word first
+  } catch (const CLI::Success& success) {
+    std::ostringstream text;
+    app_->exit(success, text, text);
+    return text.str();
+  } catch (const CLI::ParseError& error) {
+    fail_usage(*app_, error);
+  }
+  return std::nullopt;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of the command line: commands, and what each of them takes. CLI11 reads them; its templates are compiled in
+// arguments.cpp alone, where every command would spend ten seconds on them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace CLI {  // NOLINT(readability-identifier-naming): it is named so
+class App;
+}
+
+namespace streamline::cli {
+
+// The numbers that may be given, both ends among them. `name` is what --help says; empty: the ends themselves.
+struct Limits {
+  double least, most;
+  std::string_view name = {};
+};
+inline constexpr Limits kPositive{std::numeric_limits<double>::min(), std::numeric_limits<double>::max(), "POSITIVE"};
+inline constexpr Limits kNonNegative{0, std::numeric_limits<double>::max(), "NONNEGATIVE"};
+
+struct Rules {
+  bool required = false;
+  bool shows_default = true;  // in --help; a default that may not be given, as 0 for "chosen", is never shown
+  std::optional<Limits> limits = {};
+  std::vector<std::string> choices = {};  // the words that may be given; none: any
+};
+
+// What one command takes. Names are "--long", "-s,--long", or a word without dashes for an argument that stands by
+// itself. A value keeps its default until the words are parsed; it must live until then.
+class Arguments {
+ public:
+  explicit Arguments(CLI::App& app) : app_(&app) {}
+
+  void add(const std::string& names, std::string& value, const std::string& help, const Rules& rules = {});
+  void add(const std::string& names, std::int64_t& value, const std::string& help, const Rules& rules = {});
+  void add(const std::string& names, std::uint64_t& value, const std::string& help, const Rules& rules = {});
+  void add(const std::string& names, double& value, const std::string& help, const Rules& rules = {});
+  // One word after the other, or with commas between them.
+  void add(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  // Hands the word over instead of storing it.
+  void add(const std::string& names, const std::function<void(const std::string& word)>& take, const std::string& help);
+  void flag(const std::string& names, bool& value, const std::string& help);
+
+  // The same command; what is added here stands under `title` in --help.
+  Arguments group(const std::string& title) const;
+
+  bool has(const std::string& name) const;    // declared
+  bool given(const std::string& name) const;  // on the command line, once that is parsed
+  bool chosen() const;                        // the command is the one on the command line
+
+ private:
+  CLI::App* app_;
+  std::string group_ = {};
+};
+
+// A program of several commands, of which each command line names one.
+class Program {
+ public:
+  Program(const std::string& name, const std::string& about, const std::string& version);
+  ~Program();
+
+  Arguments add_command(const std::string& name, const std::string& summary, const std::string& footer);
+
+  // Fills the values of the chosen command; words[0] is the program's own name. Returns the answer to a question for
+  // help or the version, which is all there is to do then. Errors: usage.
+  std::optional<std::string> parse(const std::vector<std::string>& words);
+
+ private:
+  std::unique_ptr<CLI::App> app_;
+};
+
+}  // namespace streamline::cli
