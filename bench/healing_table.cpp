@@ -121,10 +121,9 @@ class Table {
 };
 
 void run(const Options& options) {
-  torch::set_num_threads(options.threads);
+  set_threads(options.threads);
   const auto checkpoint = open_checkpoint(options.model);
-  const Model model = Model::open(
-      checkpoint, {.device = torch::kCPU, .dtype = options.dtype == "float32" ? torch::kFloat32 : torch::kBFloat16});
+  const Model model = Model::open(checkpoint, resolve_placement("cpu", options.dtype));
   const auto tokenizer = open_tokenizer(checkpoint->files());
   Table(options, model, *tokenizer).run();
 }

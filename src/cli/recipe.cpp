@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+
+namespace streamline::cli {
+namespace {
+
+constexpr std::string_view kOption = "--config";
+constexpr std::size_t kFirst = 2;  // after the program's and the command's names
+
+// Takes "--config FILE" or "--config=FILE" out of the words.
+std::optional<std::string> take_file(std::vector<std::string>& words) {
+  std::optional<std::string> file;
+  for (std::size_t i = kFirst; i < words.size();) {
+    const std::string word = words[i];
+    const bool joined = word.starts_with(std::string(kOption) + "=");
+    if (word != kOption && !joined) {
+      ++i;
+      continue;
+    }
+    if (file) fail(ErrorKind::usage, "--config is given twice");
+    if (!joined && i + 1 == words.size()) fail(ErrorKind::usage, "--config: the name of a file is missing");
+    file = joined ? word.substr(kOption.size() + 1) : words[i + 1];
+    words.erase(words.begin() + static_cast<std::ptrdiff_t>(i),
+                words.begin() + static_cast<std::ptrdiff_t>(i + (joined ? 1 : 2)));
+  }
+  return file;
+}
+
+bool is_given(const std::vector<std::string>& words, const std::string& name) {
+  if (name == "model") return words.size() > kFirst && !words[kFirst].starts_with('-');
+  const std::string option = "--" + name;
+  return std::any_of(words.begin(), words.end(),
+                     [&](const std::string& word) { return word == option || word.starts_with(option + "="); });
+}
+
+std::string scalar(const YAML::Node& node, const std::string& where, const std::string& key) {
+  if (!node.IsScalar()) fail(ErrorKind::format, where, ": '", key, "' is neither a value nor a list of values");
+  return node.Scalar();
+}
+
+std::string value_of(const YAML::Node& node, const std::string& where, const std::string& key) {
+  if (!node.IsSequence()) return scalar(node, where, key);
+  std::string values;
+  for (const YAML::Node& element : node) values += (values.empty() ? "" : ",") + scalar(element, where, key);
+  return values;
+}
+
+// The words that one entry stands for; none for a flag that is off.
+std::vector<std::string> words_of(const std::string& key, const YAML::Node& node, const std::string& where) {
+  if (node.IsNull()) fail(ErrorKind::format, where, ": '", key, "' has no value");
+  const std::string value = value_of(node, where, key);
+  if (key == "model") return {value};
+  // An unquoted true is a flag; text that says so is quoted.
+  if (node.IsScalar() && node.Tag() == "?" && value == "true") return {"--" + key};
+  if (node.IsScalar() && node.Tag() == "?" && value == "false") return {};
+  return {"--" + key + "=" + value};
+}
+
+YAML::Node read(const std::string& file) {
+  try {
+    YAML::Node node = YAML::Load(read_text(file));
+    if (!node.IsMap()) fail(ErrorKind::format, file, ": a recipe is a mapping, as in 'cut: 4'");
+    return node;
+  } catch (const YAML::Exception& error) {
+    fail(ErrorKind::format, file, ": line ", error.mark.line + 1, ": ", error.msg);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> with_recipe(std::vector<std::string> words) {
+  const auto file = take_file(words);
+  if (!file) return words;
+  std::vector<std::string> from_file;
+  for (const auto& entry : read(*file)) {
+    const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
+    if (key.empty() || key.starts_with('-') || key == "config")
+      fail(ErrorKind::format, *file, ": '", key, "' is no option's name without its dashes");
+    if (is_given(words, key)) continue;
+    for (std::string& word : words_of(key, entry.second, *file)) {
+      // The model comes first, so that no option takes it for its value.
+      from_file.insert(key == "model" ? from_file.begin() : from_file.end(), std::move(word));
+    }
+  }
+  words.insert(words.begin() + static_cast<std::ptrdiff_t>(std::min(kFirst, words.size())), from_file.begin(),
+               from_file.end());
+  return words;
+}
+
+std::string recipe_text(const GivenOptions& options) {
+  YAML::Emitter out;
+  out << YAML::BeginMap;
+  for (const auto& [name, values] : options) {
+    out << YAML::Key << name << YAML::Value;
+    if (values.size() == 1)
+      out << values.front();
+    else
+      out << YAML::Flow << values;
+  }
+  out << YAML::EndMap;
+  return std::string(out.c_str()) + "\n";
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run as a file: the options of one command in YAML, which stand where the command line says nothing of its own.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace streamline::cli {
+
+// words, with "--config FILE" replaced by what the file says: a mapping from option names (without dashes; "model" for
+// the model) to a value, a list, or true. What the words give themselves is left out. Errors: io, format (not YAML, not
+// such a mapping), usage (--config without a file, or twice).
+std::vector<std::string> with_recipe(std::vector<std::string> words);
+
+// The option's name without dashes, and the words it was given; a flag has "true".
+using GivenOptions = std::vector<std::pair<std::string, std::vector<std::string>>>;
+// A file that with_recipe() reads back to these.
+std::string recipe_text(const GivenOptions& options);
+
+}  // namespace streamline::cli
