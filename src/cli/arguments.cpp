@@ -2,6 +2,8 @@
 #include "arguments.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <sstream>
 
 #include "streamline/base/error.h"
@@ -78,6 +80,18 @@ Arguments Arguments::group(const std::string& title) const {
 
 bool Arguments::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
 bool Arguments::given(const std::string& name) const { return app_->count(name) > 0; }
+std::vector<std::pair<std::string, std::vector<std::string>>> Arguments::given() const {
+  std::vector<std::pair<std::string, std::vector<std::string>>> all;
+  for (const CLI::Option* option : app_->get_options())
+    if (option->count() > 0 && option->get_single_name() != "help") {
+      std::string name = option->get_single_name();
+      if (option->get_positional())
+        std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+      all.emplace_back(name, option->results());
+    }
+  return all;
+}
+
 bool Arguments::chosen() const { return app_->parsed(); }
 
 Program::Program(const std::string& name, const std::string& about, const std::string& version)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace CLI {  // NOLINT(readability-identifier-naming): it is named so
@@ -54,7 +55,9 @@ class Arguments {
 
   bool has(const std::string& name) const;    // declared
   bool given(const std::string& name) const;  // on the command line, once that is parsed
-  bool chosen() const;                        // the command is the one on the command line
+  // All that are, by name without dashes, each with its words; a flag has "true".
+  std::vector<std::pair<std::string, std::vector<std::string>>> given() const;
+  bool chosen() const;  // the command is the one on the command line
 
  private:
   CLI::App* app_;

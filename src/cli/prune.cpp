@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "prune_run.h"
+#include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/report/report.h"
@@ -39,6 +40,7 @@ Output run(const PruneOptions& options) {
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
+  run.report["recipe"] = options.recipe;
   run.report["run"]["threads"] = torch::get_num_threads();
   run.report["run"]["device"] = placement.device.str();
   run.report["run"]["dtype"] = torch::toString(placement.dtype);
@@ -138,8 +140,12 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--plan-only", options->plan_only,
                  "choose what to cut and print the plan; nothing is trained or written");
   arguments.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  arguments.add(kRecipeOption, options->recipe, "YAML file of options; the command line wins over it");
   add_compute_options(arguments, options->common);
-  return [options] { return run(*options); };
+  return [options, arguments] {
+    options->recipe = recipe_text(arguments.given());
+    return run(*options);
+  };
 }
 
 }  // namespace
@@ -150,6 +156,7 @@ const Command& prune_command() {
       "  streamline prune models/books-5m --data models/text/calibration.jsonl --out smaller --cut 4\n"
       "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
       "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n"
+      "  streamline prune --config run.yaml --seed 1\n"
       "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n",
       declare};
   return command;

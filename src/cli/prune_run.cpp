@@ -224,6 +224,7 @@ Json provenance(const PruneRun& run) {
     record["training"] = {
         {"source", run.training.source}, {"tokens", run.training.tokens()}, {"digest", run.training.digest}};
   record["models"] = run.report["models"];
+  record["recipe"] = run.options.recipe;
   return record;
 }
 
@@ -242,6 +243,7 @@ void write(PruneRun& run) {
     end_stage(run, "write and verify", watch);
     run.report["output"] = {
         {"path", options.out}, {"ordinary", applied.ordinary}, {"format", applied.format}, {"notes", applied.notes}};
+    directory.write("streamline/recipe.yaml", options.recipe);
     directory.write("report.json", dump_json(run.report));
     directory.write("report.html", report_html(run.report));
   };

@@ -28,6 +28,7 @@ struct PruneOptions {
   std::vector<std::string> candidates = {"none", "linear", "swiglu-residual", "layer"};
   std::int64_t candidate_tokens = 50000;
   HealOptions heal;
+  std::string recipe;  // what was given, as a file of --config
   bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false, plan_only = false;
 };
 

@@ -12,7 +12,7 @@
 namespace streamline::cli {
 namespace {
 
-constexpr std::string_view kOption = "--config";
+constexpr std::string_view kOption = kRecipeOption;
 constexpr std::size_t kFirst = 2;  // after the program's and the command's names
 
 // Takes "--config FILE" or "--config=FILE" out of the words.

@@ -8,6 +8,9 @@
 
 namespace streamline::cli {
 
+// The option that names such a file; commands that take one declare it for their help.
+inline constexpr const char* kRecipeOption = "--config";
+
 // words, with "--config FILE" replaced by what the file says: a mapping from option names (without dashes; "model" for
 // the model) to a value, a list, or true. What the words give themselves is left out. Errors: io, format (not YAML, not
 // such a mapping), usage (--config without a file, or twice).

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "options.h"
+#include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/report/report.h"
 
@@ -47,7 +48,7 @@ Answer run(const std::vector<std::string>& words) {
       "breaks.",
       "streamline " + version());
   const std::vector<Declared> declared = declare(program);
-  if (const auto answer = program.parse(words)) return {.output = {.json = nullptr, .text = *answer}};
+  if (const auto answer = program.parse(with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
   for (const auto& [arguments, run] : declared)
     if (arguments.chosen()) return {.output = run(), .as_json = arguments.given("--json")};
   fail(ErrorKind::internal, "no command ran");

@@ -48,6 +48,8 @@ std::string millions(std::int64_t parameters) {
   return text;
 }
 
+constexpr const char* kRecipe = "recipe";  // of the provenance: a file, not a cell
+
 // Empty where they are not known.
 std::string parameter_row(const CardFacts& facts) {
   if (facts.parameters_before == 0) return {};
@@ -100,9 +102,13 @@ void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) 
   if (!plan.method.calibration_digest.empty())
     card << "| calibration tokens, SHA-256 | `" << plan.method.calibration_digest << "` |\n";
   if (!facts.provenance.contains("seed")) card << "| seed | " << plan.method.seed << " |\n";
-  for (const auto& [key, value] : facts.provenance.items()) card << "| " << cell(key) << " | " << cell(value) << " |\n";
+  for (const auto& [key, value] : facts.provenance.items())
+    if (key != kRecipe) card << "| " << cell(key) << " | " << cell(value) << " |\n";
   card << "\nRepeat it from the source checkpoint and this directory:\n\n"
        << "```\nstreamline apply SOURCE --plan streamline/plan.json --out DIR\n```\n\n";
+  if (const std::string recipe = facts.provenance.value(kRecipe, ""); !recipe.empty())
+    card << "Or do all of it again, with `streamline prune --config streamline/recipe.yaml --out DIR`:\n\n```yaml\n"
+         << recipe << "```\n\n";
 }
 
 void write_scores(std::ostream& card, const Plan& plan) {

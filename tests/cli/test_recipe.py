@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as files: --config, and the recipe that every output carries."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+PROGRAM = os.environ["STREAMLINE_PROGRAM"]
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RECIPE = """
+model: models/books-5m
+data: models/text/calibration.jsonl
+cut: 3
+protect: [0, 11]
+replace: "swiglu-residual"
+tokens: 3000
+seq-len: 128
+samples: 2
+validation: 2
+eval-windows: 2
+threads: 1
+no-speed: true
+accept-worse: false
+"""
+
+
+def prune(*words):
+    return subprocess.run([PROGRAM, "prune", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_recipe_stands_where_the_command_line_is_silent(tmp_path):
+    (tmp_path / "run.yaml").write_text(RECIPE)
+    done = prune("--config", tmp_path / "run.yaml", "--plan-only", "--cut=2")
+    assert done.returncode == 0, done.stderr
+    parameters = json.loads(done.stdout)["method"]["parameters"]
+    assert parameters["cut"] == 2 and parameters["protect"] == [0, 11]
+
+
+def test_the_recipe_in_an_output_repeats_it_to_the_same_bytes(tmp_path):
+    (tmp_path / "run.yaml").write_text(RECIPE)
+    first, second = tmp_path / "first", tmp_path / "second"
+    done = prune("--config", tmp_path / "run.yaml", "--out", first, "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    recipe = first / "streamline/recipe.yaml"
+    done = prune("--config", recipe, "--out", second)
+    assert done.returncode == 0, done.stderr
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    assert recipe.read_text() in (first / "README.md").read_text()
+    assert json.loads((first / "report.json").read_text())["recipe"] == recipe.read_text()
+
+
+@pytest.mark.parametrize("text,code,message", [
+    ("cut: [1, 2", 1, "line "),
+    ("- cut", 1, "a recipe is a mapping"),
+    ("cut: {a: 1}", 1, "'cut' is neither a value nor a list"),
+    ("cut:", 1, "'cut' has no value"),
+    ("--cut: 3", 1, "is no option's name without its dashes"),
+    ("cut: many\nmodel: m\ndata: d", 2, "--cut"),
+    ("speed: 3\nmodel: m\ndata: d", 2, "--speed"),
+])
+def test_broken_recipes_are_one_line(tmp_path, text, code, message):
+    (tmp_path / "run.yaml").write_text(text)
+    done = prune("--config", tmp_path / "run.yaml")
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == 1 and message in done.stderr, done.stderr
+
+
+def test_the_file_must_be_there_and_only_once(tmp_path):
+    assert "missing" in prune("--config").stderr
+    done = prune("--config", tmp_path / "none.yaml")
+    assert done.returncode == 1 and "none.yaml" in done.stderr
+    assert "given twice" in prune("--config", "a", "--config=b").stderr
