@@ -80,8 +80,9 @@ Arguments Arguments::group(const std::string& title) const {
 
 bool Arguments::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
 bool Arguments::given(const std::string& name) const { return app_->count(name) > 0; }
-std::vector<std::pair<std::string, std::vector<std::string>>> Arguments::given() const {
-  std::vector<std::pair<std::string, std::vector<std::string>>> all;
+
+GivenOptions Arguments::given() const {
+  GivenOptions all;
   for (const CLI::Option* option : app_->get_options())
     if (option->count() > 0 && option->get_single_name() != "help") {
       std::string name = option->get_single_name();

@@ -34,6 +34,9 @@ struct Rules {
   std::vector<std::string> choices = {};  // the words that may be given; none: any
 };
 
+// Options of one command by name without dashes, each with the words it was given; a flag has "true".
+using GivenOptions = std::vector<std::pair<std::string, std::vector<std::string>>>;
+
 // What one command takes. Names are "--long", "-s,--long", or a word without dashes for an argument that stands by
 // itself. A value keeps its default until the words are parsed; it must live until then.
 class Arguments {
@@ -55,9 +58,8 @@ class Arguments {
 
   bool has(const std::string& name) const;    // declared
   bool given(const std::string& name) const;  // on the command line, once that is parsed
-  // All that are, by name without dashes, each with its words; a flag has "true".
-  std::vector<std::pair<std::string, std::vector<std::string>>> given() const;
-  bool chosen() const;  // the command is the one on the command line
+  GivenOptions given() const;                 // all that are
+  bool chosen() const;                        // the command is the one on the command line
 
  private:
   CLI::App* app_;

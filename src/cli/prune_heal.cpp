@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Healing as `prune` runs it: options, the candidates of --replace auto, what is refused, what is recorded.
-#include <cstdio>
 #include <fstream>
 
 #include "prune_run.h"
@@ -11,23 +10,11 @@
 namespace streamline::cli {
 namespace {
 
-std::string significant(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
-  return text;
-}
-
 std::vector<LossStage> losses(const PruneOptions& options) {
   std::vector<LossStage> stages = parse_losses(options.loss, options.loss_split);
   for (LossStage& stage : stages)
     if (stage.loss == Loss::mse && options.mse == "normalised") stage.loss = Loss::normalised_mse;
   return stages;
-}
-
-const std::map<std::string, torch::ScalarType>& cache_dtypes() {
-  static const std::map<std::string, torch::ScalarType> types = {
-      {"bfloat16", torch::kBFloat16}, {"float16", torch::kFloat16}, {"float32", torch::kFloat32}};
-  return types;
 }
 
 HealOptions heal_options(const PruneOptions& options) {
@@ -38,7 +25,7 @@ HealOptions heal_options(const PruneOptions& options) {
   if (!options.cache.empty())
     heal.cache = {.directory = options.cache,
                   .limit = parse_size(options.cache_limit),
-                  .dtype = cache_dtypes().at(options.cache_dtype)};
+                  .dtype = resolve_placement("cpu", options.cache_dtype).dtype};
   if (!options.memory.empty()) heal.memory = parse_size(options.memory);
   return heal;
 }
@@ -55,12 +42,12 @@ TokenBatches beginning(const TokenBatches& text, std::int64_t tokens) {
 }
 
 void refuse_worse(const PruneRun& run, const HealedPlanWindow& window) {
+  if (!worse_than_nothing(window.result)) return;
   const HealStage& stage = window.result.last();
   const std::string verdict = "'" + run.replacement + "' in place of layers " + std::to_string(window.first) + ".." +
                               std::to_string(window.first + window.count - 1) + " has a loss (" +
-                              std::string(loss_name(stage.loss)) + ") of " + significant(stage.best) +
-                              " on held-out text, doing nothing " + significant(stage.nothing);
-  if (!worse_than_nothing(window.result)) return;
+                              std::string(loss_name(stage.loss)) + ") of " + three_digits(stage.best) +
+                              " on held-out text, doing nothing " + three_digits(stage.nothing);
   if (!run.options.accept_worse)
     fail(ErrorKind::gate, verdict,
          ": refused, nothing was written; train on more --tokens, choose another --replace, or pass --accept-worse");
@@ -82,7 +69,7 @@ void choose_replacement(PruneRun& run) {
   Json records = Json::array();
   for (const CandidateResult& result : results) records.push_back(to_json(result));
   run.report["candidates"] = {{"tokens", options.candidate_tokens}, {"chosen", best.name}, {"results", records}};
-  log_info("of the candidates '" + best.name + "' gives the smallest perplexity, " + significant(best.perplexity));
+  log_info("of the candidates '" + best.name + "' gives the smallest perplexity, " + three_digits(best.perplexity));
 }
 
 void heal(PruneRun& run) {

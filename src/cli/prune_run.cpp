@@ -85,13 +85,13 @@ void end_stage(PruneRun& run, const std::string& name, const Stopwatch& watch) {
       {{"name", name}, {"seconds", watch.seconds()}, {"peak_memory", peak_resident_memory()}});
 }
 
-std::string two_digits(double value) {
+}  // namespace
+
+std::string three_digits(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3g", value);
   return text;
 }
-
-}  // namespace
 
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work) {
   log_detail(name);
@@ -101,16 +101,6 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
   end_stage(run, name, watch);
 }
 
-namespace {
-
-// The replacement's shape in place of a layer that has both halves.
-LayerConfig usual_shape(const Config& config, const Replacement& network) {
-  const auto whole = std::find_if(config.layers.begin(), config.layers.end(), [](const auto& l) { return l.whole(); });
-  return network.shape(config, whole == config.layers.end() ? 0 : whole - config.layers.begin());
-}
-
-}  // namespace
-
 void check_writable(const PruneRun& run) {
   const Model& source = run.opened.model;
   check_applicable(source.checkpoint(), run.options.out);
@@ -118,10 +108,10 @@ void check_writable(const PruneRun& run) {
   const LayerForm form = resolve_form(source.checkpoint(), source.config(), format);
   if (!run.heals() || run.replacement == "auto") return;
   const Replacement& network = *parse_replacement(run.replacement).network;
-  const LayerConfig shape = usual_shape(source.config(), network);
+  const LayerConfig shape = usual_shape(network, source.config());
   if (!source.checkpoint().is_safetensors()) check_gguf_replacement(source.config(), shape, 0);
   check_form(source.config(), shape, 0, form);
-  if (format == Format::ordinary && network.folding(source.config()) == Folding::extension)
+  if (format == Format::ordinary && folding_of(network, source.config()) == Folding::extension)
     fail(ErrorKind::usage, "'", run.replacement, "' is no layer that ordinary checkpoints have; choose another ",
          "--replace (layer, swiglu-residual), or --format auto");
 }
@@ -159,7 +149,7 @@ ReplacementUse replacement_use(const Model& source, const std::string& replaceme
   if (network.before > 0) return {.name = std::string(network.name), .before = network.before};
   const Config& config = source.config();
   return {.name = std::string(network.name),
-          .layers = usual_shape(config, network).attention ? choice.count : 0,
+          .layers = usual_shape(network, config).attention ? choice.count : 0,
           .parameters = [choice, &config](std::int64_t first) {
             return choice.count * replacement_parameters(*choice.network, config, first);
           }};
@@ -210,7 +200,7 @@ void measure(PruneRun& run, const std::string& name, const Model& model) {
                               {"stride", run.perplexity.stride > 0 ? run.perplexity.stride : run.perplexity.window},
                               {"bos", run.perplexity.bos},
                               {"tokens", result.tokens}};
-  log_info(name + ": perplexity " + two_digits(result.value));
+  log_info(name + ": perplexity " + three_digits(result.value));
 }
 
 namespace {

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "arguments.h"
 
 namespace streamline::cli {
 
@@ -16,8 +17,6 @@ inline constexpr const char* kRecipeOption = "--config";
 // such a mapping), usage (--config without a file, or twice).
 std::vector<std::string> with_recipe(std::vector<std::string> words);
 
-// The option's name without dashes, and the words it was given; a flag has "true".
-using GivenOptions = std::vector<std::pair<std::string, std::vector<std::string>>>;
 // A file that with_recipe() reads back to these.
 std::string recipe_text(const GivenOptions& options);
 

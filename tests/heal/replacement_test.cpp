@@ -75,9 +75,9 @@ TEST(Replacement, SwigluResidualStartsAsTheIdentity) {
 TEST(Replacement, SaysWhichResultsAreOrdinaryLayers) {
   for (const Json& json : {test::tiny_llama(), test::tiny_opt(), test::tiny_qwen3()}) {
     const Config config = config_from_json(json, "tiny");
-    EXPECT_EQ(find_replacement("layer").folding(config), Folding::ordinary_layer);
-    EXPECT_EQ(find_replacement("swiglu-residual").folding(config), Folding::ordinary_layer);
-    EXPECT_EQ(find_replacement("ffn").folding(config), Folding::extension);
+    EXPECT_EQ(folding_of(find_replacement("layer"), config), Folding::ordinary_layer);
+    EXPECT_EQ(folding_of(find_replacement("swiglu-residual"), config), Folding::ordinary_layer);
+    EXPECT_EQ(folding_of(find_replacement("ffn"), config), Folding::extension);
   }
 }
 

@@ -58,7 +58,7 @@ TEST_P(GoldenCut, FoldsALayerAndAnMlpIntoOrdinaryLayers) {
       const std::int64_t segment = first == 0 ? 0 : 1;
       const Replacements trained = {{segment, as_stored(random_layer(model.config(), shape, 5), model.config())}};
       const AppliedPlan applied = apply_plan(model, plan, trained, directory.path() / "out", {});
-      EXPECT_EQ(applied.ordinary, shape.attention || half.folding(model.config()) == Folding::ordinary_layer);
+      EXPECT_EQ(applied.ordinary, shape.attention || folding_of(half, model.config()) == Folding::ordinary_layer);
       const Model result = open_model(directory.path() / "out");
       if (applied.ordinary) {
         EXPECT_TRUE(result.config().layers[first] == layer);

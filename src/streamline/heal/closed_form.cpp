@@ -38,7 +38,7 @@ class Fit {
         body_(body),
         start_(start),
         compute_(copy_to(start, body.placement().device, body.placement().dtype)),
-        bias_(start.config.mlp->bias && start.tensors.count(Role::down) != 0 && start.at(Role::down).bias.defined()) {}
+        bias_(start.has(Role::down) && start.at(Role::down).bias.defined()) {}
 
   LeastSquares gather(const StateSource& states, const TokenBatches& batches, std::int64_t micro_batch_tokens,
                       const char* label) const {
@@ -93,14 +93,14 @@ class Fit {
     const MlpParts parts = mlp_parts(body_.config(), compute_, states.input, positions);
     const auto rows = [](const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).to(torch::kFloat64); };
     auto wanted = rows(states.output);
-    if (start_.config.mlp->residual) wanted.sub_(rows(parts.stream));
+    if (start_.config.mlp->residual) wanted = wanted - rows(parts.stream);  // of float64 states `rows` is no copy
     if (kind_ != ClosedForm::output_matrix) {
-      auto given = rows(mlp_half(body_.config(), compute_, parts.input));
-      return {given, wanted.sub_(given)};
+      const auto given = rows(mlp_half(body_.config(), compute_, parts.input));
+      return {given, wanted - given};
     }
     auto features = rows(mlp_inner(*start_.config.mlp, compute_.tensors, parts.normed));
     if (bias_) features = torch::cat({features, torch::ones({features.size(0), 1}, features.options())}, 1);
-    return {features, wanted.div_(scale())};
+    return {features, wanted / scale()};
   }
 
   ClosedForm kind_;

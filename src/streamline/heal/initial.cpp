@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "streamline/arch/expected_tensors.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -27,15 +28,15 @@ void inherit(const LayerWeights& source, LayerWeights& weights) {
   }
 }
 
+// All but the norms.
 void randomise(const Config& config, LayerWeights& weights, Rng& rng) {
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
-    torch::Tensor value = tensor.value;
     if (is_norm_role(tensor.role)) continue;
-    if (value.dim() != 2) {
+    torch::Tensor value = tensor.value;
+    if (value.dim() == 2)
+      value.copy_(normal_matrix(value.size(0), value.size(1), initializer_range(config), rng));
+    else
       value.zero_();
-      continue;
-    }
-    value.copy_(normal_matrix(value.size(0), value.size(1), initializer_range(config), rng));
   }
 }
 
@@ -52,13 +53,31 @@ torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double devi
   return matrix;
 }
 
+LayerConfig layer_shape(const Config& model, std::int64_t first) {
+  return model.layers.at(static_cast<std::size_t>(first));
+}
+
+LayerWeights layer_copy(const Model& model, std::int64_t first, Rng&) {
+  return copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
+}
+
+LayerWeights random_weights(const Config& model, const LayerConfig& shape, Rng& rng) {
+  LayerWeights weights{.config = shape, .tensors = {}};
+  for (const ExpectedTensor& tensor : layer_tensors(model, shape, 0)) {
+    const bool norm = is_norm_role(tensor.role) && tensor.part == Part::weight;
+    place(weights, tensor.role, tensor.part, tensor.expert) =
+        torch::full(tensor.shape, norm ? 1 - model.family->traits.norm_offset : 0);
+  }
+  randomise(model, weights, rng);
+  return weights;
+}
+
 void zero_output(const Config& config, LayerWeights& weights) {
-  const auto post_norm = [&](Role role) { return weights.has(role); };
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
     torch::Tensor value = tensor.value;
     const bool of_mlp = tensor.role == Role::down || tensor.role == Role::shared_down;
-    if ((of_mlp && !post_norm(Role::mlp_post_norm)) ||
-        (tensor.role == Role::o && !post_norm(Role::attention_post_norm)))
+    if ((of_mlp && !weights.has(Role::mlp_post_norm)) ||
+        (tensor.role == Role::o && !weights.has(Role::attention_post_norm)))
       value.zero_();
     if (tensor.role == Role::mlp_post_norm || tensor.role == Role::attention_post_norm)
       value.fill_(tensor.part == Part::weight ? -config.family->traits.norm_offset : 0);

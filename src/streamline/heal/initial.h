@@ -11,6 +11,12 @@ namespace streamline {
 LayerWeights initial_weights(const Replacement& replacement, const Model& model, std::int64_t first, Start start,
                              Rng& rng);
 
+// A layer that stands in as it is: the shape and a copy of layer `first`.
+LayerConfig layer_shape(const Config& model, std::int64_t first);
+LayerWeights layer_copy(const Model& model, std::int64_t first, Rng& rng);
+// Matrices N(0, initializer_range) in the order of their roles, biases 0, norms that scale by one.
+LayerWeights random_weights(const Config& model, const LayerConfig& shape, Rng& rng);
+
 // A random matrix, N(0, deviation), fp32.
 torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double deviation, Rng& rng);
 // The deviation that the model says it was initialised with, else 0.02.

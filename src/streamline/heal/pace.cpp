@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "streamline/base/digest.h"
+
 namespace streamline {
 namespace {
 
@@ -36,6 +38,16 @@ std::int64_t token_count(const TokenBatches& batches, const Indices& sequences) 
   std::int64_t count = 0;
   for (const std::int64_t i : sequences) count += length(batches, i);
   return count;
+}
+
+std::string text_digest(const TokenBatches& batches) {
+  Sha256 digest;
+  for (const auto& sequence : batches.sequences) {
+    const auto length = static_cast<std::uint64_t>(sequence.size());
+    digest.update(std::as_bytes(std::span(&length, 1)));
+    digest.update(std::as_bytes(std::span(sequence)));
+  }
+  return digest.hex();
 }
 
 std::int64_t longest_sequence(const TokenBatches& batches) {

@@ -25,6 +25,8 @@ Indices all_sequences(const TokenBatches& batches);  // 0, 1, …
 std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequences, std::int64_t tokens);
 
 std::int64_t token_count(const TokenBatches& batches, const Indices& sequences);
+// SHA-256 of the ids and of where sequences end.
+std::string text_digest(const TokenBatches& batches);
 std::int64_t longest_sequence(const TokenBatches& batches);
 
 }  // namespace streamline

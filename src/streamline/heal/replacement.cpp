@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/replacement.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "streamline/base/error.h"
+#include "streamline/surgery/fold.h"
 
 namespace streamline {
 
@@ -27,6 +29,17 @@ const Replacement& find_replacement(std::string_view name) {
     known += ", " + std::string(replacement->name);
   }
   fail(ErrorKind::usage, "no replacement is called '", name, "'; there are ", known);
+}
+
+LayerConfig usual_shape(const Replacement& replacement, const Config& model) {
+  const auto whole = std::ranges::find_if(model.layers, &LayerConfig::whole);
+  return replacement.shape(model, whole == model.layers.end() ? 0 : whole - model.layers.begin());
+}
+
+Folding folding_of(const Replacement& replacement, const Config& model) {
+  const LayerConfig shape = usual_shape(replacement, model);
+  const auto holds = [&](const LayerConfig& layer) { return layer.whole() && folds_into(shape, layer); };
+  return std::ranges::any_of(model.layers, holds) ? Folding::ordinary_layer : Folding::extension;
 }
 
 std::int64_t replacement_parameters(const Replacement& replacement, const Config& model, std::int64_t first) {

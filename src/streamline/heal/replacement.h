@@ -33,7 +33,6 @@ struct Replacement {
   // Weights of its own start, starts.front(), where that is no closed form; fp32 on the CPU, independent of the model's
   // memory.
   LayerWeights (*initial)(const Model& model, std::int64_t first, Rng& rng);
-  Folding (*folding)(const Config& model);
   std::span<const Start> starts;  // that make sense for it, its own first
   ClosedForm closed_form = ClosedForm::nothing;
   // Layers before the window that the network takes in too: it is the last of them, changed so as to make up for the
@@ -46,6 +45,11 @@ struct Replacement {
 
 std::span<const Replacement* const> replacements();          // without "none"
 const Replacement& find_replacement(std::string_view name);  // usage error that lists what exists
+
+// Its shape in place of a layer that has both halves, the first such of the model.
+LayerConfig usual_shape(const Replacement& replacement, const Config& model);
+// How a network of that shape is stored (surgery/fold.h).
+Folding folding_of(const Replacement& replacement, const Config& model);
 
 std::int64_t replacement_parameters(const Replacement& replacement, const Config& model, std::int64_t first);
 

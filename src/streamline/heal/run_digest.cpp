@@ -2,16 +2,12 @@
 #include "streamline/heal/run_digest.h"
 
 #include "streamline/base/digest.h"
+#include "streamline/heal/pace.h"
 
 namespace streamline {
 
 std::string run_digest(const Model& model, const HealedWindow& window, const ReplacementChoice& choice, Start start,
                        const TokenBatches& training, const TokenBatches& validation, const HealOptions& o) {
-  const auto text = [](const TokenBatches& batches) {
-    Sha256 digest;
-    for (const auto& sequence : batches.sequences) digest.update(std::as_bytes(std::span(sequence)));
-    return digest.hex();
-  };
   Json losses = Json::array();
   for (const LossStage& stage : o.losses) losses.push_back({loss_name(stage.loss), stage.share});
   const Json all = {{"model", model.checkpoint().digest()},
@@ -22,7 +18,7 @@ std::string run_digest(const Model& model, const HealedWindow& window, const Rep
                     {"network", choice.network->name},
                     {"networks", choice.count},
                     {"start", start_name(start)},
-                    {"text", {text(training), text(validation)}},
+                    {"text", {text_digest(training), text_digest(validation)}},
                     {"losses", losses},
                     {"rates", {o.learning_rate, o.minimum_learning_rate, o.warmup_fraction, o.later_rate}},
                     {"adamw", {o.weight_decay, o.beta1, o.beta2, o.clip}},
@@ -30,8 +26,7 @@ std::string run_digest(const Model& model, const HealedWindow& window, const Rep
                     {"objective", {o.objective.skip_first_position, o.objective.teacher_tokens}},
                     {"states", o.cache ? torch::toString(o.cache->dtype) : "computed"},
                     {"seed", o.seed}};
-  const std::string text_of_all = all.dump();
-  return sha256(std::as_bytes(std::span(text_of_all)));
+  return sha256(all.dump());
 }
 
 }  // namespace streamline

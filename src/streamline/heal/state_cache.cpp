@@ -8,8 +8,8 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
-#include "streamline/base/json.h"
 #include "streamline/base/log.h"
+#include "streamline/engine/tensor_file.h"
 #include "streamline/heal/cache_index.h"
 #include "streamline/heal/pace.h"
 #include "streamline/io/safetensors.h"
@@ -19,16 +19,6 @@ namespace {
 
 constexpr std::uint64_t kShardBytes = 64'000'000;
 constexpr std::int64_t kTogether = 2048;  // tokens that are computed at once
-
-std::string text_digest(const TokenBatches& batches) {
-  Sha256 digest;
-  for (const auto& sequence : batches.sequences) {
-    const auto length = static_cast<std::uint64_t>(sequence.size());
-    digest.update(std::as_bytes(std::span(&length, 1)));
-    digest.update(std::as_bytes(std::span(sequence)));
-  }
-  return digest.hex();
-}
 
 // The model as the states see it: what the layers up to the window compute.
 std::string model_digest(const Model& body) {
@@ -61,7 +51,7 @@ class StateCache {
                             std::to_string(window.first) + " " + std::to_string(window.end()) + " " +
                             torch::toString(options.dtype) + " " + std::to_string(teacher ? teacher_tokens : 0) + " " +
                             options.upstream;
-    key_ = sha256(std::as_bytes(std::span(all)));
+    key_ = sha256(all);
   }
 
   WindowStates states(const TokenBatches& batches, const Indices& sequences) {
@@ -100,11 +90,9 @@ class StateCache {
     const auto found = texts_.find(&batches);
     if (found != texts_.end()) return found->second;
     CachedText& text = texts_[&batches];
-    const std::string all = key_ + text_digest(batches);
-    text.prefix = sha256(std::as_bytes(std::span(all))).substr(0, 24) + "-";
-    const std::int64_t longest = static_cast<std::int64_t>(
-        std::ranges::max(batches.sequences, {}, [](const auto& sequence) { return sequence.size(); }).size());
-    const auto bytes = static_cast<std::uint64_t>((window_.before > 0 ? 3 : 2) * longest * body_.config().hidden) *
+    text.prefix = sha256(key_ + text_digest(batches)).substr(0, 24) + "-";
+    const std::int64_t states = window_.before > 0 ? 3 : 2;
+    const auto bytes = static_cast<std::uint64_t>(states * longest_sequence(batches) * body_.config().hidden) *
                        torch::elementSize(options_.dtype);
     text.sequences_per_shard = std::max<std::int64_t>(1, static_cast<std::int64_t>(kShardBytes / bytes));
     return text;
@@ -137,12 +125,9 @@ class StateCache {
   }
 
   bool make(CachedText& text, const TokenBatches& batches, std::int64_t shard, const std::string& name) {
-    std::vector<TensorHeader> headers;
-    std::vector<torch::Tensor> values;
+    NamedTensors tensors;
     const auto keep = [&](std::int64_t sequence, const char* what, const torch::Tensor& value) {
-      values.push_back(value.to(torch::kCPU).contiguous());
-      headers.push_back(
-          {std::to_string(sequence) + "." + what, stored_dtype(value.scalar_type()), value.sizes().vec()});
+      tensors.emplace_back(tensor_name(sequence, what), value);
     };
     const auto count = static_cast<std::int64_t>(batches.sequences.size());
     const std::int64_t begin = shard * text.sequences_per_shard;
@@ -162,42 +147,24 @@ class StateCache {
         keep(group[row], "teacher_shares", teacher.log_shares);
       }
     }
-    const std::string header = safetensors_header(headers, {});
-    std::uint64_t bytes = header.size();
-    for (const torch::Tensor& value : values) bytes += value.nbytes();
-    if (!index_.make_room(bytes, options_.limit, text.prefix)) {
+    const TensorFile file(tensors, {});
+    if (!index_.make_room(file.bytes(), options_.limit, text.prefix)) {
       text.full = true;
       log_detail("the cache of hidden states is full at " + std::to_string(options_.limit) + " bytes");
       return false;
     }
-    write(name, header, values, bytes);
+    index_.add(name, file.write(index_.path(name)), file.bytes());
     return open(text, shard, name, *index_.find(name));
   }
 
-  void write(const std::string& name, const std::string& header, const std::vector<torch::Tensor>& values,
-             std::uint64_t bytes) {
-    OutputFile file(index_.path(name));
-    Sha256 digest;
-    const auto put = [&](std::span<const std::byte> part) {
-      file.write(part);
-      digest.update(part);
-    };
-    put(std::as_bytes(std::span(header)));
-    for (const torch::Tensor& value : values)
-      put(std::span(static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()));
-    file.commit();
-    index_.add(name, digest.hex(), bytes);
+  static std::string tensor_name(std::int64_t sequence, const char* what) {
+    return std::to_string(sequence) + "." + what;
   }
 
   torch::Tensor read(const CachedText& text, std::int64_t shard, std::int64_t sequence, const char* what) const {
-    const std::string name = std::to_string(sequence) + "." + what;
-    for (const TensorInfo& info : text.headers.at(shard)) {
-      if (info.name != name) continue;
-      auto value = torch::empty(info.shape, scalar_type(info.dtype));
-      std::copy_n(text.opened.at(shard).bytes.data() + info.offset, info.size,
-                  static_cast<std::byte*>(value.mutable_data_ptr()));
-      return value;
-    }
+    const std::string name = tensor_name(sequence, what);
+    for (const TensorInfo& info : text.headers.at(shard))
+      if (info.name == name) return read_tensor(info, text.opened.at(shard));
     fail(ErrorKind::internal, "a shard of hidden states lacks ", name);
   }
 

@@ -14,17 +14,7 @@ const torch::Tensor& TrainState::at(const std::string& name) const {
 }
 
 void save_train_state(const TrainState& state, const std::filesystem::path& path) {
-  std::vector<TensorHeader> headers;
-  std::vector<torch::Tensor> values;
-  for (const auto& [name, tensor] : state.tensors) {
-    values.push_back(tensor.detach().to(torch::kCPU).contiguous());
-    headers.push_back({name, stored_dtype(values.back().scalar_type()), values.back().sizes().vec()});
-  }
-  OutputFile file(path);
-  file.write(safetensors_header(headers, {{"run", state.run}, {"progress", state.progress.dump()}}));
-  for (const torch::Tensor& value : values)
-    file.write(std::span(static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()));
-  file.commit();
+  TensorFile(state.tensors, {{"run", state.run}, {"progress", state.progress.dump()}}).write(path);
 }
 
 std::optional<TrainState> load_train_state(const std::filesystem::path& path, const std::string& run) {
@@ -43,12 +33,7 @@ std::optional<TrainState> load_train_state(const std::filesystem::path& path, co
          ": the state of another run (other model, text or options); delete it, or give "
          "another --state");
   state.progress = parse_json(metadata.at("progress"), where);
-  for (const TensorInfo& info : infos) {
-    if (!info.is_plain()) fail(ErrorKind::format, where, ": '", info.name, "' is ", dtype_name(info.dtype));
-    auto value = torch::empty(info.shape, scalar_type(info.dtype));
-    std::copy_n(file.bytes.data() + info.offset, info.size, static_cast<std::byte*>(value.mutable_data_ptr()));
-    state.tensors.emplace_back(info.name, std::move(value));
-  }
+  for (const TensorInfo& info : infos) state.tensors.emplace_back(info.name, read_tensor(info, file));
   return state;
 }
 

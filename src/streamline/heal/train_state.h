@@ -7,14 +7,14 @@
 #include <optional>
 
 #include "streamline/base/json.h"
-#include "streamline/nn/torch.h"
+#include "streamline/engine/tensor_file.h"
 
 namespace streamline {
 
 struct TrainState {
-  std::string run;                                                  // digest of all that decides the run's result
-  Json progress = Json::object();                                   // position, random state, curves
-  std::vector<std::pair<std::string, torch::Tensor>> tensors = {};  // fp32 or wider, on the CPU
+  std::string run;                 // digest of all that decides the run's result
+  Json progress = Json::object();  // position, random state, curves
+  NamedTensors tensors = {};       // fp32 or wider
 
   const torch::Tensor& at(const std::string& name) const;  // format error when absent
 };

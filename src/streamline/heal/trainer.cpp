@@ -285,9 +285,6 @@ class Healing {
                                   {"result", to_json(result_)}}};
     each_tensor(
         [&](const std::string& name, const torch::Tensor& tensor) { state.tensors.emplace_back(name, tensor); });
-    for (std::size_t k = 0; k < best_.size(); ++k)
-      for (std::size_t i = 0; i < best_[k].all().size(); ++i)
-        state.tensors.emplace_back(best_name(k, i), best_[k].all()[i]);
     save_train_state(state, options_.state_file);
   }
 
@@ -311,20 +308,13 @@ class Healing {
     position_ = TextPosition::from_json(progress.at("position"), pace_, where);
     new_optimizer();
     optimizer_->set_updates(integer("updates"));
-    each_tensor([&](const std::string& name, torch::Tensor tensor) { tensor.copy_(state->at(name)); });
     best_ = student_.snapshot();
-    for (std::size_t k = 0; k < best_.size(); ++k)
-      for (std::size_t i = 0; i < best_[k].all().size(); ++i)
-        torch::Tensor(best_[k].all()[i]).copy_(state->at(best_name(k, i)));
+    each_tensor([&](const std::string& name, torch::Tensor tensor) { tensor.copy_(state->at(name)); });
     log_info("healing goes on at step " + std::to_string(step_) + " (" + where + ")");
     return true;
   }
 
-  static std::string best_name(std::size_t network, std::size_t tensor) {
-    return "best." + std::to_string(network) + "." + std::to_string(tensor);
-  }
-
-  // Everything that learns, and its moments. What does not learn is in the best weights.
+  // What a run goes on from: all that learns, its moments, and the best weights so far.
   template <class Visit>
   void each_tensor(Visit&& visit) {
     const auto& parameters = student_.parameters();
@@ -333,6 +323,9 @@ class Healing {
       visit("mean." + std::to_string(i), optimizer_->means()[i]);
       visit("square." + std::to_string(i), optimizer_->squares()[i]);
     }
+    std::size_t number = 0;
+    for (const LayerWeights& network : best_)
+      for (const torch::Tensor& tensor : network.all()) visit("best." + std::to_string(number++), tensor);
   }
 
   const Model& model_;

@@ -6,8 +6,9 @@
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/engine/tensor_file.h"
+#include "streamline/io/safetensors.h"
 #include "streamline/surgery/apply.h"
-#include "streamline/surgery/fold.h"
 #include "streamline/surgery/layer_json.h"
 
 namespace streamline {
@@ -26,31 +27,11 @@ std::string bundle_name(std::int64_t segment, Role role, Part part, std::int64_t
          std::string(role_name(role)) + (part == Part::weight ? ".weight" : ".bias");
 }
 
-// Writes one file and returns its SHA-256.
-std::string write_weights(const fs::path& path, const std::vector<TensorSource>& tensors,
-                          const std::map<std::string, std::string>& metadata) {
-  std::vector<TensorHeader> headers;
-  for (const TensorSource& tensor : tensors) headers.push_back(tensor.header);
-  const std::string header = safetensors_header(headers, metadata);
-  OutputFile file(path);
-  Sha256 digest;
-  file.write(header);
-  digest.update(header);
-  for (const TensorSource& tensor : tensors) {
-    const Blob blob = tensor.bytes();
-    file.write(blob.bytes);
-    digest.update(blob.bytes);
-  }
-  file.commit();
-  return digest.hex();
-}
-
-torch::Tensor read_tensor(const TensorInfo& tensor, const Blob& file) {
+torch::Tensor read_weights(const TensorInfo& tensor, const Blob& file) {
   if (tensor.dtype != DType::f32 && tensor.dtype != DType::f16 && tensor.dtype != DType::bf16)
     fail(ErrorKind::format, tensor.file, ": '", tensor.name, "' is ", dtype_name(tensor.dtype),
          "; expected F32, F16 or BF16");
-  torch::Tensor value = torch::empty(tensor.shape, scalar_type(tensor.dtype));
-  std::copy_n(file.bytes.data() + tensor.offset, tensor.size, static_cast<std::byte*>(value.mutable_data_ptr()));
+  torch::Tensor value = read_tensor(tensor, file);
   if (!torch::isfinite(value).all().item<bool>())
     fail(ErrorKind::numeric, tensor.file, ": '", tensor.name, "' holds NaN or infinity");
   return value;
@@ -82,7 +63,7 @@ class WeightsFile {
       if (tensor.shape != expected.shape)
         fail(ErrorKind::mismatch, path_, ": '", tensor.name, "' does not have the shape that the model and '", key,
              "' ask for");
-      place(weights, expected.role, expected.part, expected.expert) = read_tensor(tensor, file_);
+      place(weights, expected.role, expected.part, expected.expert) = read_weights(tensor, file_);
       ++used;
     }
     check_surplus(key + ".", used);
@@ -129,16 +110,15 @@ fs::path plan_path(const fs::path& plan_file) {
 
 void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan plan, const Replacements& replacements) {
   SL_ASSERT(missing_weights(plan, replacements).empty());
-  std::vector<TensorSource> tensors;
+  NamedTensors tensors;
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   for (const auto& [segment, weights] : replacements) {
     metadata["segments." + std::to_string(segment)] = to_json(weights.config).dump();
     for (const PlacedTensor& tensor : placed_tensors(weights))
-      tensors.push_back(tensor_source(bundle_name(segment, tensor.role, tensor.part, tensor.expert),
-                                      tensor.value.detach().to(torch::kCPU).contiguous()));
+      tensors.emplace_back(bundle_name(segment, tensor.role, tensor.part, tensor.expert), tensor.value);
   }
   if (!tensors.empty()) {
-    const std::string digest = write_weights(out.staging() / names.weights, tensors, metadata);
+    const std::string digest = TensorFile(tensors, metadata).write(out.staging() / names.weights);
     for (const auto& [segment, weights] : replacements) {
       plan.segments[segment].weights_file = names.weights_in_plan;
       plan.segments[segment].weights_sha256 = digest;

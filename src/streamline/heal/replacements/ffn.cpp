@@ -18,16 +18,8 @@ LayerConfig shape(const Config& model, std::int64_t) {
 
 // Weights ~ N(0, initializer_range), biases 0: what the released code's base class does.
 LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
-  const Config& config = model.config();
-  const double deviation = initializer_range(config);
-  LayerWeights weights{.config = shape(config, first), .tensors = {}};
-  const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
-  weights.tensors[Role::up] = {normal_matrix(f, d, deviation, rng), torch::zeros({f})};
-  weights.tensors[Role::down] = {normal_matrix(d, f, deviation, rng), torch::zeros({d})};
-  return weights;
+  return random_weights(model.config(), shape(model.config(), first), rng);
 }
-
-Folding folding(const Config&) { return Folding::extension; }
 
 constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
@@ -40,7 +32,6 @@ extern const Replacement ffn_replacement = {
     .learning_rate = 1e-3,
     .shape = shape,
     .initial = initial,
-    .folding = folding,
     .starts = kStarts,
     .closed_form = ClosedForm::output_matrix,
 };

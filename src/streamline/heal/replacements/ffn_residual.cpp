@@ -3,7 +3,6 @@
 // start. In families whose own MLP is of this kind and wide enough it folds as a layer whose attention writes zeros;
 // elsewhere as our extension.
 #include "streamline/heal/initial.h"
-#include "streamline/surgery/fold.h"
 
 namespace streamline {
 namespace {
@@ -19,7 +18,7 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
   const Config& config = model.config();
   LayerWeights weights{.config = shape(config, first), .tensors = {}};
   const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
-  const LayerWeights source = copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
+  const LayerWeights source = layer_copy(model, first, rng);
   for (const Role role : {Role::mlp_norm, Role::attention_norm}) {
     if (!source.has(role)) continue;
     weights.tensors[Role::mlp_norm] = source.at(role);
@@ -30,12 +29,6 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
   weights.tensors[Role::up] = {normal_matrix(f, d, initializer_range(config), rng), torch::zeros({f})};
   weights.tensors[Role::down] = {torch::zeros({d, f}), torch::zeros({d})};
   return weights;
-}
-
-Folding folding(const Config& model) {
-  for (const LayerConfig& layer : model.layers)
-    if (is_ordinary(layer) && folds_into(shape(model, 0), layer)) return Folding::ordinary_layer;
-  return Folding::extension;
 }
 
 constexpr Start kStarts[] = {Start::zero, Start::random, Start::closed_form};
@@ -49,7 +42,6 @@ extern const Replacement ffn_residual_replacement = {
     .learning_rate = 1e-3,
     .shape = shape,
     .initial = initial,
-    .folding = folding,
     .starts = kStarts,
     .closed_form = ClosedForm::output_matrix,
 };

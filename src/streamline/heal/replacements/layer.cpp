@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One decoder layer that starts as the first cut layer: the paper's choice. An ordinary layer of its family, whatever
 // that has (biases, q and k norms, a sliding window).
-#include "streamline/heal/replacement.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline {
 namespace {
-
-LayerConfig shape(const Config& model, std::int64_t first) { return model.layers.at(static_cast<std::size_t>(first)); }
-
-LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
-  return copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
-}
-
-Folding folding(const Config&) { return Folding::ordinary_layer; }
 
 constexpr Start kStarts[] = {Start::inherit, Start::zero, Start::random, Start::closed_form};
 
@@ -23,9 +15,8 @@ extern const Replacement layer_replacement = {
     .title = "one decoder layer, starting as the first cut layer",
     .source = "LLM-Streamline (arXiv 2403.19135), layer replacement",
     .learning_rate = 1e-3,
-    .shape = shape,
-    .initial = initial,
-    .folding = folding,
+    .shape = layer_shape,
+    .initial = layer_copy,
     .starts = kStarts,
     .closed_form = ClosedForm::output_matrix,
 };

@@ -2,18 +2,10 @@
 // A d x d matrix behind the MLP of the layer before the window, found by ridge least squares and multiplied into that
 // MLP's last matrix (ReplaceMe, Shopkhoev et al., arXiv 2505.02819): nothing is put in the window's place, and the
 // result is an ordinary model. Trained further, it is that last matrix that learns.
-#include "streamline/heal/replacement.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline {
 namespace {
-
-LayerConfig shape(const Config& model, std::int64_t first) { return model.layers.at(static_cast<std::size_t>(first)); }
-
-LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
-  return copy_to(model.layer(first), torch::kCPU, torch::kFloat32);
-}
-
-Folding folding(const Config&) { return Folding::ordinary_layer; }
 
 bool learns(Role role) { return role == Role::down || role == Role::shared_down; }
 
@@ -26,9 +18,8 @@ extern const Replacement linear_replacement = {
     .title = "a matrix behind the MLP before the window, by least squares; folded, costs nothing",
     .source = "ReplaceMe (arXiv 2505.02819)",
     .learning_rate = 2e-4,
-    .shape = shape,
-    .initial = initial,
-    .folding = folding,
+    .shape = layer_shape,
+    .initial = layer_copy,
     .starts = kStarts,
     .closed_form = ClosedForm::map,
     .before = 1,

@@ -19,17 +19,8 @@ LayerConfig shape(const Config& model, std::int64_t first) {
 
 // N(0, initializer_range), as ffn: the release has this network in a disabled line and says nothing else.
 LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
-  const Config& config = model.config();
-  const double deviation = initializer_range(config);
-  LayerWeights weights{.config = shape(config, first), .tensors = {}};
-  const std::int64_t d = config.hidden, f = weights.config.mlp->intermediate;
-  weights.tensors[Role::gate].weight = normal_matrix(f, d, deviation, rng);
-  weights.tensors[Role::up].weight = normal_matrix(f, d, deviation, rng);
-  weights.tensors[Role::down].weight = normal_matrix(d, f, deviation, rng);
-  return weights;
+  return random_weights(model.config(), shape(model.config(), first), rng);
 }
-
-Folding folding(const Config&) { return Folding::extension; }
 
 constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
@@ -42,7 +33,6 @@ extern const Replacement swiglu_replacement = {
     .learning_rate = 1e-3,
     .shape = shape,
     .initial = initial,
-    .folding = folding,
     .starts = kStarts,
     .closed_form = ClosedForm::output_matrix,
 };

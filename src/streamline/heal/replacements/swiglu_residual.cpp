@@ -32,12 +32,6 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng&) {
   return weights;
 }
 
-Folding folding(const Config& model) {
-  for (const LayerConfig& layer : model.layers)
-    if (layer.residual == Residual::norm_after_sum) return Folding::extension;
-  return Folding::ordinary_layer;
-}
-
 constexpr Start kStarts[] = {Start::zero, Start::inherit, Start::random, Start::closed_form};
 
 }  // namespace
@@ -49,7 +43,6 @@ extern const Replacement swiglu_residual_replacement = {
     .learning_rate = 1e-3,
     .shape = shape,
     .initial = initial,
-    .folding = folding,
     .starts = kStarts,
     .closed_form = ClosedForm::output_matrix,
 };
