@@ -6,7 +6,7 @@ import pathlib
 import re
 import sys
 
-# What each folder of src/streamline may include, besides itself. The first six never see torch.
+# What each folder of src/streamline may include, besides itself. The first seven never see torch.
 TORCH_FREE = {
     "base": [],
     "io": ["base"],
@@ -14,11 +14,12 @@ TORCH_FREE = {
     "plan": ["base", "io", "arch"],
     "text": ["base", "io"],
     "report": ["base", "plan"],
+    "tasks": ["base", "io", "text"],
 }
 COMPUTING = {
     "nn": ["base", "io", "arch"],
     "engine": ["base", "io", "arch", "plan", "text", "nn"],
-    "eval": ["base", "io", "arch", "plan", "text", "nn", "engine"],
+    "eval": ["base", "io", "arch", "plan", "text", "tasks", "nn", "engine"],
     "surgery": ["base", "io", "arch", "plan", "nn", "engine"],
     "prune": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval"],
     "heal": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval", "surgery"],

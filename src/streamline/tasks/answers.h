@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one model answered to the questions of a benchmark, and how often it was right.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "streamline/base/json.h"
+#include "streamline/base/stats.h"
+#include "streamline/tasks/task.h"
+
+namespace streamline {
+
+// One question. Style::lm_eval: sums over the continuation's tokens; Style::opencompass: over the whole text's T - 1
+// predicted tokens, and tokens holds T.
+struct Answer {
+  std::string id;
+  std::size_t gold = 0;
+  std::vector<double> log_likelihoods;   // summed, nats, one a choice
+  std::vector<std::int64_t> tokens;      // one a choice
+  std::vector<std::int64_t> characters;  // code points of the choices (TaskItem)
+  std::vector<bool> greedy;              // every scored token was the model's first choice
+};
+
+// The answers of one set (TaskSet), and what they are answers to.
+struct TaskAnswers {
+  std::string name, group;
+  Style style = Style::lm_eval;
+  Rule rule = Rule::choices;
+  std::vector<std::string> metrics, labels;
+  std::int64_t shots = 0, items_in_data = 0;
+  std::string source, digest;
+  std::vector<Answer> answers;
+};
+
+// Indices of choices; the first one wins a tie. most_likely: lm-evaluation-harness's acc; most_likely_a_character: its
+// acc_norm (log likelihood / code points of the choice); lowest_mean_nll: OpenCompass's (-log likelihood / T).
+std::size_t most_likely(const Answer& answer);
+std::size_t most_likely_a_character(const Answer& answer);
+std::size_t lowest_mean_nll(const Answer& answer);
+// As the style predicts: most_likely, lowest_mean_nll.
+std::size_t prediction(const Answer& answer, Style style);
+
+// A named figure over the answers: "acc" (as `style` predicts), "acc_norm", "perplexity" (e to the mean negative log
+// likelihood of a question; its error by the delta method). The standard error is the sample's deviation / sqrt(n).
+// Errors: internal for an unknown name or no answers.
+Estimate metric(const TaskAnswers& set, std::string_view name);
+
+// The same over several sets. weighted: every question counts the same (lm-evaluation-harness's groups); else every set
+// counts the same (the paper, OpenCompass).
+Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted);
+
+}  // namespace streamline
