@@ -15,25 +15,26 @@
 namespace streamline {
 
 // One question. Style::lm_eval: sums over the continuation's tokens; Style::opencompass: over the whole text's T - 1
-// predicted tokens, and tokens holds T.
+// predicted tokens, and tokens holds T. Other programs' files leave some of it out: where the number of tokens is not
+// known, tokens is empty, and Style::opencompass's log_likelihoods are then already divided by it.
 struct Answer {
-  std::string id;
+  std::string id = {};
   std::size_t gold = 0;
-  std::vector<double> log_likelihoods;   // summed, nats, one a choice
-  std::vector<std::int64_t> tokens;      // one a choice
-  std::vector<std::int64_t> characters;  // code points of the choices (TaskItem)
-  std::vector<bool> greedy;              // every scored token was the model's first choice
+  std::vector<double> log_likelihoods = {};   // summed, nats, one a choice
+  std::vector<std::int64_t> tokens = {};      // one a choice
+  std::vector<std::int64_t> characters = {};  // code points of the choices (TaskItem); empty: not known
+  std::vector<bool> greedy = {};              // every scored token was the model's first choice; empty: not known
 };
 
 // The answers of one set (TaskSet), and what they are answers to.
 struct TaskAnswers {
-  std::string name, group;
+  std::string name = {}, group = {};
   Style style = Style::lm_eval;
   Rule rule = Rule::choices;
-  std::vector<std::string> metrics, labels;
+  std::vector<std::string> metrics = {}, labels = {};
   std::int64_t shots = 0, items_in_data = 0;
-  std::string source, digest;
-  std::vector<Answer> answers;
+  std::string source = {}, digest = {};
+  std::vector<Answer> answers = {};
 };
 
 // Indices of choices; the first one wins a tie. most_likely: lm-evaluation-harness's acc; most_likely_a_character: its
@@ -43,14 +44,17 @@ std::size_t most_likely_a_character(const Answer& answer);
 std::size_t lowest_mean_nll(const Answer& answer);
 // As the style predicts: most_likely, lowest_mean_nll.
 std::size_t prediction(const Answer& answer, Style style);
+// By the set's rule and style: what "acc" counts.
+bool is_right(const TaskAnswers& set, const Answer& answer);
 
 // A named figure over the answers: "acc" (as `style` predicts), "acc_norm", "perplexity" (e to the mean negative log
 // likelihood of a question; its error by the delta method). The standard error is the sample's deviation / sqrt(n).
 // Errors: internal for an unknown name or no answers.
 Estimate metric(const TaskAnswers& set, std::string_view name);
 
-// The same over several sets. weighted: every question counts the same (lm-evaluation-harness's groups); else every set
-// counts the same (the paper, OpenCompass).
+// The same over several sets. weighted: every question counts the same, and the error is that of
+// lm-evaluation-harness's groups (the variance inside the sets, pooled); else every set counts the same (the paper,
+// OpenCompass), and the sets' errors are independent. Errors: internal as metric, and for no sets.
 Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted);
 
 }  // namespace streamline

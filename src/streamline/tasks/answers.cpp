@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/tasks/answers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+std::size_t highest(std::span<const double> values) {
+  SL_ASSERT(!values.empty());
+  return static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
+}
+
+std::vector<double> per(std::span<const double> sums, std::span<const std::int64_t> counts) {
+  SL_ASSERT(sums.size() == counts.size());
+  std::vector<double> values;
+  values.reserve(sums.size());
+  // Nothing said is never the answer, as in lm-evaluation-harness, where the quotient is minus infinity.
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    values.push_back(counts[i] > 0 ? sums[i] / static_cast<double>(counts[i])
+                                   : -std::numeric_limits<double>::infinity());
+  return values;
+}
+
+bool right_a_character(const Answer& answer) { return most_likely_a_character(answer) == answer.gold; }
+
+Estimate perplexity(const TaskAnswers& set) {
+  MeanAccumulator nll;
+  for (const Answer& answer : set.answers) nll.add(-answer.log_likelihoods.at(answer.gold));
+  Estimate estimate = nll.estimate();
+  estimate.value = std::exp(estimate.value);
+  estimate.standard_error *= estimate.value;
+  return estimate;
+}
+
+// lm-evaluation-harness's error of a group: the variance inside the sets, pooled, over all questions.
+double pooled_error(std::span<const Estimate> sets) {
+  double squares = 0, questions = 0;
+  for (const Estimate& set : sets) {
+    const auto count = static_cast<double>(set.count);
+    squares += (count - 1) * count * set.standard_error * set.standard_error;
+    questions += count;
+  }
+  const double freedom = questions - static_cast<double>(sets.size());
+  return freedom > 0 ? std::sqrt(squares / freedom / questions) : 0;
+}
+
+}  // namespace
+
+std::size_t most_likely(const Answer& answer) { return highest(answer.log_likelihoods); }
+
+std::size_t most_likely_a_character(const Answer& answer) {
+  return highest(per(answer.log_likelihoods, answer.characters));
+}
+
+std::size_t lowest_mean_nll(const Answer& answer) {
+  return answer.tokens.empty() ? most_likely(answer) : highest(per(answer.log_likelihoods, answer.tokens));
+}
+
+std::size_t prediction(const Answer& answer, Style style) {
+  return style == Style::lm_eval ? most_likely(answer) : lowest_mean_nll(answer);
+}
+
+bool is_right(const TaskAnswers& set, const Answer& answer) {
+  if (set.rule == Rule::greedy) return answer.greedy.at(answer.gold);
+  return prediction(answer, set.style) == answer.gold;
+}
+
+Estimate metric(const TaskAnswers& set, std::string_view name) {
+  SL_ASSERT(!set.answers.empty());
+  if (name == "perplexity") return perplexity(set);
+  SL_ASSERT(name == "acc" || name == "acc_norm");
+  MeanAccumulator right;
+  for (const Answer& answer : set.answers)
+    right.add((name == "acc" ? is_right(set, answer) : right_a_character(answer)) ? 1 : 0);
+  return right.estimate();
+}
+
+Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted) {
+  SL_ASSERT(!sets.empty());
+  std::vector<Estimate> estimates;
+  Estimate group;
+  for (const TaskAnswers& set : sets) {
+    estimates.push_back(metric(set, name));
+    group.count += estimates.back().count;
+  }
+  double squares = 0;
+  for (const Estimate& set : estimates) {
+    const double weight = weighted ? static_cast<double>(set.count) / static_cast<double>(group.count)
+                                   : 1 / static_cast<double>(estimates.size());
+    group.value += weight * set.value;
+    squares += weight * weight * set.standard_error * set.standard_error;
+  }
+  group.standard_error = weighted ? pooled_error(estimates) : std::sqrt(squares);
+  return group;
+}
+
+}  // namespace streamline
