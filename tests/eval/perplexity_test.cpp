@@ -178,11 +178,18 @@ TEST(TokenLosses, OfAVocabularyInPiecesAreThoseOfTheWhole) {
   torch::manual_seed(25);
   constexpr std::int64_t kRows = 3000;  // 5000 x 3000 logits are more than are kept at once
   const auto hidden = torch::randn({kRows, 64});
-  std::vector<std::int64_t> targets;
-  for (std::int64_t row = 0; row < kRows; ++row) targets.push_back(row * 7919 % 5000);
-  const auto pieces = token_losses(model, hidden, targets), whole = token_losses_by_tensors(model, hidden, targets);
-  ASSERT_EQ(pieces.size(), whole.size());
-  for (std::size_t row = 0; row < pieces.size(); ++row) EXPECT_NEAR(pieces[row], whole[row], 5e-6) << "row " << row;
+  std::vector<TokenTarget> targets;  // none, one or two a row
+  for (std::int64_t row = 0; row < kRows; ++row)
+    for (std::int64_t i = 0; i < row % 3; ++i) targets.push_back({row, (row * 7919 + i) % 5000});
+  targets.push_back({0, model.logits(hidden[0]).argmax().item<std::int64_t>()});
+  const auto pieces = token_scores(model, hidden, targets), whole = token_scores_by_tensors(model, hidden, targets);
+  ASSERT_EQ(pieces.size(), targets.size());
+  ASSERT_EQ(whole.size(), targets.size());
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    EXPECT_NEAR(pieces[i].loss, whole[i].loss, 5e-6) << "target " << i;
+    EXPECT_EQ(pieces[i].likeliest, whole[i].likeliest) << "target " << i;
+  }
+  EXPECT_TRUE(pieces.back().likeliest);
 }
 
 }  // namespace

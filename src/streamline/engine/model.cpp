@@ -179,6 +179,10 @@ LayerWeights Model::layer(std::int64_t i, Use use) const {
 }
 
 torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
+  return embed(ids, torch::arange(first_position, first_position + ids.size(1), torch::kLong));
+}
+
+torch::Tensor Model::embed(const torch::Tensor& ids, const torch::Tensor& positions) const {
   SL_ASSERT(ids.dim() == 2);
   const auto rows = ids.to(torch::kCPU);
   const TensorInfo& table = *source_->info(-1, Role::token_embedding, Part::weight);  // [vocab, hidden]
@@ -192,12 +196,13 @@ torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position
   if (config_.scale.embedding != 1) x = x * config_.scale.embedding;
   if (config_.projects_embeddings()) x = linear(x, source_->global(Role::project_in));
   if (config_.family->traits.position != Position::learned) return x;
-  const auto positions = source_->stored(-1, Role::position_embedding, Part::weight);
-  const std::int64_t first = first_position + config_.family->traits.position_offset, seq = ids.size(1);
-  if (first + seq > positions.size(0))
-    fail(ErrorKind::mismatch, "a sequence of ", first_position + seq, " tokens is longer than the model's ",
-         positions.size(0) - config_.family->traits.position_offset, " learned positions; use shorter sequences");
-  return x + positions.narrow(0, first, seq).to(placement_.device, placement_.dtype);
+  const auto table_of_positions = source_->stored(-1, Role::position_embedding, Part::weight);
+  const std::int64_t offset = config_.family->traits.position_offset;
+  const std::int64_t length = positions.numel() > 0 ? positions.max().item<std::int64_t>() + 1 : 0;
+  if (length + offset > table_of_positions.size(0))
+    fail(ErrorKind::mismatch, "a sequence of ", length, " tokens is longer than the model's ",
+         table_of_positions.size(0) - offset, " learned positions; use shorter sequences");
+  return x + table_of_positions.index_select(0, positions + offset).to(placement_.device, placement_.dtype);
 }
 
 torch::Tensor Model::final_norm(const torch::Tensor& hidden) const {

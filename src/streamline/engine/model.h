@@ -33,6 +33,8 @@ class Model {
   // ids: [batch, seq] int64 → [batch, seq, hidden]; learned positions start at `first_position`.
   // Errors: mismatch for an id outside the embedding, and for positions beyond a table of learned ones.
   torch::Tensor embed(const torch::Tensor& ids, std::int64_t first_position = 0) const;
+  // The same for tokens at any positions, [seq] int64.
+  torch::Tensor embed(const torch::Tensor& ids, const torch::Tensor& positions) const;
   torch::Tensor final_norm(const torch::Tensor& hidden) const;
   // hidden: [..., hidden] after the last layer, before the final norm → [..., vocab].
   torch::Tensor logits(const torch::Tensor& hidden) const;

@@ -134,6 +134,28 @@ torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const 
   return library_attention(q, k, v, a.window, a.scale);
 }
 
+// Each piece's queries over the keys of its lineage and its own. q, k, v: [1, rows, heads or kv_heads, head_dim].
+torch::Tensor packed_attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& v, const Packing& packing) {
+  auto out = torch::empty_like(q, torch::MemoryFormat::Contiguous);
+  for (std::size_t i = 0; i < packing.pieces.size(); ++i) {
+    const PackedPiece& piece = packing.pieces[i];
+    if (piece.count == 0) continue;
+    std::vector<torch::Tensor> keys, values;
+    for (const std::int64_t index : lineage(packing, static_cast<std::int64_t>(i))) {
+      const PackedPiece& seen = packing.pieces[static_cast<std::size_t>(index)];
+      keys.push_back(k.narrow(1, seen.first, seen.count));
+      values.push_back(v.narrow(1, seen.first, seen.count));
+    }
+    const auto joined = [](const std::vector<torch::Tensor>& parts) {
+      return parts.size() == 1 ? parts.front() : torch::cat(parts, 1);
+    };
+    out.narrow(1, piece.first, piece.count)
+        .copy_(attention(a, q.narrow(1, piece.first, piece.count), joined(keys), joined(values)));
+  }
+  return out;
+}
+
 }  // namespace
 
 torch::Tensor attention_mask(std::int64_t queries, std::int64_t keys, std::optional<std::int64_t> window,
@@ -153,6 +175,10 @@ torch::Tensor attend(const Config& config, const LayerWeights& weights, const to
   auto [q, k, v] = project(weights, x);
   q = turn(config, norm_heads(config, weights, Role::q_norm, q), table);
   k = turn(config, norm_heads(config, weights, Role::k_norm, k), table);
+  if (positions.packing) {
+    SL_ASSERT(!cache && x.size(0) == 1 && x.size(1) == positions.packing->rows());
+    return packed_attention(a, q, k, v, *positions.packing).flatten(2);
+  }
   if (cache) {
     SL_ASSERT(positions.first == cache->length);
     extend(*cache, k, v);

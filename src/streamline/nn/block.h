@@ -2,6 +2,9 @@
 // One decoder layer as a function of its configuration, weights and input.
 #pragma once
 
+#include <memory>
+
+#include "streamline/nn/packing.h"
 #include "streamline/nn/weights.h"
 
 namespace streamline {
@@ -11,10 +14,11 @@ struct RotaryTable {
   torch::Tensor cos = {}, sin = {};
 };
 
-// Rotary tables for positions first … first+seq-1, by the layers' RopeUse.
+// Rotary tables for positions first … first+seq-1, by the layers' RopeUse; or for the rows of a packed batch.
 struct Positions {
   std::int64_t first = 0;
   RotaryTable global = {}, local = {};
+  std::shared_ptr<const Packing> packing = nullptr;  // of the one row of a batch; then there is no cache
 
   const RotaryTable& of(RopeUse use) const;
 };
@@ -22,6 +26,13 @@ struct Positions {
 // Rotary angles of RoFormer (Su et al. 2021, eq. 15) with the scaling of `rope`; `seq` counts positions first …
 // first+seq-1 and decides the base of dynamic scaling.
 Positions rope_positions(const Config& config, std::int64_t first, std::int64_t seq, torch::Device device);
+
+// The same for a packed batch. Where the angles depend on the length of the sequence, that of the longest one counts:
+// see length_decides_angles().
+Positions packed_rope_positions(const Config& config, std::shared_ptr<const Packing> packing, torch::Device device);
+
+// Whether a sequence of `length` tokens is turned by other angles than a shorter one (dynamic and longrope scaling).
+bool length_decides_angles(const Config& config, std::int64_t length);
 
 // Keys and values of the positions seen so far, [batch, kv_heads, positions, head_dim]; grows by each call.
 struct LayerCache {

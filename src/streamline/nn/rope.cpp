@@ -90,6 +90,29 @@ Positions rope_positions(const Config& config, std::int64_t first, std::int64_t 
   return positions;
 }
 
+Positions packed_rope_positions(const Config& config, std::shared_ptr<const Packing> packing, torch::Device device) {
+  const torch::Tensor rows = packed_positions(*packing);
+  const std::int64_t longest = rows.numel() > 0 ? rows.max().item<std::int64_t>() + 1 : 0;
+  Positions positions = rope_positions(config, 0, longest, device);
+  const auto pick = [index = rows.to(device)](RotaryTable& table) {
+    if (!table.cos.defined()) return;
+    table.cos = table.cos.index_select(0, index);
+    table.sin = table.sin.index_select(0, index);
+  };
+  pick(positions.global);
+  pick(positions.local);
+  positions.packing = std::move(packing);
+  return positions;
+}
+
+bool length_decides_angles(const Config& config, std::int64_t length) {
+  const auto decides = [&](const RopeConfig& rope) {
+    const std::int64_t trained = rope.original_max_positions > 0 ? rope.original_max_positions : config.max_positions;
+    return (rope.scaling == RopeScaling::dynamic || rope.scaling == RopeScaling::longrope) && length > trained;
+  };
+  return decides(config.rope) || (config.local_rope && decides(*config.local_rope));
+}
+
 torch::Tensor rotate(const torch::Tensor& x, const RotaryTable& table, bool neighbours) {
   const std::int64_t pairs = table.cos.size(1), rest = x.size(-1) - 2 * pairs;
   SL_ASSERT(table.cos.size(0) == x.size(1) && rest >= 0);
