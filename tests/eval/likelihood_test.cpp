@@ -97,9 +97,10 @@ TEST(Likelihoods, DoNotDependOnTheOrder) {
 }
 
 TEST(Likelihoods, OfAnglesThatDependOnTheLengthAreExactToo) {
-  test::PicoOptions pico{.max_positions = 64};
-  pico.extra["rope_scaling"] = {{"rope_type", "dynamic"}, {"factor", 4.0}, {"original_max_position_embeddings", 16}};
-  const Model model = test::pico_model(test::family_named("llama"), pico);
+  test::PicoOptions pico;
+  pico.extra["original_max_position_embeddings"] = 16;
+  pico.extra["rope_scaling"] = {{"type", "longrope"}, {"short_factor", {1.0, 1.0}}, {"long_factor", {1.0, 3.0}}};
+  const Model model = test::pico_model(test::family_named("phi3"), pico);
   ASSERT_TRUE(length_decides_angles(model.config(), 20));
   ASSERT_FALSE(length_decides_angles(model.config(), 16));
   expect_naive(model, questions(6, 9), {});

@@ -62,7 +62,8 @@ TokenBatches to_batches(const EvaluationText& text, const std::vector<TextWindow
 // Sums each window's losses from h_L of its batch, [batch, seq, hidden].
 class WindowScorer {
  public:
-  WindowScorer(const Model& model, const std::vector<TextWindow>& windows) : model_(model), windows_(windows) {
+  WindowScorer(const Model& model, const std::vector<TextWindow>& windows, const ScoredRows& observer)
+      : model_(model), windows_(windows), observer_(observer) {
     nll.assign(windows.size(), 0.0);
   }
 
@@ -80,7 +81,8 @@ class WindowScorer {
       targets.insert(targets.end(), of_row + first, of_row + seq);
       owners.insert(owners.end(), static_cast<std::size_t>(seq - first), window);
     }
-    const std::vector<double> losses = token_losses(model_, torch::cat(rows), targets);
+    const torch::Tensor hidden = torch::cat(rows);
+    const std::vector<double> losses = token_losses(model_, hidden, targets);
     for (std::size_t k = 0; k < losses.size(); ++k) nll[owners[k]] += losses[k];
     for (const std::int64_t window : batch.sequences) {
       if (!std::isfinite(nll[static_cast<std::size_t>(window)])) {
@@ -88,6 +90,7 @@ class WindowScorer {
              " of the text: the logits are NaN or infinite; try --dtype float32");
       }
     }
+    if (observer_) observer_(hidden, targets);
   }
 
   std::vector<double> nll;
@@ -95,6 +98,7 @@ class WindowScorer {
  private:
   const Model& model_;
   const std::vector<TextWindow>& windows_;
+  const ScoredRows& observer_;
 };
 
 // Mean of the losses with the standard error of a ratio of sums over windows (windows as the independent units).
@@ -134,12 +138,12 @@ EvaluationText load_evaluation_text(const std::filesystem::path& path, const Cor
 }
 
 PerplexityResult perplexity(const Model& model, const EvaluationText& text, const PerplexityOptions& options,
-                            std::optional<TokenId> bos) {
+                            std::optional<TokenId> bos, const ScoredRows& observer) {
   check_options(options, bos);
   const std::vector<TextWindow> windows = cut_windows(text, options);
   const TokenBatches batches = to_batches(text, windows, options, bos);
   check_token_range(batches, model.config().vocab);
-  WindowScorer scorer(model, windows);
+  WindowScorer scorer(model, windows, observer);
   sweep(model, batches,
         {.batch_tokens = options.batch_tokens,
          .label = options.progress ? "perplexity" : "",

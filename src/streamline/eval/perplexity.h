@@ -2,6 +2,8 @@
 // Perplexity of a model on windows of text.
 #pragma once
 
+#include <functional>
+
 #include "streamline/base/json.h"
 #include "streamline/base/stats.h"
 #include "streamline/engine/model.h"
@@ -42,8 +44,11 @@ EvaluationText load_evaluation_text(const std::filesystem::path& path, const Cor
 // token is not scored. The softmax is summed in double. Errors: usage (window below 2, stride outside 1 … window, BOS
 // asked for where there is none), resource when the text is shorter than one window, mismatch for ids outside the
 // vocabulary, numeric when a window's likelihood is not finite.
+// `observer` sees all that is scored, in the order of the text: the states that predict, [rows, hidden] after the last
+// layer and before the final norm, and the token after each.
+using ScoredRows = std::function<void(const torch::Tensor& hidden, const std::vector<std::int64_t>& targets)>;
 PerplexityResult perplexity(const Model& model, const EvaluationText& text, const PerplexityOptions& options,
-                            std::optional<TokenId> bos = {});
+                            std::optional<TokenId> bos = {}, const ScoredRows& observer = {});
 Json to_json(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text);
 
 }  // namespace streamline
