@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/eval/stability.h"
+#include "streamline/tasks/stability.h"
 
 #include <algorithm>
 #include <cmath>
@@ -36,12 +36,14 @@ std::string_view name(ChoiceScore score) {
       return "mean NLL";
     case ChoiceScore::perplexity:
       return "perplexity";
+    case ChoiceScore::answer_nll:
+      return "answer-only NLL";
   }
   fail(ErrorKind::internal, "unknown score of a choice");
 }
 
 double choice_score(ChoiceScore score, double nll, std::int64_t tokens) {
-  SL_ASSERT(tokens >= 2);
+  SL_ASSERT(tokens >= 2 && score != ChoiceScore::answer_nll);
   if (score == ChoiceScore::opencompass_nll) return nll / static_cast<double>(tokens);
   const double mean_nll = nll / static_cast<double>(tokens - 1);
   return score == ChoiceScore::perplexity ? std::exp(mean_nll) : mean_nll;
@@ -76,6 +78,18 @@ double stability(std::span<const ChoiceItem> original, std::span<const ChoiceIte
   for (std::size_t i = 0; i < weights.size(); ++i)
     if (right(original[i]) == right(shorter[i])) kept += weights[i];
   return kept;
+}
+
+double stability_as_published(std::span<const ChoiceItem> original, std::span<const ChoiceItem> shorter) {
+  check_same_questions(original, shorter);
+  std::size_t agreements = 0;
+  double total = 0, first = 0;
+  for (std::size_t i = 0; i < original.size(); ++i) {
+    agreements += right(original[i]) == right(shorter[i]) ? 1 : 0;
+    total += std::exp(spread(original[i].scores));
+  }
+  for (std::size_t i = 0; i < agreements; ++i) first += std::exp(spread(original[i].scores)) / total;
+  return first;
 }
 
 double relative_performance(std::span<const double> original, std::span<const double> shorter) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/eval/stability.h"
+#include "streamline/tasks/stability.h"
 
 #include <cmath>
 #include <numeric>
@@ -17,6 +17,7 @@ Items original() { return {{{1, 3}, 0}, {{2, 2}, 0}, {{1, 2}, 0}, {{4, 1}, 0}}; 
 // Changes sides in questions 1 and 3.
 Items changed() { return {{{1, 3}, 0}, {{2, 1}, 0}, {{0, 2}, 0}, {{1, 4}, 0}}; }
 
+// Checks 13 and 14.
 TEST(Stability, WeighsQuestionsBySpread) {
   const auto weights = stability_weights(original());
   const std::vector<double> expected = {0.276004, 0.101536, 0.167405, 0.455054};
@@ -24,17 +25,34 @@ TEST(Stability, WeighsQuestionsBySpread) {
   EXPECT_NEAR(std::accumulate(weights.begin(), weights.end(), 0.0), 1, 1e-12);
 }
 
+// Checks 13 and 14.
 TEST(Stability, AddsTheWeightsOfQuestionsThatStayedOnTheirSide) {
   EXPECT_NEAR(stability(original(), changed()), 0.443409, 1e-6);
   EXPECT_DOUBLE_EQ(stability(original(), original()), 1);
 }
 
+// Check 14.
 TEST(Stability, DoesNotDependOnTheOrderOfQuestions) {
   Items a = original(), b = changed();
   std::swap(a[0], a[3]), std::swap(b[0], b[3]);
   EXPECT_NEAR(stability(a, b), 0.443409, 1e-6);
 }
 
+// Check 14: two questions agree, so the released script adds the first two weights, though the first and third agree.
+TEST(Stability, AsPublishedAddsTheWeightsOfTheFirstQuestions) {
+  EXPECT_NEAR(stability_as_published(original(), changed()), 0.377541, 1e-6);
+  Items a = original(), b = changed();
+  std::swap(a[0], a[3]), std::swap(b[0], b[3]);
+  EXPECT_NEAR(stability_as_published(a, b), 0.455054 + 0.101536, 2e-6);
+  EXPECT_NEAR(stability_as_published(a, a), 1, 1e-12);
+}
+
+TEST(Stability, AsPublishedOverflows) {
+  const Items wide = {{{0, 2000}, 0}, {{0, 1998}, 0}};
+  EXPECT_TRUE(std::isnan(stability_as_published(wide, wide)));
+}
+
+// Check 13.
 TEST(Stability, IsZeroWhenEveryQuestionChangedSides) {
   Items flipped = original();
   for (ChoiceItem& item : flipped)
@@ -42,12 +60,14 @@ TEST(Stability, IsZeroWhenEveryQuestionChangedSides) {
   EXPECT_DOUBLE_EQ(stability(original(), flipped), 0);
 }
 
+// Check 13.
 TEST(Stability, OfEqualSpreadsIsPlainAgreement) {
   const Items a = {{{1, 2}, 0}, {{1, 2}, 0}, {{2, 1}, 0}, {{1, 2}, 0}};
   const Items b = {{{1, 2}, 0}, {{2, 1}, 0}, {{2, 1}, 0}, {{1, 2}, 0}};
   EXPECT_DOUBLE_EQ(stability(a, b), 0.75);
 }
 
+// Check 13.
 TEST(Stability, IgnoresAnotherWrongAnswerAndAConstantInEveryScore) {
   const Items a = {{{3, 1, 2}, 0}, {{1, 5, 9}, 0}};
   Items b = {{{3, 2, 1}, 0}, {{2, 1, 9}, 0}};
@@ -60,6 +80,7 @@ TEST(Stability, IgnoresAnotherWrongAnswerAndAConstantInEveryScore) {
   EXPECT_DOUBLE_EQ(stability(a, b), before);
 }
 
+// Check 15.
 TEST(Stability, DoesNotOverflow) {
   const auto weights = stability_weights(Items{{{0, 2000}, 0}, {{0, 1998}, 0}});
   EXPECT_NEAR(weights[0], 0.731059, 1e-6);
@@ -74,6 +95,7 @@ TEST(Stability, RefusesAnswersToOtherQuestions) {
   EXPECT_ERROR(stability(original(), b), mismatch, "4 answers of one model, 3 of the other");
 }
 
+// Check 16.
 TEST(ChoiceScore, DependsOnItsDefinition) {
   EXPECT_NEAR(spread(std::vector<double>{2, 1}), 0.5, 1e-12);
   EXPECT_NEAR(spread(std::vector<double>{std::exp(2.0), std::exp(1.0)}), 2.335387, 1e-6);
@@ -83,9 +105,11 @@ TEST(ChoiceScore, DependsOnItsDefinition) {
               1e-12);
 }
 
+// Check 17.
 TEST(ChoiceScore, PredictsTheFirstOfEqualChoices) { EXPECT_EQ(prediction({{3, 1, 1}, 0}), 1U); }
 
-// Tables of the paper and of its README: accuracy by benchmark, and what they print as mean and relative performance.
+// Check 29. Tables of the paper and of its README: accuracy by benchmark, and what they print as mean and relative
+// performance.
 TEST(RelativePerformance, IsTheRatioOfMeansThatWasPublished) {
   const auto mean = [](const std::vector<double>& row) {
     return std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(row.size());

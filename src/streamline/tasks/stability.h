@@ -16,10 +16,12 @@ enum class ChoiceScore {
   opencompass_nll,  // summed nats of the rendered text's T - 1 predicted tokens, over T, as OpenCompass's PPL mode
   mean_nll,         // the same sum over the T - 1 tokens that were predicted
   perplexity,       // e to the mean_nll
+  answer_nll,       // summed nats of the answer alone, behind its context
 };
 std::string_view name(ChoiceScore score);
 
-// nll: summed nats; tokens: T, the first token included. Errors: internal for fewer than two tokens.
+// nll: summed nats; tokens: T, the first token included. Errors: internal for fewer than two tokens, and for
+// answer_nll, which has no denominator.
 double choice_score(ChoiceScore score, double nll, std::int64_t tokens);
 
 // One question, answered by one model.
@@ -40,6 +42,11 @@ std::vector<double> stability_weights(std::span<const ChoiceItem> original);
 // Sum of the original's weights over the questions that both models answer rightly or both answer wrongly: 1 for the
 // same model, 0 when every question changed sides. Errors: mismatch when the two are not answers to the same questions.
 double stability(std::span<const ChoiceItem> original, std::span<const ChoiceItem> shorter);
+
+// The arithmetic of the script that was released with the paper, for comparison with what it printed: with K questions
+// on which the models agree, the sum of the weights of the *first* K questions, whichever these are, from exp(spread)
+// that may overflow (the result is then NaN). Errors as stability.
+double stability_as_published(std::span<const ChoiceItem> original, std::span<const ChoiceItem> shorter);
 
 // 100 * mean(shorter) / mean(original) over benchmarks: a ratio of means, not a mean of ratios.
 double relative_performance(std::span<const double> original, std::span<const double> shorter);
