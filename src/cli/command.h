@@ -14,6 +14,7 @@ namespace streamline::cli {
 struct Output {
   Json json;
   std::string text;
+  int status = 0;  // the program's exit status: 3 when a --gate was not passed
 };
 
 struct Command {

@@ -3,76 +3,106 @@
 #include <memory>
 
 #include "command.h"
-#include "options.h"
+#include "evaluation.h"
 #include "plan_option.h"
-#include "streamline/base/log.h"
+#include "streamline/base/error.h"
 #include "streamline/base/resources.h"
-#include "streamline/eval/perplexity.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
 namespace {
 
+constexpr int kGateFailed = 3;
+
 struct Options {
   CommonOptions common;
-  std::string model, plan, text, bos = "auto";
-  CorpusOptions corpus;
-  PerplexityOptions perplexity;
-  bool allow_long = false;
+  std::string model, plan, source;
+  std::vector<std::string> gates;
+  EvaluationOptions evaluation;
 };
 
-std::string as_text(const PerplexityResult& result, const PerplexityOptions& options) {
-  char line[256];
-  std::snprintf(
-      line, sizeof line,
-      "perplexity %.4f ± %.4f (%lld tokens scored in %lld windows of %lld, stride %lld, %s BOS; %.4f bits per byte)\n",
-      result.value, result.standard_error, static_cast<long long>(result.tokens),
-      static_cast<long long>(result.windows), static_cast<long long>(options.window),
-      static_cast<long long>(options.stride > 0 ? options.stride : options.window), options.bos ? "with" : "without",
-      result.bits_per_byte);
-  return line;
+// The source as it was measured, for divergence and relative gates.
+struct MeasuredSource {
+  OpenedModel opened;
+  Source source = {};
+  Evaluation evaluation = {};
+};
+
+std::unique_ptr<MeasuredSource> measure_source(const Options& options, const Placement& placement,
+                                               const Workload& workload) {
+  if (options.source.empty()) return nullptr;
+  auto measured = std::make_unique<MeasuredSource>(MeasuredSource{.opened = open_model(options.source, placement)});
+  measured->evaluation =
+      evaluate_source(measured->opened.model, *measured->opened.tokenizer, workload, "", {}, measured->source);
+  return measured;
+}
+
+Json check_gates(const std::vector<std::string>& gates, const Figures& figures, const Figures* source,
+                 std::string& text, int& status) {
+  Json results = Json::array();
+  for (const std::string& given : gates) {
+    const GateResult result = check(parse_gate(given), figures, source);
+    results.push_back({{"gate", given}, {"value", result.value}, {"bound", result.bound}, {"passed", result.passed}});
+    if (!result.passed) status = kGateFailed;
+    char line[128];
+    std::snprintf(line, sizeof line, ": %s is %.6g, the bound %.6g\n", result.gate.figure.c_str(), result.value,
+                  result.bound);
+    text += std::string(result.passed ? "passed" : "FAILED") + " --gate '" + given + "'" + line;
+  }
+  return results;
+}
+
+// What answers depend on beside their questions.
+Json answers_key(const Options& options, const Model& model, const PlannedSurgery* surgery) {
+  const Placement& placement = model.placement();
+  Json key = {{"model", model.checkpoint().digest()},
+              {"dtype", torch::toString(placement.dtype)},
+              {"version", version()},
+              {"seed", options.common.seed}};
+  if (surgery != nullptr) key["plan"] = digest(*surgery);
+  return key;
 }
 
 Output run(const Options& options) {
+  for (const std::string& gate : options.gates) parse_gate(gate);
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
-  const Model model = planned_view(opened.model, options.plan, options.common.seed);
-  PerplexityOptions perplexity_options = options.perplexity;
-  perplexity_options.bos = resolve_bos(options.bos, *opened.tokenizer);
-  perplexity_options.window = resolve_seq_len(model.config(), options.perplexity.window, options.allow_long,
-                                              perplexity_options.bos, "--window");
-  perplexity_options.beyond_positions = true;
-  perplexity_options.progress = true;
-  const EvaluationText text = load_evaluation_text(options.text, options.corpus, *opened.tokenizer);
-  check_sweep_memory(opened.model, perplexity_options.window);
-  const Stopwatch watch;
-  PerplexityResult result;
-  naming_bad_tensors(model, [&] { result = perplexity(model, text, perplexity_options, opened.tokenizer->bos()); });
-  Json json = {{"run", run_record(command_line(), options.common.seed)},
-               {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}},
-               {"perplexity", to_json(result, perplexity_options, text)},
-               {"seconds", watch.seconds()},
-               {"peak_memory", peak_resident_memory()}};
-  return {std::move(json), as_text(result, perplexity_options)};
+  std::optional<PlannedSurgery> surgery;
+  if (!options.plan.empty()) surgery = open_plan(options.plan, opened.model, options.common.seed);
+  const Model model = surgery ? opened.model.view(surgery->plan, surgery->replacements) : opened.model;
+  const Workload workload = load_workload(options.evaluation, opened, options.common.seed);
+  if (!workload.texts.empty()) check_sweep_memory(opened.model, workload.perplexity.window);
+  Evaluation evaluation;
+  std::unique_ptr<MeasuredSource> source;
+  naming_bad_tensors(model, [&] {
+    source = measure_source(options, placement, workload);
+    evaluation =
+        evaluate(model, *opened.tokenizer, workload, options.evaluation.out,
+                 answers_key(options, model, surgery ? &*surgery : nullptr), source ? &source->source : nullptr);
+  });
+  Output output{.json = {{"run", run_record(command_line(), options.common.seed)},
+                         {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}}},
+                .text = perplexity_lines(evaluation, workload)};
+  output.json.update(to_json(evaluation, workload));
+  output.json["peak_memory"] = peak_resident_memory();
+  if (!evaluation.answers.empty()) output.text += format_table(task_rows(evaluation.answers));
+  std::optional<Figures> source_figures;
+  if (source) source_figures = figures(source->evaluation, source->opened.model);
+  if (!options.gates.empty())
+    output.json["gates"] = check_gates(options.gates, figures(evaluation, model),
+                                       source_figures ? &*source_figures : nullptr, output.text, output.status);
+  return output;
 }
 
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  options->perplexity.window = 0;
   add_model(arguments, options->model);
   arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
-  arguments.add("--perplexity", options->text, "text to measure perplexity on", {.required = true});
-  arguments.add("--text-field", options->corpus.text_field, "field of a .jsonl line that holds the text");
-  arguments.add("--window", options->perplexity.window,
-                "tokens a window, the first of which is not scored; default 512 or the model's positions",
-                {.limits = Limits{2, 1 << 30}});
-  arguments.add("--stride", options->perplexity.stride, "tokens from one window to the next; default: the window",
-                {.limits = kPositive});
-  arguments.add("--max-windows", options->perplexity.max_windows, "only the first windows; default: all",
-                {.limits = kPositive});
-  arguments.add("--bos", options->bos, "BOS in front of each window: auto (where the tokenizer has the habit), on, off",
-                {.choices = {"auto", "on", "off"}});
-  arguments.flag("--allow-long", options->allow_long, "allow windows longer than the model's positions");
+  arguments.add("--source", options->source,
+                "the model that this one was made from: adds the divergence from it, and bounds relative to it");
+  arguments.add("--gate", options->gates,
+                "conditions, e.g. 'perplexity<=1.05x' or 'hellaswag.acc>=0.4'; exit status 3 when one does not hold");
+  add_evaluation_options(arguments, options->evaluation);
   add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }
@@ -80,10 +110,13 @@ std::function<Output()> declare(Arguments& arguments) {
 }  // namespace
 
 const Command& eval_command() {
-  static const Command command{"eval", "perplexity of a checkpoint on a text",
-                               "  streamline eval models/books-5m --perplexity models/text/valid.txt\n"
-                               "  streamline eval MODEL --perplexity FILE --window 512 --max-windows 64 --json\n",
-                               declare};
+  static const Command command{
+      "eval", "perplexity and benchmarks of a checkpoint",
+      "  streamline eval models/books-5m --perplexity models/text/valid.txt\n"
+      "  streamline eval MODEL --perplexity FILE --window 512 --max-windows 64 --json\n"
+      "  streamline eval MODEL --tasks hellaswag,piqa --data-dir DIR --limit 200 --out RESULTS\n"
+      "  streamline eval SMALLER --source MODEL --perplexity FILE --gate 'perplexity<=1.05x' --gate 'kl<=0.1'\n",
+      declare};
   return command;
 }
 

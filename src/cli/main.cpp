@@ -13,7 +13,7 @@ int guarded(const std::vector<std::string>& words) {
   try {
     const Answer answer = run(words);
     print(answer.as_json ? dump_json(answer.output.json) : answer.output.text);
-    return 0;
+    return answer.output.status;
   } catch (...) {
     const Failure failure = current_failure();
     std::fprintf(stderr, "streamline: %s\n", failure.message.c_str());

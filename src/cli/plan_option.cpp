@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan_option.h"
 
+#include "streamline/base/digest.h"
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/heal/initial.h"
@@ -29,6 +30,17 @@ PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint
   PlannedSurgery surgery{std::move(plan), std::move(replacements)};
   fill_initial_weights(source, seed, surgery);
   return surgery;
+}
+
+std::string digest(const PlannedSurgery& surgery) {
+  Sha256 hash;
+  hash.update(dump_json(to_json(surgery.plan)));
+  for (const auto& [segment, weights] : surgery.replacements)
+    for (const torch::Tensor& tensor : weights.all()) {
+      const torch::Tensor plain = tensor.to(torch::kCPU).contiguous();
+      hash.update({static_cast<const std::byte*>(plain.const_data_ptr()), static_cast<std::size_t>(plain.nbytes())});
+    }
+  return hash.hex();
 }
 
 Model planned_view(const Model& source, const std::string& path, std::uint64_t seed) {

@@ -18,6 +18,9 @@ struct PlannedSurgery {
 PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed,
                          AnyWeights any_weights = AnyWeights::no);
 
+// SHA-256 of the plan and of all weights that it puts in.
+std::string digest(const PlannedSurgery& surgery);
+
 // The model itself when `path` is empty, else seen through the plan.
 Model planned_view(const Model& source, const std::string& path, std::uint64_t seed);
 

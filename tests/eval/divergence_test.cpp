@@ -32,7 +32,8 @@ TEST(Divergence, OfAModelFromItselfIsNone) {
   EXPECT_EQ(same.divergence.kl.value, 0);
   EXPECT_EQ(same.divergence.rms_difference, 0);
   EXPECT_EQ(same.divergence.same_first_choice.value, 1);
-  EXPECT_EQ(same.divergence.log_perplexity_ratio, 0);
+  EXPECT_EQ(same.divergence.log_perplexity_ratio.value, 0);
+  EXPECT_EQ(same.divergence.log_perplexity_ratio.standard_error, 0);
   EXPECT_EQ(same.divergence.kl.count, same.perplexity.tokens);
   EXPECT_EQ(same.perplexity.value, perplexity(model, text, options).value);
 }

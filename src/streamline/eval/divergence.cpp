@@ -125,7 +125,7 @@ ComparedPredictions compare_predictions(const Model& model, const Model& source,
         add_rows(model, source, hidden, reader.next(hidden.size(0)), targets, differences);
       });
   result.divergence = summary(differences);
-  result.divergence.log_perplexity_ratio = result.perplexity.mean_nll - predictions.perplexity.mean_nll;
+  result.divergence.log_perplexity_ratio = log_perplexity_ratio(result.perplexity, predictions.perplexity);
   return result;
 }
 
@@ -137,7 +137,7 @@ Json to_json(const Divergence& divergence) {
           {"same_first_choice", estimate_json(divergence.same_first_choice)},
           {"probability_difference", estimate_json(divergence.mean_difference)},
           {"probability_difference_rms", divergence.rms_difference},
-          {"log_perplexity_ratio", divergence.log_perplexity_ratio}};
+          {"log_perplexity_ratio", estimate_json(divergence.log_perplexity_ratio)}};
 }
 
 }  // namespace streamline

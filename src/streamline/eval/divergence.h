@@ -24,7 +24,7 @@ struct Divergence {
   Estimate same_first_choice;                       // share of tokens
   Estimate mean_difference;                         // of the right token's probability: model's minus source's
   double rms_difference = 0;
-  double log_perplexity_ratio = 0;  // ln(perplexity of the model / of the source)
+  Estimate log_perplexity_ratio;  // of the model and the source
 };
 
 struct ComparedPredictions {

@@ -16,7 +16,7 @@ using Sequence = LikelihoodRequest::Sequence;
 
 struct Batch {
   std::size_t first = 0, last = 0;  // requests
-  bool share = true;
+  bool apart = false;               // one sequence at a time
 };
 
 // Rows of a request behind `before`, with which it may share its beginning.
@@ -33,11 +33,11 @@ std::int64_t added_rows(const LikelihoodRequest& request, const Sequence* before
 
 std::int64_t longest(const LikelihoodRequest& request) {
   std::size_t length = 0;
-  for (const Sequence& sequence : request.sequences) length = std::max(length, sequence.tokens.size());
+  for (const Sequence& sequence : request.sequences) length = std::max(length, sequence.tokens.size() - 1);
   return static_cast<std::int64_t>(length);
 }
 
-// Consecutive requests, as many as fit; one whose angles depend on its length runs alone, and none of it is shared.
+// Consecutive requests, as many as fit; one whose angles depend on its length runs by itself.
 std::vector<Batch> make_batches(const Model& model, const std::vector<LikelihoodRequest>& requests,
                                 std::int64_t batch_tokens, bool share) {
   std::vector<Batch> batches;
@@ -45,14 +45,14 @@ std::vector<Batch> make_batches(const Model& model, const std::vector<Likelihood
   const Sequence* before = nullptr;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const bool alone = length_decides_angles(model.config(), longest(requests[i]));
-    const std::int64_t added = added_rows(requests[i], before, share && !alone);
-    const bool fits = !batches.empty() && batches.back().share == share && !alone && rows + added <= batch_tokens;
+    const std::int64_t added = added_rows(requests[i], before, share);
+    const bool fits = !batches.empty() && !batches.back().apart && !alone && rows + added <= batch_tokens;
     if (!fits) {
-      batches.push_back({.first = i, .last = i, .share = share && !alone});
+      batches.push_back({.first = i, .last = i, .apart = alone});
       rows = 0;
     }
     batches.back().last = i + 1;
-    rows += fits ? added : added_rows(requests[i], nullptr, share && !alone);
+    rows += fits ? added : added_rows(requests[i], nullptr, share);
     before = &requests[i].sequences.back();
   }
   return batches;
@@ -88,6 +88,12 @@ std::vector<Likelihood> run(const Model& model, std::span<const Sequence* const>
   return result;
 }
 
+std::vector<Likelihood> run_apart(const Model& model, const std::vector<const Sequence*>& sequences) {
+  std::vector<Likelihood> result;
+  for (const Sequence* sequence : sequences) result.push_back(run(model, {&sequence, 1}, false).front());
+  return result;
+}
+
 void check_requests(const Model& model, const std::vector<LikelihoodRequest>& requests) {
   const std::int64_t most = model.config().max_positions;
   for (std::size_t i = 0; i < requests.size(); ++i)
@@ -116,7 +122,8 @@ std::vector<std::vector<Likelihood>> likelihoods(const Model& model, const std::
       std::vector<const Sequence*> sequences;
       for (std::size_t i = batch.first; i < batch.last; ++i)
         for (const Sequence& sequence : requests[i].sequences) sequences.push_back(&sequence);
-      const std::vector<Likelihood> scored = run(model, sequences, batch.share);
+      const std::vector<Likelihood> scored =
+          batch.apart ? run_apart(model, sequences) : run(model, sequences, options.share);
       auto next = scored.begin();
       for (std::size_t i = batch.first; i < batch.last; ++i) {
         const auto end = next + std::ssize(requests[i].sequences);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
@@ -101,27 +102,31 @@ class WindowScorer {
   const ScoredRows& observer_;
 };
 
-// Mean of the losses with the standard error of a ratio of sums over windows (windows as the independent units).
-void summarise(PerplexityResult& result, const std::vector<std::int64_t>& window_tokens) {
-  double nll = 0;
-  for (const double value : result.window_nll) nll += value;
-  for (const std::int64_t count : window_tokens) result.tokens += count;
-  const double tokens = static_cast<double>(result.tokens);
-  result.windows = std::ssize(result.window_nll);
-  result.mean_nll = nll / tokens;
-  result.value = std::exp(result.mean_nll);
-  if (result.windows < 2) return;
+}  // namespace
+
+Estimate per_token(std::span<const double> window_sums, std::span<const std::int64_t> window_tokens) {
+  SL_ASSERT(window_sums.size() == window_tokens.size());
+  Estimate result;
+  result.count = std::accumulate(window_tokens.begin(), window_tokens.end(), std::int64_t{0});
+  const double tokens = static_cast<double>(result.count), windows = static_cast<double>(window_sums.size());
+  result.value = std::accumulate(window_sums.begin(), window_sums.end(), 0.0) / tokens;
+  if (window_sums.size() < 2) return result;
   double squares = 0;
-  for (std::size_t k = 0; k < window_tokens.size(); ++k) {
-    const double residual = result.window_nll[k] - result.mean_nll * static_cast<double>(window_tokens[k]);
+  for (std::size_t k = 0; k < window_sums.size(); ++k) {
+    const double residual = window_sums[k] - result.value * static_cast<double>(window_tokens[k]);
     squares += residual * residual;
   }
-  const double windows = static_cast<double>(result.windows);
-  const double error_of_mean = std::sqrt(squares * windows / (windows - 1)) / tokens;
-  result.standard_error = result.value * error_of_mean;  // d exp(m) = exp(m) dm
+  result.standard_error = std::sqrt(squares * windows / (windows - 1)) / tokens;
+  return result;
 }
 
-}  // namespace
+Estimate log_perplexity_ratio(const PerplexityResult& model, const PerplexityResult& source) {
+  SL_ASSERT(model.window_tokens == source.window_tokens);
+  std::vector<double> differences;
+  for (std::size_t k = 0; k < model.window_nll.size(); ++k)
+    differences.push_back(model.window_nll[k] - source.window_nll[k]);
+  return per_token(differences, model.window_tokens);
+}
 
 EvaluationText load_evaluation_text(const std::filesystem::path& path, const CorpusOptions& corpus,
                                     const Tokenizer& tokenizer) {
@@ -152,9 +157,13 @@ PerplexityResult perplexity(const Model& model, const EvaluationText& text, cons
 
   PerplexityResult result;
   result.window_nll = std::move(scorer.nll);
-  std::vector<std::int64_t> window_tokens;
-  for (const TextWindow& window : windows) window_tokens.push_back(options.window - window.first_scored);
-  summarise(result, window_tokens);
+  for (const TextWindow& window : windows) result.window_tokens.push_back(options.window - window.first_scored);
+  const Estimate nll = per_token(result.window_nll, result.window_tokens);
+  result.mean_nll = nll.value;
+  result.tokens = nll.count;
+  result.windows = std::ssize(windows);
+  result.value = std::exp(nll.value);
+  result.standard_error = result.value * nll.standard_error;  // d exp(m) = exp(m) dm
   // The text's own bytes a token stand for those of the part that was scored.
   const double bytes = static_cast<double>(text.bytes) / static_cast<double>(text.ids.size());
   const double bits = result.mean_nll / std::log(2.0);

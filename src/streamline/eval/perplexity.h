@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "streamline/base/json.h"
 #include "streamline/base/stats.h"
@@ -27,8 +28,17 @@ struct PerplexityResult {
   double mean_nll = 0;        // nats a token
   double bits_per_byte = 0;   // summed nll / ln 2 / UTF-8 bytes of the text scored
   std::int64_t tokens = 0, windows = 0;
-  std::vector<double> window_nll;  // summed, a window
+  std::vector<double> window_nll;           // summed, a window
+  std::vector<std::int64_t> window_tokens;  // scored
 };
+
+// Mean over tokens of a sum that is known a window, with the standard error of a ratio of sums: windows are the
+// independent units, tokens inside one are not.
+Estimate per_token(std::span<const double> window_sums, std::span<const std::int64_t> window_tokens);
+
+// ln(perplexity of `model` / of `source`) on the same windows, with the standard error of their paired differences,
+// which is far smaller than that of either perplexity.
+Estimate log_perplexity_ratio(const PerplexityResult& model, const PerplexityResult& source);
 
 // The ids of a whole text without special tokens; documents of a .jsonl file or a directory are tokenised one by one
 // and joined with nothing between them.

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts the page together: the template page/page.html, the sections, and, when there are charts, Vega and their data.
+#include "streamline/report/page.h"
+
 #include "streamline/base/error.h"
 #include "streamline/report/assets.h"
-#include "streamline/report/chart_data.h"
 #include "streamline/report/html.h"
-#include "streamline/report/report.h"
-#include "streamline/report/sections.h"
 
 namespace streamline {
 namespace {
@@ -26,23 +24,6 @@ std::size_t fill(std::string& page, std::string_view slot, std::string_view mark
   return at + markup.size();
 }
 
-std::string pair(const std::string& left, const std::string& right) {
-  return left.empty() || right.empty() ? left + right : element("div", "class=\"pair\"", left + right);
-}
-
-std::string body(const Json& record) {
-  return element("header", "",
-                 report::headline(record) + report::notices(record) + report::layer_strip(record) +
-                     report::key_figures(record)) +
-         "\n<main>\n" + report::models_section(record) +
-         pair(report::windows_section(record), report::curve_section(record)) + report::norms_section(record) +
-         report::candidates_section(record) + report::training_section(record) +
-         pair(report::provenance_section(record), report::stages_section(record)) + "</main>\n" +
-         element("footer", "",
-                 "Made by streamline " + report::escaped(version()) +
-                     ". This page is self-contained: it loads nothing, and its numbers are those of report.json.");
-}
-
 // Of charts "training-0", "training-1" …: charts/training.json.
 std::string specification(const std::string& chart) { return "charts/" + chart.substr(0, chart.find('-')) + ".json"; }
 
@@ -60,13 +41,16 @@ std::string scripts(const Json& charts) {
 
 }  // namespace
 
-std::string report_html(const Json& record) {
+namespace report {
+
+std::string page_html(const std::string& title, const std::string& body, const Json& charts) {
   std::string page(asset("page/page.html"));
-  std::size_t at = fill(page, "{{title}}", report::escaped(report::model_name(record) + ": streamline report"), 0);
+  std::size_t at = fill(page, "{{title}}", escaped(title), 0);
   at = fill(page, "{{style}}", asset("page/page.css"), at);
-  at = fill(page, "{{body}}", body(record), at);
-  fill(page, "{{scripts}}", scripts(report::chart_data(record)), at);
+  at = fill(page, "{{body}}", body, at);
+  fill(page, "{{scripts}}", scripts(charts), at);
   return page;
 }
 
+}  // namespace report
 }  // namespace streamline

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline compare`: several models on the same questions and texts, held against the first.
+#include <memory>
+
+#include "command.h"
+#include "compare_models.h"
+#include "evaluation.h"
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "streamline/engine/generate.h"
+#include "streamline/eval/speed.h"
+#include "streamline/report/comparison.h"
+#include "streamline/report/report.h"
+#include "streamline/tasks/choice_items.h"
+#include "streamline/tasks/same_questions.h"
+#include "streamline/tasks/stability_report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  CompareModelOptions models;
+  EvaluationOptions evaluation;
+  std::vector<std::string> prompts;
+  std::int64_t prompt_tokens = 48, speed_tokens = 256, bootstrap = 1000;
+  std::string html, csv, markdown;
+  bool no_speed = false;
+};
+
+// What all models are measured against.
+struct Reference {
+  Source source;
+  Evaluation evaluation;
+};
+
+std::string results_folder(const Options& options, const ComparedModel& model) {
+  if (options.evaluation.out.empty()) return "";
+  std::string folder = model.name;
+  for (char& c : folder)
+    if (c == ' ' || c == '/' || c == '(' || c == ')') c = '_';
+  return (std::filesystem::path(options.evaluation.out) / folder).string();
+}
+
+Json answers_key(const Options& options, const ComparedModel& model) {
+  return {{"model", model.model.checkpoint().digest()},
+          {"plan", model.plan_digest},
+          {"dtype", torch::toString(model.model.placement().dtype)},
+          {"version", version()},
+          {"seed", options.common.seed}};
+}
+
+Json speed_json(const Options& options, const Model& model) {
+  const SpeedResult speed =
+      measure_speed(model, {.prompt = options.speed_tokens, .decode = 32, .repetitions = 3, .batch = 1}, false);
+  return {{"prompt_tokens", options.speed_tokens},
+          {"prefill_tokens_per_second", speed.prefill_tokens_per_second},
+          {"decode_tokens_per_second", speed.decode_tokens_per_second}};
+}
+
+Json samples(const Options& options, const ComparedModel& model) {
+  Json result = Json::array();
+  const Tokenizer& tokenizer = *model.opened->tokenizer;
+  for (const std::string& prompt : options.prompts) {
+    GenerateOptions generation{.max_tokens = options.prompt_tokens};
+    if (tokenizer.eos()) generation.stop = {*tokenizer.eos()};
+    const auto tokens = generate(model.model, tokenizer.encode(prompt, true), generation);
+    result.push_back({{"prompt", prompt}, {"text", tokenizer.decode(tokens, true)}});
+  }
+  return result;
+}
+
+// Stability and paired differences of a model's answers from the source's.
+Json against_source(const Options& options, const Reference& reference, const Evaluation& evaluation) {
+  if (evaluation.answers.empty()) return nullptr;
+  const std::vector<TaskAnswers> answers = in_order_of(reference.evaluation.answers, evaluation.answers);
+  return to_json(stability_report(reference.evaluation.answers, answers,
+                                  {.score = default_score(style_named(options.evaluation.style)),
+                                   .bootstrap = options.bootstrap,
+                                   .seed = options.common.seed}));
+}
+
+// One model's part of the record. The source, when `reference` is still empty, fills it.
+Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
+  const Model& model = compared.model;
+  const bool is_source = reference.source.model == nullptr;
+  reset_peak_memory();
+  log_info("measuring " + compared.name);
+  Evaluation evaluation;
+  const std::string results = results_folder(options, compared);
+  const Json key = answers_key(options, compared);
+  naming_bad_tensors(model, [&] {
+    evaluation = is_source
+                     ? evaluate_source(model, *compared.opened->tokenizer, workload, results, key, reference.source)
+                     : evaluate(model, *compared.opened->tokenizer, workload, results, key, &reference.source);
+  });
+  Json entry = {{"name", compared.name},
+                {"layers", model.layer_count()},
+                {"parameters", model.parameters()},
+                {"bytes", model.weight_bytes()}};
+  entry.update(compared.about);
+  entry.update(to_json(evaluation, workload));
+  for (const auto& [name, value] : figures(evaluation, model)) entry["figures"][name] = value;
+  if (!options.no_speed) entry["speed"] = speed_json(options, model);
+  if (!options.prompts.empty()) entry["samples"] = samples(options, compared);
+  entry["peak_memory"] = peak_resident_memory();
+  if (is_source)
+    reference.evaluation = std::move(evaluation);
+  else
+    entry["against_source"] = against_source(options, reference, evaluation);
+  return entry;
+}
+
+Output run(const Options& options) {
+  const Placement placement = start(options.common);
+  const std::vector<ComparedModel> models = open_compared(options.models, placement, options.common.seed);
+  Json record = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
+  record["run"]["threads"] = torch::get_num_threads();
+  record["run"]["device"] = placement.device.str();
+  record["run"]["dtype"] = torch::toString(placement.dtype);
+  Reference reference;
+  std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
+  const OpenedModel* loaded = nullptr;
+  for (const ComparedModel& model : models) {
+    if (loaded != model.opened.get()) {
+      workload = load_workload(options.evaluation, *model.opened, options.common.seed);
+      loaded = model.opened.get();
+    }
+    record["models"].push_back(measure(options, model, *workload, reference));
+  }
+  mark_pareto(record);
+  if (!options.html.empty()) write_text(options.html, comparison_html(record));
+  if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
+  if (!options.markdown.empty()) write_text(options.markdown, comparison_markdown(record));
+  std::string text = comparison_table(record);
+  return {.json = std::move(record), .text = std::move(text)};
+}
+
+std::function<Output()> declare(Arguments& arguments) {
+  auto options = std::make_shared<Options>();
+  Arguments output = arguments.group("Output"), sweep = arguments.group("Plans and methods");
+  arguments.add("MODELS", options->models.models,
+                "checkpoints; the first is the source that the others are held against");
+  sweep.add("--plan", options->models.plans, "plans on the source, which are looked at without writing them");
+  sweep.add("--methods", options->models.methods, "pruning methods to try on the source, or all");
+  sweep.add("--layers", options->models.layers, "layers that each of them takes out, e.g. 2,4,8");
+  sweep.add("--data", options->models.data.path, "calibration text of the methods");
+  sweep.add("--seq-len", options->models.data.seq_len, "tokens of a calibration sequence; default 512",
+            {.shows_default = false, .limits = kPositive});
+  sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
+  add_evaluation_options(arguments, options->evaluation);
+  output.add("--html", options->html, "one self-contained page");
+  output.add("--csv", options->csv, "table of all figures");
+  output.add("--markdown", options->markdown, "the table that is printed, as Markdown");
+  output.add("--prompt", options->prompts, "texts that every model continues, side by side");
+  output.add("--prompt-tokens", options->prompt_tokens, "tokens of each continuation", {.limits = kPositive});
+  output.add("--speed-tokens", options->speed_tokens, "tokens of the measured prefill", {.limits = kPositive});
+  output.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  output.add("--bootstrap", options->bootstrap, "resamples behind the intervals of stability", {.limits = kPositive});
+  add_compute_options(arguments, options->common);
+  return [options] {
+    options->models.data.corpus = options->evaluation.corpus;
+    options->models.data.bos = options->evaluation.bos;
+    return run(*options);
+  };
+}
+
+}  // namespace
+
+const Command& compare_command() {
+  static const Command command{
+      "compare", "several models on the same texts and tasks, on one page",
+      "  streamline compare MODEL SMALLER --perplexity FILE --tasks hellaswag,piqa --data-dir DIR --html page.html\n"
+      "  streamline compare MODEL --methods all --layers 2,4,8 --data CALIBRATION --perplexity FILE\n"
+      "  streamline compare MODEL --plan a.json --plan b.json --perplexity FILE --prompt 'Once upon a time'\n",
+      declare};
+  return command;
+}
+
+}  // namespace streamline::cli

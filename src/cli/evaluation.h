@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `eval` measures of one model and `compare` of several: perplexities, divergence from the source, tasks.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gate.h"
+#include "options.h"
+#include "streamline/eval/divergence.h"
+#include "streamline/eval/task_scoring.h"
+#include "streamline/tasks/answers.h"
+#include "streamline/tasks/task_set.h"
+
+namespace streamline::cli {
+
+struct EvaluationOptions {
+  std::vector<std::string> texts;  // --perplexity
+  CorpusOptions corpus;
+  PerplexityOptions perplexity;
+  std::string bos = "auto";
+  bool allow_long = false;
+
+  std::vector<std::string> tasks;
+  std::string task_dir, data_dir, style = "lm-eval";
+  std::int64_t limit = 0, shots = -1, max_tokens = 0;
+  std::string out;  // folder of the results; empty: none are written
+};
+void add_evaluation_options(Arguments& arguments, EvaluationOptions& options);
+
+// What is measured on, in one tokenizer's tokens.
+struct Workload {
+  PerplexityOptions perplexity;
+  std::optional<TokenId> bos;
+  std::vector<EvaluationText> texts;
+  std::vector<TaskSet> sets;
+  TaskScoringOptions scoring;
+};
+// Errors: usage when neither a text nor a task is given; those of the parts.
+Workload load_workload(const EvaluationOptions& options, const OpenedModel& opened, std::uint64_t seed);
+
+// One model's figures. Texts and sets as in the workload.
+struct Evaluation {
+  std::vector<PerplexityResult> perplexities;
+  std::vector<Divergence> divergences;  // empty without a source
+  std::vector<TaskAnswers> answers;
+  double seconds = 0;
+};
+
+// A source that other models are held against.
+struct Source {
+  const Model* model = nullptr;
+  std::vector<SourcePredictions> predictions;  // one a text
+};
+
+// The source's own evaluation, with what others are compared to.
+Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
+                           const std::string& results, const Json& key, Source& source);
+// `results`: folder whose finished sets are taken from there, and to which the others are written; empty: none.
+// `key`: what the answers depend on beside the workload (Evaluation resumes only under the same).
+Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
+                    const std::string& results, const Json& key, const Source* source);
+
+Json to_json(const Evaluation& evaluation, const Workload& workload);
+// What gates and comparisons may name: parameters, bytes, perplexity (of the first text), kl, same_first_choice,
+// TASK.METRIC, and METRIC for the mean over the tasks.
+Figures figures(const Evaluation& evaluation, const Model& model);
+// "perplexity 58.31 ± 0.72 (…)" a text, with the divergence where there is a source.
+std::string perplexity_lines(const Evaluation& evaluation, const Workload& workload);
+// Sets of one group (a task) together, in their order.
+std::vector<std::vector<TaskAnswers>> by_group(const std::vector<TaskAnswers>& answers);
+// The sets' figures as rows of a table, groups of several sets as one.
+std::vector<std::vector<std::string>> task_rows(const std::vector<TaskAnswers>& answers);
+
+}  // namespace streamline::cli

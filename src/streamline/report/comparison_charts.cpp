@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/report/comparison_charts.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/resources.h"
+#include "streamline/report/comparison_figures.h"
+#include "streamline/report/fields.h"
+
+namespace streamline::report {
+namespace {
+
+constexpr double kInterval = 1.96;  // standard errors
+
+// Where a model stands on the axis of quality, with its error; perplexities as logarithms, small ones on top.
+struct Height {
+  double y = 0, low = 0, high = 0;
+  std::string text = {};
+};
+
+std::optional<Height> height(const Json& record, const Json& model) {
+  if (judged_by_tasks(record)) {
+    const auto accuracy = quality(record, model);
+    if (!accuracy) return std::nullopt;
+    return Height{*accuracy, *accuracy, *accuracy, fixed(*accuracy, 2) + " %"};
+  }
+  const auto value = number(model, "/perplexity/value"), error = number(model, "/perplexity/standard_error");
+  if (!value || *value <= 0) return std::nullopt;
+  const double spread = kInterval * error.value_or(0);
+  return Height{std::log10(*value), std::log10(std::max(*value - spread, *value * 0.5)), std::log10(*value + spread),
+                fixed(*value, 3)};
+}
+
+Json quality_chart(const Json& record, const char* pointer, const char* front, const std::string& x_title) {
+  Json rows = Json::array(), line = Json::array();
+  std::vector<std::pair<double, double>> front_points;
+  const std::vector<Json> models = elements(record, "/models");
+  const std::string name_of_quality = quality_name(record);
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    const auto x = number(models[i], pointer);
+    const auto y = height(record, models[i]);
+    if (!x || !y) continue;
+    const std::string name = text(models[i], "/name").value_or("?");
+    rows.push_back({{"name", name},
+                    {"x", *x},
+                    {"y", y->y},
+                    {"low", y->low},
+                    {"high", y->high},
+                    {"source", i == 0},
+                    {"front", flag(models[i], front)},
+                    {"tip", {{"title", name}, {name_of_quality, y->text}, {x_title, significant(*x, 4)}}}});
+    if (flag(models[i], front)) front_points.emplace_back(*x, y->y);
+  }
+  if (rows.size() < 2) return nullptr;
+  std::ranges::sort(front_points);
+  for (const auto& [x, y] : front_points) line.push_back({{"x", x}, {"y", y}});
+  const bool tasks = judged_by_tasks(record);
+  return {{"data", {{"models", rows}, {"front", line}}},
+          {"signals",
+           {{"x_title", x_title},
+            {"y_title", tasks ? "mean accuracy, %" : "perplexity (low is good)"},
+            {"logarithmic", !tasks}}}};
+}
+
+Json tasks_chart(const Json& model) {
+  const std::vector<TaskDifference> differences = task_differences(model);
+  if (differences.empty()) return nullptr;
+  Json rows = Json::array();
+  double span = 1;
+  for (const TaskDifference& task : differences) {
+    rows.push_back({{"name", task.name},
+                    {"difference", task.difference},
+                    {"low", task.low},
+                    {"high", task.high},
+                    {"p", task.p},
+                    {"lost", task.lost},
+                    {"gained", task.gained},
+                    {"certain", task.certain()}});
+    span = std::max({span, std::abs(task.low), std::abs(task.high)});
+  }
+  return {{"data", {{"tasks", rows}}}, {"signals", {{"span", span}, {"count", rows.size()}}}};
+}
+
+}  // namespace
+
+std::vector<TaskDifference> task_differences(const Json& model) {
+  std::vector<TaskDifference> result;
+  for (const Json& row : elements(model, "/against_source/benchmarks")) {
+    const auto questions = number(row, "/questions"), lost = number(row, "/right_to_wrong"),
+               gained = number(row, "/wrong_to_right");
+    if (!questions || *questions < 1 || !lost || !gained) continue;
+    const double mean = (*gained - *lost) / *questions;
+    const double error = std::sqrt(std::max((*gained + *lost) / *questions - mean * mean, 0.0) / *questions);
+    result.push_back({.name = text(row, "/name").value_or("?"),
+                      .difference = 100 * mean,
+                      .low = 100 * (mean - kInterval * error),
+                      .high = 100 * (mean + kInterval * error),
+                      .p = number(row, "/mcnemar_p").value_or(1),
+                      .lost = static_cast<std::int64_t>(*lost),
+                      .gained = static_cast<std::int64_t>(*gained)});
+  }
+  return result;
+}
+
+Json comparison_charts(const Json& record) {
+  Json charts = Json::object();
+  const auto add = [&](const std::string& name, Json chart) {
+    if (!chart.is_null()) charts[name] = std::move(chart);
+  };
+  add("quality-parameters", quality_chart(record, "/parameters", "/pareto/parameters", "parameters"));
+  add("quality-speed", quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s"));
+  const std::vector<Json> models = elements(record, "/models");
+  for (std::size_t i = 1; i < models.size(); ++i) add("tasks-" + std::to_string(i), tasks_chart(models[i]));
+  return charts;
+}
+
+}  // namespace streamline::report
