@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tidy_pattern='/src/streamline/(base|io|arch|text|plan|report)/[^ ]*[.]cpp$'
+tidy_pattern='/src/streamline/(base|io|arch|text|plan|report|tasks)/[^ ]*[.]cpp$'
 format=(--dry-run -Werror)
 for argument in "$@"; do
   case "$argument" in

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 packages=(cmake g++ ninja-build pkg-config python3 python3-venv ca-certificates
   nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libspdlog-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev
-  zlib1g-dev libzstd-dev libssl-dev libjs-vega libgtest-dev libgmock-dev libbenchmark-dev)
+  libcsv-dev zlib1g-dev libzstd-dev libssl-dev libjs-vega libgtest-dev libgmock-dev libbenchmark-dev)
 with_tests=false
 case "${1:-}" in
   "") ;;

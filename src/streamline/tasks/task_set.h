@@ -24,6 +24,7 @@ struct TaskItem {
 // The items of one file of answers: a task, or one subject of a task that is split by subject.
 struct TaskSet {
   std::string name;   // "hellaswag", "mmlu_abstract_algebra"
+  std::string also;   // what the harness of this style calls it: "lukaemon_mmlu_abstract_algebra"; mostly the name
   std::string group;  // the task's own name
   Style style = Style::lm_eval;
   Rule rule = Rule::choices;
@@ -31,12 +32,13 @@ struct TaskSet {
   std::vector<std::string> labels;   // what OpenCompass calls the choices ("A", "B", …), as many as any item has
   std::int64_t shots = 0;            // examples in front of every question
   std::int64_t items_in_data = 0;    // before --limit
+  std::int64_t left_out = 0;         // rows of the task's data that are no questions
   std::string source, digest;        // the data file and its SHA-256
   std::vector<TaskItem> items;
 };
 
 struct TaskData {
-  std::filesystem::path folder;  // --data-dir
+  std::filesystem::path folder = {};  // --data-dir
   Style style = Style::lm_eval;
   std::int64_t limit = 0;   // the first items of each set; 0: all
   std::int64_t shots = -1;  // -1: as the task says

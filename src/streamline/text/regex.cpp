@@ -101,6 +101,24 @@ Regex Regex::literal(std::string_view text, std::string_view where) {
   return Regex(escaped, where);
 }
 
+std::string Regex::replace(std::string_view text, std::string_view replacement) const {
+  std::string out(text.size() + replacement.size() + 64, '\0');
+  for (bool again = true;; again = false) {
+    PCRE2_SIZE length = out.size();
+    const int result = pcre2_substitute(
+        code_->code, units(text), text.size(), 0,
+        PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_EXTENDED | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH | PCRE2_NO_UTF_CHECK,
+        nullptr, nullptr, units(replacement), replacement.size(), reinterpret_cast<PCRE2_UCHAR*>(out.data()), &length);
+    if (result >= 0) {
+      out.resize(length);
+      return out;
+    }
+    if (result != PCRE2_ERROR_NOMEMORY || !again)
+      fail(ErrorKind::format, code_->where, ": replacing by '", replacement, "' fails: ", message_of(result));
+    out.resize(length);
+  }
+}
+
 Regex::~Regex() = default;
 Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns of tokenizer files: written for Oniguruma, matched by PCRE2 (Unicode, look-ahead, compiled to machine code).
+// Patterns of tokenizer and task files: written for Oniguruma, matched by PCRE2 (Unicode, look-ahead, compiled to
+// machine code).
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,9 @@ class Regex {
   Regex(std::string_view pattern, std::string_view where);
   // Matches exactly this text.
   static Regex literal(std::string_view text, std::string_view where);
+  // `text`, valid UTF-8, with every match replaced. `replacement` in PCRE2's extended spelling: $1 is a group, \u and
+  // \l change the case of what follows, \U…\E of more. Errors: format, naming `where` of the constructor.
+  std::string replace(std::string_view text, std::string_view replacement) const;
   ~Regex();
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;
