@@ -28,7 +28,8 @@ Json estimate_json(const Estimate& estimate) {
 }
 
 Json set_json(const TaskAnswers& set) {
-  Json json = {{"style", name(set.style)}, {"items", set.answers.size()}, {"items_in_data", set.items_in_data},
+  Json json = {{"group", set.group},
+               {"style", name(set.style)}, {"items", set.answers.size()}, {"items_in_data", set.items_in_data},
                {"shots", set.shots},       {"source", set.source},        {"digest", set.digest}};
   for (const std::string& metric_name : set.metrics) json[metric_name] = estimate_json(metric(set, metric_name));
   return json;
@@ -53,6 +54,7 @@ Json answer_key(const Json& key, const TaskSet& set, const Workload& workload, s
 std::vector<TaskAnswers> answer_sets(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
                                      const std::string& results, const Json& key) {
   std::vector<TaskAnswers> answers;
+  std::map<std::string, std::int64_t> truncated;  // by group
   for (const TaskSet& set : workload.sets) {
     const Json set_key = answer_key(key, set, workload, workload.scoring.max_tokens);
     if (!results.empty()) {
@@ -62,17 +64,23 @@ std::vector<TaskAnswers> answer_sets(const Model& model, const Tokenizer& tokeni
         continue;
       }
     }
-    answers.push_back(answer(model, tokenizer, set, workload.scoring));
+    ScoredSet scored = answer(model, tokenizer, set, workload.scoring);
+    if (scored.truncated > 0) truncated[set.group] += scored.truncated;
+    answers.push_back(std::move(scored.answers));
     if (!results.empty()) write_answers(results, answers.back(), set_key);
   }
+  for (const auto& [group, count] : truncated)
+    log_warning(group + ": " + std::to_string(count) + " texts of a question with one of its answers are longer than " +
+                std::to_string(most_tokens(model, workload.scoring)) + " tokens; they were cut to that");
   return answers;
 }
 
-std::vector<std::string> cells_of(const std::string& label, const std::vector<TaskAnswers>& sets) {
+std::vector<std::string> cells_of(const std::string& label, const std::vector<TaskAnswers>& sets,
+                                  const std::vector<std::string>& columns) {
   std::int64_t items = 0;
   for (const TaskAnswers& set : sets) items += std::ssize(set.answers);
   std::vector<std::string> row = {label, std::to_string(items), std::to_string(sets.front().shots)};
-  for (const char* column : {"acc", "acc_norm", "perplexity"}) {
+  for (const std::string& column : columns) {
     const auto& metrics = sets.front().metrics;
     const bool has = std::ranges::find(metrics, column) != metrics.end();
     row.push_back(has ? figure(column, over_group(sets, column)) : "-");
@@ -256,11 +264,16 @@ std::string perplexity_lines(const Evaluation& evaluation, const Workload& workl
 }
 
 std::vector<std::vector<std::string>> task_rows(const std::vector<TaskAnswers>& answers) {
-  std::vector<std::vector<std::string>> rows = {{"task", "items", "shots", "acc %", "acc_norm %", "perplexity"}};
+  std::vector<std::string> columns;
+  for (const TaskAnswers& set : answers)
+    for (const std::string& metric : set.metrics)
+      if (std::ranges::find(columns, metric) == columns.end()) columns.push_back(metric);
+  std::vector<std::vector<std::string>> rows = {{"task", "items", "shots"}};
+  for (const std::string& column : columns) rows.front().push_back(column == "perplexity" ? column : column + " %");
   for (const auto& group : by_group(answers)) {
-    rows.push_back(cells_of(group.front().group, group));
+    rows.push_back(cells_of(group.front().group, group, columns));
     if (group.size() > 1)
-      for (const TaskAnswers& set : group) rows.push_back(cells_of("  " + set.name, {set}));
+      for (const TaskAnswers& set : group) rows.push_back(cells_of("  " + set.name, {set}, columns));
   }
   return rows;
 }

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "streamline/base/error.h"
-#include "streamline/base/log.h"
 
 namespace streamline {
 namespace {
@@ -91,28 +90,29 @@ TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64
   return result;
 }
 
-TaskAnswers answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
-                   const TaskScoringOptions& options) {
-  const std::int64_t positions = model.config().max_positions > 0 ? model.config().max_positions : kUsualTokens;
-  const std::int64_t most = options.max_tokens > 0 ? options.max_tokens : positions;
-  const TokenizedSet tokenized = tokenize(set, tokenizer, most, options.bos);
-  if (tokenized.truncated > 0)
-    log_warning(set.name + ": " + std::to_string(tokenized.truncated) +
-                " questions with their answer are longer than " + std::to_string(most) +
-                " tokens and were cut to that");
+std::int64_t most_tokens(const Model& model, const TaskScoringOptions& options) {
+  if (options.max_tokens > 0) return options.max_tokens;
+  return model.config().max_positions > 0 ? model.config().max_positions : kUsualTokens;
+}
+
+ScoredSet answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
+                 const TaskScoringOptions& options) {
+  const TokenizedSet tokenized = tokenize(set, tokenizer, most_tokens(model, options), options.bos);
   const auto scored = likelihoods(model, tokenized.requests,
                                   {.batch_tokens = options.batch_tokens, .label = options.progress ? set.name : ""});
-  TaskAnswers result{.name = set.name,
-                     .group = set.group,
-                     .style = set.style,
-                     .rule = set.rule,
-                     .metrics = set.metrics,
-                     .labels = set.labels,
-                     .shots = set.shots,
-                     .items_in_data = set.items_in_data,
-                     .source = set.source,
-                     .digest = set.digest,
-                     .answers = {}};
+  ScoredSet scored_set{.answers = {}, .truncated = tokenized.truncated};
+  TaskAnswers& result = scored_set.answers;
+  result = {.name = set.name,
+            .group = set.group,
+            .style = set.style,
+            .rule = set.rule,
+            .metrics = set.metrics,
+            .labels = set.labels,
+            .shots = set.shots,
+            .items_in_data = set.items_in_data,
+            .source = set.source,
+            .digest = set.digest,
+            .answers = {}};
   for (std::size_t i = 0; i < set.items.size(); ++i) {
     const TaskItem& item = set.items[i];
     Answer found;
@@ -129,7 +129,7 @@ TaskAnswers answer(const Model& model, const Tokenizer& tokenizer, const TaskSet
     }
     result.answers.push_back(std::move(found));
   }
-  return result;
+  return scored_set;
 }
 
 }  // namespace streamline

@@ -27,10 +27,15 @@ struct TokenizedSet {
 // empty context becomes BOS (or EOS); what is too long loses its beginning. Style::opencompass: the whole text, of
 // which all tokens but the first are scored; what is too long loses its end. Errors: mismatch for a continuation of no
 // tokens, and for one that does not fit by itself.
+// Tokens of a question with its answer that a model may read.
+std::int64_t most_tokens(const Model& model, const TaskScoringOptions& options);
 TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64_t max_tokens, bool bos);
 
+struct ScoredSet {
+  TaskAnswers answers;
+  std::int64_t truncated = 0;  // as in TokenizedSet
+};
 // Errors: those of tokenize() and likelihoods().
-TaskAnswers answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
-                   const TaskScoringOptions& options);
+ScoredSet answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set, const TaskScoringOptions& options);
 
 }  // namespace streamline

@@ -61,6 +61,9 @@ std::vector<Column> columns(const Json& record) {
   all.push_back({"relative performance %", [](const Json& m, const std::string&) {
                    return percent(number(m, "/against_source/average/relative_performance"));
                  }});
+  all.push_back({"agreement %", [](const Json& m, const std::string&) {
+                   return percent(number(m, "/against_source/average/agreement"));
+                 }});
   all.push_back({"stability %", [](const Json& m, const std::string&) {
                    return percent(number(m, "/against_source/average/stability"));
                  }});

@@ -32,7 +32,9 @@ std::optional<Height> height(const Json& record, const Json& model) {
                 fixed(*value, 3)};
 }
 
-Json quality_chart(const Json& record, const char* pointer, const char* front, const std::string& x_title) {
+// step: how the front goes from one model to the next, so that below it lies what is beaten.
+Json quality_chart(const Json& record, const char* pointer, const char* front, const std::string& x_title,
+                   const char* step) {
   Json rows = Json::array(), line = Json::array();
   std::vector<std::pair<double, double>> front_points;
   const std::vector<Json> models = elements(record, "/models");
@@ -60,15 +62,25 @@ Json quality_chart(const Json& record, const char* pointer, const char* front, c
           {"signals",
            {{"x_title", x_title},
             {"y_title", tasks ? "mean accuracy, %" : "perplexity (low is good)"},
-            {"logarithmic", !tasks}}}};
+            {"logarithmic", !tasks},
+            {"step", step}}}};
 }
 
-Json tasks_chart(const Json& model) {
+// The farthest that an interval of any model reaches, so that all charts have one scale.
+double widest(const std::vector<Json>& models) {
+  double span = 1;
+  for (const Json& model : models)
+    for (const TaskDifference& task : task_differences(model))
+      span = std::max({span, std::abs(task.low), std::abs(task.high)});
+  return span;
+}
+
+Json tasks_chart(const Json& model, double span) {
   const std::vector<TaskDifference> differences = task_differences(model);
   if (differences.empty()) return nullptr;
   Json rows = Json::array();
-  double span = 1;
-  for (const TaskDifference& task : differences) {
+  for (const TaskDifference& task : differences)
+
     rows.push_back({{"name", task.name},
                     {"difference", task.difference},
                     {"low", task.low},
@@ -77,8 +89,6 @@ Json tasks_chart(const Json& model) {
                     {"lost", task.lost},
                     {"gained", task.gained},
                     {"certain", task.certain()}});
-    span = std::max({span, std::abs(task.low), std::abs(task.high)});
-  }
   return {{"data", {{"tasks", rows}}}, {"signals", {{"span", span}, {"count", rows.size()}}}};
 }
 
@@ -108,10 +118,11 @@ Json comparison_charts(const Json& record) {
   const auto add = [&](const std::string& name, Json chart) {
     if (!chart.is_null()) charts[name] = std::move(chart);
   };
-  add("quality-parameters", quality_chart(record, "/parameters", "/pareto/parameters", "parameters"));
-  add("quality-speed", quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s"));
+  add("quality-parameters", quality_chart(record, "/parameters", "/pareto/parameters", "parameters", "step-after"));
+  add("quality-speed", quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s", "step-before"));
   const std::vector<Json> models = elements(record, "/models");
-  for (std::size_t i = 1; i < models.size(); ++i) add("tasks-" + std::to_string(i), tasks_chart(models[i]));
+  const double span = widest(models);
+  for (std::size_t i = 1; i < models.size(); ++i) add("tasks-" + std::to_string(i), tasks_chart(models[i], span));
   return charts;
 }
 

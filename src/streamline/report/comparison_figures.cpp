@@ -9,8 +9,6 @@
 namespace streamline::report {
 namespace {
 
-constexpr const char* kNumbersEnd = ".acc";
-
 // Whether `other` is at least as good in both, and better in one.
 bool beats(double quality, double cost, double other_quality, double other_cost) {
   return other_quality >= quality && other_cost <= cost && (other_quality > quality || other_cost < cost);
@@ -34,12 +32,11 @@ std::vector<bool> front(const std::vector<std::optional<double>>& quality,
 std::vector<std::string> benchmark_names(const Json& record) {
   std::vector<std::string> names;
   for (const Json& model : elements(record, "/models")) {
-    const Json* figures = find(model, "/figures");
-    if (figures == nullptr || !figures->is_object()) continue;
-    for (const auto& [key, value] : figures->items()) {
-      if (!key.ends_with(kNumbersEnd)) continue;
-      const std::string name = key.substr(0, key.size() - std::string_view(kNumbersEnd).size());
-      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+    const Json* tasks = find(model, "/tasks");
+    if (tasks == nullptr || !tasks->is_object()) continue;
+    for (const auto& [set, figures] : tasks->items()) {
+      const std::string name = text(figures, "/group").value_or(set);
+      if (find(figures, "/acc") != nullptr && std::ranges::find(names, name) == names.end()) names.push_back(name);
     }
   }
   return names;

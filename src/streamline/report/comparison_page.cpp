@@ -78,6 +78,13 @@ std::string change(const Json& model, const Json& source, const char* pointer) {
   return element("small", "", report::percent_change(*before, *value));
 }
 
+// What stability's weights are taken from.
+std::string stability_score(const Json& record) {
+  for (const Json& model : elements(record, "/models"))
+    if (const auto score = text(model, "/against_source/score")) return escaped(*score);
+  return "no tasks";
+}
+
 std::string models_section(const Json& record) {
   const std::vector<Json> models = elements(record, "/models");
   if (models.empty()) return "";
@@ -98,6 +105,7 @@ std::string models_section(const Json& record) {
                     percent(number(model, "/against_source/average/relative_performance"), 1),
                     percent(number(model, "/against_source/average/stability")) +
                         interval(model, "/against_source/average/stability_interval"),
+         percent(number(model, "/against_source/average/agreement")),
                     rate("/speed/prefill_tokens_per_second"), rate("/speed/decode_tokens_per_second"),
                     memory ? format_bytes(static_cast<std::uint64_t>(std::max(*memory, 0.0))) : kNothing});
     front.push_back(report::flag(model, "/pareto/parameters"));
@@ -106,9 +114,10 @@ std::string models_section(const Json& record) {
       "The models side by side",
       "Tinted: no other model here is better and as small, or as good and smaller (by " + report::quality_name(record) +
           "). ± one standard error. Relative performance is the ratio of the mean accuracies; stability the share of "
-          "questions that stay right or stay wrong, weighted by how sure the source was, with its 95 % interval.",
+          "questions that stay right or stay wrong, weighted by how sure the source was (" +
+          stability_score(record) + "), with its 95 % interval; agreement the same without weights.",
       report::html_table({"Model", "Parameters", "Size", "Perplexity", "Mean accuracy, %", "Relative performance, %",
-                          "Stability, %", "Prefill tokens/s", "Decode tokens/s", "Peak memory"},
+                          "Stability, %", "Agreement, %", "Prefill tokens/s", "Decode tokens/s", "Peak memory"},
                          rows, "The models side by side", front));
 }
 
