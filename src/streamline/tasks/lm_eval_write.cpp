@@ -132,6 +132,14 @@ std::string time_name(double started) {
   return name;
 }
 
+// Under the harness's name; a set that is a task of its own stays one.
+TaskAnswers renamed(TaskAnswers set, const TaskSet& questions) {
+  if (questions.also.empty()) return set;
+  if (set.group == set.name) set.group = questions.also;
+  set.name = questions.also;
+  return set;
+}
+
 // Returns the digest of the questions that the results file has.
 std::string write_samples(const fs::path& file, const TaskAnswers& set, const TaskSet& questions) {
   OutputFile output(file);
@@ -154,13 +162,14 @@ void write_lm_eval(const fs::path& folder, std::span<const TaskAnswers> answers,
   const std::string time = time_name(run.started), model = model_folder(run.model);
   const fs::path target = folder / "lm-eval" / model;
   Json digests = Json::object();
+  std::vector<TaskAnswers> sets;
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    const TaskAnswers& set = answers[i];
+    const TaskAnswers& set = sets.emplace_back(renamed(answers[i], questions[i]));
     SL_ASSERT(set.style == Style::lm_eval && set.answers.size() == questions[i].items.size());
     check_set_name(set.name);
     digests[set.name] = write_samples(target / ("samples_" + set.name + "_" + time + ".jsonl"), set, questions[i]);
   }
-  Json results = tables(answers, groups_of(answers));
+  Json results = tables(sets, groups_of(sets));
   results.update({{"config", settings(run)},
                   {"git_hash", nullptr},
                   {"date", run.started},

@@ -50,7 +50,7 @@ void write_opencompass(const std::filesystem::path& folder, const std::string& m
     Json predictions = Json::object();
     for (std::size_t item = 0; item < set.answers.size(); ++item)
       predictions[std::to_string(item)] = prediction_of(set, set.answers[item], questions[i].items[item]);
-    const std::string name = questions[i].name;
+    const std::string& name = questions[i].also.empty() ? set.name : questions[i].also;
     check_set_name(name);
     write_text(folder / "opencompass" / "predictions" / model_folder(model) / (name + ".json"),
                predictions.dump(4, ' ', false, Json::error_handler_t::replace));
