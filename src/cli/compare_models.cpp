@@ -72,11 +72,12 @@ void add_method_views(const CompareModelOptions& options, std::uint64_t seed, st
       for (const std::string& warning : proposal.warnings) log_warning(warning);
       if (!scores) scores = std::move(proposal.scores);
       const Json plan = to_json(proposal.plan);
-      result.push_back({.name = std::string(method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers"),
-                        .opened = source,
-                        .model = source->model.view(proposal.plan, {}),
-                        .about = {{"method", method->name}, {"layers_removed", count}, {"plan", plan}},
-                        .plan_digest = sha256(dump_json(plan))});
+      result.push_back(
+          {.name = std::string(method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers"),
+           .opened = source,
+           .model = source->model.view(proposal.plan, {}),
+           .about = {{"method", method->name}, {"layers_removed", count}, {"plan", plan}},
+           .plan_digest = sha256(dump_json(plan))});
     }
 }
 

@@ -28,9 +28,10 @@ Json estimate_json(const Estimate& estimate) {
 }
 
 Json set_json(const TaskAnswers& set) {
-  Json json = {{"group", set.group},
-               {"style", name(set.style)}, {"items", set.answers.size()}, {"items_in_data", set.items_in_data},
-               {"shots", set.shots},       {"source", set.source},        {"digest", set.digest}};
+  Json json = {{"group", set.group},          {"style", name(set.style)},
+               {"items", set.answers.size()}, {"items_in_data", set.items_in_data},
+               {"shots", set.shots},          {"source", set.source},
+               {"digest", set.digest}};
   for (const std::string& metric_name : set.metrics) json[metric_name] = estimate_json(metric(set, metric_name));
   return json;
 }

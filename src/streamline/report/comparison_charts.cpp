@@ -119,7 +119,8 @@ Json comparison_charts(const Json& record) {
     if (!chart.is_null()) charts[name] = std::move(chart);
   };
   add("quality-parameters", quality_chart(record, "/parameters", "/pareto/parameters", "parameters", "step-after"));
-  add("quality-speed", quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s", "step-before"));
+  add("quality-speed",
+      quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s", "step-before"));
   const std::vector<Json> models = elements(record, "/models");
   const double span = widest(models);
   for (std::size_t i = 1; i < models.size(); ++i) add("tasks-" + std::to_string(i), tasks_chart(models[i], span));

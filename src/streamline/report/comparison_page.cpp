@@ -105,7 +105,7 @@ std::string models_section(const Json& record) {
                     percent(number(model, "/against_source/average/relative_performance"), 1),
                     percent(number(model, "/against_source/average/stability")) +
                         interval(model, "/against_source/average/stability_interval"),
-         percent(number(model, "/against_source/average/agreement")),
+                    percent(number(model, "/against_source/average/agreement")),
                     rate("/speed/prefill_tokens_per_second"), rate("/speed/decode_tokens_per_second"),
                     memory ? format_bytes(static_cast<std::uint64_t>(std::max(*memory, 0.0))) : kNothing});
     front.push_back(report::flag(model, "/pareto/parameters"));

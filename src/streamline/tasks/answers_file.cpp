@@ -134,9 +134,13 @@ Answer parse_answer(const Json& object, const TaskAnswers& set, const std::strin
 
 }  // namespace
 
-fs::path answers_path(const fs::path& results, Style style, std::string_view set) {
+void check_set_name(std::string_view set) {
   if (set.empty() || set.starts_with('.') || set.find_first_of(std::string_view("/\\\0", 3)) != std::string_view::npos)
-    fail(ErrorKind::format, "the set '", set, "' cannot be the name of a file in ", results.string());
+    fail(ErrorKind::format, "the set of questions '", set, "' cannot be the name of a file");
+}
+
+fs::path answers_path(const fs::path& results, Style style, std::string_view set) {
+  check_set_name(set);
   return results / "answers" / name(style) / (std::string(set) + ".jsonl");
 }
 

@@ -19,7 +19,8 @@ struct AnswersFile {
   Json key;  // whatever decides the answers: digests of model and data, limit, shots, seed, dtype, …
 };
 
-// Errors: format for a set whose name cannot be a file's name.
+// Errors: format for a set whose name cannot be the name of a file.
+void check_set_name(std::string_view set);
 std::filesystem::path answers_path(const std::filesystem::path& results, Style style, std::string_view set);
 
 // Replaces an older file only when it is whole. Numbers come back as they were, to the last bit. Errors: io; numeric

@@ -86,6 +86,12 @@ Json position_in(const Json& values) {
   fail(ErrorKind::format, "'", sought.substr(0, 60), "' is none of ", known.substr(0, 200));
 }
 
+// The first character in the case of another text's.
+std::string case_like(const std::string& from, const std::string& other) {
+  return !other.empty() && lower_first(other) == other && upper_first(other) != other ? lower_first(from)
+                                                                                      : upper_first(from);
+}
+
 // put(at, count, text): one text instead of `count` elements. The others become null, so that positions stay true.
 Json put(const Json& values) {
   Json result = list(values[0]);
@@ -121,6 +127,7 @@ const Filter kFilters[] = {
     {"capitalize", 0, 0, true, false, [](Values v, Pattern) -> Json { return upper_first(lower(text(v, 0))); }},
     {"upper_first", 0, 0, true, false, [](Values v, Pattern) -> Json { return upper_first(text(v, 0)); }},
     {"lower_first", 0, 0, true, false, [](Values v, Pattern) -> Json { return lower_first(text(v, 0)); }},
+    {"case_like", 1, 1, true, false, [](Values v, Pattern) -> Json { return case_like(text(v, 0), text(v, 1)); }},
     {"replace", 2, 2, true, false,
      [](Values v, Pattern) -> Json { return replaced(text(v, 0), text(v, 1), text(v, 2)); }},
     {"sub", 2, 2, true, true, [](Values v, Pattern regex) -> Json { return regex->replace(text(v, 0), text(v, 2)); }},

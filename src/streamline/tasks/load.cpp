@@ -42,16 +42,23 @@ std::string set_of(const Question& question, const std::string& split) {
   return as_text(*found);
 }
 
+const std::string& name_of(const Task& task, const std::string& set) {
+  const auto found = task.names.find(set);
+  if (found == task.names.end()) fail(ErrorKind::format, "'", set, "' has no name in the task's 'names'");
+  return found->second;
+}
+
 // Moves what the prompts cannot be made of, or what has no question's number of choices, to the problems.
-Questions askable(Questions questions, const Prompts& prompts, const std::string& split) {
+Questions askable(Questions questions, const Prompts& prompts, const Task& task) {
   std::vector<Question> candidates = std::move(questions.good);
   questions.good.clear();
   for (Question& question : candidates) {
     try {
+      const std::string set = set_of(question, task.split);
+      if (!task.names.empty()) question.fields[task.split + "_name"] = name_of(task, set);
       const std::size_t choices = render(prompts, question, {}).contexts.size();
       if (prompts.rule == Rule::choices && choices < 2) fail(ErrorKind::format, "has one choice only");
       if (prompts.rule == Rule::greedy && choices != 1) fail(ErrorKind::format, "has ", choices, " answers, not one");
-      set_of(question, split);
       questions.good.push_back(std::move(question));
     } catch (const Error& error) {
       questions.problems.push_back(question.where + ": " + error.what());
@@ -70,7 +77,7 @@ Questions load_examples(const Task& task, const FoundSource& found, const Prompt
   if (files.empty()) fail(ErrorKind::io, (folder / name).string(), ": no such file; it has the task's examples");
   Source source = *found.source;
   source.files = {name};  // what the names of the files stand for
-  Questions questions = askable(read_questions(source, files, source.example_labels), prompts, task.split);
+  Questions questions = askable(read_questions(source, files, source.example_labels), prompts, task);
   report(questions, files.front().string());
   return questions;
 }
@@ -166,8 +173,7 @@ std::vector<TaskSet> load_task(const Task& task, const TaskData& data) {
   const Prompts& prompts = prompts_of(task, data.style);
   const FoundSource found = find_source(task, data.folder);
   const std::string source = found.files.front().string();
-  const Questions questions =
-      askable(read_questions(*found.source, found.files, found.source->labels), prompts, task.split);
+  const Questions questions = askable(read_questions(*found.source, found.files, found.source->labels), prompts, task);
   report(questions, source);
   note_size(task, questions.good.size(), source);
   const Loading loading{task, data, prompts, data.shots < 0 ? prompts.shots : data.shots};

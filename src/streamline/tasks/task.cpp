@@ -38,6 +38,8 @@ std::string listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
+std::string about(const Task& task) { return task.about; }
+
 std::shared_ptr<const Task> read_task(const fs::path& file) {
   return std::make_shared<const Task>(parse_task(read_text(file), file.string()));
 }

@@ -101,6 +101,13 @@ std::vector<Field> read_fields(const Json* object, const std::string& where) {
   return fields;
 }
 
+std::map<std::string, std::string> constants(Reader& in, const char* key) {
+  std::map<std::string, std::string> result;
+  for (const Field& field : read_fields(in.find(key), in.place(key)))
+    result[field.name] = field.templates.front().text(Json::object());
+  return result;
+}
+
 Gather read_gather(const Json& object, const std::string& where) {
   Reader in(object, where);
   Gather gather{.by = in.text("by"), .as = in.text("as"), .fields = read_fields(in.find("fields"), where + ": fields")};
@@ -125,10 +132,7 @@ Source read_source(const Json& object, const std::string& where) {
   if (const std::string format = in.text("format"); !format.empty())
     source.format = row_format_named(format, in.place("format"));
   source.header = in.flag("header", true);
-  if (const Json* skip = in.find("skip")) {
-    for (const Field& field : read_fields(skip, in.place("skip")))
-      source.skip[field.name] = field.templates.front().text(Json::object());
-  }
+  source.skip = constants(in, "skip");
   if (in.find("each") != nullptr) source.each = in.pattern("each");
   if (const Json* gather = in.find("gather")) source.gather = read_gather(*gather, in.place("gather"));
   source.fields = read_fields(in.find("fields"), in.place("fields"));
@@ -209,8 +213,7 @@ Task parse_task(std::string_view text, const std::string& where) {
   task.about = in.text("about");
   task.items = in.count("items");
   task.split = in.text("split");
-  if (const Json* names = in.find("names")) task.names = *names;
-  if (!task.names.is_object()) fail(ErrorKind::format, in.place("names"), ": expected a mapping");
+  task.names = constants(in, "names");
   const Json& sources = in.need("sources");
   if (!sources.is_array() || sources.empty()) fail(ErrorKind::format, in.place("sources"), ": expected a list");
   for (std::size_t i = 0; i < sources.size(); ++i)

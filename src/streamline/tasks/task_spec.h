@@ -57,9 +57,9 @@ struct Prompts {
 
 struct Task {
   std::string name, about;
-  std::int64_t items = 0;       // as published; 0: not said
-  std::string split;            // the field that splits the questions into sets; empty: one set
-  Json names = Json::object();  // of the sets, for people
+  std::int64_t items = 0;                    // as published; 0: not said
+  std::string split;                         // the field that splits the questions into sets; empty: one set
+  std::map<std::string, std::string> names;  // of the sets, for prompts: the field that splits, with _name behind it
   std::vector<Source> sources;
   std::optional<Prompts> lm_eval, opencompass;
 };

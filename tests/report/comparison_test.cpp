@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/report/comparison.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/report/comparison_charts.h"
+#include "streamline/report/comparison_figures.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+Json estimate(double value, double error) { return {{"value", value}, {"standard_error", error}}; }
+
+Json model(const std::string& name, double parameters, double accuracy, double speed) {
+  return {{"name", name},
+          {"layers", 12},
+          {"parameters", parameters},
+          {"bytes", 2 * parameters},
+          {"perplexity", {{"value", 20.5}, {"standard_error", 0.25}, {"text", {{"source", "valid.txt"}}}}},
+          {"tasks", {{"piqa", {{"group", "piqa"}, {"acc", estimate(accuracy, 0.05)}}}}},
+          {"figures", {{"acc", accuracy}}},
+          {"speed", {{"prefill_tokens_per_second", speed}}}};
+}
+
+Json against(double lost, double gained, double p) {
+  const Json row = {{"name", "piqa"},           {"questions", 100},  {"right_to_wrong", lost},
+                    {"wrong_to_right", gained}, {"mcnemar_p", p},    {"relative_performance", 0.9},
+                    {"stability", 0.8},         {"agreement", 0.81}, {"stability_interval", {0.7, 0.9}}};
+  return {{"score", "answer NLL"}, {"benchmarks", Json::array({row})}, {"average", row}};
+}
+
+Json record() {
+  Json result = {{"run", {{"date", "2026-01-02T03:04:05Z"}, {"command", {"streamline", "compare"}}}}};
+  result["models"] = {model("whole", 100e6, 0.60, 1000), model("half", 50e6, 0.50, 2000),
+                      model("bad|half", 60e6, 0.45, 1500)};
+  result["models"][1]["against_source"] = against(12, 2, 0.013);
+  result["models"][2]["against_source"] = against(20, 5, 0.004);
+  mark_pareto(result);
+  return result;
+}
+
+TEST(Pareto, IsWhatNothingBeatsInBoth) {
+  const Json models = record()["models"];
+  EXPECT_EQ(models[0]["pareto"], (Json{{"parameters", true}, {"speed", true}}));
+  EXPECT_EQ(models[1]["pareto"], (Json{{"parameters", true}, {"speed", true}}));
+  EXPECT_EQ(models[2]["pareto"], (Json{{"parameters", false}, {"speed", false}}));
+}
+
+TEST(Pareto, GoesByPerplexityWithoutTasks) {
+  Json json = record();
+  for (Json& entry : json["models"]) entry.erase("tasks");
+  json["models"][1]["perplexity"]["value"] = 30.0;
+  json["models"][2]["perplexity"]["value"] = 25.0;
+  mark_pareto(json);
+  EXPECT_EQ(json["models"][2]["pareto"]["parameters"], true);  // better than "half", smaller than "whole"
+  EXPECT_EQ(report::quality_name(json), "perplexity");
+}
+
+TEST(Pareto, LeavesOutWhatWasNotMeasured) {
+  Json json = record();
+  json["models"][1].erase("figures");
+  json["models"][0].erase("speed");
+  mark_pareto(json);
+  EXPECT_EQ(json["models"][1]["pareto"]["parameters"], false);
+  EXPECT_EQ(json["models"][2]["pareto"]["parameters"], true);
+}
+
+TEST(Comparison, TableHasARowAModelAndNoEmptyColumn) {
+  const std::string table = comparison_table(record());
+  EXPECT_THAT(table, HasSubstr("60.00 ± 5.00"));
+  EXPECT_THAT(table, HasSubstr("20.500 ± 0.250"));
+  EXPECT_THAT(table, Not(HasSubstr("KL divergence")));
+  EXPECT_EQ(std::ranges::count(table, '\n'), 5);
+}
+
+TEST(Comparison, MarkdownEscapesItsOwnSigns) {
+  const std::string markdown = comparison_markdown(record());
+  EXPECT_THAT(markdown, HasSubstr("| bad\\|half |"));
+  EXPECT_THAT(markdown, HasSubstr("| --- | ---: |"));
+}
+
+TEST(Comparison, CsvHasEveryNumberInFull) {
+  Json json = record();
+  json["models"][1]["name"] = "a \"b\", c";
+  json["models"][1]["figures"]["acc"] = 0.123456789012345;
+  const std::string csv = comparison_csv(json);
+  EXPECT_THAT(csv, HasSubstr("\"a \"\"b\"\", c\","));
+  EXPECT_THAT(csv, HasSubstr("0.123456789012345"));
+  EXPECT_THAT(csv, HasSubstr("tasks.piqa.acc.value"));
+  const auto commas = [&](std::size_t from) {
+    return std::count(csv.begin() + static_cast<std::ptrdiff_t>(from),
+                      csv.begin() + static_cast<std::ptrdiff_t>(csv.find('\n', from)), ',');
+  };
+  EXPECT_EQ(commas(0), commas(csv.find('\n') + 1));  // "whole" has no commas of its own
+}
+
+TEST(TaskDifferences, AreThoseOfTheChangedQuestions) {
+  const Json model = record()["models"][1];
+  const std::vector<report::TaskDifference> found = report::task_differences(model);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_NEAR(found[0].difference, -10, 1e-9);
+  const double error = 100 * std::sqrt((0.14 - 0.01) / 100);
+  EXPECT_NEAR(found[0].low, -10 - 1.96 * error, 1e-9);
+  EXPECT_TRUE(found[0].certain());
+}
+
+TEST(ComparisonPage, SaysWhichDifferencesAreMoreThanNoise) {
+  Json json = record();
+  json["models"][2]["against_source"] = against(3, 2, 1.0);
+  const std::string page = comparison_html(json);
+  EXPECT_THAT(page, HasSubstr("Worse than the source by more than noise (McNemar, p &lt; 0.05): half."));
+  EXPECT_THAT(page, HasSubstr("Not told apart from the source by these questions: bad|half."));
+}
+
+TEST(ComparisonPage, EscapesWhateverTheRecordSays) {
+  Json json = record();
+  const std::string evil = "<script>alert(1)</script>";
+  json["models"][1]["name"] = evil;
+  json["models"][1]["samples"] = {{{"prompt", evil}, {"text", evil}}};
+  json["models"][1]["tasks"][evil] = {{"group", evil}, {"acc", estimate(0.5, 0.1)}};
+  json["models"][1]["perplexity"]["text"]["source"] = evil;
+  json["models"][1]["against_source"]["score"] = evil;
+  EXPECT_THAT(comparison_html(json), Not(HasSubstr("<script>alert")));
+}
+
+TEST(ComparisonPage, StandsWithoutAnyOneOfItsParts) {
+  for (const char* part : {"perplexity", "tasks", "figures", "speed", "against_source", "parameters", "name"}) {
+    Json json = record();
+    for (Json& entry : json["models"]) entry.erase(part);
+    EXPECT_THAT(comparison_html(json), HasSubstr("</html>")) << part;
+    EXPECT_FALSE(comparison_table(json).empty()) << part;
+  }
+  EXPECT_THAT(comparison_html(Json::object()), HasSubstr("</html>"));
+}
+
+TEST(ComparisonCharts, AreThereForWhatWasMeasured) {
+  const Json charts = report::comparison_charts(record());
+  EXPECT_TRUE(charts.contains("quality-parameters") && charts.contains("quality-speed"));
+  EXPECT_TRUE(charts.contains("tasks-1") && charts.contains("tasks-2"));
+  EXPECT_EQ(charts["quality-parameters"]["data"]["front"].size(), 2U);
+  EXPECT_EQ(charts["tasks-1"]["signals"]["span"], charts["tasks-2"]["signals"]["span"]);
+}
+
+}  // namespace
+}  // namespace streamline
