@@ -111,6 +111,8 @@ TEST(StabilityReport, RefusesWhatHasNoMeaning) {
   EXPECT_ERROR(stability_report(mixed, mixed, {}), mismatch, "mmlu_b: lm-eval among sets of opencompass");
   const std::vector<TaskAnswers> wide = {set_of("s", "s", {{0, 2000}, {0, 1998}})};
   EXPECT_NO_THROW(stability_report(wide, wide, {.bootstrap = 0}));
+  const std::vector<TaskAnswers> wider = {set_of("s", "s", {{-1e308, 1e308}, {0, 1}})};
+  EXPECT_ERROR(stability_report(wider, wider, {}), numeric, "s: scores of choices are too far apart");
   EXPECT_ERROR(stability_report(wide, wide, {.as_published = true}), numeric, "s: the published arithmetic overflows");
 }
 

@@ -46,6 +46,7 @@ double score_of(const TaskAnswers& set, const Answer& answer, std::size_t choice
 
 std::vector<std::string> choice_score_words() {
   std::vector<std::string> words;
+  words.reserve(kScores.size());
   for (const ScoreWord& known : kScores) words.emplace_back(known.word);
   return words;
 }

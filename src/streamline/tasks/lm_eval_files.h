@@ -21,9 +21,9 @@ struct LmEvalRun {
   double seconds = 0;  // the evaluation took
 };
 
-// FOLDER/lm-eval/MODEL/…; TIME is the time of `started`; sets have the harness's names. Answers answer the questions in their order; all are of
-// Style::lm_eval. A task of several sets becomes a group, in which every question counts the same. Errors: io;
-// internal.
+// FOLDER/lm-eval/MODEL/…; TIME is the time of `started`; sets have the harness's names. Answers answer the questions in
+// their order; all are of Style::lm_eval. A task of several sets becomes a group, in which every question counts the
+// same. Errors: io; internal.
 void write_lm_eval(const std::filesystem::path& folder, std::span<const TaskAnswers> answers,
                    std::span<const TaskSet> questions, const LmEvalRun& run);
 

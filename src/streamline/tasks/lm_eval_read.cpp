@@ -22,7 +22,7 @@ double number(const Json& value, const std::string& where) {
     const auto& text = value.get_ref<const std::string&>();
     char* end = nullptr;
     const double parsed = std::strtod(text.c_str(), &end);
-    if (!text.empty() && *end == '\0' && std::isfinite(parsed)) return parsed;
+    if (!text.empty() && end == text.c_str() + text.size() && std::isfinite(parsed)) return parsed;
   }
   fail(ErrorKind::format, where, ": ", value.dump().substr(0, 60), " is no log likelihood");
 }

@@ -21,12 +21,16 @@ struct Sided {
 };
 using SidedSet = std::vector<Sided>;
 
-SidedSet sides(const std::vector<ChoiceItem>& original, const std::vector<ChoiceItem>& shorter) {
+SidedSet sides(const std::string& name, const std::vector<ChoiceItem>& original,
+               const std::vector<ChoiceItem>& shorter) {
   const std::vector<double> weights = stability_weights(original);
   SidedSet set;
   set.reserve(weights.size());
-  for (std::size_t i = 0; i < weights.size(); ++i)
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    if (!std::isfinite(weights[i]))
+      fail(ErrorKind::numeric, name, ": scores of choices are too far apart to be weighed; choose another --score");
     set.push_back({weights[i], prediction(original[i]) == original[i].gold, prediction(shorter[i]) == shorter[i].gold});
+  }
   return set;
 }
 
@@ -213,7 +217,7 @@ StabilityReport stability_report(const std::vector<TaskAnswers>& original, const
   std::vector<StabilityFigures> figures;
   for (std::size_t i = 0; i < original.size(); ++i) {
     const auto a = choice_items(original[i], options.score), b = choice_items(shorter[i], options.score);
-    sided.push_back(sides(a, b));
+    sided.push_back(sides(original[i].name, a, b));
     figures.push_back(figures_of(sided.back(), [](std::size_t question) { return question; }));
     report.sets.push_back(set_row(original[i], sided.back()));
     if (options.as_published) report.sets.back().as_published = published(original[i], a, b);

@@ -55,7 +55,7 @@ struct StabilityOptions {
 
 // The two lists hold the same sets in the same order, with the same questions in the same order (in_order_of). Errors:
 // as choice_items; mismatch for no sets or one without questions, or of another style than the others; numeric when
-// the published arithmetic overflows.
+// scores are so far apart that their spread, or the published arithmetic, overflows.
 StabilityReport stability_report(const std::vector<TaskAnswers>& original, const std::vector<TaskAnswers>& shorter,
                                  const StabilityOptions& options);
 
