@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline eval`: how good a checkpoint is.
+#include <chrono>
 #include <memory>
 
 #include "command.h"
@@ -8,6 +9,8 @@
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
+#include "streamline/tasks/lm_eval_files.h"
+#include "streamline/tasks/opencompass_files.h"
 
 namespace streamline::cli {
 namespace {
@@ -63,6 +66,30 @@ Json answers_key(const Options& options, const Model& model, const PlannedSurger
   return key;
 }
 
+// The same answers as other programs store them, for scripts that read those.
+void write_for_others(const Options& options, const Evaluation& evaluation, const Workload& workload,
+                      const Model& model) {
+  const EvaluationOptions& asked = options.evaluation;
+  if (asked.out.empty() || evaluation.answers.empty()) return;
+  if (style_named(asked.style) == Style::opencompass) {
+    write_opencompass(asked.out, options.model, evaluation.answers, workload.sets);
+    return;
+  }
+  const Json config = {{"model", "streamline"},
+                       {"model_args", {{"pretrained", options.model}}},
+                       {"model_num_parameters", model.parameters()},
+                       {"model_dtype", torch::toString(model.placement().dtype)},
+                       {"device", model.placement().device.str()},
+                       {"limit", asked.limit > 0 ? Json(asked.limit) : Json()},
+                       {"random_seed", options.common.seed}};
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  write_lm_eval(asked.out, evaluation.answers, workload.sets,
+                {.model = options.model,
+                 .config = config,
+                 .started = now.count() - evaluation.seconds,
+                 .seconds = evaluation.seconds});
+}
+
 Output run(const Options& options) {
   for (const std::string& gate : options.gates) parse_gate(gate);
   const Placement placement = start(options.common);
@@ -80,6 +107,7 @@ Output run(const Options& options) {
         evaluate(model, *opened.tokenizer, workload, options.evaluation.out,
                  answers_key(options, model, surgery ? &*surgery : nullptr), source ? &source->source : nullptr);
   });
+  write_for_others(options, evaluation, workload, model);
   Output output{.json = {{"run", run_record(command_line(), options.common.seed)},
                          {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}}},
                 .text = perplexity_lines(evaluation, workload)};

@@ -8,6 +8,7 @@
 #include "streamline/heal/replacement.h"
 #include "streamline/prune/method.h"
 #include "streamline/report/report.h"
+#include "streamline/tasks/task.h"
 
 namespace streamline::cli {
 namespace {
@@ -53,6 +54,12 @@ Json registered_replacements() {
   return list;
 }
 
+Json shipped_tasks() {
+  Json list = Json::array();
+  for (const std::string& name : task_names()) list.push_back({{"name", name}, {"about", about(*find_task(name))}});
+  return list;
+}
+
 std::string as_table(const Json& list, const std::vector<std::string>& columns) {
   std::vector<std::vector<std::string>> rows = {columns};
   for (const Json& entry : list) {
@@ -67,11 +74,13 @@ std::string as_table(const Json& list, const std::vector<std::string>& columns) 
 Output run() {
   Json result = {{"families", registered_families()},
                  {"methods", registered_methods()},
-                 {"replacements", registered_replacements()}};
+                 {"replacements", registered_replacements()},
+                 {"tasks", shipped_tasks()}};
   std::string text = "Model families\n" + as_table(result["families"], {"name", "title"}) +
                      "\nMethods (prune --method)\n" + as_table(result["methods"], {"name", "title", "paper"}) +
                      "\nReplacements (prune --replace)\n" +
-                     as_table(result["replacements"], {"name", "title", "source"});
+                     as_table(result["replacements"], {"name", "title", "source"}) + "\nTasks (eval --tasks)\n" +
+                     as_table(result["tasks"], {"name", "about"});
   return {std::move(result), std::move(text)};
 }
 
@@ -84,7 +93,7 @@ std::function<Output()> declare(Arguments& arguments) {
 }  // namespace
 
 const Command& list_command() {
-  static const Command command{"list", "what is registered: model families, methods, replacements",
+  static const Command command{"list", "what is registered: model families, methods, replacements, tasks",
                                "  streamline list\n  streamline list --json\n", declare};
   return command;
 }

@@ -156,7 +156,7 @@ TEST(ReportPage, EveryChartSpecificationIsJson) {
       EXPECT_TRUE(parse_json(asset.text, asset.name).contains("marks")) << asset.name;
       ++charts;
     }
-  EXPECT_EQ(charts, 4);
+  EXPECT_EQ(charts, 6);
 }
 
 TEST(ScriptJson, CannotEndItsElement) {

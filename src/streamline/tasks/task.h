@@ -23,6 +23,9 @@ enum class Rule { choices, greedy };
 
 struct Task;  // its file is described in docs/evaluation.md
 
+// What it asks, in a sentence, with its source.
+std::string about(const Task& task);
+
 // What a task file says. Errors: io, format (file and key named).
 std::shared_ptr<const Task> read_task(const std::filesystem::path& file);
 
