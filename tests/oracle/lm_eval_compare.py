@@ -7,9 +7,9 @@
     LMEVAL/bin/python tests/oracle/lm_eval_compare.py --data-dir DATA --model MODEL --program build/release/streamline
 
 DATA holds sets in one form (docs/evaluation.md); those that are not there are left out. They are turned back into what
-lm-evaluation-harness reads from the hub, so that its own task files and their functions make the prompts. With --prompts
-contexts, continuations, right answers and lengths are compared, to the letter; with --model the log-likelihoods of
-every choice, and acc and acc_norm. Nothing is downloaded. Status 1 if anything differs.
+lm-evaluation-harness reads from the hub, so that its own task files and their functions make the prompts. With
+--prompts contexts, continuations, right answers and lengths are compared, to the letter; with --model the
+log-likelihoods of every choice, and acc and acc_norm. Nothing is downloaded. Status 1 if anything differs.
 """
 
 import argparse
@@ -146,7 +146,9 @@ class Harness:
             changes["doc_to_text"] = "prompt"
         if subject is not None:
             description = subject.replace("_", " ")
-            changes["description"] = f"The following are multiple choice questions (with answers) about {description}.\n\n"
+            changes["description"] = (
+                f"The following are multiple choice questions (with answers) about {description}.\n\n"
+            )
         (self.folder / f"local_{name}.yaml").write_text(self.yaml.dump(changes), encoding="utf-8")
         self.names[f"local_{name}"] = name
         self.ids[name] = [item["id"] for item in items]
@@ -280,7 +282,8 @@ def mean(values):
 def compare_scores(arguments, harness, tasks, folder):
     expected = harness_scores(arguments, harness)
     found = program_scores(arguments, harness, tasks, folder)
-    print(f"{'task':16} {'questions':>9} {'largest difference':>18} {'acc':>8} {'harness':>8} {'acc_norm':>8} {'harness':>8}")
+    heads = ("acc", "harness", "acc_norm", "harness")
+    print(f"{'task':16} {'questions':>9} {'largest difference':>18} " + " ".join(f"{head:>8}" for head in heads))
     agree = True
     for task in tasks:
         sets = [name for name in expected if name == task or (task == "mmlu" and name.startswith("mmlu_"))]
