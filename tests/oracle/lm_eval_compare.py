@@ -106,6 +106,26 @@ def read(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def data_folder(folder, data):
+    """The sets of `data`; without a WinoGrande among them, one made of WSC, for the sake of its prompts."""
+    folder.mkdir()
+    for path in data.glob("*.jsonl"):
+        (folder / path.name).symlink_to(path.resolve())
+    made = folder / "winogrande_val.jsonl"
+    if not made.exists() and (folder / "wsc_val.jsonl").exists():
+        items = [blanked(item) for item in read(folder / "wsc_val.jsonl")]
+        made.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+        print("winogrande: made of wsc_val.jsonl")
+    return folder
+
+
+def blanked(item):
+    passage, asked = item["context"].removeprefix("Passage: ").split("\nQuestion: ", 1)
+    pronoun, noun = re.search(r'the pronoun "(.*)" refer to "(.*)"\?', asked).groups()
+    sentence = re.sub(rf"\b{re.escape(pronoun)}\b", "_", passage, count=1)
+    return {"id": item["id"], "context": sentence, "choices": [noun, "nobody"], "label": 1 - item["label"]}
+
+
 class Harness:
     """The harness's own tasks over local files, which are written below `folder`."""
 
@@ -325,13 +345,15 @@ def main():
     arguments = parser.parse_args()
     if bool(arguments.prompts) == bool(arguments.model):
         parser.error("give either --prompts or --model")
-    tasks = [task for task in arguments.tasks.split(",") if (arguments.data_dir / f"{TASKS[task][0]}.jsonl").exists()]
-    for task in set(arguments.tasks.split(",")) - set(tasks):
-        print(f"{task}: no {TASKS[task][0]}.jsonl in {arguments.data_dir}, left out")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
+        data = data_folder(folder / "data", arguments.data_dir)
         (folder / "tasks").mkdir()
-        harness = Harness(folder / "tasks", arguments.data_dir)
+        harness = Harness(folder / "tasks", data)
+        tasks = arguments.tasks.split(",")
+        for task in [task for task in tasks if not (data / f"{TASKS[task][0]}.jsonl").exists()]:
+            print(f"{task}: no {TASKS[task][0]}.jsonl in {arguments.data_dir}, left out")
+            tasks.remove(task)
         for task in tasks:
             harness.add(task, arguments.limit)
         if arguments.prompts:

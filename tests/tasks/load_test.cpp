@@ -271,6 +271,21 @@ TEST_F(Load, NeedsTheFolder) {
   EXPECT_ERROR(load_task(*task, {.folder = "/nowhere"}), io, "/nowhere: no such directory of data");
 }
 
+TEST_F(Load, PutsTheQuestionsOfTheExampleInTheDocumentation) {
+  const std::string page = read_text(test::source_folder() / "docs" / "evaluation.md");
+  const std::size_t begin = page.find("```yaml\nname: trivia\n") + 8;
+  const std::string task = page.substr(begin, page.find("```", begin) - begin);
+  file("trivia/test.csv", "Question,A,B,C,Answer\n Who? ,me,you,\"she, too\",C\n");
+  file("trivia/train.csv", "Question,A,B,C,Answer\nWhen?,now,then,never,A\n");
+  testing::internal::CaptureStderr();
+  const auto sets = load(task, {.shots = 1});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("the published trivia has 120"));
+  ASSERT_EQ(sets[0].items.size(), 1U);
+  EXPECT_EQ(sets[0].items[0].contexts[2], "Question: When?\nAnswer: now\n\nQuestion: Who?\nAnswer:");
+  EXPECT_EQ(sets[0].items[0].continuations[2], " she, too");
+  EXPECT_EQ(sets[0].items[0].gold, 2U);
+}
+
 TEST_F(Load, AsksForOneAnswerUnderTheGreedyRule) {
   file("words.jsonl", R"({"text": "to be or not"})"
                       "\n");

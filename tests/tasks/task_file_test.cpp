@@ -79,11 +79,13 @@ TEST(TaskFile, IsFoundByNameOrPath) {
   EXPECT_ERROR(find_task("a", "/nowhere"), io, "/nowhere: cannot be listed");
 }
 
-TEST(TaskFile, OfEveryShippedTaskCanBeReadAndIsCalledAsItSays) {
+TEST(TaskFile, OfEveryShippedTaskCanBeReadAndIsDocumented) {
+  const std::string page = read_text(test::source_folder() / "docs" / "evaluation.md");
   for (const ShippedTask& shipped : shipped_tasks()) {
     const Task task = parse_task(shipped.text, std::string(shipped.name));
     EXPECT_EQ(task.name, shipped.name);
     EXPECT_GT(task.items, 0) << task.name;
+    EXPECT_THAT(page, testing::HasSubstr("`" + task.name + "`"));
     EXPECT_THAT(task.about, testing::HasSubstr("20")) << task.name << " names no paper";
   }
 }
