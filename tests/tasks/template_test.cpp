@@ -93,6 +93,7 @@ TEST(Template, KnowsWhichFieldsItUses) {
 
 TEST(Template, SaysWhatIsWrongInIt) {
   EXPECT_ERROR(Template("a {{b", "f.yaml: choice"), format, "f.yaml: choice: '{{b' has no closing }}");
+  EXPECT_ERROR(Template("a \xff", "f"), format, "f: not valid UTF-8 at byte 2");
   EXPECT_ERROR(Template("{{}}", "f"), format, "expected a field");
   EXPECT_ERROR(Template("{{a b}}", "f"), format, "'{{a b}}': expected the end before 'b'");
   EXPECT_ERROR(Template("{{a[1}}", "f"), format, "expected ']'");

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/base/error.h"
+#include "streamline/text/unicode.h"
 
 namespace streamline {
 namespace {
@@ -28,6 +29,7 @@ std::size_t end_of_expression(std::string_view text, std::size_t from) {
 }  // namespace
 
 Template::Template(std::string_view text, std::string_view where) {
+  check_utf8(text, where);
   while (!text.empty()) {
     const std::size_t begin = text.find("{{");
     if (begin > 0) parts_.push_back({.constant = std::string(text.substr(0, begin))});

@@ -107,8 +107,8 @@ std::string Regex::replace(std::string_view text, std::string_view replacement) 
     PCRE2_SIZE length = out.size();
     const int result = pcre2_substitute(
         code_->code, units(text), text.size(), 0,
-        PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_EXTENDED | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH | PCRE2_NO_UTF_CHECK,
-        nullptr, nullptr, units(replacement), replacement.size(), reinterpret_cast<PCRE2_UCHAR*>(out.data()), &length);
+        PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_EXTENDED | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH, nullptr, nullptr,
+        units(replacement), replacement.size(), reinterpret_cast<PCRE2_UCHAR*>(out.data()), &length);
     if (result >= 0) {
       out.resize(length);
       return out;

@@ -22,8 +22,9 @@ class Regex {
   Regex(std::string_view pattern, std::string_view where);
   // Matches exactly this text.
   static Regex literal(std::string_view text, std::string_view where);
-  // `text`, valid UTF-8, with every match replaced. `replacement` in PCRE2's extended spelling: $1 is a group, \u and
-  // \l change the case of what follows, \U…\E of more. Errors: format, naming `where` of the constructor.
+  // `text` with every match replaced. `replacement` in PCRE2's extended spelling: $1 is a group, \u and
+  // \l change the case of what follows, \U…\E of more. Errors: format, naming `where` of the
+  // constructor, also when something is not valid UTF-8.
   std::string replace(std::string_view text, std::string_view replacement) const;
   ~Regex();
   Regex(Regex&&) noexcept;
