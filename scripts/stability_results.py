@@ -53,11 +53,12 @@ def main():
     parser.add_argument("--tokens", default=100000, type=int)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--program", default=ROOT / "build/release/streamline")
-    parser.add_argument("options", nargs="*", help="for all commands, after --, e.g. --dtype float32")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--seed", default=0, type=int)
     arguments = parser.parse_args()
 
     def streamline(*words):
-        command = [str(arguments.program), *map(str, words), *arguments.options]
+        command = [str(arguments.program), *map(str, words), "--dtype", arguments.dtype, "--seed", str(arguments.seed)]
         print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 

@@ -88,11 +88,11 @@ TEST(TaskTokens, AnAnswerThatDoesNotFitIsAnError) {
   EXPECT_ERROR(tokenize(one_item("ab", {" cdefgh"}), Letters(), 3, false), mismatch, "question q1");
 }
 
-TEST(TaskTokens, WholeTextsAreScoredFromTheSecondTokenAndLoseTheirEnd) {
+TEST(TaskTokens, WholeTextsAreScoredFromTheSecondToken) {
   const TaskSet texts = one_item("", {"abcdef"}, Style::opencompass);
   EXPECT_THAT(only(tokenize(texts, Letters(), 64, false)).tokens, SizeIs(6));
   const TokenizedSet cut = tokenize(texts, Letters(), 4, false);
-  EXPECT_THAT(only(cut).tokens, ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(only(cut).tokens, ElementsAre(6, 7, 8, 9));
   EXPECT_EQ(only(cut).scored_from, 1U);
   EXPECT_EQ(cut.truncated, 1);
 }

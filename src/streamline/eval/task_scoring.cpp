@@ -52,20 +52,16 @@ void check_scored(const Sequence& sequence, const TaskSet& set, const TaskItem& 
        ": an answer has no tokens of its own behind the question");
 }
 
-// Drops what does not fit: of the beginning, or of the end.
-bool cut_to(Sequence& sequence, std::int64_t most, bool beginning, const TaskSet& set, const TaskItem& item) {
+// Drops the beginning of what does not fit; of a whole text, what then stands first is not scored.
+bool cut_to(Sequence& sequence, std::int64_t most, bool whole_text, const TaskSet& set, const TaskItem& item) {
   const std::int64_t excess = std::ssize(sequence.tokens) - most;
   if (excess <= 0) return false;
-  if (!beginning) {
-    sequence.tokens.resize(static_cast<std::size_t>(most));
-    return true;
-  }
   const auto dropped = static_cast<std::size_t>(excess);
-  if (dropped >= sequence.scored_from)
+  if (!whole_text && dropped >= sequence.scored_from)
     fail(ErrorKind::mismatch, set.name, ", question ", item.id, ": an answer of ",
          sequence.tokens.size() - sequence.scored_from, " tokens does not fit into ", most);
   sequence.tokens.erase(sequence.tokens.begin(), sequence.tokens.begin() + excess);
-  sequence.scored_from -= dropped;
+  if (!whole_text) sequence.scored_from -= dropped;
   return true;
 }
 
@@ -82,7 +78,7 @@ TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64
                                      : encoder.behind_context(item.contexts[i], item.continuations[i]);
       check_scored(sequence, set, item);
       // The last token is only predicted: lm-evaluation-harness reads as many as the model has positions before it.
-      if (cut_to(sequence, whole_text ? max_tokens : max_tokens + 1, !whole_text, set, item)) ++result.truncated;
+      if (cut_to(sequence, whole_text ? max_tokens : max_tokens + 1, whole_text, set, item)) ++result.truncated;
       request.sequences.push_back(std::move(sequence));
     }
     result.requests.push_back(std::move(request));

@@ -22,13 +22,15 @@ struct TokenizedSet {
   std::int64_t truncated = 0;               // sequences that did not fit
 };
 
-// Style::lm_eval, as lm-evaluation-harness has it: context and continuation are tokenised together (spaces at the
-// context's end go with the continuation), the continuation's tokens are those beyond the context's own number; an
-// empty context becomes BOS (or EOS); what is too long loses its beginning. Style::opencompass: the whole text, of
-// which all tokens but the first are scored; what is too long loses its end. Errors: mismatch for a continuation of no
-// tokens, and for one that does not fit by itself.
 // Tokens of a question with its answer that a model may read.
 std::int64_t most_tokens(const Model& model, const TaskScoringOptions& options);
+
+// Style::lm_eval, as lm-evaluation-harness has it: context and continuation are tokenised together (spaces at the
+// context's end go with the continuation), the continuation's tokens are those beyond the context's own number; an
+// empty context becomes BOS (or EOS). Style::opencompass: the whole text, of which all tokens but the first are scored.
+// What is too long loses its beginning.
+//
+// Errors: mismatch for a continuation of no tokens, and for one that does not fit by itself.
 TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64_t max_tokens, bool bos);
 
 struct ScoredSet {

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// BlockPruner against its specification; checks are named by their number there.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+
+#include "streamline/arch/open_checkpoint.h"
+#include "streamline/prune/half_losses.h"
+#include "streamline/prune/method.h"
+#include "support/core/expect.h"
+#include "support/torch/pico.h"
+
+namespace streamline {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr std::int64_t kLayers = 4;
+
+TokenBatches some_text(std::int64_t sequences = 6, std::int64_t length = 12) {
+  TokenBatches text;
+  const torch::Tensor ids = test::pico_ids(sequences, length, 64, 11);
+  for (std::int64_t i = 0; i < sequences; ++i) {
+    const auto* row = ids[i].contiguous().const_data_ptr<std::int64_t>();
+    text.sequences.emplace_back(row, row + length);
+  }
+  text.source = "random tokens";
+  text.digest = "of random tokens";
+  return text;
+}
+
+// The model of some layers whose halves add nothing: their last matrices are zero.
+Model model_with_zeros(const std::vector<Half>& zeros, std::int64_t layers = kLayers, std::uint64_t seed = 1) {
+  const Family& family = test::family_named("llama");
+  const test::PicoOptions options{.layers = layers, .seed = seed};
+  test::PicoTensors tensors = test::pico_tensors(family, options);
+  for (const Half& half : zeros) {
+    const std::string name = "model.layers." + std::to_string(half.layer) +
+                             (half.attention ? ".self_attn.o_proj.weight" : ".mlp.down_proj.weight");
+    tensors.at(name).zero_();
+  }
+  return Model::open(Checkpoint::open(test::pico_files(test::pico_config(family, options), tensors, DType::f32)), {});
+}
+
+Json params(Json given) { return resolve_params(find_method("blockpruner").params, given, "test"); }
+
+Proposal propose(const Model& model, const TokenBatches& text, const Json& given) {
+  PruneContext context{.model = model, .calibration = text};
+  return find_method("blockpruner").propose(context, params(given));
+}
+
+std::vector<std::string> order(const Proposal& proposal) {
+  std::vector<std::string> names;
+  for (const Json& round : proposal.plan.scores["rounds"]) names.push_back(round["half"].get<std::string>());
+  return names;
+}
+
+// As the definition has it: the plan's view, every sequence through the whole model.
+double naive_loss(const Model& model, const TokenBatches& text) {
+  double total = 0;
+  for (const auto& sequence : text.sequences) {
+    const std::vector<std::int64_t> tokens(sequence.begin(), sequence.end());
+    const auto ids = torch::tensor(tokens);
+    const auto logits = forward_logits(model, ids.slice(0, 0, -1).unsqueeze(0)).squeeze(0).to(torch::kDouble);
+    total -= logits.log_softmax(-1).gather(1, ids.slice(0, 1).unsqueeze(1)).mean().item<double>();
+  }
+  return total / static_cast<double>(text.sequences.size());
+}
+
+Plan without(const std::vector<Half>& halves) {
+  Plan plan = keep_all(kLayers);
+  plan.segments.clear();
+  for (std::int64_t layer = 0; layer < kLayers; ++layer) {
+    const bool attention = std::ranges::find(halves, Half{layer, true}) != halves.end();
+    const bool mlp = std::ranges::find(halves, Half{layer, false}) != halves.end();
+    plan.segments.push_back({.first = layer,
+                             .last = layer,
+                             .action = attention && mlp ? Action::drop
+                                       : attention      ? Action::drop_attention
+                                       : mlp            ? Action::drop_mlp
+                                                        : Action::keep});
+  }
+  return plan;
+}
+
+TEST(BlockPruner, Check1NothingAndAllTakenOut) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  const std::vector<Half> all = all_halves(model);
+  HalfCounter counter;
+  const HalfLosses losses = half_losses(model, all, {}, text, {}, counter);
+  EXPECT_NEAR(losses.whole, naive_loss(model, text), 1e-6);
+  const HalfLosses none = half_losses(model, {}, {}, text, {}, counter);
+  EXPECT_NEAR(none.whole, naive_loss(model.truncated(0), text), 1e-6);
+}
+
+TEST(BlockPruner, Check2CountsItsEvaluations) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text(2);
+  EXPECT_EQ(propose(model, text, {{"blocks", 3}}).plan.scores["evaluations"], 8 + 7 + 6);
+  EXPECT_EQ(propose(model, text, {{"blocks", 2}, {"kind", "attention"}}).plan.scores["evaluations"], 4 + 3);
+}
+
+TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
+  const Model model = model_with_zeros({{2, true}});
+  const TokenBatches text = some_text();
+  const std::vector<Half> all = all_halves(model), candidate = {{2, true}};
+  HalfCounter counter;
+  const HalfLosses losses = half_losses(model, all, candidate, text, {}, counter);
+  EXPECT_EQ(losses.without[0], losses.whole);
+}
+
+TEST(BlockPruner, Check4SetsAreNested) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  const auto three = order(propose(model, text, {{"blocks", 3}})), five = order(propose(model, text, {{"blocks", 5}}));
+  ASSERT_EQ(three.size(), 3U);
+  EXPECT_THAT(five, testing::SizeIs(5));
+  EXPECT_TRUE(std::equal(three.begin(), three.end(), five.begin()));
+}
+
+TEST(BlockPruner, Check5BothHalvesAreTheLayer) {
+  const Model model = model_with_zeros({{1, true}, {1, false}});
+  const TokenBatches text = some_text();
+  Plan plan = propose(model, text, {{"blocks", 2}, {"protect", {0, 2, 3}}}).plan;
+  ASSERT_EQ(plan.segments.size(), 3U);
+  EXPECT_EQ(plan.segments[1].action, Action::drop);
+  EXPECT_EQ(model.view(plan, {}).layer_count(), kLayers - 1);
+}
+
+TEST(BlockPruner, Check6SharedActivationsGiveTheSameLosses) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  const std::vector<Half> all = all_halves(model);
+  HalfCounter counter;
+  const HalfLosses losses = half_losses(model, all, all, text, {.stop_early = false}, counter);
+  const std::int64_t halves = std::ssize(all);
+  EXPECT_EQ(counter.halves, halves + halves * (halves - 1) / 2);  // one batch
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_NEAR(losses.without[i], naive_loss(model.view(without({all[i]}), {}), text), 1e-6) << name(all[i]);
+}
+
+TEST(BlockPruner, Check7MeansAreOverSequences) {
+  // A head of zeros makes every token as likely as any other.
+  const Family& family = test::family_named("llama");
+  test::PicoTensors tensors = test::pico_tensors(family, {.layers = kLayers});
+  tensors.at("lm_head.weight").zero_();
+  const Model model = Model::open(
+      Checkpoint::open(test::pico_files(test::pico_config(family, {.layers = kLayers}), tensors, DType::f32)), {});
+  HalfCounter counter;
+  TokenBatches text = some_text(3);
+  text.sequences[1].resize(5);  // another length is another batch, and counts as much
+  EXPECT_NEAR(std::exp(half_losses(model, all_halves(model), {}, text, {}, counter).whole), 64, 1e-4);
+  const Model other = test::pico_model(family, {.layers = kLayers});
+  EXPECT_NEAR(half_losses(other, all_halves(other), {}, text, {}, counter).whole, naive_loss(other, text), 1e-6);
+}
+
+TEST(BlockPruner, Check8TiesGoToAttentionsThenToTheFirstLayer) {
+  const Model model = model_with_zeros({{1, true}, {1, false}, {3, true}, {3, false}});
+  const TokenBatches text = some_text();
+  const Proposal proposal = propose(model, text, {{"blocks", 4}, {"protect", {0, 2}}});
+  EXPECT_THAT(order(proposal), ElementsAre("A1", "A3", "M1", "M3"));
+}
+
+TEST(BlockPruner, Check9WhatIsNoNumberIsNeverChosen) {
+  const Family& family = test::family_named("llama");
+  test::PicoTensors tensors = test::pico_tensors(family, {.layers = kLayers});
+  tensors.at("model.layers.1.mlp.down_proj.weight").fill_(NAN);
+  const auto files = test::pico_files(test::pico_config(family, {.layers = kLayers}), tensors, DType::f32);
+  const Model model = Model::open(Checkpoint::open(files), {});
+  HalfCounter counter;
+  const std::vector<Half> all = all_halves(model);
+  const HalfLosses losses = half_losses(model, all, all, some_text(), {}, counter);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(std::isfinite(losses.without[i]), all[i] == (Half{1, false})) << name(all[i]);
+  const std::vector<Half> others = {{0, true}, {2, false}};
+  EXPECT_ERROR(half_losses(model, all, others, some_text(), {}, counter), numeric, "not a number");
+}
+
+TEST(BlockPruner, Check11GivingUpEarlyChoosesTheSame) {
+  const Model model =
+      Model::open(open_checkpoint(std::filesystem::path(STREAMLINE_SOURCE_DIR) / "models/books-5m"), {});
+  TokenBatches text;
+  const torch::Tensor ids = test::pico_ids(8, 24, 4096, 5);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    const auto* row = ids[i].contiguous().const_data_ptr<std::int64_t>();
+    text.sequences.emplace_back(row, row + 24);
+  }
+  const std::vector<Half> all = all_halves(model);
+  HalfCounter early_counter, counter;
+  const HalfLosses early = half_losses(model, all, all, text, {.batch_tokens = 24, .stop_early = true}, early_counter);
+  const HalfLosses complete = half_losses(model, all, all, text, {.batch_tokens = 24}, counter);
+  const auto best = std::ranges::min_element(complete.without) - complete.without.begin();
+  EXPECT_EQ(std::ranges::min_element(early.without) - early.without.begin(), best);
+  EXPECT_NEAR(early.whole, complete.whole, 1e-9);
+  EXPECT_GT(std::ranges::count(early.without, std::numeric_limits<double>::infinity()), 0);
+}
+
+TEST(BlockPruner, GivingUpEarlyLeavesTheOrder) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text(8);
+  PruneContext context{.model = model, .calibration = text, .sweep = {.batch_tokens = 24}};
+  const Method& method = find_method("blockpruner");
+  EXPECT_EQ(order(method.propose(context, params({{"blocks", 5}}))),
+            order(method.propose(context, params({{"blocks", 5}, {"early-stop", true}}))));
+}
+
+TEST(BlockPruner, ABudgetOfLayersIsOneOfParameters) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const Proposal proposal = propose(model, some_text(), {{"layers", 2}});
+  const Model view = model.view(proposal.plan, {});
+  const std::int64_t layer = layer_parameters(model.config(), model.config().layers[0]);
+  EXPECT_NEAR(static_cast<double>(model.parameters() - view.parameters()), 2.0 * static_cast<double>(layer),
+              0.5 * static_cast<double>(layer));
+  EXPECT_EQ(proposal.plan.scores["parameters_saved"], model.parameters() - view.parameters());
+}
+
+TEST(BlockPruner, RefusesWhatItCannotDo) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text(2);
+  EXPECT_ERROR(propose(model, text, Json::object()), usage, "exactly one of --layers, --blocks and --sparsity");
+  EXPECT_ERROR(propose(model, text, {{"blocks", 8}}), usage, "one must stay");
+  EXPECT_ERROR(propose(model, text, {{"blocks", 3}, {"protect", {0, 1, 2}}}), usage, "only 2 may be taken out");
+  const Model parallel = test::pico_model(test::family_named("phi"), {.layers = 2, .kv_heads = 4});
+  EXPECT_ERROR(propose(parallel, text, {{"blocks", 1}}), unsupported, "one behind the other");
+}
+
+}  // namespace
+}  // namespace streamline
