@@ -59,7 +59,10 @@ void Arguments::add(const std::string& names, double& value, const std::string& 
 }
 
 void Arguments::add(const std::string& names, std::vector<std::string>& values, const std::string& help) {
-  set_up(app_->add_option(names, values, help)->delimiter(','), group_, {});
+  CLI::Option* option = app_->add_option(names, values, help)->delimiter(',');
+  // Else "--tasks piqa MODEL" would take the model for a task.
+  if (names.starts_with('-')) option->allow_extra_args(false);
+  set_up(option, group_, {});
 }
 
 void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,

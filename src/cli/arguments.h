@@ -47,7 +47,7 @@ class Arguments {
   void add(const std::string& names, std::int64_t& value, const std::string& help, const Rules& rules = {});
   void add(const std::string& names, std::uint64_t& value, const std::string& help, const Rules& rules = {});
   void add(const std::string& names, double& value, const std::string& help, const Rules& rules = {});
-  // One word after the other, or with commas between them.
+  // With commas between them, or the option once for each; of an argument without dashes, one word after the other.
   void add(const std::string& names, std::vector<std::string>& values, const std::string& help);
   // Hands the word over instead of storing it.
   void add(const std::string& names, const std::function<void(const std::string& word)>& take, const std::string& help);

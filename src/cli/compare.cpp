@@ -13,7 +13,6 @@
 #include "streamline/eval/speed.h"
 #include "streamline/report/comparison.h"
 #include "streamline/report/report.h"
-#include "streamline/tasks/choice_items.h"
 #include "streamline/tasks/same_questions.h"
 #include "streamline/tasks/stability_report.h"
 
@@ -66,8 +65,14 @@ Json samples(const Options& options, const ComparedModel& model) {
   for (const std::string& prompt : options.prompts) {
     GenerateOptions generation{.max_tokens = options.prompt_tokens};
     if (tokenizer.eos()) generation.stop = {*tokenizer.eos()};
-    const auto tokens = generate(model.model, tokenizer.encode(prompt, true), generation);
-    result.push_back({{"prompt", prompt}, {"text", tokenizer.decode(tokens, true)}});
+    std::vector<TokenId> tokens = tokenizer.encode(prompt, true);
+    const std::string before = tokenizer.decode(tokens, true);
+    const auto added = generate(model.model, tokens, generation);
+    tokens.insert(tokens.end(), added.begin(), added.end());
+    // Together, since a blank between the two may be lost from what is decoded alone.
+    const std::string all = tokenizer.decode(tokens, true);
+    result.push_back({{"prompt", prompt},
+                      {"text", all.starts_with(before) ? all.substr(before.size()) : tokenizer.decode(added, true)}});
   }
   return result;
 }
@@ -76,10 +81,12 @@ Json samples(const Options& options, const ComparedModel& model) {
 Json against_source(const Options& options, const Reference& reference, const Evaluation& evaluation) {
   if (evaluation.answers.empty()) return nullptr;
   const std::vector<TaskAnswers> answers = in_order_of(reference.evaluation.answers, evaluation.answers);
-  return to_json(stability_report(reference.evaluation.answers, answers,
-                                  {.score = default_score(style_named(options.evaluation.style)),
-                                   .bootstrap = options.bootstrap,
-                                   .seed = options.common.seed}));
+  return to_json(stability_report(
+      reference.evaluation.answers, answers,
+      {.score = style_named(options.evaluation.style) == Style::opencompass ? ChoiceScore::opencompass_nll
+                                                                            : ChoiceScore::mean_nll,
+       .bootstrap = options.bootstrap,
+       .seed = options.common.seed}));
 }
 
 // One model's part of the record. The source, when `reference` is still empty, fills it.
@@ -113,7 +120,19 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   return entry;
 }
 
+// Before hours of work: that its results can be written.
+void check_outputs(const Options& options) {
+  const std::vector<std::string> given = {options.html, options.csv, options.markdown};
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (given[i].empty()) continue;
+    static_cast<void>(OutputFile(given[i]));  // removed again
+    for (std::size_t k = 0; k < i; ++k)
+      if (given[k] == given[i]) fail(ErrorKind::usage, given[i], " is to hold two outputs; give each its own name");
+  }
+}
+
 Output run(const Options& options) {
+  check_outputs(options);
   const Placement placement = start(options.common);
   const std::vector<ComparedModel> models = open_compared(options.models, placement, options.common.seed);
   Json record = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};

@@ -110,7 +110,10 @@ Output run(const Options& options) {
   write_for_others(options, evaluation, workload, model);
   Output output{.json = {{"run", run_record(command_line(), options.common.seed)},
                          {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}}},
-                .text = perplexity_lines(evaluation, workload)};
+                .text = describe(placement) + "\n" + perplexity_lines(evaluation, workload)};
+  output.json["run"]["threads"] = torch::get_num_threads();
+  output.json["run"]["device"] = placement.device.str();
+  output.json["run"]["dtype"] = torch::toString(placement.dtype);
   output.json.update(to_json(evaluation, workload));
   output.json["peak_memory"] = peak_resident_memory();
   if (!evaluation.answers.empty()) output.text += format_table(task_rows(evaluation.answers));

@@ -14,6 +14,11 @@ namespace {
 
 std::string with_error(const Estimate& estimate, double factor, int digits) {
   char text[64];
+  // One question has no deviation.
+  if (estimate.count == 1) {
+    std::snprintf(text, sizeof text, "%.*f", digits, estimate.value * factor);
+    return text;
+  }
   std::snprintf(text, sizeof text, "%.*f ± %.*f", digits, estimate.value * factor, digits,
                 estimate.standard_error * factor);
   return text;
@@ -147,7 +152,12 @@ Workload load_workload(const EvaluationOptions& options, const OpenedModel& open
                       .shots = options.shots,
                       .seed = seed};
   for (const std::string& task : options.tasks)
-    for (TaskSet& set : load_task(*find_task(task, options.task_dir), data)) workload.sets.push_back(std::move(set));
+    for (TaskSet& set : load_task(*find_task(task, options.task_dir), data)) {
+      const auto same = [&](const TaskSet& other) { return other.name == set.name; };
+      if (std::ranges::any_of(workload.sets, same))
+        fail(ErrorKind::usage, "--tasks: '", set.name, "' is there twice; its questions would count twice");
+      workload.sets.push_back(std::move(set));
+    }
   workload.scoring = {.max_tokens = options.max_tokens, .bos = bos, .progress = true};
   return workload;
 }
@@ -166,13 +176,24 @@ Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const
   return evaluation;
 }
 
+namespace {
+
+bool same_vocabulary(const Model& model, const Model& source) {
+  if (model.config().vocab == source.config().vocab) return true;
+  log_warning("the vocabulary of " + std::to_string(model.config().vocab) + " tokens is not the source's of " +
+              std::to_string(source.config().vocab) + ": there is no divergence between them");
+  return false;
+}
+
+}  // namespace
+
 Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
                     const std::string& results, const Json& key, const Source* source) {
   const Stopwatch watch;
   Evaluation evaluation;
   for (std::size_t i = 0; i < workload.texts.size(); ++i) {
     const EvaluationText& text = workload.texts[i];
-    if (source == nullptr) {
+    if (source == nullptr || !same_vocabulary(model, *source->model)) {
       evaluation.perplexities.push_back(perplexity(model, text, workload.perplexity, workload.bos));
       continue;
     }

@@ -114,7 +114,7 @@ def test_gates_decide_the_exit_status(tmp_path):
 
 
 def test_divergence_from_itself_is_none_and_several_texts_are_several_results():
-    found = run_json("eval", BOOKS, "--perplexity", VALID, CALIBRATION, "--window", 128, "--max-windows", 3, "--source", BOOKS,
+    found = run_json("eval", BOOKS, "--perplexity", VALID, "--perplexity", CALIBRATION, "--window", 128, "--max-windows", 3, "--source", BOOKS,
                      "--dtype", "float32")
     assert len(found["perplexities"]) == 2 and found["perplexities"][0] == found["perplexity"]
     divergence = found["perplexity"]["divergence"]

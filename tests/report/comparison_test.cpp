@@ -114,7 +114,7 @@ TEST(ComparisonPage, SaysWhichDifferencesAreMoreThanNoise) {
   Json json = record();
   json["models"][2]["against_source"] = against(3, 2, 1.0);
   const std::string page = comparison_html(json);
-  EXPECT_THAT(page, HasSubstr("Worse than the source by more than noise (McNemar, p &lt; 0.05): half."));
+  EXPECT_THAT(page, HasSubstr("by more than noise (McNemar over all questions, p &lt; 0.05): half."));
   EXPECT_THAT(page, HasSubstr("Not told apart from the source by these questions: bad|half."));
 }
 

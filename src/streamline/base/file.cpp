@@ -147,7 +147,13 @@ std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<st
   return std::make_shared<MemoryFiles>(std::move(label), files);
 }
 
-OutputFile::OutputFile(fs::path path) : path_(std::move(path)), temporary_(temporary_name(path_)) {
+OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
+  std::error_code error;
+  if (fs::exists(path_, error) && !fs::is_regular_file(path_, error))
+    fail(ErrorKind::io, path_.string(), ": is not a file, and is left as it is");
+  // What a link points to is replaced, not the link.
+  if (fs::is_symlink(path_, error)) path_ = fs::weakly_canonical(path_, error);
+  temporary_ = temporary_name(path_);
   create_parent(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());

@@ -46,7 +46,8 @@ std::shared_ptr<const FileSet> some_files(std::shared_ptr<const FileSet> set, st
 std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files);
 
 // One file being written under a temporary name. Every write is checked; the file exists under its own name only
-// after commit(). The destructor removes what was not committed.
+// after commit(). The destructor removes what was not committed. Errors: io, also for a path that is there and no file
+// (a directory, a device); a link stays, and what it points to is replaced.
 class OutputFile {
  public:
   explicit OutputFile(std::filesystem::path path);

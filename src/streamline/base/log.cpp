@@ -105,7 +105,7 @@ InterruptHandler::~InterruptHandler() {
 }
 
 void check_interrupted() {
-  if (interrupted.load(std::memory_order_relaxed)) fail(ErrorKind::interrupted, "interrupted; nothing was written");
+  if (interrupted.load(std::memory_order_relaxed)) fail(ErrorKind::interrupted, "interrupted");
 }
 
 }  // namespace streamline

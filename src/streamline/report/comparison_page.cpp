@@ -39,22 +39,33 @@ std::string interval(const Json& json, const std::string& pointer) {
   return low && high ? element("small", "", fixed(*low * 100, 1) + " to " + fixed(*high * 100, 1)) : "";
 }
 
-// Models whose answers the questions do not tell from the source's, and those that are certainly worse.
+void add_name(std::string& list, const Json& model) { list += (list.empty() ? "" : ", ") + escaped(name_of(model)); }
+
+// Which models are certainly worse, by their answers to all questions and by their perplexity, and which are not told
+// from the source.
 std::string verdict(const Json& record) {
-  std::string alike, worse;
+  std::string worse, alike, higher;
   const std::vector<Json> models = elements(record, "/models");
   for (std::size_t i = 1; i < models.size(); ++i) {
+    const auto ratio = number(models[i], "/perplexity/divergence/log_perplexity_ratio/value"),
+               error = number(models[i], "/perplexity/divergence/log_perplexity_ratio/standard_error");
+    if (ratio && error && *ratio > 1.96 * *error) add_name(higher, models[i]);
     const auto p = number(models[i], "/against_source/average/mcnemar_p");
     if (!p) continue;
     const bool lost = number(models[i], "/against_source/average/right_to_wrong").value_or(0) >
                       number(models[i], "/against_source/average/wrong_to_right").value_or(0);
-    std::string& list = *p < 0.05 && lost ? worse : alike;
-    if (*p < 0.05 && !lost) continue;
-    list += (list.empty() ? "" : ", ") + escaped(name_of(models[i]));
+    if (*p >= 0.05)
+      add_name(alike, models[i]);
+    else if (lost)
+      add_name(worse, models[i]);
   }
   std::string out;
-  if (!worse.empty()) out += "Worse than the source by more than noise (McNemar, p &lt; 0.05): " + worse + ". ";
-  if (!alike.empty()) out += "Not told apart from the source by these questions: " + alike + ".";
+  if (!worse.empty())
+    out +=
+        "Fewer right answers than the source by more than noise (McNemar over all questions, p &lt; 0.05): " + worse +
+        ". ";
+  if (!alike.empty()) out += "Not told apart from the source by these questions: " + alike + ". ";
+  if (!higher.empty()) out += "Higher perplexity than the source by more than noise: " + higher + ".";
   return out;
 }
 
@@ -207,14 +218,17 @@ std::string divergence_section(const Json& record) {
 }
 
 std::string samples_section(const Json& record) {
-  Rows rows;
+  std::string list;
   for (const Json& model : elements(record, "/models"))
     for (const Json& sample : elements(model, "/samples"))
-      rows.push_back({escaped(name_of(model)), element("b", "", escaped(text(sample, "/prompt").value_or(""))) +
-                                                   escaped(text(sample, "/text").value_or(""))});
-  return rows.empty() ? ""
-                      : report::section("What they write", "The most likely token each time.",
-                                        report::html_table({"Model", "Text"}, rows, "What they write"));
+      list += element("dt", "", escaped(name_of(model))) +
+              element("dd", "",
+                      element("b", "", escaped(text(sample, "/prompt").value_or(""))) +
+                          escaped(text(sample, "/text").value_or(""))) +
+              "\n";
+  return list.empty() ? ""
+                      : report::section("What they write", "Each model's most likely continuation of the bold text.",
+                                        element("dl", "", list));
 }
 
 }  // namespace

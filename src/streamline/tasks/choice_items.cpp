@@ -82,6 +82,8 @@ std::vector<ChoiceItem> choice_items(const TaskAnswers& set, ChoiceScore score) 
     }
     static_cast<void>(title(score, set.style));
     item.gold = answer.gold;
+    // Behind a context the answer is acc's, whatever the weights are taken from.
+    if (set.style == Style::lm_eval) item.answered = most_likely(answer);
     for (std::size_t choice = 0; choice < answer.log_likelihoods.size(); ++choice)
       item.scores.push_back(score_of(set, answer, choice, score));
   }

@@ -50,6 +50,7 @@ double choice_score(ChoiceScore score, double nll, std::int64_t tokens) {
 }
 
 std::size_t prediction(const ChoiceItem& item) {
+  if (item.answered) return *item.answered;
   return static_cast<std::size_t>(std::min_element(item.scores.begin(), item.scores.end()) - item.scores.begin());
 }
 

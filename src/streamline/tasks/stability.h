@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -28,9 +29,10 @@ double choice_score(ChoiceScore score, double nll, std::int64_t tokens);
 struct ChoiceItem {
   std::vector<double> scores;  // one a choice
   std::size_t gold = 0;
+  std::optional<std::size_t> answered = {};  // the choice that the model is taken to have made; empty: the lowest score
 };
 
-// The lowest score's choice; the first one on ties.
+// What was answered; else the lowest score's choice, the first one on ties.
 std::size_t prediction(const ChoiceItem& item);
 
 // Population standard deviation over the choices: how sure the model is of its answer.
