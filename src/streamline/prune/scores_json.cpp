@@ -8,7 +8,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 
 Json matrix_to_json(const std::vector<double>& matrix, std::int64_t states) {
   Json rows = Json::array();
@@ -26,7 +26,7 @@ Json layer_table(const Scores& scores) {
     const LayerNorms& out = scores.states[static_cast<std::size_t>(layer + 1)];
     table.push_back({{"layer", layer},
                      {"cosine", scores.window_cosine(layer, 1)},
-                     {"block_influence", 1 - scores.window_cosine(layer, 1)},
+                     {"block_influence", scores.block_influence(layer)},
                      {"relative_l2", scores.window_relative_l2(layer, 1)},
                      {"mean_norm_in", in.mean},
                      {"mean_norm_out", out.mean},
@@ -100,13 +100,16 @@ Json to_json(const Scores& scores) {
           {"states", std::move(states)},
           {"windows", window_tables(scores)},
           {"cosine", matrix_to_json(scores.cosine, scores.layers + 1)},
-          {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)}};
+          {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)},
+          {"angular_last", matrix_to_json(scores.angular_last, scores.layers + 1)},
+          {"angular_all", matrix_to_json(scores.angular_all, scores.layers + 1)},
+          {"normed_last_cosine", scores.normed_last_cosine ? Json(*scores.normed_last_cosine) : Json()}};
 }
 
 Scores scores_from_json(const Json& json, const std::string& where) {
   constexpr std::int64_t kMostLayers = 1 << 14;  // bounds what a hostile file can make us allocate
   const std::int64_t version = required_integer(json, "version", where);
-  if (version != kVersion) fail(ErrorKind::format, where, ": scores of version ", version, "; this reads 1");
+  if (version != kVersion) fail(ErrorKind::format, where, ": scores of version ", version, "; this reads ", kVersion);
   Scores scores;
   scores.layers = required_integer(json, "layers", where);
   if (scores.layers < 1 || scores.layers > kMostLayers) fail(ErrorKind::format, where, ": ", scores.layers, " layers");
@@ -115,6 +118,9 @@ Scores scores_from_json(const Json& json, const std::string& where) {
   scores.calibration_digest = json_string(json, "calibration_digest", where).value_or("");
   scores.cosine = matrix_from_json(json, "cosine", scores.layers + 1, where);
   scores.relative_l2 = matrix_from_json(json, "relative_l2", scores.layers + 1, where);
+  scores.angular_last = matrix_from_json(json, "angular_last", scores.layers + 1, where);
+  scores.angular_all = matrix_from_json(json, "angular_all", scores.layers + 1, where);
+  scores.normed_last_cosine = json_number(json, "normed_last_cosine", where);
   const auto states = json.find("states");
   if (states == json.end() || !states->is_array() || std::ssize(*states) != scores.layers + 1) {
     fail(ErrorKind::format, where, ": 'states' must have ", scores.layers + 1, " entries");
