@@ -56,11 +56,14 @@ Json describe_choice(const PruneRun& run) {
   const Segment* cut = nullptr;
   Json cuts = Json::array();
   std::int64_t cut_layers = 0;
+  bool halves = false;
   for (const Segment& segment : proposal.plan.segments) {
     if (segment.action == Action::keep) continue;
     if (cut == nullptr) cut = &segment;
     cuts.push_back({{"start", segment.first}, {"count", segment.count()}});
-    cut_layers += segment.count();
+    const bool whole = segment.action == Action::drop || segment.action == Action::replace;
+    halves |= !whole;
+    cut_layers += whole ? segment.count() : 0;
   }
   if (cut == nullptr) return nullptr;
   Json windows = Json::array();
@@ -75,6 +78,7 @@ Json describe_choice(const PruneRun& run) {
                  {"protect", proposal.plan.method.parameters.value("protect", Json::array())},
                  {"forced", proposal.plan.method.parameters.contains("start") &&
                                 !proposal.plan.method.parameters["start"].is_null()}};
+  if (halves) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
   if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
   if (proposal.plan.scores.contains("margin")) choice["margin"] = proposal.plan.scores["margin"];
   return choice;

@@ -19,6 +19,8 @@ TEST(ScoresJson, RoundTrips) {
   EXPECT_EQ(read.angular_last, scores.angular_last);
   EXPECT_EQ(read.angular_all, scores.angular_all);
   EXPECT_EQ(read.normed_last_cosine, scores.normed_last_cosine);
+  EXPECT_EQ(to_json(read), to_json(scores));
+  EXPECT_EQ(read.mlp_updates.size(), 6U);
   EXPECT_EQ(read.sequences, 2);
   EXPECT_EQ(read.tokens, 20);
   EXPECT_EQ(read.calibration_digest, "abc");
@@ -39,6 +41,9 @@ TEST(ScoresJson, RefusesWhatItDidNotWrite) {
   bad = good;
   bad["states"].erase(0);
   EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "'states' must have 7 entries");
+  bad = good;
+  bad["updates"]["mlp"] = {nullptr};
+  EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "'mlp' must have no entry or 6");
   bad = good;
   bad["layers"] = 1'000'000'000;
   EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "1000000000 layers");

@@ -32,15 +32,19 @@ CutRequest read_cut_request(const PruneContext& context, const Json& params, std
   const int given = (request.layers ? 1 : 0) + (request.cut ? 1 : 0) + (sparsity ? 1 : 0);
   if (given != 1)
     fail(ErrorKind::usage, method, " needs exactly one of --layers, --cut and --sparsity; ", given, " are given");
-  const std::int64_t last = context.model.layer_count() - 1;
-  for (const std::int64_t layer : request.protect)
-    if (layer < 0 || layer > last) fail(ErrorKind::usage, "--protect ", layer, ": the model has layers 0..", last);
+  check_protected(request.protect, context.model.layer_count());
   // resolve_params allows the ends of a range; here they are outside. NaN fails too.
   if (sparsity && !(*sparsity > 0 && *sparsity < 1))
     fail(ErrorKind::usage, "--sparsity ", *sparsity, ": must lie between 0 and 1, both excluded");
   request.sparsity = sparsity.value_or(0);
   if (request.layers && *request.layers < 1) fail(ErrorKind::usage, "--layers ", *request.layers, ": at least 1");
   return request;
+}
+
+void check_protected(const std::vector<std::int64_t>& protect, std::int64_t layers) {
+  for (const std::int64_t layer : protect)
+    if (layer < 0 || layer >= layers)
+      fail(ErrorKind::usage, "--protect ", layer, ": the model has layers 0..", layers - 1);
 }
 
 std::optional<std::int64_t> requested_count(const CutRequest& request, const PruneContext& context, std::int64_t runs) {

@@ -18,6 +18,9 @@ struct CutRequest {
 // Errors: usage unless exactly one of the three sizes is given, and for what lies outside the model.
 CutRequest read_cut_request(const PruneContext& context, const Json& params, std::string_view method);
 
+// Errors: usage for layers outside the model.
+void check_protected(const std::vector<std::int64_t>& protect, std::int64_t layers);
+
 // Layers to cut when they make `runs` runs, of which each is replaced; empty: from the sparsity.
 std::optional<std::int64_t> requested_count(const CutRequest& request, const PruneContext& context, std::int64_t runs);
 

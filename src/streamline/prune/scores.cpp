@@ -70,6 +70,24 @@ void ScoreAccumulator::add(std::span<const torch::Tensor> states, const torch::T
   sums_.tokens += statistics.tokens;
 }
 
+void ScoreAccumulator::add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in,
+                                 const torch::Tensor& middle, const torch::Tensor& out) {
+  const auto at = static_cast<std::size_t>(index), layers = static_cast<std::size_t>(sums_.layers);
+  sums_.layer_updates.resize(layers);
+  sums_.attention_updates.resize(layers);
+  sums_.mlp_updates.resize(layers);
+  sums_.layer_updates[at] += update_statistics(in, out);
+  const bool halves = layer.whole() && layer.residual != Residual::norm_after_sum && layer.mlp->residual;
+  if (!halves) return;
+  const auto add = [at](std::vector<std::optional<UpdateStatistics>>& sums, const UpdateStatistics& update) {
+    if (!sums[at]) sums[at].emplace();
+    *sums[at] += update;
+  };
+  add(sums_.attention_updates, update_statistics(in, middle));
+  const bool parallel = layer.residual == Residual::parallel;
+  add(sums_.mlp_updates, parallel ? update_statistics(in, in + (out - middle)) : update_statistics(middle, out));
+}
+
 Scores ScoreAccumulator::finish() const {
   if (sums_.sequences == 0) fail(ErrorKind::resource, "no tokens to score layers on; the calibration text is empty");
   Scores scores = sums_;
@@ -77,6 +95,10 @@ Scores ScoreAccumulator::finish() const {
   for (std::vector<double>* matrix : {&scores.cosine, &scores.relative_l2, &scores.angular_last, &scores.angular_all})
     for (double& value : *matrix) value /= sequences;
   if (scores.normed_last_cosine) *scores.normed_last_cosine /= sequences;
+  for (UpdateStatistics& update : scores.layer_updates) update /= sequences;
+  for (auto* updates : {&scores.attention_updates, &scores.mlp_updates})
+    for (std::optional<UpdateStatistics>& update : *updates)
+      if (update) *update /= sequences;
   for (LayerNorms& norms : scores.states) norms = {norms.mean / sequences, norms.largest_over_median / sequences};
   return scores;
 }
@@ -94,10 +116,20 @@ Scores score_layers(const Model& model, const TokenBatches& batches, const Sweep
     }
     states.clear();
   };
+  const auto score_layer = [&](const SweepBatch& batch, const LayerStep& step) {
+    states.push_back(step.output);
+    if (batch.ids.size(1) <= batch.skip_first) return;
+    for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
+      const auto tokens = [&](const torch::Tensor& state) { return state[row].slice(0, batch.skip_first); };
+      accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
+                            tokens(step.output));
+    }
+  };
   sweep(model, batches, options,
         {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },
-         .layer = [&](const SweepBatch&, const LayerStep& step) { states.push_back(step.output); },
-         .end = score_batch});
+         .layer = score_layer,
+         .end = score_batch,
+         .middle = true});
   Scores scores = accumulator.finish();
   scores.calibration_digest = batches.digest;
   return scores;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "streamline/engine/sweep.h"
+#include "streamline/prune/update_statistics.h"
 
 namespace streamline {
 
@@ -20,6 +21,10 @@ struct Scores {
   // al., arXiv 2403.17887, eq. 7), and of all tokens. 1/2 where a norm is 0.
   std::vector<double> angular_last, angular_all;
   std::vector<LayerNorms> states;  // of h_0 … h_L
+  // The same of what each layer does to the residual stream, and of what its halves do where each can be dropped by
+  // itself: from the stream that enters a half to the stream with what it adds. Empty without a model.
+  std::vector<UpdateStatistics> layer_updates = {};
+  std::vector<std::optional<UpdateStatistics>> attention_updates = {}, mlp_updates = {};
   // Mean cosine of h_{L-1} and the final norm of h_L, what code reads that takes a framework's last hidden state for
   // h_L. Absent where no final norm was seen.
   std::optional<double> normed_last_cosine = {};
@@ -46,6 +51,10 @@ class ScoreAccumulator {
  public:
   explicit ScoreAccumulator(std::int64_t layers);
   void add(std::span<const torch::Tensor> states, const torch::Tensor& normed = {});
+  // One sequence through one layer: what enters it, what is between its halves, and what leaves it, [tokens, hidden].
+  // Of every layer before add() of the sequence, or of none.
+  void add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in, const torch::Tensor& middle,
+                 const torch::Tensor& out);
   Scores finish() const;  // errors: resource when nothing was added
 
  private:

@@ -18,6 +18,50 @@ Json matrix_to_json(const std::vector<double>& matrix, std::int64_t states) {
   return rows;
 }
 
+struct UpdateField {
+  const char* name;
+  double UpdateStatistics::*value;
+};
+constexpr UpdateField kUpdateFields[] = {{"cosine", &UpdateStatistics::cosine},
+                                         {"l1", &UpdateStatistics::l1},
+                                         {"l2", &UpdateStatistics::l2},
+                                         {"relative_l1_in", &UpdateStatistics::relative_l1_in},
+                                         {"relative_l1_out", &UpdateStatistics::relative_l1_out},
+                                         {"relative_l2_in", &UpdateStatistics::relative_l2_in},
+                                         {"relative_l2_out", &UpdateStatistics::relative_l2_out}};
+
+Json update_to_json(const UpdateStatistics& update) {
+  Json json = Json::object();
+  for (const auto& [name, value] : kUpdateFields) json[name] = update.*value;
+  return json;
+}
+
+// {layers: […], attention: […], mlp: […]}, null for a half that is not there.
+Json updates_to_json(const Scores& scores) {
+  Json json = {{"layers", Json::array()}, {"attention", Json::array()}, {"mlp", Json::array()}};
+  for (const UpdateStatistics& update : scores.layer_updates) json["layers"].push_back(update_to_json(update));
+  for (const auto& [name, updates] : {std::pair("attention", &scores.attention_updates), {"mlp", &scores.mlp_updates}})
+    for (const auto& update : *updates) json[name].push_back(update ? update_to_json(*update) : Json());
+  return json;
+}
+
+// The list of that name: empty, or one entry a layer.
+std::vector<std::optional<UpdateStatistics>> updates_from_json(const Json& updates, const char* name,
+                                                               std::int64_t layers, const std::string& where) {
+  const auto list = updates.find(name);
+  if (list == updates.end() || !list->is_array() || (!list->empty() && std::ssize(*list) != layers))
+    fail(ErrorKind::format, where, ": '", name, "' must have no entry or ", layers);
+  std::vector<std::optional<UpdateStatistics>> result;
+  for (const Json& entry : *list) {
+    result.emplace_back();
+    if (entry.is_null()) continue;
+    result.back().emplace();
+    for (const auto& [field, value] : kUpdateFields)
+      (*result.back()).*value = json_number(entry, field, where + ": " + name).value_or(0);
+  }
+  return result;
+}
+
 Json layer_table(const Scores& scores) {
   const std::vector<std::int64_t> massive = massive_activation_layers(scores);
   Json table = Json::array();
@@ -98,6 +142,7 @@ Json to_json(const Scores& scores) {
           {"massive_activation_layers", massive_activation_layers(scores)},
           {"per_layer", layer_table(scores)},
           {"states", std::move(states)},
+          {"updates", updates_to_json(scores)},
           {"windows", window_tables(scores)},
           {"cosine", matrix_to_json(scores.cosine, scores.layers + 1)},
           {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)},
@@ -129,6 +174,12 @@ Scores scores_from_json(const Json& json, const std::string& where) {
     scores.states.push_back({json_number(state, "mean_norm", where).value_or(0),
                              json_number(state, "largest_over_median", where).value_or(0)});
   }
+  const auto updates = json.find("updates");
+  if (updates == json.end() || !updates->is_object()) fail(ErrorKind::format, where, ": 'updates' is not an object");
+  scores.attention_updates = updates_from_json(*updates, "attention", scores.layers, where);
+  scores.mlp_updates = updates_from_json(*updates, "mlp", scores.layers, where);
+  for (const auto& update : updates_from_json(*updates, "layers", scores.layers, where))
+    scores.layer_updates.push_back(update.value_or(UpdateStatistics{}));
   return scores;
 }
 
