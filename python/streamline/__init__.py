@@ -20,7 +20,7 @@ from ._errors import Error, Interrupted, Refused, UsageError
 __all__ = ["score", "plan", "apply", "prune", "evaluate", "inspect", "generate", "registered", "Error", "UsageError",
            "Refused", "Interrupted"]
 
-_MATRICES = ("cosine", "relative_l2")
+_MATRICES = ("cosine", "relative_l2", "angular_last", "angular_all")
 
 
 def _word(value):
@@ -87,7 +87,7 @@ def apply(model, plan, out, **options):
 def prune(model, data, out=None, **options):
     """Scores, cuts, heals, measures and writes; returns the report. Without ``out`` nothing is written."""
     report = _run("prune", model, data=data, out=out, dry_run=out is None, **options)
-    return report | {"scores": _with_arrays(report["scores"])}
+    return report if report["scores"] is None else report | {"scores": _with_arrays(report["scores"])}
 
 
 def evaluate(model, perplexity, *, plan=None, **options):

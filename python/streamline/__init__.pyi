@@ -18,6 +18,8 @@ class Scores(TypedDict, total=False):
     tokens: int
     cosine: NDArray[np.float64]
     relative_l2: NDArray[np.float64]
+    angular_last: NDArray[np.float64]
+    angular_all: NDArray[np.float64]
 
 def inspect(model: Path, *, check: bool = False) -> dict[str, Any]: ...
 def score(model: Path, data: Path, *, seq_len: int | None = None, samples: int | None = None, bos: str = ..., threads: int = ..., device: str = ..., dtype: str = ..., seed: int = ..., quiet: bool = ..., **options: Any) -> Scores: ...

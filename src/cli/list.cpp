@@ -40,8 +40,11 @@ Json registered_methods() {
   for (const Method* method : methods()) {
     Json parameters = Json::array();
     for (const Param& param : method->params) parameters.push_back(described(param));
-    list.push_back(
-        {{"name", method->name}, {"title", method->title}, {"paper", method->paper}, {"parameters", parameters}});
+    list.push_back({{"name", method->name},
+                    {"title", method->title},
+                    {"paper", method->paper},
+                    {"replacement", method->replacement},
+                    {"parameters", parameters}});
   }
   return list;
 }

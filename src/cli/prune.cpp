@@ -97,7 +97,8 @@ std::function<Output()> declare(Arguments& arguments) {
   choice.add("--method", options->method, "how to choose; see `streamline list`");
   add_method_options(choice, *options);
   healing.add("--replace", options->replacement,
-              "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row");
+              "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "
+              "default: what the method's paper trains there (layer for llm-streamline)");
   healing.add("--candidates", options->candidates, "what --replace auto tries");
   healing.add("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on",
               {.limits = kPositive});
@@ -144,6 +145,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_compute_options(arguments, options->common);
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
+    if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;
     return run(*options);
   };
 }

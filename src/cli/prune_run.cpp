@@ -56,11 +56,14 @@ Json describe_choice(const PruneRun& run) {
   const Segment* cut = nullptr;
   Json cuts = Json::array();
   std::int64_t cut_layers = 0;
+  bool halves = false;
   for (const Segment& segment : proposal.plan.segments) {
     if (segment.action == Action::keep) continue;
     if (cut == nullptr) cut = &segment;
     cuts.push_back({{"start", segment.first}, {"count", segment.count()}});
-    cut_layers += segment.count();
+    const bool whole = segment.action == Action::drop || segment.action == Action::replace;
+    halves |= !whole;
+    cut_layers += whole ? segment.count() : 0;
   }
   if (cut == nullptr) return nullptr;
   Json windows = Json::array();
@@ -71,12 +74,13 @@ Json describe_choice(const PruneRun& run) {
                  {"net_layers", cut_layers - static_cast<std::int64_t>(cuts.size()) *
                                                  replacement_use(run.opened.model, run.replacement).layers},
                  {"start", cut->first},
-                 {"cosine", proposal.scores.window_cosine(cut->first, cut->count())},
                  {"windows", windows},
                  {"protect", proposal.plan.method.parameters.value("protect", Json::array())},
                  {"forced", proposal.plan.method.parameters.contains("start") &&
                                 !proposal.plan.method.parameters["start"].is_null()}};
-  if (proposal.windows.size() > 1) choice["margin"] = proposal.windows[0].cosine - proposal.windows[1].cosine;
+  if (halves) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
+  if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
+  if (proposal.plan.scores.contains("margin")) choice["margin"] = proposal.plan.scores["margin"];
   return choice;
 }
 
@@ -171,12 +175,14 @@ Proposal propose(PruneRun& run, const std::string& replacement) {
 void choose(PruneRun& run) {
   run.proposal = propose(run, run.replacement);
   for (const Segment& segment : run.proposal.plan.segments)
-    if (segment.action != Action::keep && segment.count() == run.proposal.plan.base.layers)
+    if ((segment.action == Action::drop || segment.action == Action::replace) &&
+        segment.count() == run.proposal.plan.base.layers)
       fail(ErrorKind::usage, "a cut of ", segment.count(), " layers takes all ", run.proposal.plan.base.layers,
            " of the model; at least one must stay");
   run.plan = run.proposal.plan;
   if (run.heals()) run.plan = with_networks(run.plan, parse_replacement(run.replacement));
-  run.report["scores"] = to_json(run.proposal.scores);
+  // A method that looks at no text has none.
+  run.report["scores"] = run.proposal.scores.layers > 0 ? to_json(run.proposal.scores) : Json();
   run.report["choice"] = describe_choice(run);
   run.report["warnings"] = run.proposal.warnings;
 }

@@ -19,7 +19,8 @@ struct PruneOptions {
   CommonOptions common;
   std::string model, out, evaluation;
   DataOptions data;
-  std::string method = "llm-streamline", replacement = "layer", max_shard_size = "5GB", format = "auto";
+  std::string method = "llm-streamline", max_shard_size = "5GB", format = "auto";
+  std::string replacement;              // empty until the command line is read: the method's own
   Json method_params = Json::object();  // what was given on the command line, by parameter name
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
   std::string loss = "mse", mse = "plain", start, state, log, memory, cache, cache_limit = "20GB",

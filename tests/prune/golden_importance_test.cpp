@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Importance of tiny reference checkpoints, computed in float64 by an independent implementation.
+#include <cstdlib>
+
 #include "prune/score_samples.h"
+#include "streamline/text/tokenizer.h"
 #include "support/core/expect.h"
 
 namespace streamline {
@@ -36,8 +39,16 @@ TEST_P(GoldenImportance, IsReproduced) {
       const double cosine = scores.cosine[i * states + j];
       EXPECT_NEAR(cosine, expected["cos"][i][j].get<double>(), kFloat) << i << " " << j;
       EXPECT_NEAR(0.5 + 0.5 * cosine, expected["cos_half"][i][j].get<double>(), kFloat) << i << " " << j;
+      const auto last = expected["angular_last_token"][i][j].get<double>();
+      EXPECT_NEAR(scores.angular_last[i * states + j], last, kFloat) << i << " " << j;
+      const auto all = expected["angular_all_tokens"][i][j].get<double>();
+      EXPECT_NEAR(scores.angular_all[i * states + j], all, kFloat) << i << " " << j;
     }
   }
+  // (1 + cosine) / 2 of the state before the last layer and the final norm of the state after it.
+  ASSERT_TRUE(scores.normed_last_cosine);
+  EXPECT_NEAR(0.5 + 0.5 * *scores.normed_last_cosine,
+              expected["cos_half_final_norm"][states - 2][states - 1].get<double>(), kFloat);
   const Json table = to_json(scores).at("per_layer");
   for (std::size_t layer = 0; layer + 1 < states; ++layer) {
     EXPECT_NEAR(table[layer]["block_influence"].get<double>(), expected["block_influence"][layer].get<double>(),
@@ -52,6 +63,35 @@ TEST_P(GoldenImportance, IsReproduced) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenImportance, testing::Values("llama2", "opt"));
+
+std::vector<std::int64_t> starts_by(const Scores& scores, std::int64_t count) {
+  std::vector<std::int64_t> starts;
+  for (const Window& window : ranked_windows(scores, count, {})) starts.push_back(window.start);
+  return starts;
+}
+
+// Importance of a real model, computed by transformers in float32 (../shared/yardsticks). Its weights are not part of
+// that folder: STREAMLINE_SMOLLM2 says where they lie.
+TEST(Yardstick, ImportanceIsReproduced) {
+  REQUIRE_SHARED("yardsticks/smollm2-135m/yardstick.json");
+  const char* folder = std::getenv("STREAMLINE_SMOLLM2");
+  if (folder == nullptr) GTEST_SKIP() << "STREAMLINE_SMOLLM2 does not name the folder of SmolLM2-135M-Instruct";
+  const Json yardstick =
+      parse_json(read_text(test::shared_folder() / "yardsticks/smollm2-135m/yardstick.json"), "yardstick.json");
+  const auto tokens =
+      load_sequences(test::shared_folder() / "data" / yardstick["calibration"]["file"].get<std::string>(), {},
+                     *open_tokenizer(*open_directory(folder)), {.seq_len = 512, .samples = 32});
+  const Scores scores = score_layers(Model::open(Checkpoint::open(folder), {}), tokens, {});
+  for (std::int64_t count = 1; count <= scores.layers; ++count)
+    for (std::int64_t start = 0; start + count <= scores.layers; ++start) {
+      const double expected =
+          yardstick["importance"][static_cast<std::size_t>(count - 1)][static_cast<std::size_t>(start)].get<double>();
+      EXPECT_NEAR(scores.window_cosine(start, count), expected, 2e-5) << start << " " << count;
+    }
+  EXPECT_EQ(Json(starts_by(scores, 1)), yardstick["bi_order"]);
+  for (const Json& best : yardstick["best"])
+    EXPECT_EQ(starts_by(scores, best["n"].get<std::int64_t>()).front(), best["first"].get<std::int64_t>());
+}
 
 }  // namespace
 }  // namespace streamline

@@ -128,7 +128,8 @@ TEST_F(LlmStreamline, WarnsOfAWindowThatTakesMassiveActivations) {
 
 TEST(Methods, AreFoundByName) {
   EXPECT_EQ(find_method("llm-streamline").name, "llm-streamline");
-  EXPECT_ERROR(find_method("streamline"), usage, "no pruning method 'streamline'; there are: llm-streamline");
+  EXPECT_ERROR(find_method("streamline"), usage,
+               "no pruning method 'streamline'; there are: llm-streamline, shortgpt, angular, deepest, ");
 }
 
 TEST(Methods, HaveNamesOfTheirOwn) {

@@ -48,6 +48,9 @@ TEST_P(PairKernels, AgreeWithTensorExpressionsInFloat64) {
   expect_close(fast.cosine, exact.cosine, kFloatSum);
   expect_close(fast.relative_l2, exact.relative_l2, 1e-5);
   expect_close(fast.norms, exact.norms, kFloatSum);
+  // On a line every angle is 0 or pi, where an arc cosine keeps half the digits of its argument.
+  expect_close(fast.angular, exact.angular, width == 1 ? 1e-4 : kFloatSum);
+  expect_close(fast.angular_last, exact.angular_last, 1e-12);
 }
 
 // Widths beside multiples of a register and beyond one slice of the cache; states beside multiples of a tile.
@@ -63,6 +66,7 @@ TEST(PairStatistics, OfIdenticalStatesAreExactlyOneAndZero) {
       for (std::int64_t j = 0; j < 6; ++j) {
         EXPECT_EQ(cosine(s, i, j), 1.0);
         EXPECT_EQ(relative_l2(s, i, j), 0.0);
+        EXPECT_EQ(s.angular[static_cast<std::size_t>(i * 6 + j)], 0.0);
       }
     }
   }
@@ -116,6 +120,7 @@ TEST(PairStatistics, DoNotDependOnTheNumberOfThreads) {
   EXPECT_EQ(one.cosine, three.cosine);
   EXPECT_EQ(one.relative_l2, three.relative_l2);
   EXPECT_EQ(one.norms, three.norms);
+  EXPECT_EQ(one.angular, three.angular);
 }
 
 TEST(PairStatistics, ReadStatesThatAreNotContiguous) {

@@ -21,7 +21,7 @@ inline Scores scores_with(std::int64_t layers, std::int64_t count, const std::ve
   Scores scores;
   scores.layers = layers;
   scores.cosine.assign(static_cast<std::size_t>((layers + 1) * (layers + 1)), 0.0);
-  scores.relative_l2 = scores.cosine;
+  scores.relative_l2 = scores.angular_last = scores.angular_all = scores.cosine;
   scores.states.assign(static_cast<std::size_t>(layers + 1), LayerNorms{1, 1});
   scores.sequences = scores.tokens = 1;
   for (std::size_t start = 0; start < cosines.size(); ++start) {

@@ -16,6 +16,11 @@ TEST(ScoresJson, RoundTrips) {
   EXPECT_EQ(read.layers, scores.layers);
   EXPECT_EQ(read.cosine, scores.cosine);
   EXPECT_EQ(read.relative_l2, scores.relative_l2);
+  EXPECT_EQ(read.angular_last, scores.angular_last);
+  EXPECT_EQ(read.angular_all, scores.angular_all);
+  EXPECT_EQ(read.normed_last_cosine, scores.normed_last_cosine);
+  EXPECT_EQ(to_json(read), to_json(scores));
+  EXPECT_EQ(read.mlp_updates.size(), 6U);
   EXPECT_EQ(read.sequences, 2);
   EXPECT_EQ(read.tokens, 20);
   EXPECT_EQ(read.calibration_digest, "abc");
@@ -28,14 +33,17 @@ TEST(ScoresJson, RoundTrips) {
 TEST(ScoresJson, RefusesWhatItDidNotWrite) {
   const Json good = to_json(test::scores_with(6, 1, {}));
   Json bad = good;
-  bad["version"] = 2;
-  EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "s.json: scores of version 2");
+  bad["version"] = 1;
+  EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "s.json: scores of version 1; this reads 2");
   bad = good;
   bad["cosine"][3].erase(0);
   EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "'cosine' must be 7 rows of 7 numbers");
   bad = good;
   bad["states"].erase(0);
   EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "'states' must have 7 entries");
+  bad = good;
+  bad["updates"]["mlp"] = {nullptr};
+  EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "'mlp' must have no entry or 6");
   bad = good;
   bad["layers"] = 1'000'000'000;
   EXPECT_ERROR(scores_from_json(bad, "s.json"), format, "1000000000 layers");

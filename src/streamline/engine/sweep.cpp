@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/nn/block_halves.h"
 
 namespace streamline {
 namespace {
@@ -52,8 +53,10 @@ void run_batch(const Model& model, const SweepBatch& batch, const Positions& pos
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     check_interrupted();
     const LayerWeights weights = model.layer(i, use);
-    const torch::Tensor y = block_forward(model.config(), weights, x, positions);
-    if (visitor.layer) visitor.layer(batch, LayerStep{i, x, y, weights});
+    torch::Tensor middle;
+    const torch::Tensor y = visitor.middle ? block_forward_halves(model.config(), weights, x, positions, middle)
+                                           : block_forward(model.config(), weights, x, positions);
+    if (visitor.layer) visitor.layer(batch, LayerStep{i, x, y, weights, middle});
     x = y;
   }
   if (visitor.end) visitor.end(batch, x);

@@ -22,6 +22,7 @@ struct LayerStep {
   const torch::Tensor& input;   // [batch, seq, hidden], h_layer
   const torch::Tensor& output;  // h_{layer+1}
   const LayerWeights& weights;
+  const torch::Tensor& middle;  // the stream between the layer's halves; undefined unless SweepVisitor::middle
 };
 
 // Any of these may be empty.
@@ -29,6 +30,7 @@ struct SweepVisitor {
   std::function<void(const SweepBatch&, const torch::Tensor& embedded)> begin = {};  // h_0
   std::function<void(const SweepBatch&, const LayerStep&)> layer = {};
   std::function<void(const SweepBatch&, const torch::Tensor& last)> end = {};  // h_L, before the final norm
+  bool middle = false;  // whether steps have LayerStep::middle, which costs a copy of the stream
 };
 
 struct SweepOptions {

@@ -3,6 +3,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/nn/attention.h"
+#include "streamline/nn/block_halves.h"
 #include "streamline/nn/experts.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/mlp.h"
@@ -51,13 +52,32 @@ torch::Tensor add_mlp(const Config& config, const LayerWeights& weights, const t
 
 // OPT-350M: a norm after each sum with the stream, none before.
 torch::Tensor normed_after_sums(const Config& config, const LayerWeights& weights, torch::Tensor x,
-                                const Positions& positions, LayerCache* cache) {
+                                const Positions& positions, LayerCache* cache, torch::Tensor* middle) {
   if (weights.config.attention) {
     const auto inner = attention_inner(config, weights, x, positions, cache);
     x = norm(config, weights.at(Role::attention_norm), add_linear(x, inner, weights.at(Role::o), Reuse::no));
   }
+  if (middle != nullptr) *middle = x;
   if (!weights.config.mlp) return x;
   return norm(config, weights.at(Role::mlp_norm), add_mlp(config, weights, x, x, Reuse::no));
+}
+
+torch::Tensor forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
+                      const Positions& positions, LayerCache* cache, torch::Tensor* middle) {
+  SL_ASSERT(x.dim() == 3 && x.size(2) == config.hidden);
+  const LayerConfig& layer = weights.config;
+  if (layer.residual == Residual::norm_after_sum)
+    return normed_after_sums(config, weights, x, positions, cache, middle);
+  torch::Tensor stream = x;
+  if (layer.attention) {
+    const auto inner = attention_inner(config, weights, x, positions, cache);
+    stream = add_ending(config, weights, x, inner, kAttentionEnding, Reuse::no);
+  }
+  if (middle != nullptr) *middle = stream;
+  if (!layer.mlp) return stream;
+  const torch::Tensor& input = layer.residual == Residual::parallel ? x : stream;
+  if (!layer.mlp->residual) return mlp_half(config, weights, input);
+  return add_mlp(config, weights, stream, input, layer.attention && middle == nullptr ? Reuse::yes : Reuse::no);
 }
 
 }  // namespace
@@ -91,18 +111,12 @@ MlpParts mlp_parts(const Config& config, const LayerWeights& weights, const torc
 
 torch::Tensor block_forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                             const Positions& positions, LayerCache* cache) {
-  SL_ASSERT(x.dim() == 3 && x.size(2) == config.hidden);
-  const LayerConfig& layer = weights.config;
-  if (layer.residual == Residual::norm_after_sum) return normed_after_sums(config, weights, x, positions, cache);
-  torch::Tensor stream = x;
-  if (layer.attention) {
-    const auto inner = attention_inner(config, weights, x, positions, cache);
-    stream = add_ending(config, weights, x, inner, kAttentionEnding, Reuse::no);
-  }
-  if (!layer.mlp) return stream;
-  const torch::Tensor& input = layer.residual == Residual::parallel ? x : stream;
-  if (!layer.mlp->residual) return mlp_half(config, weights, input);
-  return add_mlp(config, weights, stream, input, layer.attention ? Reuse::yes : Reuse::no);
+  return forward(config, weights, x, positions, cache, nullptr);
+}
+
+torch::Tensor block_forward_halves(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
+                                   const Positions& positions, torch::Tensor& middle) {
+  return forward(config, weights, x, positions, nullptr, &middle);
 }
 
 }  // namespace streamline

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "streamline/base/error.h"
+#include "streamline/plan/drop_halves.h"
 
 namespace streamline {
 
@@ -90,6 +91,18 @@ std::int64_t layers_left(const Segment& segment) {
   }
 }
 
+// Of layers 0 … layers-1 those that are listed.
+std::vector<bool> marked(std::int64_t layers, const std::vector<std::int64_t>& listed) {
+  std::vector<bool> marks(static_cast<std::size_t>(std::max<std::int64_t>(layers, 0)));
+  for (const std::int64_t layer : listed) {
+    if (layer < 0 || layer >= layers)
+      fail(ErrorKind::mismatch, "layer ", layer, " cannot be dropped: the model has layers 0..", layers - 1);
+    if (marks[static_cast<std::size_t>(layer)]) fail(ErrorKind::mismatch, "layer ", layer, " is dropped twice");
+    marks[static_cast<std::size_t>(layer)] = true;
+  }
+  return marks;
+}
+
 }  // namespace
 
 void validate(const Plan& plan) {
@@ -161,21 +174,22 @@ Plan cut_windows(std::int64_t layers, const std::vector<LayerRun>& runs, const s
 }
 
 Plan drop_layers(std::int64_t layers, const std::vector<std::int64_t>& dropped) {
-  std::vector<bool> gone(static_cast<std::size_t>(std::max<std::int64_t>(layers, 0)));
-  for (std::int64_t layer : dropped) {
-    if (layer < 0 || layer >= layers)
-      fail(ErrorKind::mismatch, "layer ", layer, " cannot be dropped: the model has layers 0..", layers - 1);
-    if (gone[layer]) fail(ErrorKind::mismatch, "layer ", layer, " is dropped twice");
-    gone[layer] = true;
-  }
+  return drop_halves(layers, dropped, dropped);
+}
+
+Plan drop_halves(std::int64_t layers, const std::vector<std::int64_t>& attention,
+                 const std::vector<std::int64_t>& mlp) {
+  const std::vector<bool> no_attention = marked(layers, attention), no_mlp = marked(layers, mlp);
   Plan plan{.base = {.layers = layers}};
   plan.method.name = "manual";
-  for (std::int64_t layer = 0; layer < layers; ++layer) {
-    const Action action = gone[layer] ? Action::drop : Action::keep;
+  for (std::size_t layer = 0; layer < no_mlp.size(); ++layer) {
+    const Action action = no_attention[layer] ? (no_mlp[layer] ? Action::drop : Action::drop_attention)
+                                              : (no_mlp[layer] ? Action::drop_mlp : Action::keep);
+    const auto at = static_cast<std::int64_t>(layer);
     if (plan.segments.empty() || plan.segments.back().action != action) {
-      plan.segments.push_back({.first = layer, .last = layer, .action = action});
+      plan.segments.push_back({.first = at, .last = at, .action = action});
     } else {
-      plan.segments.back().last = layer;
+      plan.segments.back().last = at;
     }
   }
   validate(plan);

@@ -40,6 +40,7 @@ struct Proposal {
 struct Method {
   std::string_view name, title, paper;
   Params params;
+  std::string_view replacement = "none";  // what its paper trains in the place of what is cut
   // `params` as resolve_params returns them for Method::params. Errors: usage for what contradicts itself or the model.
   Proposal (*propose)(PruneContext& context, const Json& params);
 };

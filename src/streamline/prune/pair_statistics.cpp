@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cosines and distances follow from dot products: |b - a|^2 = |a|^2 + |b|^2 - 2 <a, b>, unless that cancels.
+// Cosines, angles and distances follow from dot products: |b - a|^2 = |a|^2 + |b|^2 - 2 <a, b>, unless that cancels.
 #include "streamline/prune/pair_statistics.h"
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "streamline/base/error.h"
+#include "streamline/base/simd.h"
+#include "streamline/prune/angles.h"
 #include "streamline/prune/pair_kernel.h"
 
 namespace streamline {
@@ -19,8 +22,13 @@ constexpr std::int64_t kBlockTokens = 32;
 constexpr double kCancels = 1.0 / 64;
 
 struct BlockSums {
-  std::vector<double> cosine, relative_l2;  // [S, S], i < j, and the diagonal of cosine
+  std::vector<double> cosine, relative_l2, angular;  // [S, S], i < j, and the diagonal of cosine
 };
+
+// 1 - the cosine of two vectors of norms a and b whose distance squared is known exactly.
+double versed_of_close(double squared, double a, double b) {
+  return std::clamp((squared - (a - b) * (a - b)) / (2 * a * b), 0.0, 2.0);
+}
 
 class SequenceScorer {
  public:
@@ -46,45 +54,77 @@ class SequenceScorer {
     std::vector<BlockSums> sums(static_cast<std::size_t>(blocks));
     at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
       PairKernel kernel(states_, width_);
+      std::vector<float> versed(square);
       for (std::int64_t block = first; block < last; ++block) {
         BlockSums& sum = sums[static_cast<std::size_t>(block)];
         sum.cosine.assign(square, 0.0);
         sum.relative_l2.assign(square, 0.0);
+        sum.angular.assign(square, 0.0);
         const std::int64_t end = std::min(tokens_, (block + 1) * kBlockTokens);
-        for (std::int64_t token = block * kBlockTokens; token < end; ++token) add(kernel, token, sum, result.norms);
+        for (std::int64_t token = block * kBlockTokens; token < end; ++token) {
+          add(kernel, token, sum, result.norms, versed);
+          add_angular_distances(versed.data(), sum.angular.data(), static_cast<std::int64_t>(square));
+        }
       }
     });
     result.cosine.assign(square, 0.0);
     result.relative_l2.assign(square, 0.0);
+    result.angular.assign(square, 0.0);
     for (const BlockSums& sum : sums) {
       for (std::size_t k = 0; k < square; ++k) result.cosine[k] += sum.cosine[k];
       for (std::size_t k = 0; k < square; ++k) result.relative_l2[k] += sum.relative_l2[k];
+      for (std::size_t k = 0; k < square; ++k) result.angular[k] += sum.angular[k];
     }
     finish(result);
+    result.angular_last = last_token_angles();
     return result;
   }
 
  private:
-  void add(PairKernel& kernel, std::int64_t token, BlockSums& sum, std::vector<double>& norms) const {
+  // versed: 1 - cosine of each pair i < j of this token, [S, S]; the rest stays 0.
+  void add(PairKernel& kernel, std::int64_t token, BlockSums& sum, std::vector<double>& norms,
+           std::vector<float>& versed) const {
     std::vector<const void*> rows;
     rows.reserve(bases_.size());
     for (const std::byte* base : bases_) rows.push_back(base + token * row_bytes_);
     const TokenStates states{.rows = rows, .type = type_, .width = width_};
     kernel.multiply(states);
+    for (std::int64_t i = 0; i < states_; ++i)
+      norms[static_cast<std::size_t>(i * tokens_ + token)] = std::sqrt(kernel.product(i, i));
     for (std::int64_t i = 0; i < states_; ++i) {
-      const double a = kernel.product(i, i);
-      norms[static_cast<std::size_t>(i * tokens_ + token)] = std::sqrt(a);
-      if (a == 0) continue;  // every cosine with a zero vector counts as 0
-      sum.cosine[static_cast<std::size_t>(i * states_ + i)] += 1;
+      const double a = kernel.product(i, i), norm_a = norms[static_cast<std::size_t>(i * tokens_ + token)];
+      const auto row = static_cast<std::size_t>(i * states_);
+      if (a != 0) sum.cosine[row + static_cast<std::size_t>(i)] += 1;
       for (std::int64_t j = i + 1; j < states_; ++j) {
+        const std::size_t at = row + static_cast<std::size_t>(j);
+        versed[at] = 1;
+        if (a == 0) continue;  // every cosine with a zero vector counts as 0
         const double b = kernel.product(j, j), ab = kernel.product(i, j);
         double squared = a + b - 2 * ab;
-        if (squared < kCancels * (a + b)) squared = squared_distance(states, i, j);
-        const auto at = static_cast<std::size_t>(i * states_ + j);
+        const bool close = squared < kCancels * (a + b);
+        if (close) squared = squared_distance(states, i, j);
         sum.relative_l2[at] += std::sqrt(squared / a);
-        if (b != 0) sum.cosine[at] += std::clamp(ab / std::sqrt(a * b), -1.0, 1.0);
+        if (b == 0) continue;
+        const double norm_b = norms[static_cast<std::size_t>(j * tokens_ + token)];
+        const double cosine = std::clamp(ab / std::sqrt(a * b), -1.0, 1.0);
+        sum.cosine[at] += cosine;
+        versed[at] = static_cast<float>(close ? versed_of_close(squared, norm_a, norm_b) : 1 - cosine);
       }
     }
+  }
+
+  double element(std::int64_t state, std::int64_t token, std::int64_t k) const {
+    const std::byte* row = bases_[static_cast<std::size_t>(state)] + token * row_bytes_;
+    if (type_ == StateType::f32) return static_cast<double>(reinterpret_cast<const float*>(row)[k]);
+    return static_cast<double>(simd::load(reinterpret_cast<const simd::Bf16*>(row) + k));
+  }
+
+  std::vector<double> last_token_angles() const {
+    std::vector<std::vector<double>> vectors(static_cast<std::size_t>(tokens_ > 0 ? states_ : 0));
+    for (std::size_t i = 0; i < vectors.size(); ++i)
+      for (std::int64_t k = 0; k < width_; ++k)
+        vectors[i].push_back(element(static_cast<std::int64_t>(i), tokens_ - 1, k));
+    return angular_distances(std::move(vectors));
   }
 
   void finish(PairStatistics& result) const {
@@ -95,6 +135,9 @@ class SequenceScorer {
         double& upper = result.cosine[static_cast<std::size_t>(i * states_ + j)];
         upper /= tokens;
         result.cosine[static_cast<std::size_t>(j * states_ + i)] = upper;
+        double& angle = result.angular[static_cast<std::size_t>(i * states_ + j)];
+        angle /= tokens;
+        result.angular[static_cast<std::size_t>(j * states_ + i)] = angle;
       }
     }
   }
@@ -125,7 +168,8 @@ PairStatistics pair_statistics_by_tensors(std::span<const torch::Tensor> states)
   const auto count = static_cast<std::int64_t>(states.size());
   const std::int64_t tokens = states.front().size(0);
   const auto options = torch::dtype(torch::kFloat64).device(states.front().device());
-  torch::Tensor cosine = torch::zeros({count, count}, options), distance = torch::zeros({count, count}, options);
+  torch::Tensor cosine = torch::zeros({count, count}, options), distance = torch::zeros({count, count}, options),
+                angular = torch::zeros({count, count}, options);
   std::vector<torch::Tensor> norms;
   for (std::int64_t first = 0; first < tokens; first += kTokensAtOnce) {
     const std::int64_t last = std::min(tokens, first + kTokensAtOnce);
@@ -139,14 +183,22 @@ PairStatistics pair_statistics_by_tensors(std::span<const torch::Tensor> states)
       const torch::Tensor difference = (x.slice(1, i + 1) - x.slice(1, i, i + 1)).norm(2, -1);  // [tokens, S - 1 - i]
       const torch::Tensor base = norm.slice(1, i, i + 1);
       distance[i].slice(0, i + 1) += (difference / base).masked_fill(base == 0, 0.0).sum(0);
+      const torch::Tensor u = unit.slice(1, i, i + 1), v = unit.slice(1, i + 1);
+      const torch::Tensor angle = 2 * torch::atan2((u - v).norm(2, -1), (u + v).norm(2, -1)) / std::numbers::pi;
+      const torch::Tensor defined = angle.masked_fill((base == 0).logical_or(norm.slice(1, i + 1) == 0), 0.5);
+      angular[i].slice(0, i + 1) += defined.sum(0);
     }
     norms.push_back(norm.transpose(0, 1));
   }
+  std::vector<std::vector<double>> last_token;
+  for (const torch::Tensor& state : states) last_token.push_back(to_vector(state[tokens - 1]));
   return {.states = count,
           .tokens = tokens,
           .cosine = to_vector(cosine / tokens),
           .relative_l2 = to_vector(distance / tokens),
-          .norms = to_vector(torch::cat(norms, 1))};
+          .norms = to_vector(torch::cat(norms, 1)),
+          .angular = to_vector((angular + angular.transpose(0, 1)) / tokens),
+          .angular_last = angular_distances(std::move(last_token))};
 }
 
 }  // namespace streamline

@@ -16,6 +16,9 @@ struct PairStatistics {
   std::vector<double> cosine = {};       // symmetric; a token whose h_i or h_j is zero counts as 0
   std::vector<double> relative_l2 = {};  // |h_j - h_i| / |h_i| for i < j, else 0; a token whose h_i is zero counts as 0
   std::vector<double> norms = {};        // |h_i| of each token, [S, tokens]
+  // Angular distances arccos(cos) / pi, symmetric, 0 on the diagonal; 1/2 with a zero vector: the mean over tokens, of
+  // which states of one direction but different norms are 1e-4 off, and that of the last token, exact.
+  std::vector<double> angular = {}, angular_last = {};
 };
 
 // states: S tensors [tokens, hidden] of one sequence. On the CPU with fused kernels, else with tensor expressions.

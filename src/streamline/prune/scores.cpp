@@ -42,16 +42,24 @@ ScoreAccumulator::ScoreAccumulator(std::int64_t layers) {
   const auto states = static_cast<std::size_t>(layers + 1);
   sums_.layers = layers;
   sums_.cosine.assign(states * states, 0.0);
-  sums_.relative_l2.assign(states * states, 0.0);
+  for (std::vector<double>* matrix : {&sums_.relative_l2, &sums_.angular_last, &sums_.angular_all})
+    matrix->assign(states * states, 0.0);
   sums_.states.assign(states, {});
 }
 
-void ScoreAccumulator::add(std::span<const torch::Tensor> states) {
+void ScoreAccumulator::add(std::span<const torch::Tensor> states, const torch::Tensor& normed) {
   SL_ASSERT(states.size() == sums_.states.size());
   const PairStatistics statistics = pair_statistics(states);
   require_finite(statistics, sums_.sequences);
-  for (std::size_t k = 0; k < sums_.cosine.size(); ++k) sums_.cosine[k] += statistics.cosine[k];
-  for (std::size_t k = 0; k < sums_.cosine.size(); ++k) sums_.relative_l2[k] += statistics.relative_l2[k];
+  for (const auto& [sum, matrix] : {std::pair(&sums_.cosine, &statistics.cosine),
+                                    {&sums_.relative_l2, &statistics.relative_l2},
+                                    {&sums_.angular_last, &statistics.angular_last},
+                                    {&sums_.angular_all, &statistics.angular}})
+    std::transform(sum->begin(), sum->end(), matrix->begin(), sum->begin(), std::plus<>());
+  if (normed.defined() && sums_.layers > 0) {
+    const std::vector<torch::Tensor> pair = {states[states.size() - 2], normed};
+    sums_.normed_last_cosine = sums_.normed_last_cosine.value_or(0) + pair_statistics(pair).cosine[1];
+  }
   const auto tokens = static_cast<std::size_t>(statistics.tokens);
   for (std::size_t i = 0; i < sums_.states.size(); ++i) {
     const LayerNorms norms = norm_statistics(std::span(statistics.norms).subspan(i * tokens, tokens));
@@ -62,12 +70,35 @@ void ScoreAccumulator::add(std::span<const torch::Tensor> states) {
   sums_.tokens += statistics.tokens;
 }
 
+void ScoreAccumulator::add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in,
+                                 const torch::Tensor& middle, const torch::Tensor& out) {
+  const auto at = static_cast<std::size_t>(index), layers = static_cast<std::size_t>(sums_.layers);
+  sums_.layer_updates.resize(layers);
+  sums_.attention_updates.resize(layers);
+  sums_.mlp_updates.resize(layers);
+  sums_.layer_updates[at] += update_statistics(in, out);
+  const bool halves = layer.whole() && layer.residual != Residual::norm_after_sum && layer.mlp->residual;
+  if (!halves) return;
+  const auto add = [at](std::vector<std::optional<UpdateStatistics>>& sums, const UpdateStatistics& update) {
+    if (!sums[at]) sums[at].emplace();
+    *sums[at] += update;
+  };
+  add(sums_.attention_updates, update_statistics(in, middle));
+  const bool parallel = layer.residual == Residual::parallel;
+  add(sums_.mlp_updates, parallel ? update_statistics(in, in + (out - middle)) : update_statistics(middle, out));
+}
+
 Scores ScoreAccumulator::finish() const {
   if (sums_.sequences == 0) fail(ErrorKind::resource, "no tokens to score layers on; the calibration text is empty");
   Scores scores = sums_;
   const double sequences = static_cast<double>(scores.sequences);
-  for (double& value : scores.cosine) value /= sequences;
-  for (double& value : scores.relative_l2) value /= sequences;
+  for (std::vector<double>* matrix : {&scores.cosine, &scores.relative_l2, &scores.angular_last, &scores.angular_all})
+    for (double& value : *matrix) value /= sequences;
+  if (scores.normed_last_cosine) *scores.normed_last_cosine /= sequences;
+  for (UpdateStatistics& update : scores.layer_updates) update /= sequences;
+  for (auto* updates : {&scores.attention_updates, &scores.mlp_updates})
+    for (std::optional<UpdateStatistics>& update : *updates)
+      if (update) *update /= sequences;
   for (LayerNorms& norms : scores.states) norms = {norms.mean / sequences, norms.largest_over_median / sequences};
   return scores;
 }
@@ -75,19 +106,30 @@ Scores ScoreAccumulator::finish() const {
 Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options) {
   ScoreAccumulator accumulator(model.layer_count());
   std::vector<torch::Tensor> states;  // h_0 … of the batch, [batch, seq, hidden] each
-  const auto score_batch = [&](const SweepBatch& batch, const torch::Tensor&) {
+  const auto score_batch = [&](const SweepBatch& batch, const torch::Tensor& last) {
     if (batch.ids.size(1) <= batch.skip_first) return;
+    const torch::Tensor normed = model.final_norm(last);
     for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
       std::vector<torch::Tensor> rows;  // [seq - skip_first, hidden] each
       for (const torch::Tensor& state : states) rows.push_back(state[row].slice(0, batch.skip_first));
-      accumulator.add(rows);
+      accumulator.add(rows, normed[row].slice(0, batch.skip_first));
     }
     states.clear();
   };
+  const auto score_layer = [&](const SweepBatch& batch, const LayerStep& step) {
+    states.push_back(step.output);
+    if (batch.ids.size(1) <= batch.skip_first) return;
+    for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
+      const auto tokens = [&](const torch::Tensor& state) { return state[row].slice(0, batch.skip_first); };
+      accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
+                            tokens(step.output));
+    }
+  };
   sweep(model, batches, options,
         {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },
-         .layer = [&](const SweepBatch&, const LayerStep& step) { states.push_back(step.output); },
-         .end = score_batch});
+         .layer = score_layer,
+         .end = score_batch,
+         .middle = true});
   Scores scores = accumulator.finish();
   scores.calibration_digest = batches.digest;
   return scores;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "streamline/engine/sweep.h"
+#include "streamline/prune/update_statistics.h"
 
 namespace streamline {
 
@@ -16,7 +17,17 @@ struct Scores {
   std::int64_t layers = 0;
   std::vector<double> cosine;       // mean over sequences of the mean over tokens of cos(h_i, h_j); 0 where a norm is 0
   std::vector<double> relative_l2;  // the same of |h_j - h_i| / |h_i|, i < j
-  std::vector<LayerNorms> states;   // of h_0 … h_L
+  // The same of the angular distance arccos(cos(h_i, h_j)) / pi, symmetric: of each sequence's last token (Gromov et
+  // al., arXiv 2403.17887, eq. 7), and of all tokens. 1/2 where a norm is 0.
+  std::vector<double> angular_last, angular_all;
+  std::vector<LayerNorms> states;  // of h_0 … h_L
+  // The same of what each layer does to the residual stream, and of what its halves do where each can be dropped by
+  // itself: from the stream that enters a half to the stream with what it adds. Empty without a model.
+  std::vector<UpdateStatistics> layer_updates = {};
+  std::vector<std::optional<UpdateStatistics>> attention_updates = {}, mlp_updates = {};
+  // Mean cosine of h_{L-1} and the final norm of h_L, what code reads that takes a framework's last hidden state for
+  // h_L. Absent where no final norm was seen.
+  std::optional<double> normed_last_cosine = {};
   std::int64_t sequences = 0, tokens = 0;
   std::string calibration_digest;
 
@@ -26,6 +37,7 @@ struct Scores {
   double window_relative_l2(std::int64_t start, std::int64_t count) const {
     return relative_l2[static_cast<std::size_t>(start * (layers + 1) + start + count)];
   }
+  double block_influence(std::int64_t layer) const { return 1 - window_cosine(layer, 1); }  // ShortGPT, eq. 1
 };
 
 // LLM-Streamline (arXiv 2403.19135) eq. for cos, of all windows of all lengths in one sweep; h_L before the final norm.
@@ -33,11 +45,16 @@ struct Scores {
 // Errors: resource when there are no tokens; numeric when a hidden state is NaN or infinite, naming the layer.
 Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options);
 
-// The same from hidden states that are already there: h_0 … h_L of one sequence a call, each [tokens, hidden].
+// The same from hidden states that are already there: h_0 … h_L of one sequence a call, each [tokens, hidden], and
+// h_L after the final norm where that is there too.
 class ScoreAccumulator {
  public:
   explicit ScoreAccumulator(std::int64_t layers);
-  void add(std::span<const torch::Tensor> states);
+  void add(std::span<const torch::Tensor> states, const torch::Tensor& normed = {});
+  // One sequence through one layer: what enters it, what is between its halves, and what leaves it, [tokens, hidden].
+  // Of every layer before add() of the sequence, or of none.
+  void add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in, const torch::Tensor& middle,
+                 const torch::Tensor& out);
   Scores finish() const;  // errors: resource when nothing was added
 
  private:

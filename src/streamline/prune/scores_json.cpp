@@ -8,7 +8,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;
 
 Json matrix_to_json(const std::vector<double>& matrix, std::int64_t states) {
   Json rows = Json::array();
@@ -16,6 +16,50 @@ Json matrix_to_json(const std::vector<double>& matrix, std::int64_t states) {
     rows.push_back(std::vector<double>(matrix.begin() + i * states, matrix.begin() + (i + 1) * states));
   }
   return rows;
+}
+
+struct UpdateField {
+  const char* name;
+  double UpdateStatistics::*value;
+};
+constexpr UpdateField kUpdateFields[] = {{"cosine", &UpdateStatistics::cosine},
+                                         {"l1", &UpdateStatistics::l1},
+                                         {"l2", &UpdateStatistics::l2},
+                                         {"relative_l1_in", &UpdateStatistics::relative_l1_in},
+                                         {"relative_l1_out", &UpdateStatistics::relative_l1_out},
+                                         {"relative_l2_in", &UpdateStatistics::relative_l2_in},
+                                         {"relative_l2_out", &UpdateStatistics::relative_l2_out}};
+
+Json update_to_json(const UpdateStatistics& update) {
+  Json json = Json::object();
+  for (const auto& [name, value] : kUpdateFields) json[name] = update.*value;
+  return json;
+}
+
+// {layers: […], attention: […], mlp: […]}, null for a half that is not there.
+Json updates_to_json(const Scores& scores) {
+  Json json = {{"layers", Json::array()}, {"attention", Json::array()}, {"mlp", Json::array()}};
+  for (const UpdateStatistics& update : scores.layer_updates) json["layers"].push_back(update_to_json(update));
+  for (const auto& [name, updates] : {std::pair("attention", &scores.attention_updates), {"mlp", &scores.mlp_updates}})
+    for (const auto& update : *updates) json[name].push_back(update ? update_to_json(*update) : Json());
+  return json;
+}
+
+// The list of that name: empty, or one entry a layer.
+std::vector<std::optional<UpdateStatistics>> updates_from_json(const Json& updates, const char* name,
+                                                               std::int64_t layers, const std::string& where) {
+  const auto list = updates.find(name);
+  if (list == updates.end() || !list->is_array() || (!list->empty() && std::ssize(*list) != layers))
+    fail(ErrorKind::format, where, ": '", name, "' must have no entry or ", layers);
+  std::vector<std::optional<UpdateStatistics>> result;
+  for (const Json& entry : *list) {
+    result.emplace_back();
+    if (entry.is_null()) continue;
+    result.back().emplace();
+    for (const auto& [field, value] : kUpdateFields)
+      (*result.back()).*value = json_number(entry, field, where + ": " + name).value_or(0);
+  }
+  return result;
 }
 
 Json layer_table(const Scores& scores) {
@@ -26,7 +70,7 @@ Json layer_table(const Scores& scores) {
     const LayerNorms& out = scores.states[static_cast<std::size_t>(layer + 1)];
     table.push_back({{"layer", layer},
                      {"cosine", scores.window_cosine(layer, 1)},
-                     {"block_influence", 1 - scores.window_cosine(layer, 1)},
+                     {"block_influence", scores.block_influence(layer)},
                      {"relative_l2", scores.window_relative_l2(layer, 1)},
                      {"mean_norm_in", in.mean},
                      {"mean_norm_out", out.mean},
@@ -98,15 +142,19 @@ Json to_json(const Scores& scores) {
           {"massive_activation_layers", massive_activation_layers(scores)},
           {"per_layer", layer_table(scores)},
           {"states", std::move(states)},
+          {"updates", updates_to_json(scores)},
           {"windows", window_tables(scores)},
           {"cosine", matrix_to_json(scores.cosine, scores.layers + 1)},
-          {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)}};
+          {"relative_l2", matrix_to_json(scores.relative_l2, scores.layers + 1)},
+          {"angular_last", matrix_to_json(scores.angular_last, scores.layers + 1)},
+          {"angular_all", matrix_to_json(scores.angular_all, scores.layers + 1)},
+          {"normed_last_cosine", scores.normed_last_cosine ? Json(*scores.normed_last_cosine) : Json()}};
 }
 
 Scores scores_from_json(const Json& json, const std::string& where) {
   constexpr std::int64_t kMostLayers = 1 << 14;  // bounds what a hostile file can make us allocate
   const std::int64_t version = required_integer(json, "version", where);
-  if (version != kVersion) fail(ErrorKind::format, where, ": scores of version ", version, "; this reads 1");
+  if (version != kVersion) fail(ErrorKind::format, where, ": scores of version ", version, "; this reads ", kVersion);
   Scores scores;
   scores.layers = required_integer(json, "layers", where);
   if (scores.layers < 1 || scores.layers > kMostLayers) fail(ErrorKind::format, where, ": ", scores.layers, " layers");
@@ -115,6 +163,9 @@ Scores scores_from_json(const Json& json, const std::string& where) {
   scores.calibration_digest = json_string(json, "calibration_digest", where).value_or("");
   scores.cosine = matrix_from_json(json, "cosine", scores.layers + 1, where);
   scores.relative_l2 = matrix_from_json(json, "relative_l2", scores.layers + 1, where);
+  scores.angular_last = matrix_from_json(json, "angular_last", scores.layers + 1, where);
+  scores.angular_all = matrix_from_json(json, "angular_all", scores.layers + 1, where);
+  scores.normed_last_cosine = json_number(json, "normed_last_cosine", where);
   const auto states = json.find("states");
   if (states == json.end() || !states->is_array() || std::ssize(*states) != scores.layers + 1) {
     fail(ErrorKind::format, where, ": 'states' must have ", scores.layers + 1, " entries");
@@ -123,6 +174,12 @@ Scores scores_from_json(const Json& json, const std::string& where) {
     scores.states.push_back({json_number(state, "mean_norm", where).value_or(0),
                              json_number(state, "largest_over_median", where).value_or(0)});
   }
+  const auto updates = json.find("updates");
+  if (updates == json.end() || !updates->is_object()) fail(ErrorKind::format, where, ": 'updates' is not an object");
+  scores.attention_updates = updates_from_json(*updates, "attention", scores.layers, where);
+  scores.mlp_updates = updates_from_json(*updates, "mlp", scores.layers, where);
+  for (const auto& update : updates_from_json(*updates, "layers", scores.layers, where))
+    scores.layer_updates.push_back(update.value_or(UpdateStatistics{}));
   return scores;
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The top of the page: what was done and what it cost, in a sentence, a picture of the layers, and four figures.
+#include <cctype>
+
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -83,6 +85,10 @@ std::string model_name(const Json& report) {
 std::string deed(const Json& report) {
   const std::vector<ChosenWindow> runs = cut_runs(report);
   if (runs.empty()) return "";
+  if (auto what = text(report, "/choice/summary")) {  // halves of layers: "dropped the attention of layers 2, 5..6"
+    if (!what->empty()) what->front() = static_cast<char>(std::toupper(static_cast<unsigned char>(what->front())));
+    return *what;
+  }
   const std::string layers = (runs.size() == 1 && runs.front().cut == 1 ? "layer " : "layers ") + cut_ranges(report) +
                              " of " + std::to_string(runs.front().layers);
   const std::string by = replacement(report), each = runs.size() == 1 ? "" : " each";
@@ -96,7 +102,7 @@ std::string deed(const Json& report) {
 
 std::string headline(const Json& report) {
   std::string what = escaped(deed(report));
-  if (const std::string range = cut_ranges(report); !range.empty()) {
+  if (const std::string range = cut_ranges(report); !range.empty() && what.find(range) != std::string::npos) {
     what.replace(what.find(range), range.size(), strong(range));
     if (const std::string by = escaped(replacement(report)); by.find('-') != std::string::npos)
       what.replace(what.rfind(by), by.size(), element("span", "class=\"whole\"", by));
@@ -153,7 +159,9 @@ std::string layer_strip(const Json& report) {
     cells += cell(gone ? " gone" : "", contains_massive(massive, layer, 1),
                   "layer " + std::to_string(layer) + (gone ? ", removed" : ", kept"));
   }
-  std::string legend = "<li><i></i>kept</li><li><i class=\"gone\"></i>removed: " + cut_ranges(report) + "</li>";
+  std::string legend = "<li><i></i>kept</li><li><i class=\"gone\"></i>" +
+                       std::string(text(report, "/choice/summary") ? "removed, or without a half: " : "removed: ") +
+                       cut_ranges(report) + "</li>";
   if (!by.empty()) legend += "<li><i class=\"new\"></i>trained in their place: " + escaped(by) + "</li>";
   for (const std::int64_t layer : massive)
     legend += "<li><i class=\"triangle\"></i>layer " + std::to_string(layer) + " makes massive activations</li>";

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/cut_request.h"
+
+#include <algorithm>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+
+Params cut_params() {
+  return {{.name = "layers",
+           .type = ParamType::integer,
+           .help = "layers fewer in the result, as LLM-Streamline counts: a replacement that is a layer is put back "
+                   "for one more that is cut",
+           .minimum = 1},
+          {.name = "cut", .type = ParamType::integer, .help = "layers to cut, whatever replaces them", .minimum = 1},
+          {.name = "sparsity",
+           .type = ParamType::number,
+           .help = "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that "
+                   "comes closest, what the replacement adds counted"},
+          {.name = "protect",
+           .type = ParamType::integers,
+           .help = "layers never to cut, e.g. 0,1,28-29",
+           .default_value = Json::array()}};
+}
+
+CutRequest read_cut_request(const PruneContext& context, const Json& params, std::string_view method) {
+  CutRequest request{.layers = optional_value<std::int64_t>(params, "layers"),
+                     .cut = optional_value<std::int64_t>(params, "cut"),
+                     .protect = params.at("protect").get<std::vector<std::int64_t>>()};
+  const auto sparsity = optional_value<double>(params, "sparsity");
+  const int given = (request.layers ? 1 : 0) + (request.cut ? 1 : 0) + (sparsity ? 1 : 0);
+  if (given != 1)
+    fail(ErrorKind::usage, method, " needs exactly one of --layers, --cut and --sparsity; ", given, " are given");
+  check_protected(request.protect, context.model.layer_count());
+  // resolve_params allows the ends of a range; here they are outside. NaN fails too.
+  if (sparsity && !(*sparsity > 0 && *sparsity < 1))
+    fail(ErrorKind::usage, "--sparsity ", *sparsity, ": must lie between 0 and 1, both excluded");
+  request.sparsity = sparsity.value_or(0);
+  if (request.layers && *request.layers < 1) fail(ErrorKind::usage, "--layers ", *request.layers, ": at least 1");
+  return request;
+}
+
+void check_protected(const std::vector<std::int64_t>& protect, std::int64_t layers) {
+  for (const std::int64_t layer : protect)
+    if (layer < 0 || layer >= layers)
+      fail(ErrorKind::usage, "--protect ", layer, ": the model has layers 0..", layers - 1);
+}
+
+std::optional<std::int64_t> requested_count(const CutRequest& request, const PruneContext& context, std::int64_t runs) {
+  if (request.cut) return request.cut;
+  if (request.layers) return *request.layers + runs * context.replacement.layers;
+  return std::nullopt;
+}
+
+std::int64_t most_layers(const PruneContext& context) {
+  return context.model.layer_count() - (context.replacement.name == "none" ? 1 : 0);
+}
+
+void check_count(std::int64_t count, const PruneContext& context) {
+  if (count >= 1 && count <= most_layers(context)) return;
+  fail(ErrorKind::usage, "cutting ", count, " of ", context.model.layer_count(), " layers",
+       context.replacement.layers > 0 ? " (more than --layers, for what is put back)" : "", ": 1 to ",
+       most_layers(context), " can be cut");
+}
+
+bool holds_any(const std::vector<std::int64_t>& layers, std::int64_t start, std::int64_t count) {
+  return std::any_of(layers.begin(), layers.end(),
+                     [&](std::int64_t layer) { return layer >= start && layer < start + count; });
+}
+
+std::int64_t parameters_saved(const PruneContext& context, const std::vector<LayerRun>& runs) {
+  const Config& config = context.model.config();
+  std::int64_t saved = 0;
+  for (const auto& [first, count] : runs) {
+    for (std::int64_t layer = first; layer < first + count; ++layer)
+      saved += layer_parameters(config, config.layers[static_cast<std::size_t>(layer)]);
+    saved -= context.replacement.parameters_at(first);
+  }
+  return saved;
+}
+
+double sparsity_of(const PruneContext& context, const std::vector<LayerRun>& runs) {
+  return static_cast<double>(parameters_saved(context, runs)) / static_cast<double>(context.model.parameters());
+}
+
+}  // namespace streamline

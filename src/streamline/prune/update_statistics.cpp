@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pass over both states of a token gives the products, lengths and differences that all of the figures need.
+#include "streamline/prune/update_statistics.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/error.h"
+#include "streamline/base/simd.h"
+
+namespace streamline {
+namespace {
+
+// Sums are kept a block of tokens and added in order, so that the result does not depend on the number of threads.
+constexpr std::int64_t kBlockTokens = 32;
+constexpr int kLanes = 16;
+
+// Sums over the components of one token.
+struct TokenSums {
+  double product = 0, in_squares = 0, out_squares = 0, squares = 0;  // the last of the differences
+  double in_length = 0, out_length = 0, length = 0;                  // the same of absolute values
+};
+
+template <class Element>
+SL_INLINE void add_components(const Element* in, const Element* out, std::int64_t count, TokenSums& sums) {
+  float product[kLanes] = {}, in_squares[kLanes] = {}, out_squares[kLanes] = {}, squares[kLanes] = {};
+  float in_length[kLanes] = {}, out_length[kLanes] = {}, length[kLanes] = {};
+  const auto add = [&](int lane, float a, float b) {
+    const float difference = b - a;
+    product[lane] += a * b;
+    in_squares[lane] += a * a;
+    out_squares[lane] += b * b;
+    squares[lane] += difference * difference;
+    in_length[lane] += __builtin_fabsf(a);
+    out_length[lane] += __builtin_fabsf(b);
+    length[lane] += __builtin_fabsf(difference);
+  };
+  std::int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) add(lane, simd::load(in + k + lane), simd::load(out + k + lane));
+  for (; k < count; ++k) add(static_cast<int>(k % kLanes), simd::load(in + k), simd::load(out + k));
+  const auto total = [](const float* lanes) {
+    double sum = 0;
+    for (int lane = 0; lane < kLanes; ++lane) sum += static_cast<double>(lanes[lane]);
+    return sum;
+  };
+  sums = {total(product),   total(in_squares), total(out_squares), total(squares),
+          total(in_length), total(out_length), total(length)};
+}
+
+SL_INLINE void sums_f32_body(const float* in, const float* out, std::int64_t count, TokenSums& sums) {
+  add_components(in, out, count, sums);
+}
+SL_DISPATCH(sums_f32, (const float* in, const float* out, std::int64_t count, TokenSums& sums), (in, out, count, sums))
+SL_INLINE void sums_bf16_body(const simd::Bf16* in, const simd::Bf16* out, std::int64_t count, TokenSums& sums) {
+  add_components(in, out, count, sums);
+}
+SL_DISPATCH(sums_bf16, (const simd::Bf16* in, const simd::Bf16* out, std::int64_t count, TokenSums& sums),
+            (in, out, count, sums))
+
+double ratio(double value, double divisor) { return divisor == 0 ? 0 : value / divisor; }
+
+UpdateStatistics of_token(const TokenSums& sums) {
+  const double in = std::sqrt(sums.in_squares), out = std::sqrt(sums.out_squares), change = std::sqrt(sums.squares);
+  // Equal states give exactly 1, whatever a square root rounds to.
+  const double cosine = sums.squares == 0 && in != 0 ? 1 : std::clamp(ratio(sums.product, in * out), -1.0, 1.0);
+  return {.cosine = cosine,
+          .l1 = sums.length,
+          .l2 = change,
+          .relative_l1_in = ratio(sums.length, sums.in_length),
+          .relative_l1_out = ratio(sums.length, sums.out_length),
+          .relative_l2_in = ratio(change, in),
+          .relative_l2_out = ratio(change, out)};
+}
+
+TokenSums token_sums(const torch::Tensor& in, const torch::Tensor& out, std::int64_t token) {
+  const std::int64_t width = in.size(1);
+  TokenSums sums;
+  if (in.scalar_type() == torch::kFloat32) {
+    sums_f32(in.data_ptr<float>() + token * width, out.data_ptr<float>() + token * width, width, sums);
+  } else {
+    sums_bf16(static_cast<const simd::Bf16*>(in.data_ptr()) + token * width,
+              static_cast<const simd::Bf16*>(out.data_ptr()) + token * width, width, sums);
+  }
+  return sums;
+}
+
+}  // namespace
+
+UpdateStatistics& UpdateStatistics::operator+=(const UpdateStatistics& other) {
+  cosine += other.cosine;
+  l1 += other.l1;
+  l2 += other.l2;
+  relative_l1_in += other.relative_l1_in;
+  relative_l1_out += other.relative_l1_out;
+  relative_l2_in += other.relative_l2_in;
+  relative_l2_out += other.relative_l2_out;
+  return *this;
+}
+
+UpdateStatistics& UpdateStatistics::operator/=(double divisor) {
+  for (double* value : {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out})
+    *value /= divisor;
+  return *this;
+}
+
+UpdateStatistics update_statistics(const torch::Tensor& in, const torch::Tensor& out) {
+  const torch::NoGradGuard no_gradients;
+  SL_ASSERT(in.dim() == 2 && in.sizes() == out.sizes() && in.scalar_type() == out.scalar_type());
+  const bool fused = in.scalar_type() == torch::kFloat32 || in.scalar_type() == torch::kBFloat16;
+  if (!in.is_cpu() || !fused) return update_statistics_by_tensors(in, out);
+  const torch::Tensor x = in.contiguous(), y = out.contiguous();
+  const std::int64_t tokens = x.size(0), blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
+  std::vector<UpdateStatistics> sums(static_cast<std::size_t>(blocks));
+  at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t block = first; block < last; ++block)
+      for (std::int64_t token = block * kBlockTokens; token < std::min(tokens, (block + 1) * kBlockTokens); ++token)
+        sums[static_cast<std::size_t>(block)] += of_token(token_sums(x, y, token));
+  });
+  UpdateStatistics mean;
+  for (const UpdateStatistics& sum : sums) mean += sum;
+  return mean /= static_cast<double>(tokens);
+}
+
+UpdateStatistics update_statistics_by_tensors(const torch::Tensor& in, const torch::Tensor& out) {
+  const torch::NoGradGuard no_gradients;
+  const torch::Tensor x = in.to(torch::kFloat64), y = out.to(torch::kFloat64);
+  const auto mean_ratio = [](const torch::Tensor& value, const torch::Tensor& divisor) {
+    return (value / divisor).masked_fill(divisor == 0, 0.0).mean().item<double>();
+  };
+  const torch::Tensor l1 = (y - x).norm(1, -1), l2 = (y - x).norm(2, -1);
+  const torch::Tensor in_norm = x.norm(2, -1), out_norm = y.norm(2, -1);
+  return {.cosine = mean_ratio((x * y).sum(-1), in_norm * out_norm),
+          .l1 = l1.mean().item<double>(),
+          .l2 = l2.mean().item<double>(),
+          .relative_l1_in = mean_ratio(l1, x.norm(1, -1)),
+          .relative_l1_out = mean_ratio(l1, y.norm(1, -1)),
+          .relative_l2_in = mean_ratio(l2, in_norm),
+          .relative_l2_out = mean_ratio(l2, out_norm)};
+}
+
+}  // namespace streamline

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a layer, or one half of it, does to the residual stream.
+#pragma once
+
+#include "streamline/nn/torch.h"
+
+namespace streamline {
+
+// Of x_in -> x_out, means over tokens; a token for which a denominator is 0 counts as 0.
+struct UpdateStatistics {
+  double cosine = 0;                               // of x_in and x_out
+  double l1 = 0, l2 = 0;                           // |x_out - x_in|
+  double relative_l1_in = 0, relative_l1_out = 0;  // over |x_in|, over |x_out|, each in its own norm
+  double relative_l2_in = 0, relative_l2_out = 0;
+
+  UpdateStatistics& operator+=(const UpdateStatistics& other);
+  UpdateStatistics& operator/=(double divisor);
+};
+
+// in, out: [tokens, hidden] of one sequence. fp32 inside a token, double across; by tensor expressions on other devices
+// and types. Does not depend on the number of threads.
+UpdateStatistics update_statistics(const torch::Tensor& in, const torch::Tensor& out);
+// The same in float64 tensor expressions on any device: what the kernel is tested against.
+UpdateStatistics update_statistics_by_tensors(const torch::Tensor& in, const torch::Tensor& out);
+
+}  // namespace streamline

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `streamline prune` writes with each registered method loads in transformers and computes the same there."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+from results import streamline
+from test_checkpoints import check_logits
+
+ROOT = pathlib.Path(__file__).parents[2]
+BOOKS = ROOT / "models" / "books-5m"
+TEXT = ROOT / "models" / "text"
+METHODS = [name.replace("_", "-") for name in
+           re.findall(r"^METHOD\((\w+)\)", (ROOT / "src/streamline/prune/methods.def").read_text(), re.MULTILINE)]
+
+
+def test_the_list_is_that_of_the_program():
+    listed = subprocess.run([os.environ["STREAMLINE_PROGRAM"], "list", "--json"], capture_output=True, check=True).stdout
+    assert [method["name"] for method in json.loads(listed)["methods"]] == METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_results_load_in_transformers(tmp_path, caplog, method):
+    out = tmp_path / "out"
+    streamline("prune", BOOKS, "--data", TEXT / "calibration.jsonl", "--eval", TEXT / "valid.txt", "--eval-windows", 1,
+               "--seq-len", 64, "--samples", 4, "--no-speed", "--dtype", "float32", "--method", method, "--layers", 2,
+               "--replace", "none", "--out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert report["choice"]["method"] == method
+    source, cut = report["models"]
+    assert cut["parameters"] < source["parameters"]
+    model = check_logits(out, tmp_path, caplog)
+    # A half that cannot be packed away is there and adds nothing.
+    assert model.num_parameters() >= cut["parameters"]
+    if any(segment["action"] == "drop" for segment in json.loads((out / "streamline/plan.json").read_text())["segments"]):
+        assert model.num_parameters() < source["parameters"]

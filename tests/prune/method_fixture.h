@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tests of pruning methods share.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "prune/score_samples.h"
+#include "streamline/prune/method.h"
+#include "support/core/expect.h"
+
+namespace streamline::test {
+
+// A method on a model and scores that a test sets up.
+class MethodTest : public testing::Test {
+ protected:
+  explicit MethodTest(std::string method) : method_(std::move(method)) {}
+
+  Proposal propose(const Json& given) {
+    const Method& method = find_method(method_);
+    PruneContext context{.model = model, .calibration = calibration, .replacement = replacement};
+    if (scores.layers > 0) context.scores = &scores;
+    return method.propose(context, resolve_params(method.params, given, "test"));
+  }
+
+  std::string method_;
+  Model model = pico_model(tiny_llama(), 1);
+  TokenBatches calibration = random_tokens(2, 12, 3);
+  Scores scores = {};  // of no layers: the method makes its own
+  ReplacementUse replacement = {};
+};
+
+// The layers that a plan drops or replaces whole.
+inline std::vector<std::int64_t> dropped(const Plan& plan) {
+  std::vector<std::int64_t> layers;
+  for (const Segment& segment : plan.segments)
+    if (segment.action == Action::drop || segment.action == Action::replace)
+      for (std::int64_t layer = segment.first; layer <= segment.last; ++layer) layers.push_back(layer);
+  return layers;
+}
+
+// The tiny model with layers first … last writing nothing into the residual stream.
+inline Model with_identity_layers(std::int64_t layers, std::int64_t first, std::int64_t last) {
+  return pico_model(tiny_llama(layers), 1, [=](const ExpectedTensor& tensor, std::vector<float>& values) {
+    const std::int64_t layer = layer_of(tensor);
+    if (layer >= first && layer <= last && writes_to_stream(tensor)) values.assign(values.size(), 0.0F);
+  });
+}
+
+}  // namespace streamline::test
