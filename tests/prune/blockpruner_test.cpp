@@ -98,8 +98,8 @@ TEST(BlockPruner, Check1NothingAndAllTakenOut) {
 TEST(BlockPruner, Check2CountsItsEvaluations) {
   const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
   const TokenBatches text = some_text(2);
-  EXPECT_EQ(propose(model, text, {{"blocks", 3}}).plan.scores["evaluations"], 8 + 7 + 6);
-  EXPECT_EQ(propose(model, text, {{"blocks", 2}, {"kind", "attention"}}).plan.scores["evaluations"], 4 + 3);
+  EXPECT_EQ(propose(model, text, {{"halves", 3}}).plan.scores["evaluations"], 8 + 7 + 6);
+  EXPECT_EQ(propose(model, text, {{"halves", 2}, {"kind", "attention"}}).plan.scores["evaluations"], 4 + 3);
 }
 
 TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
@@ -114,7 +114,7 @@ TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
 TEST(BlockPruner, Check4SetsAreNested) {
   const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
   const TokenBatches text = some_text();
-  const auto three = order(propose(model, text, {{"blocks", 3}})), five = order(propose(model, text, {{"blocks", 5}}));
+  const auto three = order(propose(model, text, {{"halves", 3}})), five = order(propose(model, text, {{"halves", 5}}));
   ASSERT_EQ(three.size(), 3U);
   EXPECT_THAT(five, testing::SizeIs(5));
   EXPECT_TRUE(std::equal(three.begin(), three.end(), five.begin()));
@@ -123,7 +123,7 @@ TEST(BlockPruner, Check4SetsAreNested) {
 TEST(BlockPruner, Check5BothHalvesAreTheLayer) {
   const Model model = model_with_zeros({{1, true}, {1, false}});
   const TokenBatches text = some_text();
-  Plan plan = propose(model, text, {{"blocks", 2}, {"protect", {0, 2, 3}}}).plan;
+  Plan plan = propose(model, text, {{"halves", 2}, {"protect", {0, 2, 3}}}).plan;
   ASSERT_EQ(plan.segments.size(), 3U);
   EXPECT_EQ(plan.segments[1].action, Action::drop);
   EXPECT_EQ(model.view(plan, {}).layer_count(), kLayers - 1);
@@ -159,7 +159,7 @@ TEST(BlockPruner, Check7MeansAreOverSequences) {
 TEST(BlockPruner, Check8TiesGoToAttentionsThenToTheFirstLayer) {
   const Model model = model_with_zeros({{1, true}, {1, false}, {3, true}, {3, false}});
   const TokenBatches text = some_text();
-  const Proposal proposal = propose(model, text, {{"blocks", 4}, {"protect", {0, 2}}});
+  const Proposal proposal = propose(model, text, {{"halves", 4}, {"protect", {0, 2}}});
   EXPECT_THAT(order(proposal), ElementsAre("A1", "A3", "M1", "M3"));
 }
 
@@ -202,8 +202,8 @@ TEST(BlockPruner, GivingUpEarlyLeavesTheOrder) {
   const TokenBatches text = some_text(8);
   PruneContext context{.model = model, .calibration = text, .sweep = {.batch_tokens = 24}};
   const Method& method = find_method("blockpruner");
-  EXPECT_EQ(order(method.propose(context, params({{"blocks", 5}}))),
-            order(method.propose(context, params({{"blocks", 5}, {"early-stop", true}}))));
+  EXPECT_EQ(order(method.propose(context, params({{"halves", 5}}))),
+            order(method.propose(context, params({{"halves", 5}, {"early-stop", true}}))));
 }
 
 TEST(BlockPruner, ABudgetOfLayersIsOneOfParameters) {
@@ -219,11 +219,11 @@ TEST(BlockPruner, ABudgetOfLayersIsOneOfParameters) {
 TEST(BlockPruner, RefusesWhatItCannotDo) {
   const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
   const TokenBatches text = some_text(2);
-  EXPECT_ERROR(propose(model, text, Json::object()), usage, "exactly one of --layers, --blocks and --sparsity");
-  EXPECT_ERROR(propose(model, text, {{"blocks", 8}}), usage, "one must stay");
-  EXPECT_ERROR(propose(model, text, {{"blocks", 3}, {"protect", {0, 1, 2}}}), usage, "only 2 may be taken out");
+  EXPECT_ERROR(propose(model, text, Json::object()), usage, "exactly one of --layers, --halves and --sparsity");
+  EXPECT_ERROR(propose(model, text, {{"halves", 8}}), usage, "one must stay");
+  EXPECT_ERROR(propose(model, text, {{"halves", 3}, {"protect", {0, 1, 2}}}), usage, "only 2 may be taken out");
   const Model parallel = test::pico_model(test::family_named("phi"), {.layers = 2, .kv_heads = 4});
-  EXPECT_ERROR(propose(parallel, text, {{"blocks", 1}}), unsupported, "one behind the other");
+  EXPECT_ERROR(propose(parallel, text, {{"halves", 1}}), unsupported, "one behind the other");
 }
 
 }  // namespace

@@ -13,10 +13,10 @@ namespace streamline {
 namespace {
 
 // The plan without the first `count` of the halves.
-Plan without(const PruneContext& context, const std::vector<Half>& order, std::int64_t count) {
+Plan without(const PruneContext& context, const std::vector<ScoredHalf>& order, std::int64_t count) {
   std::vector<std::int64_t> attention, mlp;
   for (std::int64_t k = 0; k < count; ++k) {
-    const Half& half = order[static_cast<std::size_t>(k)];
+    const ScoredHalf& half = order[static_cast<std::size_t>(k)];
     (half.attention ? attention : mlp).push_back(half.layer);
   }
   return drop_halves(context.model.layer_count(), attention, mlp);
@@ -27,12 +27,12 @@ std::int64_t parameters_saved(const PruneContext& context, const Plan& plan) {
 }
 
 // Without any half a model would have no layer.
-std::int64_t most_halves(const PruneContext& context, const std::vector<Half>& order) {
+std::int64_t most_halves(const PruneContext& context, const std::vector<ScoredHalf>& order) {
   return std::min(std::ssize(order), 2 * context.model.layer_count() - 1);
 }
 
 std::int64_t chosen_count(const PruneContext& context, const Json& params, std::string_view method, HalfKinds kinds,
-                          const std::vector<Half>& order) {
+                          const std::vector<ScoredHalf>& order) {
   const auto layers = optional_value<std::int64_t>(params, "layers");
   const auto halves = optional_value<std::int64_t>(params, "halves");
   const auto sparsity = optional_value<double>(params, "sparsity");
@@ -57,11 +57,11 @@ std::int64_t chosen_count(const PruneContext& context, const Json& params, std::
   return count;
 }
 
-Json summary(const PruneContext& context, const Plan& plan, const std::vector<Half>& order, std::int64_t count) {
+Json summary(const PruneContext& context, const Plan& plan, const std::vector<ScoredHalf>& order, std::int64_t count) {
   const std::int64_t saved = parameters_saved(context, plan);
   Json json = {{"parameters_saved", saved},
                {"sparsity", static_cast<double>(saved) / static_cast<double>(context.model.parameters())}};
-  for (const Half& half : order)
+  for (const ScoredHalf& half : order)
     json["order"].push_back(
         {{"layer", half.layer}, {"half", half.attention ? "attention" : "mlp"}, {"importance", half.importance}});
   if (count < std::ssize(order))
@@ -85,9 +85,9 @@ Params half_params() {
            .default_value = Json::array()}};
 }
 
-std::vector<Half> scored_halves(const Scores& scores, HalfKinds kinds, std::string_view method,
-                                const std::function<double(const UpdateStatistics&)>& importance) {
-  std::vector<Half> halves;
+std::vector<ScoredHalf> scored_halves(const Scores& scores, HalfKinds kinds, std::string_view method,
+                                      const std::function<double(const UpdateStatistics&)>& importance) {
+  std::vector<ScoredHalf> halves;
   const auto add = [&](const std::vector<std::optional<UpdateStatistics>>& updates, bool attention) {
     for (std::size_t layer = 0; layer < updates.size(); ++layer)
       if (updates[layer]) halves.push_back({static_cast<std::int64_t>(layer), attention, importance(*updates[layer])});
@@ -102,16 +102,16 @@ std::vector<Half> scored_halves(const Scores& scores, HalfKinds kinds, std::stri
 }
 
 Proposal drop_least_important_halves(const PruneContext& context, const Json& params, std::string_view method,
-                                     HalfKinds kinds, const std::vector<Half>& halves) {
+                                     HalfKinds kinds, const std::vector<ScoredHalf>& halves) {
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, method, " drops halves of layers, in whose place nothing can be put: --replace none");
   const auto protect = params.at("protect").get<std::vector<std::int64_t>>();
   check_protected(protect, context.model.layer_count());
-  std::vector<Half> order;
-  for (const Half& half : halves)
+  std::vector<ScoredHalf> order;
+  for (const ScoredHalf& half : halves)
     if (!holds_any(protect, half.layer, 1)) order.push_back(half);
   std::stable_sort(order.begin(), order.end(),
-                   [](const Half& a, const Half& b) { return a.importance < b.importance; });
+                   [](const ScoredHalf& a, const ScoredHalf& b) { return a.importance < b.importance; });
   const std::int64_t count = chosen_count(context, params, method, kinds, order);
   Proposal proposal;
   proposal.plan = without(context, order, count);

@@ -7,8 +7,10 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/prune/half_choice.h"
 #include "streamline/prune/half_losses.h"
 #include "streamline/prune/method.h"
+#include "streamline/prune/proposal.h"
 
 namespace streamline {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 enum class Kind { mixed, attention, mlp };
 
 struct Request {
-  std::int64_t blocks = 0;      // halves to take out; 0: until `parameters` are gone
+  std::int64_t halves = 0;      // to take out; 0: until `parameters` are gone
   std::int64_t parameters = 0;  // of the whole model
   Kind kind = Kind::mixed;
   std::vector<std::int64_t> protect = {};
@@ -50,9 +52,9 @@ std::int64_t half_parameters(const Config& config, const Half& half) {
 
 Request read_request(const PruneContext& context, const Json& params) {
   const auto given = [&](const char* name) { return !params.at(name).is_null(); };
-  const int sizes = (given("layers") ? 1 : 0) + (given("blocks") ? 1 : 0) + (given("sparsity") ? 1 : 0);
+  const int sizes = (given("layers") ? 1 : 0) + (given("halves") ? 1 : 0) + (given("sparsity") ? 1 : 0);
   if (sizes != 1)
-    fail(ErrorKind::usage, "blockpruner needs exactly one of --layers, --blocks and --sparsity; ", sizes, " are given");
+    fail(ErrorKind::usage, "blockpruner needs exactly one of --layers, --halves and --sparsity; ", sizes, " are given");
   if (context.replacement.name != "none")
     fail(ErrorKind::usage,
          "blockpruner takes out halves of layers, and nothing is trained in their place; use "
@@ -62,7 +64,7 @@ Request read_request(const PruneContext& context, const Json& params) {
                   .stop_early = params.at("early-stop").get<bool>()};
   const std::string kind = params.at("kind").get<std::string>();
   request.kind = kind == "attention" ? Kind::attention : kind == "mlp" ? Kind::mlp : Kind::mixed;
-  if (given("blocks")) request.blocks = params.at("blocks").get<std::int64_t>();
+  if (given("halves")) request.halves = params.at("halves").get<std::int64_t>();
   if (given("sparsity")) {
     const double share = params.at("sparsity").get<double>();
     if (!(share > 0 && share < 1)) fail(ErrorKind::usage, "--sparsity ", share, ": must lie between 0 and 1");
@@ -83,7 +85,7 @@ Request read_request(const PruneContext& context, const Json& params) {
 // Whether the next half is still to be taken out: a budget in parameters is met when taking one more would lead
 // farther from it.
 bool goes_on(const Config& config, const Request& request, const Search& search, const Half& next) {
-  if (request.blocks > 0) return std::ssize(search.taken) < request.blocks;
+  if (request.halves > 0) return std::ssize(search.taken) < request.halves;
   std::int64_t gone = 0;
   for (const Taken& taken : search.taken) gone += half_parameters(config, taken.half);
   const std::int64_t with_next = gone + half_parameters(config, next);
@@ -148,14 +150,14 @@ Search run(const PruneContext& context, const Request& request) {
   Search search;
   search.active = all_halves(context.model);
   const auto all = std::ssize(search.active);
-  if (request.blocks >= all)
-    fail(ErrorKind::usage, "--blocks ", request.blocks, ": the model has ", all, ", and one must stay");
+  if (request.halves >= all)
+    fail(ErrorKind::usage, "--halves ", request.halves, ": the model has ", all, ", and one must stay");
   for (;;) {
-    if (request.blocks > 0 && std::ssize(search.taken) == request.blocks) return search;
+    if (request.halves > 0 && std::ssize(search.taken) == request.halves) return search;
     const std::optional<Taken> best = best_candidate(context, request, search);
     if (!best) {
-      if (request.blocks > 0)
-        fail(ErrorKind::usage, "--blocks ", request.blocks, ": only ", search.taken.size(), " may be taken out");
+      if (request.halves > 0)
+        fail(ErrorKind::usage, "--halves ", request.halves, ": only ", search.taken.size(), " may be taken out");
       return search;
     }
     if (!goes_on(context.model.config(), request, search, best->half)) return search;
@@ -211,16 +213,28 @@ Proposal propose(PruneContext& context, const Json& params) {
   if (search.taken.empty())
     fail(ErrorKind::usage, "blockpruner: the budget is less than the smallest half; nothing would be taken out");
   Proposal proposal;
-  proposal.scores = context.scores ? *context.scores : score_layers(context.model, context.calibration, context.sweep);
+  proposal.scores = scores_for(context);
   proposal.plan = to_plan(context, search.active);
-  proposal.plan.base.model = context.model.checkpoint().label();
-  proposal.plan.base.digest = context.model.checkpoint().digest();
-  proposal.plan.method = {.name = "blockpruner",
-                          .parameters = params,
-                          .calibration_digest = context.calibration.digest,
-                          .seed = context.seed};
+  sign(proposal.plan, context, "blockpruner", params);
   proposal.plan.scores = summary_of(context, search);
   return proposal;
+}
+
+// Halves by number, layers, or share of the parameters, and what is this method's own.
+Params parameters() {
+  Params params = half_params();
+  params.push_back({.name = "kind",
+                    .type = ParamType::text,
+                    .help = "what may be taken out: mixed, attention, mlp",
+                    .default_value = "mixed",
+                    .choices = {"mixed", "attention", "mlp"}});
+  params.push_back({.name = "early-stop",
+                    .type = ParamType::boolean,
+                    .help =
+                        "give up candidates that are certain not to be the best; the choice stays the same, and the "
+                        "time is less where many are far worse",
+                    .default_value = false});
+  return params;
 }
 
 }  // namespace
@@ -230,29 +244,7 @@ const Method blockpruner_method = {
     .name = "blockpruner",
     .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
     .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
-    .params = {{.name = "layers",
-                .type = ParamType::integer,
-                .help = "take out as many parameters as this many layers have",
-                .minimum = 1},
-               {.name = "blocks", .type = ParamType::integer, .help = "attentions and MLPs to take out", .minimum = 1},
-               {.name = "sparsity",
-                .type = ParamType::number,
-                .help = "share of all parameters (embeddings and head included) to save, between 0 and 1"},
-               {.name = "kind",
-                .type = ParamType::text,
-                .help = "what may be taken out: mixed, attention, mlp",
-                .default_value = "mixed",
-                .choices = {"mixed", "attention", "mlp"}},
-               {.name = "protect",
-                .type = ParamType::integers,
-                .help = "layers never to cut, e.g. 0,1,28-29",
-                .default_value = Json::array()},
-               {.name = "early-stop",
-                .type = ParamType::boolean,
-                .help =
-                    "give up candidates that are certain not to be the best; the choice stays the same, and the time "
-                    "is less where many are far worse",
-                .default_value = false}},
+    .params = parameters(),
     .propose = propose};
 
 }  // namespace streamline
