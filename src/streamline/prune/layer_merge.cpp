@@ -31,6 +31,7 @@ LayerWeights merged(std::span<const LayerWeights> group, MergeRule rule, MergeNo
   for (std::size_t t = 0; t < layers.front().size(); ++t) {
     const PlacedTensor& place_of = layers.front()[t];
     std::vector<torch::Tensor> values;
+    values.reserve(layers.size());
     for (const auto& layer : layers) values.push_back(layer[t].value);
     torch::Tensor& target = place(result, place_of.role, place_of.part, place_of.expert);
     if (is_norm_role(place_of.role)) {
