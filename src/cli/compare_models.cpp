@@ -40,16 +40,34 @@ std::vector<std::int64_t> sizes(const std::vector<std::string>& words) {
   return result;
 }
 
-std::vector<const Method*> named_methods(const std::vector<std::string>& names) {
-  std::vector<const Method*> result;
+struct NamedMethod {
+  const Method* method = nullptr;
+  bool by_name = true;  // else one of "all", which need not all fit the model
+};
+
+std::vector<NamedMethod> named_methods(const std::vector<std::string>& names) {
+  std::vector<NamedMethod> result;
   for (const std::string& name : names) {
     if (name != "all") {
-      result.push_back(&find_method(name));
+      result.push_back({&find_method(name)});
       continue;
     }
-    for (const Method* method : methods()) result.push_back(method);
+    for (const Method* method : methods()) result.push_back({method, false});
   }
   return result;
+}
+
+// What a method proposes; nothing, with a warning, where one of "all" cannot do it to this model.
+std::optional<Proposal> propose(const NamedMethod& named, PruneContext& context, std::int64_t layers) {
+  const Method& method = *named.method;
+  try {
+    return method.propose(context, resolve_params(method.params, {{"layers", layers}}, "streamline compare"));
+  } catch (const Error& error) {
+    const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
+    if (named.by_name || fits) throw;
+    log_warning("left out " + std::string(method.name) + " at " + std::to_string(layers) + ": " + error.what());
+    return std::nullopt;
+  }
 }
 
 // Every method at every size, without a replacement, from one pass over the text.
@@ -61,21 +79,23 @@ void add_method_views(const CompareModelOptions& options, std::uint64_t seed, st
   const std::shared_ptr<const OpenedModel> source = result.front().opened;
   const TokenBatches calibration = load_calibration(*source, options.data);
   std::optional<Scores> scores;
-  for (const Method* method : named_methods(options.methods))
+  for (const NamedMethod& named : named_methods(options.methods))
     for (const std::int64_t count : layer_counts) {
       PruneContext context{.model = source->model, .calibration = calibration, .seed = seed};
       if (scores) context.scores = &*scores;
       context.sweep.label = "scoring";
       context.sweep.beyond_positions = true;
-      Proposal proposal =
-          method->propose(context, resolve_params(method->params, {{"layers", count}}, "streamline compare"));
+      std::optional<Proposal> proposed = propose(named, context, count);
+      if (!proposed) continue;
+      Proposal& proposal = *proposed;
+      const Method* method = named.method;
       for (const std::string& warning : proposal.warnings) log_warning(warning);
-      if (!scores) scores = std::move(proposal.scores);
+      if (!scores && proposal.scores.layers > 0) scores = std::move(proposal.scores);
       const Json plan = to_json(proposal.plan);
       result.push_back(
           {.name = std::string(method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers"),
            .opened = source,
-           .model = source->model.view(proposal.plan, {}),
+           .model = source->model.view(proposal.plan, proposal.replacements),
            .about = {{"method", method->name}, {"layers_removed", count}, {"plan", plan}},
            .plan_digest = sha256(dump_json(plan))});
     }

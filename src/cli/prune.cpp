@@ -58,9 +58,10 @@ Output run(const PruneOptions& options) {
   }
   stage(run, "measure source", [&] { measure(run, "source", source); });
   Plan cut = run.proposal.plan;
-  for (Segment& segment : cut.segments)
-    if (segment.action == Action::replace) segment.action = Action::drop, segment.replacement.clear();
-  stage(run, "measure cut", [&] { measure(run, "cut", source.view(cut, {})); });
+  if (run.proposal.replacements.empty())  // what heals is not there yet
+    for (Segment& segment : cut.segments)
+      if (segment.action == Action::replace) segment.action = Action::drop, segment.replacement.clear();
+  stage(run, "measure cut", [&] { measure(run, "cut", source.view(cut, run.replacements)); });
   if (run.heals()) {
     stage(run, "heal", [&] { heal(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.plan, run.replacements)); });

@@ -71,14 +71,14 @@ Json describe_choice(const PruneRun& run) {
   Json choice = {{"method", proposal.plan.method.name},
                  {"cut", cut->count()},
                  {"cuts", cuts},
-                 {"net_layers", cut_layers - static_cast<std::int64_t>(cuts.size()) *
-                                                 replacement_use(run.opened.model, run.replacement).layers},
+                 {"net_layers", cut_layers - std::ssize(proposal.replacements) -
+                                    std::ssize(cuts) * replacement_use(run.opened.model, run.replacement).layers},
                  {"start", cut->first},
                  {"windows", windows},
                  {"protect", proposal.plan.method.parameters.value("protect", Json::array())},
                  {"forced", proposal.plan.method.parameters.contains("start") &&
                                 !proposal.plan.method.parameters["start"].is_null()}};
-  if (halves) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
+  if (halves || !proposal.replacements.empty()) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
   if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
   if (proposal.plan.scores.contains("margin")) choice["margin"] = proposal.plan.scores["margin"];
   return choice;
@@ -180,6 +180,9 @@ void choose(PruneRun& run) {
       fail(ErrorKind::usage, "a cut of ", segment.count(), " layers takes all ", run.proposal.plan.base.layers,
            " of the model; at least one must stay");
   run.plan = run.proposal.plan;
+  run.replacements.clear();
+  for (const auto& [segment, weights] : run.proposal.replacements)
+    run.replacements[segment] = as_stored(weights, run.opened.model.config());
   if (run.heals()) run.plan = with_networks(run.plan, parse_replacement(run.replacement));
   // A method that looks at no text has none.
   run.report["scores"] = run.proposal.scores.layers > 0 ? to_json(run.proposal.scores) : Json();

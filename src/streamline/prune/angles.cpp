@@ -71,8 +71,8 @@ void add_angular_distances(const float* versed, double* sums, std::int64_t count
 
 std::vector<double> angular_distances(std::vector<std::vector<double>> vectors) {
   const std::size_t count = vectors.size();
-  std::vector<bool> has_length;
-  for (std::vector<double>& vector : vectors) has_length.push_back(normalise(vector));
+  std::vector<bool> has_length(count);
+  for (std::size_t i = 0; i < count; ++i) has_length[i] = normalise(vectors[i]);
   std::vector<double> distances(count * count);
   for (std::size_t i = 0; i < count; ++i)
     for (std::size_t j = i + 1; j < count; ++j) {

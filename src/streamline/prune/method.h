@@ -32,6 +32,7 @@ struct PruneContext {
 
 struct Proposal {
   Plan plan;
+  Replacements replacements;  // weights of its replaced segments, where the method makes them itself; else none
   Scores scores;
   std::vector<Window> windows;        // of the chosen length, best first
   std::vector<std::string> warnings;  // what a user must hear before trusting the plan

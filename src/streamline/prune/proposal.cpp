@@ -6,7 +6,8 @@
 namespace streamline {
 
 Scores scores_for(const PruneContext& context) {
-  return context.scores ? *context.scores : score_layers(context.model, context.calibration, context.sweep);
+  return context.scores && context.scores->layers > 0 ? *context.scores
+                                                      : score_layers(context.model, context.calibration, context.sweep);
 }
 
 void sign(Plan& plan, const PruneContext& context, std::string_view method, const Json& params) {

@@ -6,7 +6,7 @@
 
 namespace streamline {
 
-// Those of the context, else of a sweep.
+// Those of the context where it has any, else of a sweep.
 Scores scores_for(const PruneContext& context);
 
 // Says in the plan whose model it is for, and who decided from what.

@@ -12,8 +12,8 @@ std::vector<std::int64_t> ranked_starts(const Likeness& likeness, const CutRule&
   for (std::int64_t start = rule.before; start + count <= rule.layers; ++start)
     if (!holds_any(rule.protect, start, count)) starts.emplace_back(likeness(start, count), start);
   std::stable_sort(starts.begin(), starts.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::vector<std::int64_t> ranked;
-  for (const auto& [like, start] : starts) ranked.push_back(start);
+  std::vector<std::int64_t> ranked(starts.size());
+  std::transform(starts.begin(), starts.end(), ranked.begin(), [](const auto& entry) { return entry.second; });
   return ranked;
 }
 

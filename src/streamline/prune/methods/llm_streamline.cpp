@@ -67,6 +67,7 @@ std::int64_t chosen_count(const PruneContext& context, const Scores& scores, con
 Json score_summary(const PruneContext& context, const std::vector<Window>& chosen, const std::vector<Window>& ranked) {
   Json summary = Json::object();
   std::vector<LayerRun> runs;
+  runs.reserve(chosen.size());
   for (const Window& window : chosen) runs.push_back({window.start, window.count});
   if (chosen.size() > 1) {
     for (const Window& window : chosen)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing what to cut, as a user asks for it: every registered method through `prune` and `compare`."""
+
+import json
+
+import pytest
+from program import BOOKS, CALIBRATION, VALID, run, run_json
+
+METHODS = [method["name"] for method in json.loads(run("list", "--json").stdout)["methods"]]
+TEXT = ["--data", CALIBRATION, "--seq-len", 128, "--samples", 4]
+
+
+def plan(method, *options):
+    return run_json("prune", BOOKS, *TEXT, "--method", method, "--plan-only", *options)["plan"]
+
+
+def error(method, *options):
+    result = run("prune", BOOKS, *TEXT, "--method", method, "--plan-only", *options)
+    assert result.returncode == 2
+    return result.stderr
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_chooses_the_same(method):
+    options = ["--layers", 2, "--replace", "none"]
+    assert plan(method, *options) == plan(method, *options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_unknown_parameters_list_what_exists(method):
+    wrong = ["--threshold", "0.5"] if method != "laco" else ["--windows", 2]
+    message = error(method, "--layers", 2, *wrong)
+    assert wrong[0].strip("-") in message and "layers" in message
+
+
+def test_unknown_methods_list_what_exists():
+    message = error("shortpgt", "--layers", 2)
+    assert all(method in message for method in METHODS)
+
+
+def test_compare_tries_them_all():
+    found = run_json("compare", BOOKS, "--methods", "all", "--layers", 2, *TEXT, "--perplexity", VALID, "--window", 128,
+                     "--max-windows", 2, "--no-speed")
+    names = [model["name"] for model in found["models"]]
+    assert names[1:] == [f"{method} -2 layers" for method in METHODS]
+
+
+def test_compare_scores_for_a_method_that_follows_one_without_scores():
+    found = run_json("compare", BOOKS, "--methods", "deepest,shortgpt", "--layers", 2, *TEXT, "--perplexity", VALID,
+                     "--window", 128, "--max-windows", 2, "--no-speed")
+    assert len(found["models"]) == 3
+
+
+def test_merged_layers_are_repeated_from_their_plan(tmp_path):
+    words = ["prune", BOOKS, *TEXT, "--eval", VALID, "--eval-windows", 2, "--no-speed", "--dtype", "float32", "--method",
+             "laco", "--merge", "mean", "--layers", 3, "--out", tmp_path / "out"]
+    report = run_json(*words)
+    assert report["choice"]["summary"].startswith("replaced layers")
+    assert report["choice"]["net_layers"] == 3
+    repeated = run("apply", BOOKS, "--plan", tmp_path / "out/streamline/plan.json", "--out", tmp_path / "again")
+    assert repeated.returncode == 0, repeated.stderr
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (tmp_path / "out/model.safetensors").read_bytes()
+    cut = next(row for row in report["models"] if row["name"] == "cut")
+    measured = run_json("eval", tmp_path / "out", "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--dtype",
+                        "float32")["perplexity"]["value"]
+    assert measured == pytest.approx(cut["perplexity"]["value"], rel=1e-4)
+
+
+def test_halves_are_named_in_the_report(tmp_path):
+    run_json("prune", BOOKS, *TEXT, "--eval", VALID, "--eval-windows", 1, "--no-speed", "--method", "attention-drop",
+             "--layers", 2, "--out", tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Dropped the attention of layer" in page
