@@ -13,6 +13,7 @@
 #include "streamline/engine/sweep.h"
 #include "streamline/prune/pair_statistics.h"
 #include "streamline/prune/scores.h"
+#include "streamline/prune/update_pairs.h"
 
 namespace streamline {
 namespace {
@@ -78,7 +79,7 @@ void print_statistics(const Model& model, std::int64_t seq, int repetitions) {
           pair_statistics(states);
           // A layer and its two halves; any three pairs of states cost the same.
           for (std::size_t i = 0; i + 1 < states.size(); ++i)
-            for (int part = 0; part < 3; ++part) update_statistics(states[i], states[i + 1]);
+            update_statistics(std::vector<StatePair>(3, {states[i], states[i + 1]}));
         }));
 }
 

@@ -7,6 +7,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/prune/pair_statistics.h"
+#include "streamline/prune/update_pairs.h"
 
 namespace streamline {
 namespace {
@@ -76,16 +77,26 @@ void ScoreAccumulator::add_layer(const LayerConfig& layer, std::int64_t index, c
   sums_.layer_updates.resize(layers);
   sums_.attention_updates.resize(layers);
   sums_.mlp_updates.resize(layers);
-  sums_.layer_updates[at] += update_statistics(in, out);
   const bool halves = layer.whole() && layer.residual != Residual::norm_after_sum && layer.mlp->residual;
-  if (!halves) return;
+  const bool parallel = layer.residual == Residual::parallel;
+  std::vector<StatePair> pairs;
+  for (std::int64_t row = 0; row < in.size(0); ++row) {
+    pairs.push_back({in[row], out[row]});
+    if (!halves) continue;
+    pairs.push_back({in[row], middle[row]});
+    pairs.push_back(parallel ? StatePair{in[row], in[row] + (out[row] - middle[row])}
+                             : StatePair{middle[row], out[row]});
+  }
+  const std::vector<UpdateStatistics> updates = update_statistics(pairs);
   const auto add = [at](std::vector<std::optional<UpdateStatistics>>& sums, const UpdateStatistics& update) {
     if (!sums[at]) sums[at].emplace();
     *sums[at] += update;
   };
-  add(sums_.attention_updates, update_statistics(in, middle));
-  const bool parallel = layer.residual == Residual::parallel;
-  add(sums_.mlp_updates, parallel ? update_statistics(in, in + (out - middle)) : update_statistics(middle, out));
+  for (std::size_t p = 0; p < updates.size(); ++p) {
+    if (!halves || p % 3 == 0) sums_.layer_updates[at] += updates[p];
+    if (halves && p % 3 == 1) add(sums_.attention_updates, updates[p]);
+    if (halves && p % 3 == 2) add(sums_.mlp_updates, updates[p]);
+  }
 }
 
 Scores ScoreAccumulator::finish() const {
@@ -119,11 +130,9 @@ Scores score_layers(const Model& model, const TokenBatches& batches, const Sweep
   const auto score_layer = [&](const SweepBatch& batch, const LayerStep& step) {
     states.push_back(step.output);
     if (batch.ids.size(1) <= batch.skip_first) return;
-    for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
-      const auto tokens = [&](const torch::Tensor& state) { return state[row].slice(0, batch.skip_first); };
-      accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
-                            tokens(step.output));
-    }
+    const auto tokens = [&](const torch::Tensor& state) { return state.slice(1, batch.skip_first); };
+    accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
+                          tokens(step.output));
   };
   sweep(model, batches, options,
         {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },

@@ -51,8 +51,8 @@ class ScoreAccumulator {
  public:
   explicit ScoreAccumulator(std::int64_t layers);
   void add(std::span<const torch::Tensor> states, const torch::Tensor& normed = {});
-  // One sequence through one layer: what enters it, what is between its halves, and what leaves it, [tokens, hidden].
-  // Of every layer before add() of the sequence, or of none.
+  // Sequences through one layer: what enters it, is between its halves, and leaves it, [batch, tokens, hidden] each.
+  // Of every layer before add() of those sequences, or of none.
   void add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in, const torch::Tensor& middle,
                  const torch::Tensor& out);
   Scores finish() const;  // errors: resource when nothing was added

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pass over both states of a token gives the products, lengths and differences that all of the figures need.
-#include "streamline/prune/update_statistics.h"
+#include "streamline/prune/update_pairs.h"
 
 #include <ATen/Parallel.h>
 
@@ -106,22 +106,38 @@ UpdateStatistics& UpdateStatistics::operator/=(double divisor) {
   return *this;
 }
 
-UpdateStatistics update_statistics(const torch::Tensor& in, const torch::Tensor& out) {
+std::vector<UpdateStatistics> update_statistics(std::span<const StatePair> pairs) {
   const torch::NoGradGuard no_gradients;
-  SL_ASSERT(in.dim() == 2 && in.sizes() == out.sizes() && in.scalar_type() == out.scalar_type());
-  const bool fused = in.scalar_type() == torch::kFloat32 || in.scalar_type() == torch::kBFloat16;
-  if (!in.is_cpu() || !fused) return update_statistics_by_tensors(in, out);
-  const torch::Tensor x = in.contiguous(), y = out.contiguous();
-  const std::int64_t tokens = x.size(0), blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
-  std::vector<UpdateStatistics> sums(static_cast<std::size_t>(blocks));
-  at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t block = first; block < last; ++block)
-      for (std::int64_t token = block * kBlockTokens; token < std::min(tokens, (block + 1) * kBlockTokens); ++token)
-        sums[static_cast<std::size_t>(block)] += of_token(token_sums(x, y, token));
+  std::vector<UpdateStatistics> means(pairs.size());
+  std::vector<StatePair> kept(pairs.size());                 // contiguous; empty where tensor expressions do it
+  std::vector<std::pair<std::size_t, std::int64_t>> blocks;  // pair, first token
+  for (std::size_t p = 0; p < pairs.size(); ++p) {
+    const auto& [in, out] = pairs[p];
+    SL_ASSERT(in.dim() == 2 && in.sizes() == out.sizes() && in.scalar_type() == out.scalar_type());
+    if (!in.is_cpu() || (in.scalar_type() != torch::kFloat32 && in.scalar_type() != torch::kBFloat16)) {
+      means[p] = update_statistics_by_tensors(in, out);
+      continue;
+    }
+    kept[p] = {in.contiguous(), out.contiguous()};
+    for (std::int64_t token = 0; token < in.size(0); token += kBlockTokens) blocks.emplace_back(p, token);
+  }
+  std::vector<UpdateStatistics> sums(blocks.size());
+  at::parallel_for(0, std::ssize(blocks), 1, [&](std::int64_t first, std::int64_t last) {
+    for (auto block = static_cast<std::size_t>(first); block < static_cast<std::size_t>(last); ++block) {
+      const auto& [in, out] = kept[blocks[block].first];
+      const std::int64_t begin = blocks[block].second, end = std::min(in.size(0), begin + kBlockTokens);
+      for (std::int64_t token = begin; token < end; ++token) sums[block] += of_token(token_sums(in, out, token));
+    }
   });
-  UpdateStatistics mean;
-  for (const UpdateStatistics& sum : sums) mean += sum;
-  return mean /= static_cast<double>(tokens);
+  for (std::size_t block = 0; block < blocks.size(); ++block) means[blocks[block].first] += sums[block];
+  for (std::size_t p = 0; p < pairs.size(); ++p)
+    if (kept[p].in.defined()) means[p] /= static_cast<double>(kept[p].in.size(0));
+  return means;
+}
+
+UpdateStatistics update_statistics(const torch::Tensor& in, const torch::Tensor& out) {
+  const StatePair pair{in, out};
+  return update_statistics(std::span(&pair, 1)).front();
 }
 
 UpdateStatistics update_statistics_by_tensors(const torch::Tensor& in, const torch::Tensor& out) {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The updates of many pairs of states at once, so that threads are woken once.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "streamline/prune/update_statistics.h"
+
+namespace streamline {
+
+struct StatePair {
+  torch::Tensor in = {}, out = {};  // [tokens, hidden] of one sequence
+};
+
+// What update_statistics(in, out) says of each, to the bit.
+std::vector<UpdateStatistics> update_statistics(std::span<const StatePair> pairs);
+
+}  // namespace streamline
