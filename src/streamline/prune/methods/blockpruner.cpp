@@ -223,6 +223,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 // Halves by number, layers, or share of the parameters, and what is this method's own.
 Params parameters() {
   Params params = half_params();
+  for (Param& param : params)
+    if (param.name == "layers") param.help = "as many parameters as so many layers have";
   params.push_back({.name = "kind",
                     .type = ParamType::text,
                     .help = "what may be taken out: mixed, attention, mlp",
