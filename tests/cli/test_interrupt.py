@@ -20,5 +20,5 @@ def test_an_interrupted_prune_leaves_nothing(sign, tmp_path):
                 job.send_signal(sign)
         status = job.wait(timeout=120)
     assert status == 130
-    assert lines[-1] == "streamline: interrupted; nothing was written\n"
+    assert lines[-1] == "streamline: interrupted; nothing is left half written\n"
     assert not list(tmp_path.iterdir())

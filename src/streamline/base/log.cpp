@@ -105,7 +105,8 @@ InterruptHandler::~InterruptHandler() {
 }
 
 void check_interrupted() {
-  if (interrupted.load(std::memory_order_relaxed)) fail(ErrorKind::interrupted, "interrupted");
+  if (interrupted.load(std::memory_order_relaxed))
+    fail(ErrorKind::interrupted, "interrupted; nothing is left half written");
 }
 
 }  // namespace streamline
