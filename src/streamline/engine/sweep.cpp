@@ -16,29 +16,6 @@ constexpr std::int64_t kMostBatchTokens = 4096, kMostBatchTokensFloat = 2048;
 constexpr std::int64_t kConversionPaysOff = 1024;     // tokens
 constexpr double kHiddenStateBudget = 1'000'000'000;  // bytes, for a visitor that keeps all states of a batch
 
-// Indices of sequences of one length, cut into what runs together; lengths in the order of their first sequence.
-std::vector<std::vector<std::int64_t>> make_batches(const TokenBatches& batches, std::int64_t batch_tokens) {
-  std::map<std::size_t, std::vector<std::int64_t>> by_length;
-  std::vector<std::size_t> lengths;
-  for (std::size_t i = 0; i < batches.sequences.size(); ++i) {
-    const std::size_t length = batches.sequences[i].size();
-    if (length == 0) continue;
-    if (by_length[length].empty()) lengths.push_back(length);
-    by_length[length].push_back(static_cast<std::int64_t>(i));
-  }
-  std::vector<std::vector<std::int64_t>> result;
-  for (const std::size_t length : lengths) {
-    const auto together = std::max<std::int64_t>(1, batch_tokens / static_cast<std::int64_t>(length));
-    const auto& all = by_length[length];
-    for (std::size_t first = 0; first < all.size(); first += static_cast<std::size_t>(together)) {
-      const std::size_t last = std::min(all.size(), first + static_cast<std::size_t>(together));
-      result.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
-                          all.begin() + static_cast<std::ptrdiff_t>(last));
-    }
-  }
-  return result;
-}
-
 void check_length(const Model& model, std::int64_t length, const SweepOptions& options) {
   if (options.beyond_positions || model.config().max_positions <= 0 || length <= model.config().max_positions) return;
   fail(ErrorKind::mismatch, "a sequence of ", length, " tokens is longer than the model's ",
@@ -106,6 +83,28 @@ std::int64_t default_batch_tokens(const Model& model) {
                     model.placement().dtype == torch::kFloat32 ? kMostBatchTokensFloat : kMostBatchTokens);
 }
 
+std::vector<std::vector<std::int64_t>> batches_of_one_length(const TokenBatches& batches, std::int64_t batch_tokens) {
+  std::map<std::size_t, std::vector<std::int64_t>> by_length;
+  std::vector<std::size_t> lengths;
+  for (std::size_t i = 0; i < batches.sequences.size(); ++i) {
+    const std::size_t length = batches.sequences[i].size();
+    if (length == 0) continue;
+    if (by_length[length].empty()) lengths.push_back(length);
+    by_length[length].push_back(static_cast<std::int64_t>(i));
+  }
+  std::vector<std::vector<std::int64_t>> result;
+  for (const std::size_t length : lengths) {
+    const auto together = std::max<std::int64_t>(1, batch_tokens / static_cast<std::int64_t>(length));
+    const auto& all = by_length[length];
+    for (std::size_t first = 0; first < all.size(); first += static_cast<std::size_t>(together)) {
+      const std::size_t last = std::min(all.size(), first + static_cast<std::size_t>(together));
+      result.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(first),
+                          all.begin() + static_cast<std::ptrdiff_t>(last));
+    }
+  }
+  return result;
+}
+
 torch::Tensor to_tensor(const TokenBatches& batches, const std::vector<std::int64_t>& sequences, torch::Device device) {
   SL_ASSERT(!sequences.empty());
   const auto rows = static_cast<std::int64_t>(sequences.size());
@@ -133,7 +132,7 @@ void sweep(const Model& model, const TokenBatches& batches, const SweepOptions& 
   translating_errors([&] {
     Positions positions;
     std::int64_t prepared = -1;
-    for (const auto& sequences : make_batches(batches, batch_tokens)) {
+    for (const auto& sequences : batches_of_one_length(batches, batch_tokens)) {
       const SweepBatch batch{.sequences = sequences,
                              .ids = to_tensor(batches, sequences, model.placement().device),
                              .skip_first = batches.skip_first};

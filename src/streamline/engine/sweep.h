@@ -47,6 +47,10 @@ void sweep(const Model& model, const TokenBatches& batches, const SweepOptions& 
 // visitor that keeps every hidden state of a batch stays within about 1 GB.
 std::int64_t default_batch_tokens(const Model& model);
 
+// Indices of sequences of one length, cut into what runs together; lengths in the order of their first sequence. Empty
+// sequences are left out.
+std::vector<std::vector<std::int64_t>> batches_of_one_length(const TokenBatches& batches, std::int64_t batch_tokens);
+
 // [sequences, seq] int64; all of one length.
 torch::Tensor to_tensor(const TokenBatches& batches, const std::vector<std::int64_t>& sequences, torch::Device device);
 

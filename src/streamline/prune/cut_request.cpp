@@ -28,17 +28,27 @@ CutRequest read_cut_request(const PruneContext& context, const Json& params, std
   CutRequest request{.layers = optional_value<std::int64_t>(params, "layers"),
                      .cut = optional_value<std::int64_t>(params, "cut"),
                      .protect = params.at("protect").get<std::vector<std::int64_t>>()};
-  const auto sparsity = optional_value<double>(params, "sparsity");
-  const int given = (request.layers ? 1 : 0) + (request.cut ? 1 : 0) + (sparsity ? 1 : 0);
-  if (given != 1)
-    fail(ErrorKind::usage, method, " needs exactly one of --layers, --cut and --sparsity; ", given, " are given");
+  const std::optional<double> sparsity = read_sparsity(params, method, {"layers", "cut", "sparsity"});
   check_protected(request.protect, context.model.layer_count());
-  // resolve_params allows the ends of a range; here they are outside. NaN fails too.
-  if (sparsity && !(*sparsity > 0 && *sparsity < 1))
-    fail(ErrorKind::usage, "--sparsity ", *sparsity, ": must lie between 0 and 1, both excluded");
   request.sparsity = sparsity.value_or(0);
   if (request.layers && *request.layers < 1) fail(ErrorKind::usage, "--layers ", *request.layers, ": at least 1");
   return request;
+}
+
+std::optional<double> read_sparsity(const Json& params, std::string_view method,
+                                    const std::vector<std::string>& sizes) {
+  const auto given = std::ranges::count_if(sizes, [&](const std::string& size) { return !params.at(size).is_null(); });
+  if (given != 1) {
+    std::string names;
+    for (std::size_t i = 0; i < sizes.size(); ++i)
+      names += (i == 0 ? "--" : i + 1 < sizes.size() ? ", --" : " and --") + sizes[i];
+    fail(ErrorKind::usage, method, " needs exactly one of ", names, "; ", given, " are given");
+  }
+  const auto sparsity = optional_value<double>(params, "sparsity");
+  // resolve_params allows the ends of a range; here they are outside. NaN fails too.
+  if (sparsity && !(*sparsity > 0 && *sparsity < 1))
+    fail(ErrorKind::usage, "--sparsity ", *sparsity, ": must lie between 0 and 1, both excluded");
+  return sparsity;
 }
 
 void check_protected(const std::vector<std::int64_t>& protect, std::int64_t layers) {
@@ -82,6 +92,16 @@ std::int64_t parameters_saved(const PruneContext& context, const std::vector<Lay
 
 double sparsity_of(const PruneContext& context, const std::vector<LayerRun>& runs) {
   return static_cast<double>(parameters_saved(context, runs)) / static_cast<double>(context.model.parameters());
+}
+
+std::int64_t parameters_saved(const PruneContext& context, const Plan& plan, const Replacements& replacements) {
+  return context.model.parameters() - context.model.view(plan, replacements).parameters();
+}
+
+Json savings(const PruneContext& context, const Plan& plan, const Replacements& replacements) {
+  const std::int64_t saved = parameters_saved(context, plan, replacements);
+  return {{"parameters_saved", saved},
+          {"sparsity", static_cast<double>(saved) / static_cast<double>(context.model.parameters())}};
 }
 
 }  // namespace streamline

@@ -18,6 +18,10 @@ struct CutRequest {
 // Errors: usage unless exactly one of the three sizes is given, and for what lies outside the model.
 CutRequest read_cut_request(const PruneContext& context, const Json& params, std::string_view method);
 
+// How much, where a method takes it by several parameters, of which one must be given, `sparsity` among them. Returns
+// the sparsity if that is the one. Errors: usage, naming the parameters; for a sparsity outside (0, 1).
+std::optional<double> read_sparsity(const Json& params, std::string_view method, const std::vector<std::string>& sizes);
+
 // Errors: usage for layers outside the model.
 void check_protected(const std::vector<std::int64_t>& protect, std::int64_t layers);
 
@@ -33,6 +37,11 @@ bool holds_any(const std::vector<std::int64_t>& layers, std::int64_t start, std:
 // Parameters of the whole model, embeddings and head included, that are gone after these cuts.
 std::int64_t parameters_saved(const PruneContext& context, const std::vector<LayerRun>& runs);
 double sparsity_of(const PruneContext& context, const std::vector<LayerRun>& runs);
+
+// The same of a plan whose replacements are there already.
+std::int64_t parameters_saved(const PruneContext& context, const Plan& plan, const Replacements& replacements = {});
+// {"parameters_saved": …, "sparsity": …} of it, for Plan::scores.
+Json savings(const PruneContext& context, const Plan& plan, const Replacements& replacements = {});
 
 // The value of a parameter that may be absent.
 template <class Value>

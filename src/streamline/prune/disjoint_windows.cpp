@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "streamline/base/error.h"
+#include "streamline/prune/cut_request.h"
 
 namespace streamline {
 namespace {
@@ -30,7 +31,7 @@ class Search {
       for (const bool is_longer : {true, false}) {
         if ((is_longer ? longer : shorter) == 0) continue;
         const std::int64_t count = shorter_ + (is_longer ? 1 : 0);
-        if (start + count > scores_.layers || is_protected(start, count)) continue;
+        if (start + count > scores_.layers || holds_any(protect_, start, count)) continue;
         const Best rest = best(start + count, longer - (is_longer ? 1 : 0), shorter - (is_longer ? 0 : 1));
         const double sum = scores_.window_cosine(start, count) + rest.sum;
         if (sum > found.sum) found = {sum, start, count};
@@ -39,11 +40,6 @@ class Search {
   }
 
  private:
-  bool is_protected(std::int64_t start, std::int64_t count) const {
-    return std::any_of(protect_.begin(), protect_.end(),
-                       [&](std::int64_t layer) { return layer >= start && layer < start + count; });
-  }
-
   const Scores& scores_;
   std::int64_t shorter_, before_;
   const std::vector<std::int64_t>& protect_;

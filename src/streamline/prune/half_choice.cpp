@@ -22,10 +22,6 @@ Plan without(const PruneContext& context, const std::vector<ScoredHalf>& order, 
   return drop_halves(context.model.layer_count(), attention, mlp);
 }
 
-std::int64_t parameters_saved(const PruneContext& context, const Plan& plan) {
-  return context.model.parameters() - context.model.view(plan, {}).parameters();
-}
-
 // Without any half a model would have no layer.
 std::int64_t most_halves(const PruneContext& context, const std::vector<ScoredHalf>& order) {
   return std::min(std::ssize(order), 2 * context.model.layer_count() - 1);
@@ -35,14 +31,9 @@ std::int64_t chosen_count(const PruneContext& context, const Json& params, std::
                           const std::vector<ScoredHalf>& order) {
   const auto layers = optional_value<std::int64_t>(params, "layers");
   const auto halves = optional_value<std::int64_t>(params, "halves");
-  const auto sparsity = optional_value<double>(params, "sparsity");
-  const int given = (layers ? 1 : 0) + (halves ? 1 : 0) + (sparsity ? 1 : 0);
-  if (given != 1)
-    fail(ErrorKind::usage, method, " needs exactly one of --layers, --halves and --sparsity; ", given, " are given");
+  const std::optional<double> sparsity = read_sparsity(params, method, {"layers", "halves", "sparsity"});
   const std::int64_t most = most_halves(context, order);
   if (sparsity) {
-    if (!(*sparsity > 0 && *sparsity < 1))
-      fail(ErrorKind::usage, "--sparsity ", *sparsity, ": must lie between 0 and 1, both excluded");
     const double all = static_cast<double>(context.model.parameters());
     return closest_cut(*sparsity, most,
                        [&](std::int64_t count) {
@@ -58,9 +49,7 @@ std::int64_t chosen_count(const PruneContext& context, const Json& params, std::
 }
 
 Json summary(const PruneContext& context, const Plan& plan, const std::vector<ScoredHalf>& order, std::int64_t count) {
-  const std::int64_t saved = parameters_saved(context, plan);
-  Json json = {{"parameters_saved", saved},
-               {"sparsity", static_cast<double>(saved) / static_cast<double>(context.model.parameters())}};
+  Json json = savings(context, plan);
   for (const ScoredHalf& half : order)
     json["order"].push_back(
         {{"layer", half.layer}, {"half", half.attention ? "attention" : "mlp"}, {"importance", half.importance}});

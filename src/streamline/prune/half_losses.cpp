@@ -26,20 +26,13 @@ struct Batch {
 
 std::vector<Batch> make_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens) {
   std::vector<Batch> batches;
-  const auto& sequences = text.sequences;
-  for (std::size_t first = 0; first < sequences.size();) {
-    const std::size_t length = sequences[first].size();
-    std::vector<std::int64_t> together;
-    const auto fits = [&] {
-      return together.empty() || (std::ssize(together) + 1) * static_cast<std::int64_t>(length) <= batch_tokens;
-    };
-    while (first < sequences.size() && sequences[first].size() == length && fits())
-      together.push_back(static_cast<std::int64_t>(first++));
-    if (length < 2) continue;  // predicts nothing
-    batches.push_back(
-        {.ids = to_tensor(text, together, model.placement().device),
-         .positions = rope_positions(model.config(), 0, static_cast<std::int64_t>(length), model.placement().device),
-         .share = static_cast<double>(together.size())});
+  for (const std::vector<std::int64_t>& together : batches_of_one_length(text, batch_tokens)) {
+    const torch::Device device = model.placement().device;
+    const torch::Tensor ids = to_tensor(text, together, device);
+    if (ids.size(1) < 2) continue;  // predicts nothing
+    batches.push_back({.ids = ids,
+                       .positions = rope_positions(model.config(), 0, ids.size(1), device),
+                       .share = static_cast<double>(together.size())});
   }
   double total = 0;
   for (const Batch& batch : batches) total += batch.share;

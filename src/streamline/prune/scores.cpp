@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/prune/cut_request.h"
 #include "streamline/prune/pair_statistics.h"
 #include "streamline/prune/update_pairs.h"
 
@@ -163,9 +164,7 @@ std::vector<Window> ranked_windows(const Scores& scores, std::int64_t count, con
   }
   std::vector<Window> windows;
   for (std::int64_t start = 0; start + count <= scores.layers; ++start) {
-    const bool forbidden = std::any_of(protect.begin(), protect.end(),
-                                       [&](std::int64_t layer) { return layer >= start && layer < start + count; });
-    if (!forbidden) windows.push_back({start, count, scores.window_cosine(start, count)});
+    if (!holds_any(protect, start, count)) windows.push_back({start, count, scores.window_cosine(start, count)});
   }
   if (windows.empty()) {
     fail(ErrorKind::usage, "every window of ", count, " layers holds a protected layer; protect fewer or cut fewer");

@@ -7,6 +7,8 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/plan/drop_halves.h"
+#include "streamline/prune/cut_request.h"
 #include "streamline/prune/half_choice.h"
 #include "streamline/prune/half_losses.h"
 #include "streamline/prune/method.h"
@@ -40,56 +42,58 @@ struct Search {
   HalfCounter counter;
 };
 
-std::int64_t half_parameters(const Config& config, const Half& half) {
-  LayerConfig layer = config.layers[static_cast<std::size_t>(half.layer)];
-  const bool alone = !layer.attention || !layer.mlp;
-  if (half.attention)
-    layer.mlp.reset();
-  else
-    layer.attention.reset();
-  return layer_parameters(config, alone ? config.layers[static_cast<std::size_t>(half.layer)] : layer);
+// Layers that lose all they have are dropped.
+Plan plan_without(const Config& config, const std::vector<Half>& halves) {
+  std::vector<std::int64_t> attention, mlp;
+  for (const Half& half : halves) {
+    const bool alone = !config.layers[static_cast<std::size_t>(half.layer)].whole();
+    if (half.attention || alone) attention.push_back(half.layer);
+    if (!half.attention || alone) mlp.push_back(half.layer);
+  }
+  return drop_halves(config.layer_count(), attention, mlp);
 }
 
 Request read_request(const PruneContext& context, const Json& params) {
-  const auto given = [&](const char* name) { return !params.at(name).is_null(); };
-  const int sizes = (given("layers") ? 1 : 0) + (given("halves") ? 1 : 0) + (given("sparsity") ? 1 : 0);
-  if (sizes != 1)
-    fail(ErrorKind::usage, "blockpruner needs exactly one of --layers, --halves and --sparsity; ", sizes, " are given");
+  const std::optional<double> sparsity = read_sparsity(params, "blockpruner", {"layers", "halves", "sparsity"});
   if (context.replacement.name != "none")
     fail(ErrorKind::usage,
-         "blockpruner takes out halves of layers, and nothing is trained in their place; use "
-         "--replace none");
+         "blockpruner takes out halves of layers, and nothing is trained in their place; use --replace none");
   const Config& config = context.model.config();
-  Request request{.protect = params.at("protect").get<std::vector<std::int64_t>>(),
+  Request request{.halves = optional_value<std::int64_t>(params, "halves").value_or(0),
+                  .protect = params.at("protect").get<std::vector<std::int64_t>>(),
                   .stop_early = params.at("early-stop").get<bool>()};
+  check_protected(request.protect, config.layer_count());
   const std::string kind = params.at("kind").get<std::string>();
   request.kind = kind == "attention" ? Kind::attention : kind == "mlp" ? Kind::mlp : Kind::mixed;
-  if (given("halves")) request.halves = params.at("halves").get<std::int64_t>();
-  if (given("sparsity")) {
-    const double share = params.at("sparsity").get<double>();
-    if (!(share > 0 && share < 1)) fail(ErrorKind::usage, "--sparsity ", share, ": must lie between 0 and 1");
+  if (sparsity)
     request.parameters =
-        static_cast<std::int64_t>(std::llround(share * static_cast<double>(context.model.parameters())));
-  }
-  if (given("layers")) {
-    const std::int64_t layers = params.at("layers").get<std::int64_t>();
-    if (layers >= config.layer_count())
-      fail(ErrorKind::usage, "--layers ", layers, ": the model has ", config.layer_count());
+        static_cast<std::int64_t>(std::llround(*sparsity * static_cast<double>(context.model.parameters())));
+  if (const auto layers = optional_value<std::int64_t>(params, "layers")) {
+    if (*layers >= config.layer_count())
+      fail(ErrorKind::usage, "--layers ", *layers, ": the model has ", config.layer_count());
     std::int64_t all = 0;
     for (const LayerConfig& layer : config.layers) all += layer_parameters(config, layer);
-    request.parameters = all * layers / config.layer_count();
+    request.parameters = all * *layers / config.layer_count();
   }
   return request;
 }
 
-// Whether the next half is still to be taken out: a budget in parameters is met when taking one more would lead
-// farther from it.
-bool goes_on(const Config& config, const Request& request, const Search& search, const Half& next) {
-  if (request.halves > 0) return std::ssize(search.taken) < request.halves;
-  std::int64_t gone = 0;
-  for (const Taken& taken : search.taken) gone += half_parameters(config, taken.half);
-  const std::int64_t with_next = gone + half_parameters(config, next);
-  return std::abs(request.parameters - with_next) < std::abs(request.parameters - gone);
+std::vector<Half> taken_halves(const Search& search) {
+  std::vector<Half> halves;
+  for (const Taken& taken : search.taken) halves.push_back(taken.half);
+  return halves;
+}
+
+// Whether a budget in parameters is met better with one half more.
+bool comes_closer(const PruneContext& context, const Request& request, const Search& search, const Half& next) {
+  std::vector<Half> halves = taken_halves(search);
+  const auto distance = [&] {
+    const Plan plan = plan_without(context.model.config(), halves);
+    return std::abs(request.parameters - parameters_saved(context, plan));
+  };
+  const std::int64_t before = distance();
+  halves.push_back(next);
+  return distance() < before;
 }
 
 // In the order of algorithm 1: attentions, then MLPs, each by depth.
@@ -98,8 +102,7 @@ std::vector<Half> candidates(const Request& request, const Search& search) {
   for (const bool attention : {true, false})
     for (const Half& half : search.active) {
       const bool wanted = request.kind == Kind::mixed || (request.kind == Kind::attention) == attention;
-      const bool guarded = std::ranges::find(request.protect, half.layer) != request.protect.end();
-      if (half.attention == attention && wanted && !guarded) result.push_back(half);
+      if (half.attention == attention && wanted && !holds_any(request.protect, half.layer, 1)) result.push_back(half);
     }
   return result;
 }
@@ -160,51 +163,25 @@ Search run(const PruneContext& context, const Request& request) {
         fail(ErrorKind::usage, "--halves ", request.halves, ": only ", search.taken.size(), " may be taken out");
       return search;
     }
-    if (!goes_on(context.model.config(), request, search, best->half)) return search;
+    if (request.halves == 0 && !comes_closer(context, request, search, best->half)) return search;
     take(search, *best);
     log_detail("took out " + name(best->half) + ": perplexity " + std::to_string(std::exp(best->loss)));
   }
 }
 
-Action action_without(bool attention_gone, bool mlp_gone) {
-  if (attention_gone && mlp_gone) return Action::drop;
-  if (attention_gone) return Action::drop_attention;
-  return mlp_gone ? Action::drop_mlp : Action::keep;
-}
-
-// Layers of which nothing is left are dropped; runs of the same action are one segment.
-Plan to_plan(const PruneContext& context, const std::vector<Half>& active) {
-  Plan plan = keep_all(context.model.layer_count());
-  plan.segments.clear();
-  for (std::int64_t layer = 0; layer < plan.base.layers; ++layer) {
-    const LayerConfig& config = context.model.config().layers[static_cast<std::size_t>(layer)];
-    const auto gone = [&](bool attention) { return std::ranges::find(active, Half{layer, attention}) == active.end(); };
-    const bool whole = config.attention && config.mlp;
-    const Action action = whole ? action_without(gone(true), gone(false))
-                                : (gone(config.attention.has_value()) ? Action::drop : Action::keep);
-    if (!plan.segments.empty() && plan.segments.back().action == action)
-      plan.segments.back().last = layer;
-    else
-      plan.segments.push_back({.first = layer, .last = layer, .action = action});
-  }
-  return plan;
-}
-
-Json summary_of(const PruneContext& context, const Search& search) {
+Json summary_of(const PruneContext& context, const Search& search, const Plan& plan) {
   Json rounds = Json::array();
-  std::int64_t saved = 0;
   for (const Taken& taken : search.taken) {
     Json round = {{"half", name(taken.half)}, {"perplexity", std::exp(taken.loss)}};
     if (taken.runner_up) round["margin"] = *taken.runner_up - taken.loss;  // nats a token
     rounds.push_back(std::move(round));
-    saved += half_parameters(context.model.config(), taken.half);
   }
-  return {{"perplexity", std::exp(search.whole)},
-          {"rounds", rounds},
-          {"evaluations", search.counter.evaluations},
-          {"halves_executed", search.counter.halves},
-          {"parameters_saved", saved},
-          {"sparsity", static_cast<double>(saved) / static_cast<double>(context.model.parameters())}};
+  Json summary = {{"perplexity", std::exp(search.whole)},
+                  {"rounds", rounds},
+                  {"evaluations", search.counter.evaluations},
+                  {"halves_executed", search.counter.halves}};
+  summary.update(savings(context, plan));
+  return summary;
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -214,9 +191,9 @@ Proposal propose(PruneContext& context, const Json& params) {
     fail(ErrorKind::usage, "blockpruner: the budget is less than the smallest half; nothing would be taken out");
   Proposal proposal;
   proposal.scores = scores_for(context);
-  proposal.plan = to_plan(context, search.active);
+  proposal.plan = plan_without(context.model.config(), taken_halves(search));
   sign(proposal.plan, context, "blockpruner", params);
-  proposal.plan.scores = summary_of(context, search);
+  proposal.plan.scores = summary_of(context, search, proposal.plan);
   return proposal;
 }
 

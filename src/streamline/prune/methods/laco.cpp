@@ -77,11 +77,8 @@ Outcome reach(MergeCandidates& candidates, const CollapseOptions& options) {
 }
 
 Json summary(const PruneContext& context, const Proposal& proposal, const Outcome& outcome) {
-  const std::int64_t all = context.model.parameters();
-  const std::int64_t saved = all - context.model.view(proposal.plan, proposal.replacements).parameters();
-  Json json = {{"threshold", outcome.threshold},
-               {"parameters_saved", saved},
-               {"sparsity", static_cast<double>(saved) / static_cast<double>(all)}};
+  Json json = {{"threshold", outcome.threshold}};
+  json.update(savings(context, proposal.plan, proposal.replacements));
   for (const CollapseStep& step : outcome.steps) {
     json["steps"].push_back({{"base", step.base},
                              {"followers", step.followers},
