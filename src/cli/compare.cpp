@@ -43,14 +43,6 @@ std::string results_folder(const Options& options, const ComparedModel& model) {
   return (std::filesystem::path(options.evaluation.out) / folder).string();
 }
 
-Json answers_key(const Options& options, const ComparedModel& model) {
-  return {{"model", model.model.checkpoint().digest()},
-          {"plan", model.plan_digest},
-          {"dtype", torch::toString(model.model.placement().dtype)},
-          {"version", version()},
-          {"seed", options.common.seed}};
-}
-
 Json speed_json(const Options& options, const Model& model) {
   const SpeedResult speed =
       measure_speed(model, {.prompt = options.speed_tokens, .decode = 32, .repetitions = 3, .batch = 1}, false);
@@ -97,7 +89,7 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   log_info("measuring " + compared.name);
   Evaluation evaluation;
   const std::string results = results_folder(options, compared);
-  const Json key = answers_key(options, compared);
+  const Json key = answers_key(model, compared.plan_digest, options.common.seed);
   naming_bad_tensors(model, [&] {
     evaluation = is_source
                      ? evaluate_source(model, *compared.opened->tokenizer, workload, results, key, reference.source)
@@ -135,10 +127,7 @@ Output run(const Options& options) {
   check_outputs(options);
   const Placement placement = start(options.common);
   const std::vector<ComparedModel> models = open_compared(options.models, placement, options.common.seed);
-  Json record = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
-  record["run"]["threads"] = torch::get_num_threads();
-  record["run"]["device"] = placement.device.str();
-  record["run"]["dtype"] = torch::toString(placement.dtype);
+  Json record = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   Reference reference;
   std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
   const OpenedModel* loaded = nullptr;

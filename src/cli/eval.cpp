@@ -40,30 +40,19 @@ std::unique_ptr<MeasuredSource> measure_source(const Options& options, const Pla
   return measured;
 }
 
-Json check_gates(const std::vector<std::string>& gates, const Figures& figures, const Figures* source,
-                 std::string& text, int& status) {
+Json check_gates(const std::vector<Gate>& gates, const Figures& figures, const Figures* source, std::string& text,
+                 int& status) {
   Json results = Json::array();
-  for (const std::string& given : gates) {
-    const GateResult result = check(parse_gate(given), figures, source);
-    results.push_back({{"gate", given}, {"value", result.value}, {"bound", result.bound}, {"passed", result.passed}});
+  for (const Gate& gate : gates) {
+    const GateResult result = check(gate, figures, source);
+    results.push_back(
+        {{"gate", gate.text}, {"value", result.value}, {"bound", result.bound}, {"passed", result.passed}});
     if (!result.passed) status = kGateFailed;
     char line[128];
-    std::snprintf(line, sizeof line, ": %s is %.6g, the bound %.6g\n", result.gate.figure.c_str(), result.value,
-                  result.bound);
-    text += std::string(result.passed ? "passed" : "FAILED") + " --gate '" + given + "'" + line;
+    std::snprintf(line, sizeof line, ": %s is %.6g, the bound %.6g\n", gate.figure.c_str(), result.value, result.bound);
+    text += std::string(result.passed ? "passed" : "FAILED") + " --gate '" + gate.text + "'" + line;
   }
   return results;
-}
-
-// What answers depend on beside their questions.
-Json answers_key(const Options& options, const Model& model, const PlannedSurgery* surgery) {
-  const Placement& placement = model.placement();
-  Json key = {{"model", model.checkpoint().digest()},
-              {"dtype", torch::toString(placement.dtype)},
-              {"version", version()},
-              {"seed", options.common.seed}};
-  if (surgery != nullptr) key["plan"] = digest(*surgery);
-  return key;
 }
 
 // The same answers as other programs store them, for scripts that read those.
@@ -91,7 +80,8 @@ void write_for_others(const Options& options, const Evaluation& evaluation, cons
 }
 
 Output run(const Options& options) {
-  for (const std::string& gate : options.gates) parse_gate(gate);
+  std::vector<Gate> gates;
+  for (const std::string& gate : options.gates) gates.push_back(parse_gate(gate));
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   std::optional<PlannedSurgery> surgery;
@@ -103,25 +93,22 @@ Output run(const Options& options) {
   std::unique_ptr<MeasuredSource> source;
   naming_bad_tensors(model, [&] {
     source = measure_source(options, placement, workload);
-    evaluation =
-        evaluate(model, *opened.tokenizer, workload, options.evaluation.out,
-                 answers_key(options, model, surgery ? &*surgery : nullptr), source ? &source->source : nullptr);
+    evaluation = evaluate(model, *opened.tokenizer, workload, options.evaluation.out,
+                          answers_key(model, surgery ? digest(*surgery) : "", options.common.seed),
+                          source ? &source->source : nullptr);
   });
   write_for_others(options, evaluation, workload, model);
-  Output output{.json = {{"run", run_record(command_line(), options.common.seed)},
+  Output output{.json = {{"run", computing_record(placement, options.common.seed)},
                          {"model", {{"path", options.model}, {"digest", opened.model.checkpoint().digest()}}}},
                 .text = describe(placement) + "\n" + perplexity_lines(evaluation, workload)};
-  output.json["run"]["threads"] = torch::get_num_threads();
-  output.json["run"]["device"] = placement.device.str();
-  output.json["run"]["dtype"] = torch::toString(placement.dtype);
   output.json.update(to_json(evaluation, workload));
   output.json["peak_memory"] = peak_resident_memory();
   if (!evaluation.answers.empty()) output.text += format_table(task_rows(evaluation.answers));
   std::optional<Figures> source_figures;
   if (source) source_figures = figures(source->evaluation, source->opened.model);
-  if (!options.gates.empty())
-    output.json["gates"] = check_gates(options.gates, figures(evaluation, model),
-                                       source_figures ? &*source_figures : nullptr, output.text, output.status);
+  if (!gates.empty())
+    output.json["gates"] = check_gates(gates, figures(evaluation, model), source_figures ? &*source_figures : nullptr,
+                                       output.text, output.status);
   return output;
 }
 

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "streamline/report/report.h"
 #include "streamline/tasks/answers_file.h"
 
 namespace streamline::cli {
@@ -28,16 +30,12 @@ std::string figure(std::string_view metric, const Estimate& estimate) {
   return metric == "perplexity" ? with_error(estimate, 1, 3) : with_error(estimate, 100, 2);
 }
 
-Json estimate_json(const Estimate& estimate) {
-  return {{"value", estimate.value}, {"standard_error", estimate.standard_error}};
-}
-
 Json set_json(const TaskAnswers& set) {
   Json json = {{"group", set.group},          {"style", name(set.style)},
                {"items", set.answers.size()}, {"items_in_data", set.items_in_data},
                {"shots", set.shots},          {"source", set.source},
                {"digest", set.digest}};
-  for (const std::string& metric_name : set.metrics) json[metric_name] = estimate_json(metric(set, metric_name));
+  for (const std::string& metric_name : set.metrics) json[metric_name] = to_json(metric(set, metric_name));
   return json;
 }
 
@@ -46,14 +44,29 @@ Estimate over_group(const std::vector<TaskAnswers>& sets, std::string_view metri
   return group_metric(sets, metric, sets.front().style == Style::lm_eval);
 }
 
+// SHA-256 of the questions as they are put: what decides the answers, whatever file, limit, or examples they come from.
+std::string digest(const TaskSet& set) {
+  Sha256 hash;
+  const auto add = [&](const std::string& text) {
+    hash.update(std::to_string(text.size()) + ":");
+    hash.update(text);
+  };
+  for (const TaskItem& item : set.items) {
+    add(item.id);
+    add(std::to_string(item.gold));
+    add(std::to_string(item.continuations.size()));
+    for (const std::string& context : item.contexts) add(context);
+    for (const std::string& continuation : item.continuations) add(continuation);
+  }
+  return hash.hex();
+}
+
 // The key under which a set's answers can be taken from an earlier run.
-Json answer_key(const Json& key, const TaskSet& set, const Workload& workload, std::int64_t max_tokens) {
+Json answer_key(const Json& key, const TaskSet& set, const Workload& workload) {
   Json result = key;
-  result["data"] = set.digest;
-  result["items"] = set.items.size();
-  result["shots"] = set.shots;
+  result["questions"] = digest(set);
   result["bos"] = workload.scoring.bos;
-  result["max_tokens"] = max_tokens;
+  result["max_tokens"] = workload.scoring.max_tokens;
   return result;
 }
 
@@ -62,7 +75,7 @@ std::vector<TaskAnswers> answer_sets(const Model& model, const Tokenizer& tokeni
   std::vector<TaskAnswers> answers;
   std::map<std::string, std::int64_t> truncated;  // by group
   for (const TaskSet& set : workload.sets) {
-    const Json set_key = answer_key(key, set, workload, workload.scoring.max_tokens);
+    const Json set_key = answer_key(key, set, workload);
     if (!results.empty()) {
       if (auto finished = finished_answers(results, set.style, set.name, set_key)) {
         log_info(set.name + ": answers are in " + results + " already");
@@ -162,6 +175,14 @@ Workload load_workload(const EvaluationOptions& options, const OpenedModel& open
   return workload;
 }
 
+Json answers_key(const Model& model, const std::string& plan_digest, std::uint64_t seed) {
+  return {{"model", model.checkpoint().digest()},
+          {"plan", plan_digest},
+          {"dtype", torch::toString(model.placement().dtype)},
+          {"version", version()},
+          {"seed", seed}};
+}
+
 Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
                            const std::string& results, const Json& key, Source& source) {
   const Stopwatch watch;
@@ -190,10 +211,11 @@ bool same_vocabulary(const Model& model, const Model& source) {
 Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
                     const std::string& results, const Json& key, const Source* source) {
   const Stopwatch watch;
+  const bool compares = source != nullptr && !workload.texts.empty() && same_vocabulary(model, *source->model);
   Evaluation evaluation;
   for (std::size_t i = 0; i < workload.texts.size(); ++i) {
     const EvaluationText& text = workload.texts[i];
-    if (source == nullptr || !same_vocabulary(model, *source->model)) {
+    if (!compares) {
       evaluation.perplexities.push_back(perplexity(model, text, workload.perplexity, workload.bos));
       continue;
     }
@@ -205,19 +227,6 @@ Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Worklo
   evaluation.answers = answer_sets(model, tokenizer, workload, results, key);
   evaluation.seconds = watch.seconds();
   return evaluation;
-}
-
-std::vector<std::vector<TaskAnswers>> by_group(const std::vector<TaskAnswers>& answers) {
-  std::vector<std::vector<TaskAnswers>> groups;
-  for (const TaskAnswers& set : answers) {
-    const auto same = [&](const auto& group) { return group.front().group == set.group; };
-    const auto found = std::ranges::find_if(groups, same);
-    if (found == groups.end())
-      groups.push_back({set});
-    else
-      found->push_back(set);
-  }
-  return groups;
 }
 
 Json to_json(const Evaluation& evaluation, const Workload& workload) {
@@ -232,7 +241,7 @@ Json to_json(const Evaluation& evaluation, const Workload& workload) {
   for (const auto& group : by_group(evaluation.answers)) {
     if (group.size() < 2) continue;
     Json& entry = json["groups"][group.front().group];
-    for (const std::string& metric : group.front().metrics) entry[metric] = estimate_json(over_group(group, metric));
+    for (const std::string& metric : group.front().metrics) entry[metric] = to_json(over_group(group, metric));
     entry["sets"] = group.size();
   }
   json["seconds"] = evaluation.seconds;

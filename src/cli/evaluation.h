@@ -54,6 +54,9 @@ struct Source {
   std::vector<SourcePredictions> predictions;  // one a text
 };
 
+// What answers depend on beside their questions; `plan_digest` is empty without a plan.
+Json answers_key(const Model& model, const std::string& plan_digest, std::uint64_t seed);
+
 // The source's own evaluation, with what others are compared to.
 Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
                            const std::string& results, const Json& key, Source& source);
@@ -68,8 +71,6 @@ Json to_json(const Evaluation& evaluation, const Workload& workload);
 Figures figures(const Evaluation& evaluation, const Model& model);
 // "perplexity 58.31 ± 0.72 (…)" a text, with the divergence where there is a source.
 std::string perplexity_lines(const Evaluation& evaluation, const Workload& workload);
-// Sets of one group (a task) together, in their order.
-std::vector<std::vector<TaskAnswers>> by_group(const std::vector<TaskAnswers>& answers);
 // The sets' figures as rows of a table, groups of several sets as one.
 std::vector<std::vector<std::string>> task_rows(const std::vector<TaskAnswers>& answers);
 

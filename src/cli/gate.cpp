@@ -42,7 +42,7 @@ Gate parse_gate(const std::string& text) {
 }
 
 GateResult check(const Gate& gate, const Figures& figures, const Figures* source) {
-  GateResult result{.gate = gate, .value = found(figures, gate.figure), .bound = gate.bound};
+  GateResult result{.value = found(figures, gate.figure), .bound = gate.bound};
   if (gate.relative) {
     if (source == nullptr)
       fail(ErrorKind::usage, "--gate '", gate.text, "' is relative to a source; name it with --source");

@@ -23,7 +23,6 @@ struct Gate {
 Gate parse_gate(const std::string& text);
 
 struct GateResult {
-  Gate gate;
   double value = 0, bound = 0;
   bool passed = false;
 };

@@ -10,6 +10,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/io/hub.h"
+#include "streamline/report/report.h"
 
 namespace streamline::cli {
 namespace {
@@ -128,6 +129,13 @@ void check_sweep_memory(const Model& model, std::int64_t seq_len) {
 }
 
 const std::vector<std::string>& command_line() { return words(); }
+Json computing_record(const Placement& placement, std::uint64_t seed) {
+  Json record = run_record(command_line(), seed);
+  record["threads"] = torch::get_num_threads();
+  record["device"] = placement.device.str();
+  record["dtype"] = torch::toString(placement.dtype);
+  return record;
+}
 void remember_command_line(const std::vector<std::string>& given) { words() = given; }
 
 void print(const std::string& text) {

@@ -65,6 +65,8 @@ void check_sweep_memory(const Model& model, std::int64_t seq_len);
 
 // The words of the command line, for records.
 const std::vector<std::string>& command_line();
+// run_record() of it, with threads, device and dtype.
+Json computing_record(const Placement& placement, std::uint64_t seed);
 void remember_command_line(const std::vector<std::string>& words);
 
 // To standard output, at once. Errors: io.

@@ -39,11 +39,8 @@ Output run(const PruneOptions& options) {
   run.replacement = options.replacement;
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
-  run.report = {{"format", 1}, {"run", run_record(command_line(), options.common.seed)}};
+  run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["recipe"] = options.recipe;
-  run.report["run"]["threads"] = torch::get_num_threads();
-  run.report["run"]["device"] = placement.device.str();
-  run.report["run"]["dtype"] = torch::toString(placement.dtype);
 
   stage(run, "read text", [&] { load_data(run); });
   if (options.replacement == "auto") stage(run, "try replacements", [&] { choose_replacement(run); });

@@ -69,6 +69,14 @@ def test_finished_sets_are_not_asked_again(questions, tmp_path):
     assert "answers are in" not in shorter.stderr and shorter.returncode == 0
 
 
+def test_questions_that_are_put_otherwise_are_asked_again(questions, tmp_path):
+    (tmp_path / "sentence_order.yaml").write_text(TASK.replace('"{{context}}"', '"Text: {{context}}"'), encoding="utf-8")
+    arguments = ["eval", BOOKS, "--data-dir", questions, "--dtype", "float32", "--out", tmp_path / "results", "--tasks"]
+    first = run(*arguments, questions / "sentence_order.yaml")
+    other = run(*arguments, tmp_path / "sentence_order.yaml")
+    assert first.returncode == other.returncode == 0 and "answers are in" not in other.stderr
+
+
 def test_opencompass_scores_whole_texts(questions, tmp_path):
     found = run_json("eval", BOOKS, *asked(questions, "--style", "opencompass", "--out", tmp_path / "results"))
     assert found["tasks"]["sentence_order"]["acc"]["value"] > 0.9

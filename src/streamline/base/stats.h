@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "streamline/base/json.h"
+
 namespace streamline {
 
 struct Estimate {
@@ -12,6 +14,11 @@ struct Estimate {
   double standard_error = 0;
   std::int64_t count = 0;
 };
+
+// {"value": …, "standard_error": …}
+inline Json to_json(const Estimate& estimate) {
+  return {{"value", estimate.value}, {"standard_error", estimate.standard_error}};
+}
 
 // Welford's running mean and variance.
 class MeanAccumulator {

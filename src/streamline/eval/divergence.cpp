@@ -96,10 +96,6 @@ Divergence summary(Differences& differences) {
   return result;
 }
 
-Json estimate_json(const Estimate& estimate) {
-  return {{"value", estimate.value}, {"standard_error", estimate.standard_error}};
-}
-
 }  // namespace
 
 SourcePredictions source_predictions(const Model& source, const EvaluationText& text, const PerplexityOptions& options,
@@ -130,14 +126,14 @@ ComparedPredictions compare_predictions(const Model& model, const Model& source,
 }
 
 Json to_json(const Divergence& divergence) {
-  return {{"kl", estimate_json(divergence.kl)},
+  return {{"kl", to_json(divergence.kl)},
           {"kl_median", divergence.kl_median},
           {"kl_99th_percentile", divergence.kl_99},
           {"kl_largest", divergence.kl_largest},
-          {"same_first_choice", estimate_json(divergence.same_first_choice)},
-          {"probability_difference", estimate_json(divergence.mean_difference)},
+          {"same_first_choice", to_json(divergence.same_first_choice)},
+          {"probability_difference", to_json(divergence.mean_difference)},
           {"probability_difference_rms", divergence.rms_difference},
-          {"log_perplexity_ratio", estimate_json(divergence.log_perplexity_ratio)}};
+          {"log_perplexity_ratio", to_json(divergence.log_perplexity_ratio)}};
 }
 
 }  // namespace streamline

@@ -17,9 +17,7 @@ using report::fixed, report::integer, report::number, report::significant, repor
 using Row = std::vector<std::string>;
 
 std::string with_error(const Json& model, const std::string& pointer, double factor, int digits) {
-  const auto value = number(model, pointer + "/value"), error = number(model, pointer + "/standard_error");
-  if (!value) return "-";
-  return fixed(*value * factor, digits) + (error ? " ± " + fixed(*error * factor, digits) : "");
+  return report::with_error(model, pointer, digits, factor).value_or("-");
 }
 
 std::string percent(const std::optional<double>& value) { return value ? fixed(*value * 100, 2) : "-"; }

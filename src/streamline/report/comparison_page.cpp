@@ -27,11 +27,8 @@ std::string percent(const std::optional<double>& share, int digits = 2) {
   return share ? fixed(*share * 100, digits) : kNothing;
 }
 
-// "57.5 ± 3.5"
 std::string with_error(const Json& json, const std::string& pointer, double factor, int digits) {
-  const auto value = number(json, pointer + "/value"), error = number(json, pointer + "/standard_error");
-  if (!value) return kNothing;
-  return fixed(*value * factor, digits) + (error ? " ± " + fixed(*error * factor, digits) : "");
+  return report::with_error(json, pointer, digits, factor).value_or(kNothing);
 }
 
 std::string interval(const Json& json, const std::string& pointer) {

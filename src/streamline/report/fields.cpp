@@ -65,6 +65,12 @@ std::string grouped(std::int64_t value) {
   return digits;
 }
 
+std::optional<std::string> with_error(const Json& json, const std::string& pointer, int digits, double factor) {
+  const auto value = number(json, pointer + "/value"), error = number(json, pointer + "/standard_error");
+  if (!value) return std::nullopt;
+  return fixed(*value * factor, digits) + (error ? " ± " + fixed(*error * factor, digits) : "");
+}
+
 std::string percent_change(double from, double to) {
   const std::string size = fixed(std::abs(to / from - 1) * 100, 1);
   return (size == "0.0" ? "±" : to < from ? "−" : "+") + size + " %";

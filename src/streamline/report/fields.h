@@ -22,9 +22,11 @@ bool flag(const Json& json, std::string_view pointer);
 std::vector<Json> elements(const Json& json, std::string_view pointer);
 
 std::string fixed(double value, int digits);
-std::string significant(double value, int digits);   // 0.00123, 12.3, 123; never an exponent for ordinary sizes
-std::string grouped(std::int64_t value);             // 32,704
-std::string percent_change(double from, double to);  // "−15.8 %"
+std::string significant(double value, int digits);  // 0.00123, 12.3, 123; never an exponent for ordinary sizes
+std::string grouped(std::int64_t value);            // 32,704
+// "58.71 ± 1.97" of {"value": …, "standard_error": …} at the pointer, both times `factor`; nothing without a value.
+std::optional<std::string> with_error(const Json& json, const std::string& pointer, int digits, double factor = 1);
+std::string percent_change(double from, double to);               // "−15.8 %"
 std::string layer_range(std::int64_t first, std::int64_t count);  // "13..18", "14"
 
 // The window that was chosen, when the report has one.

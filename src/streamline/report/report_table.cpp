@@ -20,11 +20,7 @@ std::string rate_or_dash(const Json& json, std::string_view pointer) {
   return rate ? significant(*rate, 3) : "-";
 }
 
-std::string perplexity_or_dash(const Json& model) {
-  const auto value = number(model, "/perplexity/value"), error = number(model, "/perplexity/standard_error");
-  if (!value) return "-";
-  return fixed(*value, 2) + (error ? " ± " + fixed(*error, 2) : "");
-}
+std::string perplexity_or_dash(const Json& model) { return report::with_error(model, "/perplexity", 2).value_or("-"); }
 
 Row model_row(const Json& model) {
   const auto layers = integer(model, "/layers");

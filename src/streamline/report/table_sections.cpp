@@ -29,10 +29,9 @@ double largest(const std::vector<Json>& entries, const char* pointer) {
 }
 
 std::string perplexity_cell(const Json& model, double most) {
-  const auto value = number(model, "/perplexity/value"), error = number(model, "/perplexity/standard_error");
+  const auto value = number(model, "/perplexity/value");
   if (!value) return kNothing;
-  return fixed(*value, 2) + (error ? " ± " + fixed(*error, 2) : "") +
-         bar(*value / most, text(model, "/name") != "source");
+  return *with_error(model, "/perplexity", 2) + bar(*value / most, text(model, "/name") != "source");
 }
 
 std::string bits_cell(const Json& model) {

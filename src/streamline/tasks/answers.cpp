@@ -58,6 +58,19 @@ double pooled_error(std::span<const Estimate> sets) {
 
 }  // namespace
 
+std::vector<std::vector<TaskAnswers>> by_group(std::span<const TaskAnswers> sets) {
+  std::vector<std::vector<TaskAnswers>> groups;
+  for (const TaskAnswers& set : sets) {
+    const auto same = [&](const auto& group) { return group.front().group == set.group; };
+    const auto found = std::ranges::find_if(groups, same);
+    if (found == groups.end())
+      groups.push_back({set});
+    else
+      found->push_back(set);
+  }
+  return groups;
+}
+
 std::size_t most_likely(const Answer& answer) { return highest(answer.log_likelihoods); }
 
 std::size_t most_likely_a_character(const Answer& answer) {

@@ -37,6 +37,9 @@ struct TaskAnswers {
   std::vector<Answer> answers = {};
 };
 
+// The sets of each task together, in order of appearance.
+std::vector<std::vector<TaskAnswers>> by_group(std::span<const TaskAnswers> sets);
+
 // Indices of choices; the first one wins a tie. most_likely: lm-evaluation-harness's acc; most_likely_a_character: its
 // acc_norm (log likelihood / code points of the choice); lowest_mean_nll: OpenCompass's (-log likelihood / T).
 std::size_t most_likely(const Answer& answer);

@@ -16,21 +16,14 @@ namespace streamline {
 namespace fs = std::filesystem;
 namespace {
 
-// The sets of one task.
-struct GroupedSets {
-  std::string name;
-  std::vector<TaskAnswers> sets;
-};
+using Group = std::vector<TaskAnswers>;
 
-// The tasks that were split into several sets, in order.
-std::vector<GroupedSets> groups_of(std::span<const TaskAnswers> answers) {
-  std::vector<GroupedSets> groups;
-  for (const TaskAnswers& set : answers) {
-    if (set.group.empty() || set.group == set.name) continue;
-    auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.name == set.group; });
-    if (found == groups.end()) found = groups.insert(groups.end(), {set.group, {}});
-    found->sets.push_back(set);
-  }
+// The tasks that were split into several sets.
+std::vector<Group> groups_of(std::span<const TaskAnswers> answers) {
+  std::vector<Group> groups = by_group(answers);
+  std::erase_if(groups, [](const Group& group) {
+    return group.front().group.empty() || group.front().group == group.front().name;
+  });
   return groups;
 }
 
@@ -45,12 +38,13 @@ Json set_row(const TaskAnswers& set) {
   return row;
 }
 
-Json group_row(const GroupedSets& group) {
+Json group_row(const Group& group) {
   std::size_t questions = 0;
-  for (const TaskAnswers& set : group.sets) questions += set.answers.size();
-  Json row = {{"alias", group.name}, {"name", group.name}, {"sample_len", questions}}, counts = Json::object();
-  for (const std::string& name : group.sets.front().metrics) {
-    add_metric(row, name, group_metric(group.sets, name, true));
+  for (const TaskAnswers& set : group) questions += set.answers.size();
+  Json row = {{"alias", group.front().group}, {"name", group.front().group}, {"sample_len", questions}},
+       counts = Json::object();
+  for (const std::string& name : group.front().metrics) {
+    add_metric(row, name, group_metric(group, name, true));
     counts[name + ",none"] = questions;
   }
   row["sample_count"] = counts;
@@ -76,7 +70,7 @@ Json config(const TaskAnswers& set) {
 }
 
 // The tables of the results file that have an entry a task.
-Json tables(std::span<const TaskAnswers> answers, const std::vector<GroupedSets>& groups) {
+Json tables(std::span<const TaskAnswers> answers, const std::vector<Group>& groups) {
   Json results = Json::object(), configs = results, versions = results, shots = results, better = results;
   Json samples = results, group_rows = results, members = results;
   for (const TaskAnswers& set : answers) {
@@ -88,12 +82,13 @@ Json tables(std::span<const TaskAnswers> answers, const std::vector<GroupedSets>
     for (const std::string& metric : set.metrics) better[set.name][metric] = is_better_higher(metric);
     samples[set.name] = {{"original", set.items_in_data}, {"effective", set.answers.size()}};
   }
-  for (const GroupedSets& group : groups) {
-    results[group.name] = group_rows[group.name] = group_row(group);
-    versions[group.name] = 1.0;
-    shots[group.name] = group.sets.front().shots;
-    better[group.name] = better[group.sets.front().name];
-    for (const TaskAnswers& set : group.sets) members[group.name].push_back(set.name);
+  for (const Group& group : groups) {
+    const std::string& name = group.front().group;
+    results[name] = group_rows[name] = group_row(group);
+    versions[name] = 1.0;
+    shots[name] = group.front().shots;
+    better[name] = better[group.front().name];
+    for (const TaskAnswers& set : group) members[name].push_back(set.name);
   }
   Json all = {{"results", results}};
   if (!groups.empty()) all["groups"] = group_rows;
