@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "streamline/base/version.h"
 #include "streamline/report/report.h"
 #include "streamline/tasks/answers_file.h"
 
@@ -179,7 +180,7 @@ Json answers_key(const Model& model, const std::string& plan_digest, std::uint64
   return {{"model", model.checkpoint().digest()},
           {"plan", plan_digest},
           {"dtype", torch::toString(model.placement().dtype)},
-          {"version", version()},
+          {"version", program_version()},
           {"seed", seed}};
 }
 

@@ -7,6 +7,7 @@
 #include "options.h"
 #include "recipe.h"
 #include "streamline/base/error.h"
+#include "streamline/base/version.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -46,7 +47,7 @@ Answer run(const std::vector<std::string>& words) {
       "streamline",
       "streamline: makes large language models smaller by taking out the layers they do not need and healing what that "
       "breaks.",
-      "streamline " + version());
+      "streamline " + std::string(program_version()));
   const std::vector<Declared> declared = declare(program);
   if (const auto answer = program.parse(with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
   for (const auto& [arguments, run] : declared)

@@ -49,7 +49,7 @@ TEST(ResolveConfig, AcceptsEveryFamilyWithItsTensors) {
     }
 }
 
-struct Broken {
+struct BrokenConfig {
   const char* what;
   Json config;
   Tensors tensors;
@@ -57,7 +57,7 @@ struct Broken {
   const char* message;
 };
 
-std::vector<Broken> broken_checkpoints() {
+std::vector<BrokenConfig> broken_configs() {
   const Json llama = pico_config("llama"), qwen2 = pico_config("qwen2"), opt = pico_config("opt");
   const Tensors weights = random_tensors(llama);
   const auto mismatch = ErrorKind::mismatch, unsupported = ErrorKind::unsupported;
@@ -101,7 +101,7 @@ std::vector<Broken> broken_checkpoints() {
 }
 
 TEST(ResolveConfig, NamesTheTensorThatDisagrees) {
-  for (const Broken& broken : broken_checkpoints()) {
+  for (const BrokenConfig& broken : broken_configs()) {
     SCOPED_TRACE(broken.what);
     const auto checkpoint = open(broken.config, broken.tensors);
     try {

@@ -9,7 +9,7 @@ namespace {
 
 using test::pico_config;
 
-Config read(const Json& json) { return config_from_json(json, "c.json"); }
+Config read_config(const Json& json) { return config_from_json(json, "c.json"); }
 
 std::vector<LayerOrigin> origins(const std::vector<std::int64_t>& sources) {
   std::vector<LayerOrigin> layers;
@@ -18,7 +18,7 @@ std::vector<LayerOrigin> origins(const std::vector<std::int64_t>& sources) {
 }
 
 Json cut(const Json& json, const std::vector<std::int64_t>& sources, const Json& provenance = nullptr) {
-  return output_config(read(json), origins(sources), provenance);
+  return output_config(read_config(json), origins(sources), provenance);
 }
 
 std::vector<std::string> keys(const Json& object) {
@@ -27,7 +27,7 @@ std::vector<std::string> keys(const Json& object) {
   return list;
 }
 
-Json without(Json json, const std::string& key) {
+Json without_key(Json json, const std::string& key) {
   json.erase(key);
   return json;
 }
@@ -68,7 +68,7 @@ TEST(OutputConfig, WritesBothSpellingsOfAScaledRopeFromEither) {
   parameters["rope_theta"] = 5e5;
   const Json four = pico_config("llama", {{"rope_theta", 5e5}, {"rope_scaling", scaling}});
   const Json five =
-      without(without(pico_config("llama", {{"rope_parameters", parameters}}), "rope_theta"), "rope_scaling");
+      without_key(without_key(pico_config("llama", {{"rope_parameters", parameters}}), "rope_theta"), "rope_scaling");
   for (const Json& source : {four, five}) {
     const Json result = cut(source, {0, 1, 2});
     EXPECT_EQ(result.at("rope_theta"), 5e5);
@@ -84,7 +84,7 @@ TEST(OutputConfig, NamesTheRopeTypeForNewReadersOfTheOldKey) {
 }
 
 TEST(OutputConfig, LeavesRopeOutOfFamiliesWithoutIt) {
-  const Json result = cut(without(pico_config("opt"), "tie_word_embeddings"), {0, 1});
+  const Json result = cut(without_key(pico_config("opt"), "tie_word_embeddings"), {0, 1});
   for (const char* key : {"rope_theta", "rope_scaling", "rope_parameters", "layer_types", "max_window_layers"})
     EXPECT_FALSE(result.contains(key)) << key;
   EXPECT_EQ(result.at("tie_word_embeddings"), true);
@@ -98,10 +98,11 @@ TEST(OutputConfig, MakesImplicitWindowsExplicitBeforeCutting) {
     EXPECT_EQ(result.at("layer_types"),
               (Json{"full_attention", "sliding_attention", "sliding_attention", "sliding_attention"}));
     EXPECT_EQ(result.at("max_window_layers"), 1);
-    const Config before = read(source), after = read(result);
+    const Config before = read_config(source), after = read_config(result);
     for (const auto& [now, then] : {std::pair{0, 0}, {1, 3}, {2, 4}, {3, 5}})
       EXPECT_EQ(after.layers[now].attention->window, before.layers[then].attention->window);
-    const Config by_threshold = read(without(result, "layer_types"));  // what a loader that knows no list sees
+    const Config by_threshold =
+        read_config(without_key(result, "layer_types"));  // what a loader that knows no list sees
     for (int i = 0; i < 4; ++i) EXPECT_EQ(by_threshold.layers[i].attention->window, after.layers[i].attention->window);
   }
 }
@@ -138,10 +139,10 @@ TEST(OutputConfig, MakesAPeriodAListAndDropsItWhereItIsNoLongerTrue) {
     EXPECT_EQ(shifted.at("layer_types"), (Json{"sliding_attention", "full_attention", "sliding_attention",
                                                "sliding_attention", "full_attention"}));
     EXPECT_FALSE(shifted.contains("sliding_window_pattern"));
-    EXPECT_EQ(slides(read(shifted)), (std::vector<bool>{true, false, true, true, false}));
+    EXPECT_EQ(slides(read_config(shifted)), (std::vector<bool>{true, false, true, true, false}));
     const Json whole_period = cut(source, {0, 1, 2});
     EXPECT_EQ(whole_period.at("sliding_window_pattern"), 3);
-    EXPECT_EQ(slides(read(without(whole_period, "layer_types"))), (std::vector<bool>{true, true, false}));
+    EXPECT_EQ(slides(read_config(without_key(whole_period, "layer_types"))), (std::vector<bool>{true, true, false}));
   }
 }
 
@@ -155,11 +156,11 @@ TEST(OutputConfig, LeavesTheRotaryEmbeddingWithItsLayer) {
   const auto none = RopeUse::none, global = RopeUse::global, local = RopeUse::local;
   const Json listed = cut(pico_config("smollm3"), {1, 2, 3});  // no_rope_layers 1, 0, 1, 1
   EXPECT_EQ(listed.at("no_rope_layers"), (Json{0, 1, 1}));
-  EXPECT_EQ(ropes(read(listed)), (std::vector{none, global, global}));
-  const Json interval = cut(without(pico_config("smollm3"), "no_rope_layers"), {0, 3});  // every fourth
+  EXPECT_EQ(ropes(read_config(listed)), (std::vector{none, global, global}));
+  const Json interval = cut(without_key(pico_config("smollm3"), "no_rope_layers"), {0, 3});  // every fourth
   EXPECT_EQ(interval.at("no_rope_layers"), (Json{1, 0}));
-  EXPECT_EQ(ropes(read(cut(pico_config("cohere2"), {1, 2, 3}))), (std::vector{global, none, global}));
-  EXPECT_EQ(ropes(read(cut(pico_config("gemma3_text"), {1, 2, 3}))), (std::vector{local, global, local}));
+  EXPECT_EQ(ropes(read_config(cut(pico_config("cohere2"), {1, 2, 3}))), (std::vector{global, none, global}));
+  EXPECT_EQ(ropes(read_config(cut(pico_config("gemma3_text"), {1, 2, 3}))), (std::vector{local, global, local}));
 }
 
 TEST(OutputConfig, LeavesDenseLayersDense) {
@@ -171,18 +172,18 @@ TEST(OutputConfig, LeavesDenseLayersDense) {
   const Json listed = pico_config("qwen3_moe", {{"num_hidden_layers", 6}, {"mlp_only_layers", {1, 4}}});
   const Json cut_list = cut(listed, {0, 1, 3, 4});
   EXPECT_EQ(cut_list.at("mlp_only_layers"), (Json{1, 3}));
-  EXPECT_EQ(sparse(read(cut_list)), (std::vector<bool>{true, false, true, false}));
+  EXPECT_EQ(sparse(read_config(cut_list)), (std::vector<bool>{true, false, true, false}));
   const Json stepped = pico_config("qwen2_moe", {{"decoder_sparse_step", 2}, {"mlp_only_layers", nullptr}});
   const Json cut_step = cut(stepped, {1, 2, 3});  // sparse at 1 and 3
   EXPECT_EQ(cut_step.at("mlp_only_layers"), Json{1});
   EXPECT_EQ(cut_step.at("decoder_sparse_step"), 1);
-  EXPECT_EQ(sparse(read(cut_step)), (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(sparse(read_config(cut_step)), (std::vector<bool>{true, false, true}));
 }
 
 TEST(OutputConfig, SpellsTheNumberOfExpertsForBothReaders) {
   const Json source = pico_config("qwen3_moe");
   for (const Json& json : {source, [&] {
-                             Json other = without(source, "num_experts");
+                             Json other = without_key(source, "num_experts");
                              other["num_local_experts"] = 4;
                              return other;
                            }()}) {
@@ -224,7 +225,7 @@ TEST(OutputConfig, WritesNoListForFamiliesWithoutOne) {
 TEST(OutputConfig, ReplacesEarlierProvenance) {
   const Json first = cut(pico_config("llama"), {0, 1}, {{"command", "prune"}});
   EXPECT_EQ(first.at("streamline").at("provenance").at("command"), "prune");
-  EXPECT_EQ(read(first).layer_count(), 2);  // provenance is not read
+  EXPECT_EQ(read_config(first).layer_count(), 2);  // provenance is not read
   EXPECT_FALSE(cut(first, {0}).contains("streamline"));
 }
 
@@ -239,7 +240,7 @@ LayerConfig paper_ffn() {
 }
 
 TEST(Extension, DescribesLayersThatNoOrdinaryLayerExpresses) {
-  const Config source = read(pico_config("llama"));
+  const Config source = read_config(pico_config("llama"));
   const std::vector<LayerOrigin> layers = {{0, {}}, {1, paper_ffn()}, {3, {}}};
   EXPECT_TRUE(needs_extension(source, layers));
   const Json result = output_config(source, layers, {{"seed", 0}});
@@ -250,13 +251,13 @@ TEST(Extension, DescribesLayersThatNoOrdinaryLayerExpresses) {
     "base_architectures":["PicoForCausalLM"],"layers":[{"index":1,"kind":"ffn","intermediate_size":64,"activation":"relu",
     "gated":false,"norm":false,"residual":false,"bias":true}],"provenance":{"seed":0}})",
                                                 "expected"));
-  EXPECT_EQ(read(result).family->name, "llama");
+  EXPECT_EQ(read_config(result).family->name, "llama");
 }
 
 TEST(Extension, IsReadBackWithItsTensors) {
   for (const Family* family : families()) {
     SCOPED_TRACE(family->name);
-    const Config source = read(pico_config(std::string(family->name)));
+    const Config source = read_config(pico_config(std::string(family->name)));
     const Json json = output_config(source, {{0, {}}, {1, paper_ffn()}, {3, {}}});
     const auto checkpoint = test::pico_checkpoint(json);
     const Config config = resolve_config(*checkpoint);
@@ -275,7 +276,7 @@ TEST(Extension, IsReadBackWithItsTensors) {
 }
 
 TEST(Extension, SurvivesASecondCutAndGoesWithItsLastLayer) {
-  const Json once = output_config(read(pico_config("llama")), {{0, {}}, {1, paper_ffn()}, {3, {}}});
+  const Json once = output_config(read_config(pico_config("llama")), {{0, {}}, {1, paper_ffn()}, {3, {}}});
   const Json moved = cut(once, {1, 2});
   EXPECT_EQ(moved.at("streamline").at("layers").at(0).at("index"), 0);
   EXPECT_EQ(moved.at("streamline").at("base_architectures"), Json{"PicoForCausalLM"});
@@ -286,7 +287,7 @@ TEST(Extension, SurvivesASecondCutAndGoesWithItsLastLayer) {
 }
 
 TEST(Extension, RefusesWhatItDoesNotKnow) {
-  const Json good = output_config(read(pico_config("llama")), {{0, {}}, {1, paper_ffn()}});
+  const Json good = output_config(read_config(pico_config("llama")), {{0, {}}, {1, paper_ffn()}});
   const Json entry = good.at("streamline").at("layers").at(0);
   const auto with_entry = [&](const Json& changes) {
     Json changed = entry;
@@ -312,14 +313,14 @@ TEST(Extension, RefusesWhatItDoesNotKnow) {
     Json json = good;
     json["streamline"].update(changes);
     try {
-      read(json);
+      read_config(json);
       ADD_FAILURE() << "no error";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), kind) << error.what();
       EXPECT_THAT(error.what(), ::testing::HasSubstr(message));
     }
   }
-  EXPECT_ERROR(read(without(good, "streamline")), format, "there is no object 'streamline'");
+  EXPECT_ERROR(read_config(without_key(good, "streamline")), format, "there is no object 'streamline'");
 }
 
 }  // namespace

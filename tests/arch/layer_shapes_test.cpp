@@ -12,7 +12,7 @@ namespace {
 
 using test::block, test::pico_checkpoint, test::pico_config;
 
-Config read(const Json& json) { return config_from_json(json, "c.json"); }
+Config read_shapes(const Json& json) { return config_from_json(json, "c.json"); }
 
 Json decilm(const Json& blocks) {
   Json config = pico_config("nemotron_nas", {{"block_configs", blocks}, {"intermediate_size", nullptr}});
@@ -25,7 +25,7 @@ TEST(BlockConfigs, GiveEachLayerItsWidths) {
   Json config = decilm({block(4, 5.25), block(1, 1.3125), block(nullptr, 0.5), block(2, nullptr)});
   config["hidden_size"] = 4096;
   config["num_attention_heads"] = 32;
-  const Config model = read(config);
+  const Config model = read_shapes(config);
   EXPECT_EQ(model.layers[0].attention->kv_heads, 8);
   EXPECT_EQ(model.layers[1].attention->kv_heads, 32);
   EXPECT_EQ(model.layers[0].mlp->intermediate, 14336);
@@ -45,7 +45,7 @@ TEST(BlockConfigs, AreReadAsTheyAreWritten) {
       config["hidden_size"] = hidden;
       config["num_hidden_layers"] = 1;
       config["block_configs"] = block_configs(hidden, {layer});
-      ASSERT_EQ(read(config).layers[0].mlp->intermediate, width) << hidden;
+      ASSERT_EQ(read_shapes(config).layers[0].mlp->intermediate, width) << hidden;
     }
 }
 
@@ -121,22 +121,22 @@ TEST(BlockConfigs, ThatAreBrokenAreRefusedInOneLine) {
       {with("ffn", {{"hidden_act", "relu"}}), unsupported, "'hidden_act' is \"relu\"; supported is that of the model"},
       {with("ffn", {{"moe", {{"experts", 8}}}}), unsupported, "[1].ffn: 'moe' is"},
   };
-  expect_refused(table, [](const Json& blocks) { read(decilm(blocks)); });
+  expect_refused(table, [](const Json& blocks) { read_shapes(decilm(blocks)); });
   Json later = good;
   later["attention"].update({{"sparsify", nullptr}, {"unshifted_sink", false}, {"window_length", nullptr}});
   later["parallel_blocks"] = nullptr;
-  EXPECT_EQ(read(decilm({later, good, good, good})).layers.size(), 4u);
+  EXPECT_EQ(read_shapes(decilm({later, good, good, good})).layers.size(), 4u);
 }
 
 TEST(PerLayerConfig, TakesHalvesAway) {
   const Json config =
       pico_config("llama", {{"per_layer_config", {{"1", {{"skip", {"attention"}}}}, {"3", {{"skip", {"mlp"}}}}}}});
-  const Config model = read(config);
+  const Config model = read_shapes(config);
   EXPECT_FALSE(model.layers[1].attention || model.layers[3].mlp);
   EXPECT_TRUE(model.layers[1].mlp && model.layers[3].attention && model.layers[0].whole());
   EXPECT_EQ(layer_form(model), LayerForm::per_layer);
   EXPECT_EQ(per_layer_config(model.layers), config.at("per_layer_config"));
-  EXPECT_EQ(layer_form(read(pico_config("llama", {{"per_layer_config", Json::object()}}))), LayerForm::ordinary);
+  EXPECT_EQ(layer_form(read_shapes(pico_config("llama", {{"per_layer_config", Json::object()}}))), LayerForm::ordinary);
 }
 
 TEST(PerLayerConfig, ThatIsBrokenIsRefusedInOneLine) {
@@ -151,14 +151,14 @@ TEST(PerLayerConfig, ThatIsBrokenIsRefusedInOneLine) {
       {{{"1", {{"skip", {"norm"}}}}}, unsupported, "'skip' has \"norm\"; supported are"},
       {{{"1", {{"intermediate_size", 8}}}}, unsupported, "'intermediate_size' of a single layer is not supported"},
   };
-  expect_refused(table, [](const Json& layers) { read(pico_config("llama", {{"per_layer_config", layers}})); });
-  EXPECT_ERROR(read(pico_config("phi", {{"per_layer_config", {{"1", {{"skip", {"mlp"}}}}}}})), unsupported,
+  expect_refused(table, [](const Json& layers) { read_shapes(pico_config("llama", {{"per_layer_config", layers}})); });
+  EXPECT_ERROR(read_shapes(pico_config("phi", {{"per_layer_config", {{"1", {{"skip", {"mlp"}}}}}}})), unsupported,
                "halves do not follow each other");
 }
 
 TEST(DeciLM, TakesOnlyModelsThatItComputes) {
   const auto why = [](const std::string& family, const Json& changes) {
-    return why_not_decilm(read(pico_config(family, changes)));
+    return why_not_decilm(read_shapes(pico_config(family, changes)));
   };
   EXPECT_EQ(why("llama", Json::object()), "");
   EXPECT_EQ(why("nemotron_nas", Json::object()), "");
@@ -175,7 +175,7 @@ TEST(DeciLM, TakesOnlyModelsThatItComputes) {
 }
 
 TEST(DeciLM, ConfigurationIsThatOfTheLayers) {
-  const Config source = read(pico_config("qwen2", {{"use_sliding_window", false}}));
+  const Config source = read_shapes(pico_config("qwen2", {{"use_sliding_window", false}}));
   LayerConfig alone = source.layers[1];
   alone.attention.reset();
   const std::vector<LayerOrigin> layers = {{.source = 0, .shape = decilm_layer(source.layers[0])},
@@ -191,7 +191,7 @@ TEST(DeciLM, ConfigurationIsThatOfTheLayers) {
   EXPECT_EQ(config.at("qkv_bias"), true);
   for (const char* key : {"layer_types", "sliding_window", "use_sliding_window", "max_window_layers"})
     EXPECT_FALSE(config.contains(key)) << key;
-  const Config result = read(config);
+  const Config result = read_shapes(config);
   EXPECT_EQ(result.layers[0], decilm_layer(source.layers[0]));
   EXPECT_EQ(result.layers[1], decilm_layer(alone));
   EXPECT_EQ(result.max_positions, source.max_positions);

@@ -7,8 +7,8 @@
 namespace streamline::test {
 namespace {
 
-const LayerStack kStack{.prefix = "model.layers.", .layers = 12};
-const LayerMap kMap{.before = 12, .origins = {0, 1, 4, 10, 11}};  // 4 becomes 2, 10 and 11 become 3 and 4
+const LayerStack kModules{.prefix = "model.layers.", .layers = 12};
+const LayerMap kModuleMap{.before = 12, .origins = {0, 1, 4, 10, 11}};  // 4 becomes 2, 10 and 11 become 3 and 4
 
 TEST(ModuleLists, GiveEachNameItsNewNumber) {
   struct Case {
@@ -44,19 +44,23 @@ TEST(ModuleLists, GiveEachNameItsNewNumber) {
       {"+:.*\\.layers\\.1[01]\\..*", {"+:.*\\.layers\\.(?:3|4)\\..*"}},
   };
   for (const Case& expected : cases)
-    EXPECT_EQ(renumbered_module(expected.module, kStack, kMap), expected.renumbered) << expected.module;
+    EXPECT_EQ(renumbered_module(expected.module, kModules, kModuleMap), expected.renumbered) << expected.module;
 }
 
 TEST(ModuleLists, GoByTheNameThatTheStackHas) {
   const LayerStack stack{.prefix = "transformer.h.", .layers = 12};
-  EXPECT_EQ(renumbered_module("transformer.h.4.mlp", stack, kMap), std::vector<std::string>{"transformer.h.2.mlp"});
-  EXPECT_EQ(renumbered_module("h.5", stack, kMap), std::vector<std::string>{});
+  EXPECT_EQ(renumbered_module("transformer.h.4.mlp", stack, kModuleMap),
+            std::vector<std::string>{"transformer.h.2.mlp"});
+  EXPECT_EQ(renumbered_module("h.5", stack, kModuleMap), std::vector<std::string>{});
 }
 
 TEST(ModuleLists, RefuseARegularExpressionThatCannotBeRead) {
-  EXPECT_ERROR(renumbered_module("re:layers\\.[5\\.mlp", kStack, kMap), unsupported, "cannot tell which layers");
-  EXPECT_ERROR(renumbered_module("re:layers\\.(?P<n>5)\\.mlp", kStack, kMap), unsupported, "write one entry a layer");
-  EXPECT_ERROR(renumbered_module("re:layers\\." + std::string(999, '1'), kStack, kMap), unsupported, "too long");
+  EXPECT_ERROR(renumbered_module("re:layers\\.[5\\.mlp", kModules, kModuleMap), unsupported,
+               "cannot tell which layers");
+  EXPECT_ERROR(renumbered_module("re:layers\\.(?P<n>5)\\.mlp", kModules, kModuleMap), unsupported,
+               "write one entry a layer");
+  EXPECT_ERROR(renumbered_module("re:layers\\." + std::string(999, '1'), kModules, kModuleMap), unsupported,
+               "too long");
 }
 
 // The forms that transformers, compressed-tensors, GPTQModel and AutoRound write.
@@ -73,7 +77,7 @@ TEST(ModuleLists, FollowInEveryQuantisationsConfiguration) {
       "dynamic": {"-:.*layers\\.4\\..*": {}, "+:.*layers\\.5\\..*": {"bits": 8}},
       "llm_int8_skip_modules": null},
     "hidden_size": 5})");
-  renumber_quantization(config, kStack, kMap);
+  renumber_quantization(config, kModules, kModuleMap);
   const Json& quantization = config["quantization_config"];
   EXPECT_EQ(quantization["ignore"], Json::array({"lm_head", "model.layers.3.mlp.gate"}));
   EXPECT_FALSE(quantization["config_groups"].contains("group_1"));

@@ -12,8 +12,6 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;
-
 class EveryFamily : public testing::TestWithParam<const Family*> {};
 INSTANTIATE_TEST_SUITE_P(Contract, EveryFamily, testing::ValuesIn(families().begin(), families().end()),
                          [](const auto& info) { return std::string(info.param->name); });

@@ -14,8 +14,6 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;
-
 class LivingFamily : public testing::TestWithParam<const Family*> {
  protected:
   // Windows are shorter than the sequences, so that they matter.

@@ -10,7 +10,6 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;  // what tells the two GELU formulas and most epsilons apart
 // Seen in other programs: up to 2e-2; Gemma 2, whose caps leave a small range, 5e-2, GLM-4 4e-2.
 constexpr double kBfloat16 = 3e-2, kBfloat16Capped = 7e-2;
 // Rounding turns the choice of an expert now and then: single tokens differ by 2e-1, the root of the mean square by

@@ -13,8 +13,6 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;
-
 const PicoOptions kLlama = {.layers = 5, .hidden = 32};
 
 Model llama(DType stored = DType::f32, torch::ScalarType computed = torch::kFloat) {

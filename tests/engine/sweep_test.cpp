@@ -12,9 +12,7 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;
-
-Model llama() { return pico_model(family_named("llama"), {}); }
+Model small_llama() { return pico_model(family_named("llama"), {}); }
 
 TokenBatches sequences(const std::vector<std::int64_t>& lengths) {
   TokenBatches batches;
@@ -42,7 +40,7 @@ std::vector<std::vector<torch::Tensor>> swept_states(const Model& model, const T
 
 TEST(Sweep, ShowsTheHiddenStatesOfEverySequenceInAnyBatchSize) {
   const torch::NoGradGuard no_grad;
-  const Model model = llama();
+  const Model model = small_llama();
   const TokenBatches batches = sequences({12, 12, 7, 12, 7, 12, 1});
   for (const std::int64_t batch_tokens : {1, 24, 30, 0}) {
     const auto states = swept_states(model, batches, {.batch_tokens = batch_tokens});
@@ -56,7 +54,7 @@ TEST(Sweep, ShowsTheHiddenStatesOfEverySequenceInAnyBatchSize) {
 }
 
 TEST(Sweep, GoesThroughTheLayersInOrderAndHandsOnWhatItGot) {
-  const Model model = llama();
+  const Model model = small_llama();
   std::vector<std::string> events;
   const void* previous = nullptr;
   const auto batch_size = [](const SweepBatch& batch) { return std::to_string(batch.sequences.size()); };
@@ -81,7 +79,7 @@ TEST(Sweep, GoesThroughTheLayersInOrderAndHandsOnWhatItGot) {
 
 TEST(Sweep, KeepsTheOrderOfSequencesWithinALength) {
   std::vector<std::int64_t> order;
-  sweep(llama(), sequences({4, 6, 4, 6, 4}), {.batch_tokens = 8},
+  sweep(small_llama(), sequences({4, 6, 4, 6, 4}), {.batch_tokens = 8},
         {.end = [&](const SweepBatch& batch, const torch::Tensor&) {
           order.insert(order.end(), batch.sequences.begin(), batch.sequences.end());
         }});
@@ -92,37 +90,37 @@ TEST(Sweep, PassesOnWhichPositionsEnterNoStatistic) {
   TokenBatches batches = sequences({4});
   batches.skip_first = 1;
   std::int64_t skipped = -1;
-  sweep(llama(), batches, {},
+  sweep(small_llama(), batches, {},
         {.begin = [&](const SweepBatch& batch, const torch::Tensor&) { skipped = batch.skip_first; }});
   EXPECT_EQ(skipped, 1);
 }
 
 TEST(Sweep, RefusesSequencesBeyondTheModelsPositionsUnlessAsked) {
   const TokenBatches batches = sequences({65});
-  EXPECT_ERROR(sweep(llama(), batches, {}, {}), mismatch, "65 tokens is longer than the model's 64 positions");
-  sweep(llama(), batches, {.beyond_positions = true}, {});
+  EXPECT_ERROR(sweep(small_llama(), batches, {}, {}), mismatch, "65 tokens is longer than the model's 64 positions");
+  sweep(small_llama(), batches, {.beyond_positions = true}, {});
 }
 
 TEST(Sweep, RefusesTokensOutsideTheEmbedding) {
   TokenBatches batches = sequences({5});
   batches.sequences[0][3] = 99;
-  EXPECT_ERROR(sweep(llama(), batches, {}, {}), mismatch, "token id 99");
+  EXPECT_ERROR(sweep(small_llama(), batches, {}, {}), mismatch, "token id 99");
 }
 
 TEST(Sweep, LetsAVisitorsErrorThrough) {
-  EXPECT_ERROR(sweep(llama(), sequences({5}), {},
+  EXPECT_ERROR(sweep(small_llama(), sequences({5}), {},
                      {.begin = [](const SweepBatch&, const torch::Tensor&) { fail(ErrorKind::numeric, "mine"); }}),
                numeric, "mine");
 }
 
 TEST(Sweep, TurnsTheTensorLibrarysErrorsIntoOurs) {
-  EXPECT_ERROR(sweep(llama(), sequences({5}), {},
+  EXPECT_ERROR(sweep(small_llama(), sequences({5}), {},
                      {.begin = [](const SweepBatch&, const torch::Tensor& x) { x + torch::zeros({3}); }}),
                internal, "tensor library");
 }
 
 TEST(Sweep, NeedsMoreMemoryForMoreTokensAndForConversions) {
-  const Model f32 = llama();
+  const Model f32 = small_llama();
   EXPECT_GT(sweep_memory(f32, 64, 4096), sweep_memory(f32, 64, 1024));
   const Model converted =
       pico_model(family_named("llama"), {.dtype = DType::bf16, .extra = {{"torch_dtype", "bfloat16"}}});

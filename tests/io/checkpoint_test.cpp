@@ -65,14 +65,14 @@ TEST(Checkpoint, IgnoresOtherTensorFilesBesideModelSafetensors) {
   EXPECT_EQ(checkpoint->tensors().size(), 1u);
 }
 
-struct Broken {
+struct BrokenDirectory {
   const char* what;
   Files files;
   ErrorKind kind;
   const char* message;
 };
 
-std::vector<Broken> broken_checkpoints() {
+std::vector<BrokenDirectory> broken_checkpoints() {
   const std::string shard_w = safetensors_file({filled("w", DType::f32, {2})});
   return {
       {"nothing", {}, ErrorKind::io, "ckpt/config.json: no such file"},
@@ -115,7 +115,7 @@ std::vector<Broken> broken_checkpoints() {
 }
 
 TEST(Checkpoint, SaysWhatIsWrongWithEachBrokenDirectory) {
-  for (const Broken& broken : broken_checkpoints()) {
+  for (const BrokenDirectory& broken : broken_checkpoints()) {
     SCOPED_TRACE(broken.what);
     try {
       open(broken.files);

@@ -97,7 +97,7 @@ TEST(Gguf, AcceptsVersionTwoAndAFileWithoutTensors) {
   EXPECT_TRUE(parse(gguf_header({test::text("a", "b")}, {})).tensors.empty());
 }
 
-struct Broken {
+struct BrokenGguf {
   const char* what;
   std::string file;
   ErrorKind kind;
@@ -122,7 +122,7 @@ std::string nested(int levels) {
   return gguf_array("deep", GgufType::array, 1, bytes + raw<std::uint32_t>(0) + raw<std::uint64_t>(0));
 }
 
-std::vector<Broken> broken_headers() {
+std::vector<BrokenGguf> broken_headers() {
   constexpr ErrorKind format = ErrorKind::format, unsupported = ErrorKind::unsupported;
   return {
       {"empty", "", format, "0 bytes are too few for a GGUF file"},
@@ -159,7 +159,7 @@ std::vector<Broken> broken_headers() {
   };
 }
 
-std::vector<Broken> broken_tensors() {
+std::vector<BrokenGguf> broken_tensors() {
   constexpr ErrorKind format = ErrorKind::format, unsupported = ErrorKind::unsupported;
   constexpr std::int64_t kHuge = std::int64_t{1} << 32;
   return {
@@ -196,7 +196,7 @@ std::vector<Broken> broken_tensors() {
   };
 }
 
-void expect_refused(const Broken& broken) {
+void expect_refused(const BrokenGguf& broken) {
   SCOPED_TRACE(broken.what);
   try {
     parse(broken.file);
@@ -209,11 +209,11 @@ void expect_refused(const Broken& broken) {
 }
 
 TEST(Gguf, SaysWhatIsWrongWithEachBrokenHeader) {
-  for (const Broken& broken : broken_headers()) expect_refused(broken);
+  for (const BrokenGguf& broken : broken_headers()) expect_refused(broken);
 }
 
 TEST(Gguf, SaysWhatIsWrongWithEachBrokenTensor) {
-  for (const Broken& broken : broken_tensors()) expect_refused(broken);
+  for (const BrokenGguf& broken : broken_tensors()) expect_refused(broken);
 }
 
 TEST(Gguf, RefusesAFileCutAnywhere) {

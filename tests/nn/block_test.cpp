@@ -16,7 +16,6 @@ namespace {
 
 using namespace test;
 
-constexpr double kFloat32 = 1e-5;   // rounding of fp32 sums over 48 terms stays below 1e-6
 constexpr double kFloat64 = 1e-7;   // the rotary tables are fp32
 constexpr double kBfloat16 = 3e-2;  // eight bits of mantissa in every intermediate
 // Rounding turns the choice of an expert now and then, and with it a token: the root of the mean square instead.

@@ -14,9 +14,9 @@ namespace {
 
 using test::random_tensor;
 
-constexpr double kBfloat16 = 2e-2;  // probabilities and results have eight bits; values are standard normal
+constexpr double kAttention16 = 2e-2;  // probabilities and results have eight bits; values are standard normal
 
-struct Case {
+struct AttentionCase {
   std::int64_t batch, queries, keys, heads, kv_heads, head_dim;
   std::optional<std::int64_t> window;
 };
@@ -33,19 +33,19 @@ torch::Tensor expected(const torch::Tensor& q, const torch::Tensor& k, const tor
 }
 
 TEST(FlashAttention, EqualsTheSoftmaxWrittenOut) {
-  const std::vector<Case> cases = {
+  const std::vector<AttentionCase> cases = {
       {1, 16, 16, 1, 1, 16, {}},     {2, 40, 40, 4, 4, 32, {}},   {1, 300, 300, 8, 2, 64, {}},
       {3, 257, 257, 9, 3, 64, {}},   {1, 600, 600, 4, 1, 16, 7},  {1, 600, 600, 4, 2, 32, 256},
       {1, 300, 300, 4, 2, 32, 1000}, {1, 20, 533, 4, 2, 32, {}},  {2, 70, 533, 4, 2, 32, 100},
       {1, 33, 33, 2, 2, 128, 1},     {1, 520, 520, 6, 2, 48, {}},
   };
-  for (const Case& c : cases) {
+  for (const AttentionCase& c : cases) {
     const auto q = random_tensor({c.batch, c.queries, c.heads, c.head_dim}, 1).to(torch::kBFloat16);
     const auto k = random_tensor({c.batch, c.keys, c.kv_heads, c.head_dim}, 2).to(torch::kBFloat16);
     const auto v = random_tensor({c.batch, c.keys, c.kv_heads, c.head_dim}, 3).to(torch::kBFloat16);
     if (!flash_attention_serves(q, k, v)) GTEST_SKIP() << "this machine has no bf16 matrix products";
     const auto difference = flash_attention(q, k, v, c.window).to(torch::kDouble) - expected(q, k, v, c.window);
-    EXPECT_LT(difference.abs().max().item<double>(), kBfloat16) << c.queries << " of " << c.keys;
+    EXPECT_LT(difference.abs().max().item<double>(), kAttention16) << c.queries << " of " << c.keys;
   }
 }
 
@@ -56,7 +56,7 @@ TEST(FlashAttention, KeepsItsBalanceWithLargeScores) {
   const auto v = random_tensor({1, 700, 1, 64}, 3).to(torch::kBFloat16);
   if (!flash_attention_serves(q, k, v)) GTEST_SKIP() << "this machine has no bf16 matrix products";
   const auto difference = flash_attention(q, k, v, {}).to(torch::kDouble) - expected(q, k, v, {});
-  EXPECT_LT(difference.abs().max().item<double>(), kBfloat16);
+  EXPECT_LT(difference.abs().max().item<double>(), kAttention16);
 }
 
 TEST(FlashAttention, SeesNoLaterKey) {

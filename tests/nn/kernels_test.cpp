@@ -16,22 +16,22 @@ namespace {
 
 using test::random_tensor;
 
-constexpr double kFloat32 = 1e-6;
-constexpr double kBfloat16 = 1.0 / 256;  // one rounding: half a unit of eight bits
+constexpr double kOneRounding32 = 1e-6;
+constexpr double kOneRounding16 = 1.0 / 256;  // one rounding: half a unit of eight bits
 
 double relative(const torch::Tensor& a, const torch::Tensor& b) {
   const auto x = a.to(torch::kDouble), y = b.to(torch::kDouble);
   return ((x - y).abs() / (y.abs() + 1e-3)).max().item<double>();
 }
 
-struct Case {
+struct Precision {
   torch::ScalarType type;
   double tolerance;
 };
-const std::vector<Case> kCases = {{torch::kFloat, kFloat32}, {torch::kBFloat16, kBfloat16}};
+const std::vector<Precision> kPrecisions = {{torch::kFloat, kOneRounding32}, {torch::kBFloat16, kOneRounding16}};
 
 TEST(Kernels, NormaliseAsTheFormulaSays) {
-  for (const Case& c : kCases)
+  for (const Precision& c : kPrecisions)
     for (const std::int64_t width : {1, 7, 32, 33, 576}) {
       const auto x = random_tensor({3, 5, width}, 1, 4).to(c.type), weight = random_tensor({width}, 2).to(c.type);
       const auto wide = x.to(torch::kDouble);
@@ -46,7 +46,7 @@ TEST(Kernels, NormaliseRowsThatAreNotAdjacent) {
 }
 
 TEST(Kernels, GateAsTheFormulaSays) {
-  for (const Case& c : kCases) {
+  for (const Precision& c : kPrecisions) {
     auto gate = random_tensor({3, 1001}, 1, 6).to(c.type);
     const auto up = random_tensor({3, 1001}, 2).to(c.type);
     const auto g = gate.to(torch::kDouble);
@@ -59,7 +59,7 @@ TEST(Kernels, GateAsTheFormulaSays) {
 TEST(Kernels, RotateAsTheFormulaSays) {
   const Config config = test::layer_test_config();
   const Positions positions = rope_positions(config, 3, 11, torch::kCPU);
-  for (const Case& c : kCases) {
+  for (const Precision& c : kPrecisions) {
     auto x = random_tensor({2, 11, 4, 8}, 1).to(c.type);
     const auto expected = rotate(x.to(torch::kDouble), positions.global);
     kernels::rotate(x, positions.global.cos, positions.global.sin);

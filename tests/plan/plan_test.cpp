@@ -3,12 +3,12 @@
 #include "streamline/plan/plan.h"
 
 #include "support/core/expect.h"
+#include "support/core/plans.h"
 
 namespace streamline {
 namespace {
 
-constexpr auto keep = Action::keep;
-constexpr auto drop = Action::drop;
+using test::drop, test::keep;
 
 struct Piece {
   std::int64_t first, last;

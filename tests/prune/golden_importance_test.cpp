@@ -9,7 +9,7 @@
 namespace streamline {
 namespace {
 
-constexpr double kFloat = 1e-6;  // a cosine computed in fp32
+constexpr double kGoldenCosine = 1e-6;  // a cosine computed in fp32
 
 // input_ids of a golden file, [sequences, tokens] int64.
 TokenBatches golden_tokens(const std::filesystem::path& file) {
@@ -37,22 +37,22 @@ TEST_P(GoldenImportance, IsReproduced) {
   for (std::size_t i = 0; i < states; ++i) {
     for (std::size_t j = 0; j < states; ++j) {
       const double cosine = scores.cosine[i * states + j];
-      EXPECT_NEAR(cosine, expected["cos"][i][j].get<double>(), kFloat) << i << " " << j;
-      EXPECT_NEAR(0.5 + 0.5 * cosine, expected["cos_half"][i][j].get<double>(), kFloat) << i << " " << j;
+      EXPECT_NEAR(cosine, expected["cos"][i][j].get<double>(), kGoldenCosine) << i << " " << j;
+      EXPECT_NEAR(0.5 + 0.5 * cosine, expected["cos_half"][i][j].get<double>(), kGoldenCosine) << i << " " << j;
       const auto last = expected["angular_last_token"][i][j].get<double>();
-      EXPECT_NEAR(scores.angular_last[i * states + j], last, kFloat) << i << " " << j;
+      EXPECT_NEAR(scores.angular_last[i * states + j], last, kGoldenCosine) << i << " " << j;
       const auto all = expected["angular_all_tokens"][i][j].get<double>();
-      EXPECT_NEAR(scores.angular_all[i * states + j], all, kFloat) << i << " " << j;
+      EXPECT_NEAR(scores.angular_all[i * states + j], all, kGoldenCosine) << i << " " << j;
     }
   }
   // (1 + cosine) / 2 of the state before the last layer and the final norm of the state after it.
   ASSERT_TRUE(scores.normed_last_cosine);
   EXPECT_NEAR(0.5 + 0.5 * *scores.normed_last_cosine,
-              expected["cos_half_final_norm"][states - 2][states - 1].get<double>(), kFloat);
+              expected["cos_half_final_norm"][states - 2][states - 1].get<double>(), kGoldenCosine);
   const Json table = to_json(scores).at("per_layer");
   for (std::size_t layer = 0; layer + 1 < states; ++layer) {
     EXPECT_NEAR(table[layer]["block_influence"].get<double>(), expected["block_influence"][layer].get<double>(),
-                kFloat);
+                kGoldenCosine);
   }
   std::vector<std::int64_t> order;
   for (const Window& window : ranked_windows(scores, 1, {})) order.push_back(window.start);

@@ -18,7 +18,7 @@ using test::random_tokens;
 using test::scores_with;
 using test::tiny_llama;
 
-constexpr double kFloat = 1e-6;  // a cosine computed in fp32
+constexpr double kFloatCosine = 1e-6;  // a cosine computed in fp32
 
 // The tiny model with layers first … last writing nothing into the residual stream.
 Model with_identity_layers(std::int64_t first, std::int64_t last) {
@@ -46,7 +46,7 @@ TEST(Scores, FindTheIdentityLayerFirst) {
 
   const auto ids = ids_tensor(random_tokens(1, 20, 6).sequences[0]);
   const auto whole = forward_logits(model, ids), cut = forward_logits(model.view(cut_window(6, 3, 1), {}), ids);
-  EXPECT_LE((whole - cut).abs().max().item<double>(), kFloat);
+  EXPECT_LE((whole - cut).abs().max().item<double>(), kFloatCosine);
 }
 
 // Specification check 2.
@@ -60,12 +60,12 @@ TEST(Scores, CompareTheEndsOfAWindowNotItsLayers) {
     const auto states = hidden_states(model, ids_tensor(ids));
     expected += mean_cosine(states[0][0], states[2][0]) / 2;
   }
-  EXPECT_NEAR(scores.window_cosine(0, 2), expected, kFloat);
-  EXPECT_GT(std::abs(expected - scores.window_cosine(0, 1) * scores.window_cosine(1, 1)), 100 * kFloat);
+  EXPECT_NEAR(scores.window_cosine(0, 2), expected, kFloatCosine);
+  EXPECT_GT(std::abs(expected - scores.window_cosine(0, 1) * scores.window_cosine(1, 1)), 100 * kFloatCosine);
 
   const auto ids = ids_tensor(batches.sequences[0]);
   const auto whole = forward_logits(model, ids), cut = forward_logits(model.view(cut_window(6, 2, 3), {}), ids);
-  EXPECT_LE((whole - cut).abs().max().item<double>(), kFloat);
+  EXPECT_LE((whole - cut).abs().max().item<double>(), kFloatCosine);
 }
 
 // Specification check 5: one token of cosine 1, then three of cosine 0.
@@ -160,8 +160,8 @@ TEST(Scores, AreTheSameForEveryBatchSizeAndOrder) {
   const Scores from_states = stored.finish();
   for (std::size_t k = 0; k < together.cosine.size(); ++k) {
     // The hidden states themselves may differ in the last bit with the batch.
-    EXPECT_NEAR(together.cosine[k], alone.cosine[k], kFloat);
-    EXPECT_NEAR(together.cosine[k], reversed.cosine[k], kFloat);
+    EXPECT_NEAR(together.cosine[k], alone.cosine[k], kFloatCosine);
+    EXPECT_NEAR(together.cosine[k], reversed.cosine[k], kFloatCosine);
     EXPECT_NEAR(alone.cosine[k], from_states.cosine[k], 1e-12);
   }
 }
@@ -173,7 +173,8 @@ TEST(Scores, LeaveBosOut) {
   const Scores scores = score_layers(model, batches, {});
   EXPECT_EQ(scores.tokens, 11);
   const auto states = hidden_states(model, ids_tensor(batches.sequences[0]));
-  EXPECT_NEAR(scores.window_cosine(1, 3), mean_cosine(states[1][0].slice(0, 1), states[4][0].slice(0, 1)), kFloat);
+  EXPECT_NEAR(scores.window_cosine(1, 3), mean_cosine(states[1][0].slice(0, 1), states[4][0].slice(0, 1)),
+              kFloatCosine);
 }
 
 TEST(Scores, NameTheLayerThatMakesNaN) {

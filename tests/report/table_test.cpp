@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "streamline/base/version.h"
 #include "streamline/report/report.h"
 #include "tests/report/sample.h"
 #include "tests/support/core/expect.h"
@@ -50,7 +51,7 @@ TEST(RunRecord, SaysHowToRunItAgain) {
   const Json run = run_record({"streamline", "score"}, 7);
   EXPECT_EQ(run["command"], Json({"streamline", "score"}));
   EXPECT_EQ(run["seed"], 7);
-  EXPECT_EQ(run["version"], version());
+  EXPECT_EQ(run["version"], program_version());
   EXPECT_THAT(run["date"].get<std::string>(), testing::MatchesRegex("....-..-..T..:..:..Z"));
 }
 

@@ -7,8 +7,6 @@
 namespace streamline::test {
 namespace {
 
-constexpr double kFp32 = 1e-5;  // sums in another order
-
 LayerConfig gated_half(std::int64_t intermediate, Activation activation = Activation::silu) {
   return {.attention = {}, .mlp = MlpConfig{.intermediate = intermediate, .activation = activation}};
 }
@@ -54,7 +52,7 @@ TEST(Fold, PadsANarrowerMlpWithoutChangingTheFunction) {
                                                "zeros, its MLP of width 40 is padded with zeros to 176"));
   const Model result = open_model(directory.path() / "out");
   const torch::Tensor ids = some_tokens(256);
-  EXPECT_LT(difference(forward_logits(result, ids), forward_logits(source.view(plan, {{1, student}}), ids)), kFp32);
+  EXPECT_LT(difference(forward_logits(result, ids), forward_logits(source.view(plan, {{1, student}}), ids)), kFloat32);
   const LayerWeights folded = result.layer(1);
   EXPECT_EQ(folded.at(Role::o).weight.abs().max().item<float>(), 0);
   EXPECT_TRUE(torch::equal(folded.at(Role::attention_norm).weight, torch::ones(64)));

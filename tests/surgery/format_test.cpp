@@ -11,7 +11,6 @@
 namespace streamline::test {
 namespace {
 
-constexpr double kFp32 = 1e-5;
 using testing::Contains, testing::HasSubstr;
 
 AppliedPlan apply_as(const Model& source, const Plan& plan, const std::filesystem::path& out, Format format,
@@ -27,7 +26,7 @@ void expect_computes(const Model& source, const Plan& plan, const std::filesyste
   const torch::NoGradGuard no_grad;
   const auto ids = pico_ids(2, 19, source.config().vocab);
   EXPECT_LT(difference(forward_logits(open_model(out), ids), forward_logits(source.view(plan, replacements), ids)),
-            kFp32);
+            kFloat32);
 }
 
 TEST(Formats, HaveNames) {

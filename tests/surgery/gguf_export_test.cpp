@@ -13,7 +13,6 @@ namespace streamline {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr double kFp32 = 1e-5;  // of the largest logit
 
 // Positions up to which llama.cpp, which ignores the window of some families, computes the same; 0: all.
 struct Expressible {
@@ -36,11 +35,11 @@ TEST_P(GgufExport, ComputesTheReferenceLogits) {
   const fs::path file = directory.path() / "out.gguf";
   const ExportedGguf exported = export_gguf(source, file, {.type = DType::f32, .context = GetParam().context});
   EXPECT_EQ(exported.layers, source.layer_count());
-  EXPECT_LT(exported.largest_logit_difference, kFp32);
+  EXPECT_LT(exported.largest_logit_difference, test::kFloat32);
   const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
   const std::int64_t positions = GetParam().context > 0 ? GetParam().context : golden.ids.size(1);
   const torch::Tensor logits = forward_logits(written, golden.ids.narrow(1, 0, positions));
-  EXPECT_LT(test::relative_difference(logits, golden.logits.narrow(1, 0, positions)), kFp32);
+  EXPECT_LT(test::relative_difference(logits, golden.logits.narrow(1, 0, positions)), test::kFloat32);
 }
 
 // A row of 24 components is no whole number of blocks, so that such matrices are float16.

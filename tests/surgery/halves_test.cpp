@@ -7,8 +7,6 @@
 namespace streamline::test {
 namespace {
 
-constexpr double kFp32 = 1e-5;
-
 TEST(Halves, AnAttentionAndTheNextMlpBecomeOneLayer) {
   const TemporaryDirectory directory;
   const Model source = pico_model(tiny_llama(), 31);
@@ -43,7 +41,7 @@ TEST(Halves, AHalfWithoutPartnerStandsBesideZeros) {
   EXPECT_THAT(applied.notes, ::testing::Contains(::testing::HasSubstr("3 have a half without partner")));
   const torch::Tensor ids = some_tokens(256);
   const torch::Tensor meant = forward_logits(source.view(plan, {}), ids), got = forward_logits(result, ids);
-  EXPECT_LT((meant - got).abs().max().item<double>(), kFp32 * meant.abs().max().item<double>());
+  EXPECT_LT((meant - got).abs().max().item<double>(), kFloat32 * meant.abs().max().item<double>());
 }
 
 class HalvesOf : public testing::TestWithParam<const Family*> {};
@@ -59,7 +57,7 @@ TEST_P(HalvesOf, EveryFamilyAreWrittenAsTheyCompute) {
   const torch::Tensor ids = pico_ids(2, 19, source.config().vocab);
   const torch::Tensor meant = forward_logits(source.view(plan, {}), ids);
   const torch::Tensor got = forward_logits(open_model(directory.path() / "out"), ids);
-  EXPECT_LT((meant - got).abs().max().item<double>(), kFp32 * meant.abs().max().item<double>());
+  EXPECT_LT((meant - got).abs().max().item<double>(), kFloat32 * meant.abs().max().item<double>());
 }
 
 TEST(Halves, ANormThatFollowsTheSumIsRefused) {

@@ -12,6 +12,7 @@
 #include "streamline/surgery/apply.h"
 #include "support/core/expect.h"
 #include "support/core/temporary_directory.h"
+#include "support/torch/reference.h"
 
 namespace streamline::test {
 

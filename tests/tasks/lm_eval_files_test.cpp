@@ -35,7 +35,7 @@ std::vector<Json> lines_of(const fs::path& file) {
 
 Json harness_results() { return parse_json(read_text(harness_folder() / ("results_" + kTime + ".json")), "results"); }
 
-std::vector<std::string> keys(const Json& object) {
+std::vector<std::string> keys_of(const Json& object) {
   std::vector<std::string> names;
   for (const auto& [key, value] : object.items()) names.push_back(key);
   return names;
@@ -131,7 +131,7 @@ TEST(LmEvalFiles, SamplesAreWrittenAsTheHarnessWritesThem) {
     const auto ours = lines_of(written / file), harness = lines_of(harness_folder() / file);
     ASSERT_EQ(ours.size(), harness.size());
     for (std::size_t i = 0; i < ours.size(); ++i) {
-      EXPECT_EQ(keys(ours[i]), keys(harness[i])) << file;
+      EXPECT_EQ(keys_of(ours[i]), keys_of(harness[i])) << file;
       for (const auto& [key, value] : harness[i].items()) {
         // The row of the data is not ours; nor does our target repeat a text instead of the choice's index.
         if (key == "doc" || key == "doc_hash") continue;
@@ -146,14 +146,14 @@ TEST(LmEvalFiles, ResultsAreWrittenAsTheHarnessWritesThem) {
   const test::TemporaryDirectory folder;
   const fs::path written = write_evaluation(folder.path()) / ("results_" + kTime + ".json");
   const Json ours = parse_json(read_text(written), written.string()), harness = harness_results();
-  for (const std::string& key : keys(harness)) {
+  for (const std::string& key : keys_of(harness)) {
     // What its Python tokenizer says of itself.
     if (key.starts_with("tokenizer_") || key == "eot_token_id" || key == "max_length") continue;
     EXPECT_TRUE(ours.contains(key)) << key;
   }
   for (const auto& [key, value] : harness["config"].items()) EXPECT_TRUE(ours["config"].contains(key)) << key;
   EXPECT_EQ(ours["config"]["limit"], 3);
-  EXPECT_EQ(keys(ours["results"]).size(), keys(harness["results"]).size());
+  EXPECT_EQ(keys_of(ours["results"]).size(), keys_of(harness["results"]).size());
   for (const auto& [task, row] : harness["results"].items())
     for (const auto& [key, value] : row.items()) {
       if (key == "perplexity_stderr,none") continue;  // theirs is a bootstrap of random numbers

@@ -12,14 +12,14 @@ namespace {
 using Items = std::vector<ChoiceItem>;
 
 // Four questions of two choices, the first of which is right; spreads 1, 0, 0.5, 1.5.
-Items original() { return {{{1, 3}, 0}, {{2, 2}, 0}, {{1, 2}, 0}, {{4, 1}, 0}}; }
+Items four_questions() { return {{{1, 3}, 0}, {{2, 2}, 0}, {{1, 2}, 0}, {{4, 1}, 0}}; }
 
 // Changes sides in questions 1 and 3.
 Items changed() { return {{{1, 3}, 0}, {{2, 1}, 0}, {{0, 2}, 0}, {{1, 4}, 0}}; }
 
 // Checks 13 and 14.
 TEST(Stability, WeighsQuestionsBySpread) {
-  const auto weights = stability_weights(original());
+  const auto weights = stability_weights(four_questions());
   const std::vector<double> expected = {0.276004, 0.101536, 0.167405, 0.455054};
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(weights[i], expected[i], 1e-6);
   EXPECT_NEAR(std::accumulate(weights.begin(), weights.end(), 0.0), 1, 1e-12);
@@ -27,21 +27,21 @@ TEST(Stability, WeighsQuestionsBySpread) {
 
 // Checks 13 and 14.
 TEST(Stability, AddsTheWeightsOfQuestionsThatStayedOnTheirSide) {
-  EXPECT_NEAR(stability(original(), changed()), 0.443409, 1e-6);
-  EXPECT_DOUBLE_EQ(stability(original(), original()), 1);
+  EXPECT_NEAR(stability(four_questions(), changed()), 0.443409, 1e-6);
+  EXPECT_DOUBLE_EQ(stability(four_questions(), four_questions()), 1);
 }
 
 // Check 14.
 TEST(Stability, DoesNotDependOnTheOrderOfQuestions) {
-  Items a = original(), b = changed();
+  Items a = four_questions(), b = changed();
   std::swap(a[0], a[3]), std::swap(b[0], b[3]);
   EXPECT_NEAR(stability(a, b), 0.443409, 1e-6);
 }
 
 // Check 14: two questions agree, so the released script adds the first two weights, though the first and third agree.
 TEST(Stability, AsPublishedAddsTheWeightsOfTheFirstQuestions) {
-  EXPECT_NEAR(stability_as_published(original(), changed()), 0.377541, 1e-6);
-  Items a = original(), b = changed();
+  EXPECT_NEAR(stability_as_published(four_questions(), changed()), 0.377541, 1e-6);
+  Items a = four_questions(), b = changed();
   std::swap(a[0], a[3]), std::swap(b[0], b[3]);
   EXPECT_NEAR(stability_as_published(a, b), 0.455054 + 0.101536, 2e-6);
   EXPECT_NEAR(stability_as_published(a, a), 1, 1e-12);
@@ -54,10 +54,10 @@ TEST(Stability, AsPublishedOverflows) {
 
 // Check 13.
 TEST(Stability, IsZeroWhenEveryQuestionChangedSides) {
-  Items flipped = original();
+  Items flipped = four_questions();
   for (ChoiceItem& item : flipped)
     item.scores = prediction(item) == 0 ? std::vector<double>{2, 1} : std::vector<double>{1, 2};
-  EXPECT_DOUBLE_EQ(stability(original(), flipped), 0);
+  EXPECT_DOUBLE_EQ(stability(four_questions(), flipped), 0);
 }
 
 // Check 13.
@@ -88,11 +88,11 @@ TEST(Stability, DoesNotOverflow) {
 }
 
 TEST(Stability, RefusesAnswersToOtherQuestions) {
-  Items b = original();
+  Items b = four_questions();
   b[2].gold = 1;
-  EXPECT_ERROR(stability(original(), b), mismatch, "question 2");
+  EXPECT_ERROR(stability(four_questions(), b), mismatch, "question 2");
   b.pop_back();
-  EXPECT_ERROR(stability(original(), b), mismatch, "4 answers of one model, 3 of the other");
+  EXPECT_ERROR(stability(four_questions(), b), mismatch, "4 answers of one model, 3 of the other");
 }
 
 // Check 16.

@@ -295,6 +295,7 @@ TEST(Tokenizer, RefusesWhatIsNotJson) {
   EXPECT_ERROR(open("{\"model\":"), format, "not valid JSON");
   EXPECT_ERROR(open("[]"), format, "expected an object");
   EXPECT_ERROR(open(""), format, "not valid JSON");
+  EXPECT_ERROR(open("{\"model\": {\"id\": 5E999}}"), format, "number overflow");
   EXPECT_ERROR(open(std::string(100000, '[')), format, "nested deeper");
 }
 

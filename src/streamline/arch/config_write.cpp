@@ -16,8 +16,6 @@
 namespace streamline {
 namespace {
 
-const std::string kWhere = "config.json";
-
 const LayerConfig& source_layer(const Config& source, const LayerOrigin& origin) {
   SL_ASSERT(origin.source >= 0 && origin.source < source.layer_count());
   return source.layers[static_cast<std::size_t>(origin.source)];
@@ -54,7 +52,7 @@ void drop_false_period(const Config& source, const std::vector<LayerOrigin>& lay
   for (const LayerOrigin& origin : layers) sliding.push_back(pattern.sliding[static_cast<std::size_t>(origin.source)]);
   const std::string key(source.family->keys.window_period);
   for (const std::string& spelling : {key, "_" + key}) {
-    const std::int64_t period = json_integer(config, spelling, kWhere).value_or(0);
+    const std::int64_t period = json_integer(config, spelling, kConfigFile).value_or(0);
     if (period < 1 || !is_periodic(sliding, period)) config.erase(spelling);
   }
 }
@@ -75,7 +73,7 @@ void write_experts(const Config& source, const std::vector<LayerOrigin>& layers,
   if (!rule.count_alias.empty())
     for (const auto& [from, to] :
          {std::pair(rule.count_key, rule.count_alias), std::pair(rule.count_alias, rule.count_key)})
-      if (const auto count = json_integer(config, from, kWhere)) set_beside(config, to, *count, {from});
+      if (const auto count = json_integer(config, from, kConfigFile)) set_beside(config, to, *count, {from});
   if (!rule.dense_layers) return;
   Json dense = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i)
@@ -89,9 +87,9 @@ void write_threshold(const Config& source, const std::vector<LayerOrigin>& layer
   const Family& family = *source.family;
   const WindowRule rule = family.traits.window;
   if (rule != WindowRule::from_max_window_layers && rule != WindowRule::below_max_window_layers) return;
-  const bool windowed = json_bool(config, "use_sliding_window", kWhere).value_or(false);
+  const bool windowed = json_bool(config, "use_sliding_window", kConfigFile).value_or(false);
   if (!windowed && !config.contains("max_window_layers")) return;
-  const std::int64_t old_threshold = max_window_layers(family, source.json, kWhere);
+  const std::int64_t old_threshold = max_window_layers(family, source.json, kConfigFile);
   std::int64_t below = 0;
   for (const LayerOrigin& origin : layers) below += origin.source < old_threshold ? 1 : 0;
   set_beside(config, "max_window_layers", below, {"sliding_window", "use_sliding_window"});
@@ -142,7 +140,7 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
   config.erase("_name_or_path");
   config[std::string(source.family->keys.layers)] = layers.size();
   write_threshold(source, layers, config);
-  const LayerPattern pattern = layer_pattern(*source.family, source.json, source.layer_count(), kWhere);
+  const LayerPattern pattern = layer_pattern(*source.family, source.json, source.layer_count(), kConfigFile);
   write_layer_types(source, layers, pattern, config);
   drop_false_period(source, layers, pattern, config);
   write_unrotated(source, layers, pattern, config);
@@ -157,7 +155,7 @@ Json output_config(const Config& source, const std::vector<LayerOrigin>& layers,
     return config;
   }
   if (!extension.empty())
-    fail(ErrorKind::unsupported, kWhere,
+    fail(ErrorKind::unsupported, kConfigFile,
          ": a layer that no ordinary layer of the family can express cannot be written "
          "inside a model of several parts; choose another replacement");
   write_shapes(source, layers, form, config);

@@ -13,7 +13,7 @@ namespace streamline {
 namespace {
 
 constexpr const char* kModelType = "nemotron-nas";
-constexpr const char* kArchitecture = "DeciLMForCausalLM";
+constexpr const char* kDeciLm = "DeciLMForCausalLM";
 
 const Family& decilm_family() {
   const Family* family = find_family(kModelType);
@@ -112,7 +112,7 @@ void write_decilm(const Config& source, const std::vector<LayerConfig>& layers, 
   set_beside(config, "block_configs", block_configs(source.hidden, layers), {"hidden_size", "num_hidden_layers"});
   if (source.family->traits.block_configs) return;
   const ConfigKeys& keys = source.family->keys;
-  set_beside(config, "architectures", Json::array({kArchitecture}), {});
+  set_beside(config, "architectures", Json::array({kDeciLm}), {});
   set_beside(config, "model_type", kModelType, {"architectures"});
   erase_others(config);
   set_beside(config, "num_key_value_heads", nullptr, {"num_attention_heads"});

@@ -11,7 +11,7 @@ namespace streamline {
 namespace {
 
 constexpr const char* kName = "streamline";
-constexpr const char* kArchitecture = "StreamlineForCausalLM";
+constexpr const char* kExtended = "StreamlineForCausalLM";
 constexpr std::int64_t kFormat = 1;
 constexpr std::string_view kEntryKeys[] = {"index", "kind", "intermediate_size", "activation", "gated", "residual",
                                            "norm",  "bias"};
@@ -128,7 +128,7 @@ void write_extension(const std::map<std::int64_t, LayerConfig>& layers, const Js
   if (!provenance.is_null()) object["provenance"] = provenance;
   set_beside(config, "model_type", extended ? Json(kName) : type, {"architectures"});
   if (extended || !architectures.is_null())
-    set_beside(config, "architectures", extended ? Json::array({kArchitecture}) : architectures, {});
+    set_beside(config, "architectures", extended ? Json::array({kExtended}) : architectures, {});
   config.erase(kName);
   if (extended || !provenance.is_null()) config[kName] = object;
 }

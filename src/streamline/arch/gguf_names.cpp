@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::string_view kLayerPrefix = "blk.", kExperts = "_exps";
 
-constexpr RoleName kNames[] = {
+constexpr RoleName kUsualNames[] = {
     {Role::token_embedding, "token_embd"},
     {Role::position_embedding, "position_embd"},
     {Role::final_norm, "output_norm"},
@@ -61,10 +61,10 @@ std::string_view role_in_gguf(const Family& family, Role role, bool experts) {
       if (known.role == role) return known.name;
     return std::string_view();
   };
-  if (experts) return family.experts && !find(family.experts->names).empty() ? find(kNames) : std::string_view();
+  if (experts) return family.experts && !find(family.experts->names).empty() ? find(kUsualNames) : std::string_view();
   if (!has_role(family, role)) return {};
   const std::string_view own = find(family.gguf.names);
-  return own.empty() ? find(kNames) : own;
+  return own.empty() ? find(kUsualNames) : own;
 }
 
 }  // namespace

@@ -10,8 +10,6 @@
 namespace streamline {
 namespace {
 
-const std::string kWhere = "config.json";
-
 // Numbers of layers that are of some kind.
 constexpr std::array<std::string_view, 7> kIndexLists = {"mlp_only_layers",        "moe_layers",
                                                          "full_attn_idxs",         "cross_attention_layers",
@@ -60,14 +58,14 @@ bool has_list(const Json& text, std::string_view key) {
 void write_out_llama4(Json& text, std::int64_t layers) {
   if (!text.contains("interleave_moe_layer_step") || !text.contains("attention_chunk_size")) return;
   if (!has_list(text, "no_rope_layers")) {
-    const std::int64_t interval = json_integer(text, "no_rope_layer_interval", kWhere).value_or(4);
+    const std::int64_t interval = json_integer(text, "no_rope_layer_interval", kConfigFile).value_or(4);
     Json rotated = Json::array();
     for (std::int64_t i = 0; i < layers; ++i) rotated.push_back(interval > 0 && (i + 1) % interval == 0 ? 0 : 1);
     set_beside(text, "no_rope_layers", rotated, {"no_rope_layer_interval"});
   }
   if (!has_list(text, "moe_layers")) {
     const std::int64_t step =
-        std::max<std::int64_t>(1, json_integer(text, "interleave_moe_layer_step", kWhere).value_or(1));
+        std::max<std::int64_t>(1, json_integer(text, "interleave_moe_layer_step", kConfigFile).value_or(1));
     Json sparse = Json::array();
     for (std::int64_t i = step - 1; i < layers; i += step) sparse.push_back(i);
     set_beside(text, "moe_layers", sparse, {"interleave_moe_layer_step"});
@@ -83,7 +81,7 @@ void write_out_llama4(Json& text, std::int64_t layers) {
 void check_positions(const Json& text, const LayerMap& map) {
   for (const std::string_view key : kShared)
     if (const auto found = text.find(std::string(key)); found != text.end() && found->is_number() && *found != Json(0))
-      fail(ErrorKind::unsupported, kWhere, ": '", key, "' is ", found->dump(),
+      fail(ErrorKind::unsupported, kConfigFile, ": '", key, "' is ", found->dump(),
            ": its layers share what is not numbered by layer; removing some is not supported");
   for (const Period& period : kPeriods) {
     const auto found = text.find(std::string(period.key));
@@ -91,7 +89,7 @@ void check_positions(const Json& text, const LayerMap& map) {
     const auto length = found->get<std::int64_t>();
     for (std::int64_t i = 0; length > 1 && i < map.after(); ++i)
       if (i % length != map.origins[static_cast<std::size_t>(i)] % length)
-        fail(ErrorKind::unsupported, kWhere, ": '", period.key, "' is ", length, ": layer ",
+        fail(ErrorKind::unsupported, kConfigFile, ": '", period.key, "' is ", length, ": layer ",
              map.origins[static_cast<std::size_t>(i)], " would change its kind at position ", i,
              "; remove whole periods of ", length, " layers");
   }
@@ -108,7 +106,8 @@ Json survivors(const Json& list, const std::string& key, const LayerMap& map) {
   for (const Json& entry : list) {
     const std::int64_t layer = entry.is_number_integer() ? entry.get<std::int64_t>() : -1;
     if (layer < 0)
-      fail(ErrorKind::format, kWhere, ": '", key, "' has ", entry.dump().substr(0, 60), "; expected numbers of layers");
+      fail(ErrorKind::format, kConfigFile, ": '", key, "' has ", entry.dump().substr(0, 60),
+           "; expected numbers of layers");
     if (layer >= map.before) continue;  // transformers takes no notice of them
     if (const auto place = map.place(layer)) numbers.push_back(*place);
   }
@@ -124,7 +123,8 @@ std::optional<Json> renumbered(const std::string& key, const Json& value, const 
   const auto layers = static_cast<std::size_t>(map.before);
   if (value.is_array() && is_one_of(key, kIndexLists)) return survivors(value, key, map);
   if (value.is_array() && key == "layer_types" && value.size() != layers)
-    fail(ErrorKind::mismatch, kWhere, ": '", key, "' has ", value.size(), " entries; there are ", layers, " layers");
+    fail(ErrorKind::mismatch, kConfigFile, ": '", key, "' has ", value.size(), " entries; there are ", layers,
+         " layers");
   if (value.is_array() && value.size() == layers && !is_one_of(key, kNoLayerLists)) return sliced(value, map);
   if (value.is_number_integer() && is_one_of(key, kLeadingCounts)) return below(value.get<std::int64_t>(), map);
   if (value.is_string() && key == "hybrid_override_pattern") {  // a letter a layer (Nemotron-H)

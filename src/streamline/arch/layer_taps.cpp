@@ -5,12 +5,12 @@
 #include <array>
 #include <cstdlib>
 
+#include "streamline/arch/json_edit.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
 namespace {
 
-const std::string kWhere = "config.json";
 constexpr const char* kDeepStack = "deepstack_visual_indexes";
 
 // A layer, or a list of layers.
@@ -30,11 +30,11 @@ struct Taps {
 std::int64_t checked_layer(const Json& value, const Taps& taps) {
   const std::int64_t layers = taps.map.before;
   if (!value.is_number_integer())
-    fail(ErrorKind::format, kWhere, ": '", taps.key, "' has ", value.dump().substr(0, 60),
+    fail(ErrorKind::format, kConfigFile, ": '", taps.key, "' has ", value.dump().substr(0, 60),
          "; expected numbers of layers");
   const auto layer = value.get<std::int64_t>();
   if (layer < -layers || layer > layers)
-    fail(ErrorKind::mismatch, kWhere, ": '", taps.key, "' names layer ", layer, "; the text model has ", layers);
+    fail(ErrorKind::mismatch, kConfigFile, ": '", taps.key, "' names layer ", layer, "; the text model has ", layers);
   return layer < 0 ? layer + layers : layer;
 }
 
@@ -49,7 +49,7 @@ std::int64_t nearest(std::int64_t layer, const Taps& taps) {
     if (best < 0 || distance(place) < distance(best)) best = place;
   }
   if (best < 0)
-    fail(ErrorKind::mismatch, kWhere, ": '", taps.key, "' taps more layers than the ", taps.map.after(),
+    fail(ErrorKind::mismatch, kConfigFile, ": '", taps.key, "' taps more layers than the ", taps.map.after(),
          " that would be left; keep more");
   return best;
 }
@@ -90,16 +90,16 @@ void check_deepstack(const Json& config, const LayerMap& map, std::vector<std::s
   const auto tower = config.find("vision_config");
   if (tower == config.end() || !tower->is_object() || !tower->contains(kDeepStack)) return;
   const Json& indexes = tower->at(kDeepStack);
-  if (!indexes.is_array()) fail(ErrorKind::format, kWhere, ": 'vision_config.", kDeepStack, "' is not a list");
-  const auto depth = json_integer(*tower, "depth", kWhere);
+  if (!indexes.is_array()) fail(ErrorKind::format, kConfigFile, ": 'vision_config.", kDeepStack, "' is not a list");
+  const auto depth = json_integer(*tower, "depth", kConfigFile);
   for (const Json& index : indexes) {
     if (!index.is_number_integer() || (depth && (index < Json(0) || index >= Json(*depth))))
-      fail(ErrorKind::mismatch, kWhere, ": 'vision_config.", kDeepStack, "' has ", index.dump().substr(0, 60),
+      fail(ErrorKind::mismatch, kConfigFile, ": 'vision_config.", kDeepStack, "' has ", index.dump().substr(0, 60),
            "; the vision tower has ", depth.value_or(0), " layers");
   }
   const auto count = static_cast<std::int64_t>(indexes.size());
   if (count > map.after())
-    fail(ErrorKind::mismatch, kWhere, ": DeepStack adds image features behind ", count,
+    fail(ErrorKind::mismatch, kConfigFile, ": DeepStack adds image features behind ", count,
          " layers of the text model, and ", map.after(), " would be left; keep more");
   std::string origins;
   bool same = true;

@@ -6,44 +6,44 @@
 namespace streamline {
 namespace {
 
-constexpr std::string_view kNames[] = {"token_embedding",
-                                       "position_embedding",
-                                       "project_in",
-                                       "project_out",
-                                       "final_norm",
-                                       "head",
-                                       "attention_norm",
-                                       "attention_post_norm",
-                                       "qkv",
-                                       "q",
-                                       "k",
-                                       "v",
-                                       "o",
-                                       "q_norm",
-                                       "k_norm",
-                                       "mlp_norm",
-                                       "mlp_post_norm",
-                                       "router",
-                                       "shared_router",
-                                       "shared_gate",
-                                       "shared_up",
-                                       "shared_down",
-                                       "gate_up",
-                                       "gate",
-                                       "up",
-                                       "down"};
+constexpr std::string_view kRoleNames[] = {"token_embedding",
+                                           "position_embedding",
+                                           "project_in",
+                                           "project_out",
+                                           "final_norm",
+                                           "head",
+                                           "attention_norm",
+                                           "attention_post_norm",
+                                           "qkv",
+                                           "q",
+                                           "k",
+                                           "v",
+                                           "o",
+                                           "q_norm",
+                                           "k_norm",
+                                           "mlp_norm",
+                                           "mlp_post_norm",
+                                           "router",
+                                           "shared_router",
+                                           "shared_gate",
+                                           "shared_up",
+                                           "shared_down",
+                                           "gate_up",
+                                           "gate",
+                                           "up",
+                                           "down"};
 
 }  // namespace
 
 std::string_view role_name(Role role) {
   const auto index = static_cast<std::size_t>(role);
-  SL_ASSERT(index < std::size(kNames));
-  return kNames[index];
+  SL_ASSERT(index < std::size(kRoleNames));
+  return kRoleNames[index];
 }
 
 std::optional<Role> parse_role(std::string_view name) {
-  for (std::size_t i = 0; i < std::size(kNames); ++i)
-    if (kNames[i] == name) return static_cast<Role>(i);
+  for (std::size_t i = 0; i < std::size(kRoleNames); ++i)
+    if (kRoleNames[i] == name) return static_cast<Role>(i);
   return std::nullopt;
 }
 

@@ -12,7 +12,7 @@ namespace {
 
 // Aliases let a small file stand for a huge value; no file of ours comes near these.
 constexpr std::int64_t kMostNodes = 1'000'000;
-constexpr int kDeepest = 256;
+constexpr int kDeepestNode = 256;
 
 struct Converter {
   std::string_view where;
@@ -23,7 +23,7 @@ struct Converter {
   }
 
   Json convert(const YAML::Node& node, int depth) {
-    if (++nodes > kMostNodes || depth > kDeepest) wrong(node, "too many or too deeply nested values");
+    if (++nodes > kMostNodes || depth > kDeepestNode) wrong(node, "too many or too deeply nested values");
     if (node.IsSequence()) return sequence(node, depth);
     if (node.IsMap()) return mapping(node, depth);
     return node.IsScalar() ? scalar(node) : Json();

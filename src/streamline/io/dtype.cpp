@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "streamline/base/error.h"
+#include "streamline/io/load_value.h"
 
 namespace streamline {
 namespace {
@@ -71,13 +72,6 @@ const DTypeRow& row(DType dtype) {
   return kDTypes[index];
 }
 
-template <class T>
-T load(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
 // IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits.
 float half_to_float(std::uint16_t bits) {
   const std::uint32_t sign = (bits & 0x8000u) << 16;
@@ -118,17 +112,17 @@ std::optional<DType> parse_dtype(std::string_view safetensors_name) {
 float load_float(DType dtype, const std::byte* element) {
   switch (dtype) {
     case DType::f64:
-      return static_cast<float>(load<double>(element));
+      return static_cast<float>(load_value<double>(element));
     case DType::f32:
-      return load<float>(element);
+      return load_value<float>(element);
     case DType::f16:
-      return half_to_float(load<std::uint16_t>(element));
+      return half_to_float(load_value<std::uint16_t>(element));
     case DType::bf16:
-      return std::bit_cast<float>(static_cast<std::uint32_t>(load<std::uint16_t>(element)) << 16);
+      return std::bit_cast<float>(static_cast<std::uint32_t>(load_value<std::uint16_t>(element)) << 16);
     case DType::f8_e4m3:
-      return e4m3_to_float(load<std::uint8_t>(element));
+      return e4m3_to_float(load_value<std::uint8_t>(element));
     case DType::f8_e5m2:  // the upper half of a binary16
-      return half_to_float(static_cast<std::uint16_t>(load<std::uint8_t>(element) << 8));
+      return half_to_float(static_cast<std::uint16_t>(load_value<std::uint8_t>(element) << 8));
     default:
       fail(ErrorKind::unsupported, "cannot read ", dtype_name(dtype), " elements as numbers");
   }

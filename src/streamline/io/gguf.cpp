@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kMagic = "GGUF";
 constexpr int kMaxNesting = 4;  // arrays in arrays; none are met in practice
-constexpr std::string_view kAlignment = "general.alignment";
+constexpr std::string_view kAlignmentKey = "general.alignment";
 // The least that an entry and a tensor's description take, to bound their counts.
 constexpr std::uint64_t kMinEntryBytes = 8 + 4 + 1, kMinTensorBytes = 8 + 4 + 4 + 8;
 
@@ -119,9 +119,9 @@ void read_metadata(GgufCursor& cursor, std::span<const std::byte> file, std::uin
     keys.push_back(gguf.metadata.back().key);
   }
   check_unique(std::move(keys), gguf.where, "the metadata key");
-  const GgufEntry* alignment = gguf.find(kAlignment);
+  const GgufEntry* alignment = gguf.find(kAlignmentKey);
   if (alignment == nullptr) return;
-  const auto value = alignment->type == GgufType::u32 ? *gguf.integer(kAlignment) : 0;
+  const auto value = alignment->type == GgufType::u32 ? *gguf.integer(kAlignmentKey) : 0;
   if (!std::has_single_bit(static_cast<std::uint64_t>(value)))
     fail(ErrorKind::format, gguf.where, ": 'general.alignment' is not a 32-bit power of two");
   gguf.alignment = static_cast<std::uint64_t>(value);

@@ -4,22 +4,16 @@
 
 #include "streamline/base/error.h"
 #include "streamline/io/gguf.h"
+#include "streamline/io/load_value.h"
 
 namespace streamline {
 namespace {
-
-template <class T>
-T load(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
 
 // Calls `use` with each value of a numeric entry, in its own type; false if the entry is not one.
 template <class Use>
 bool each_number(const GgufEntry& entry, const Use& use) {
   const auto all = [&]<class T>(T) {
-    for (std::uint64_t i = 0; i < entry.count; ++i) use(load<T>(entry.bytes.data() + i * sizeof(T)));
+    for (std::uint64_t i = 0; i < entry.count; ++i) use(load_value<T>(entry.bytes.data() + i * sizeof(T)));
     return true;
   };
   switch (entry.element) {
@@ -133,7 +127,7 @@ std::optional<std::vector<std::string_view>> Gguf::strings(std::string_view key)
   values.reserve(entry->count);
   const std::byte* at = entry->bytes.data();
   for (std::uint64_t i = 0; i < entry->count; ++i) {
-    const auto length = load<std::uint64_t>(at);
+    const auto length = load_value<std::uint64_t>(at);
     values.emplace_back(reinterpret_cast<const char*>(at) + sizeof length, length);
     at += sizeof length + length;
   }

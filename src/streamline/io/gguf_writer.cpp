@@ -14,13 +14,13 @@ namespace streamline {
 namespace {
 
 constexpr std::uint32_t kVersion = 3;
-constexpr std::uint64_t kAlignment = 32;
+constexpr std::uint64_t kUsualAlignment = 32;
 
 using gguf::append_number, gguf::append_text;
 
 std::uint64_t alignment_of(const GgufFields& fields) {
   const GgufField* field = fields.find("general.alignment");
-  if (field == nullptr) return kAlignment;
+  if (field == nullptr) return kUsualAlignment;
   std::uint32_t value = 0;
   SL_ASSERT(field->bytes.size() == sizeof value);
   std::memcpy(&value, field->bytes.data(), sizeof value);

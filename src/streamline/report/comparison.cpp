@@ -16,11 +16,11 @@ namespace {
 using report::fixed, report::integer, report::number, report::significant, report::text;
 using Row = std::vector<std::string>;
 
-std::string with_error(const Json& model, const std::string& pointer, double factor, int digits) {
+std::string value_text(const Json& model, const std::string& pointer, double factor, int digits) {
   return report::with_error(model, pointer, digits, factor).value_or("-");
 }
 
-std::string percent(const std::optional<double>& value) { return value ? fixed(*value * 100, 2) : "-"; }
+std::string share_text(const std::optional<double>& value) { return value ? fixed(*value * 100, 2) : "-"; }
 
 // What a row of the table says; columns that no model has are left out.
 struct Column {
@@ -44,26 +44,27 @@ std::vector<Column> columns(const Json& record) {
          const auto count = number(m, "/parameters");
          return count ? format_count(*count) : "-";
        }},
-      {"perplexity", [](const Json& m, const std::string&) { return with_error(m, "/perplexity", 1, 3); }},
+      {"perplexity", [](const Json& m, const std::string&) { return value_text(m, "/perplexity", 1, 3); }},
       {"KL divergence",
-       [](const Json& m, const std::string&) { return with_error(m, "/perplexity/divergence/kl", 1, 4); }},
+       [](const Json& m, const std::string&) { return value_text(m, "/perplexity/divergence/kl", 1, 4); }},
       {"same first choice %", [](const Json& m, const std::string&) {
-         return with_error(m, "/perplexity/divergence/same_first_choice", 100, 2);
+         return value_text(m, "/perplexity/divergence/same_first_choice", 100, 2);
        }}};
   for (const std::string& task : report::benchmark_names(record))
     all.push_back(
         {task + " %",
-         [](const Json& m, const std::string& name) { return with_error(report::benchmark(m, name), "/acc", 100, 2); },
+         [](const Json& m, const std::string& name) { return value_text(report::benchmark(m, name), "/acc", 100, 2); },
          task});
-  all.push_back({"mean acc %", [](const Json& m, const std::string&) { return percent(number(m, "/figures/acc")); }});
+  all.push_back(
+      {"mean acc %", [](const Json& m, const std::string&) { return share_text(number(m, "/figures/acc")); }});
   all.push_back({"relative performance %", [](const Json& m, const std::string&) {
-                   return percent(number(m, "/against_source/average/relative_performance"));
+                   return share_text(number(m, "/against_source/average/relative_performance"));
                  }});
   all.push_back({"agreement %", [](const Json& m, const std::string&) {
-                   return percent(number(m, "/against_source/average/agreement"));
+                   return share_text(number(m, "/against_source/average/agreement"));
                  }});
   all.push_back({"stability %", [](const Json& m, const std::string&) {
-                   return percent(number(m, "/against_source/average/stability"));
+                   return share_text(number(m, "/against_source/average/stability"));
                  }});
   all.push_back({"prefill tokens/s", [](const Json& m, const std::string&) {
                    const auto value = number(m, "/speed/prefill_tokens_per_second");

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "streamline/base/resources.h"
+#include "streamline/base/version.h"
 #include "streamline/report/comparison.h"
 #include "streamline/report/comparison_charts.h"
 #include "streamline/report/comparison_figures.h"
@@ -27,7 +28,7 @@ std::string percent(const std::optional<double>& share, int digits = 2) {
   return share ? fixed(*share * 100, digits) : kNothing;
 }
 
-std::string with_error(const Json& json, const std::string& pointer, double factor, int digits) {
+std::string error_cell(const Json& json, const std::string& pointer, double factor, int digits) {
   return report::with_error(json, pointer, digits, factor).value_or(kNothing);
 }
 
@@ -109,7 +110,7 @@ std::string models_section(const Json& record) {
     rows.push_back({escaped(name_of(model)),
                     parameters ? format_count(*parameters) + change(model, source, "/parameters") : kNothing,
                     bytes ? format_bytes(static_cast<std::uint64_t>(std::max(*bytes, 0.0))) : kNothing,
-                    with_error(model, "/perplexity", 1, 3), percent(number(model, "/figures/acc")),
+                    error_cell(model, "/perplexity", 1, 3), percent(number(model, "/figures/acc")),
                     percent(number(model, "/against_source/average/relative_performance"), 1),
                     percent(number(model, "/against_source/average/stability")) +
                         interval(model, "/against_source/average/stability_interval"),
@@ -156,7 +157,7 @@ std::string tasks_section(const Json& record) {
     std::vector<std::string> row = {escaped(name_of(model))};
     const std::vector<report::TaskDifference> differences = report::task_differences(model);
     for (const std::string& name : names) {
-      std::string cell = with_error(report::benchmark(model, name), "/acc", 100, 1);
+      std::string cell = error_cell(report::benchmark(model, name), "/acc", 100, 1);
       for (const report::TaskDifference& task : differences)
         if (task.name == name)
           cell += element("small", "",
@@ -198,8 +199,8 @@ std::string divergence_section(const Json& record) {
     for (const Json& on : texts) {
       const auto rms = number(on, "/divergence/probability_difference_rms");
       rows.push_back({escaped(name_of(model)), escaped(text(on, "/text/source").value_or("?")),
-                      with_error(on, "", 1, 3), with_error(on, "/divergence/log_perplexity_ratio", 1, 4),
-                      with_error(on, "/divergence/kl", 1, 4), with_error(on, "/divergence/same_first_choice", 100, 2),
+                      error_cell(on, "", 1, 3), error_cell(on, "/divergence/log_perplexity_ratio", 1, 4),
+                      error_cell(on, "/divergence/kl", 1, 4), error_cell(on, "/divergence/same_first_choice", 100, 2),
                       rms ? fixed(*rms * 100, 2) : kNothing});
     }
   }
@@ -243,7 +244,7 @@ std::string comparison_html(const Json& record) {
       tasks_section(record) + differences_section(record, charts) + divergence_section(record) +
       samples_section(record) + report::provenance_section(record) + "</main>\n" +
       element("footer", "",
-              "Made by streamline " + escaped(version()) + ". This page is self-contained: it loads nothing.");
+              "Made by streamline " + escaped(program_version()) + ". This page is self-contained: it loads nothing.");
   return report::page_html("streamline comparison", body, charts);
 }
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "streamline/base/resources.h"
+
 namespace streamline::report {
 
 const Json* find(const Json& json, std::string_view pointer) {
@@ -70,6 +72,10 @@ std::optional<std::string> with_error(const Json& json, const std::string& point
   if (!value) return std::nullopt;
   return fixed(*value * factor, digits) + (error ? " ± " + fixed(*error * factor, digits) : "");
 }
+
+std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(std::max(bytes, 0.0))); }
+
+std::string rate_text(double rate) { return significant(rate, 3); }
 
 std::string percent_change(double from, double to) {
   const std::string size = fixed(std::abs(to / from - 1) * 100, 1);

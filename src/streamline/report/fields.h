@@ -26,6 +26,8 @@ std::string significant(double value, int digits);  // 0.00123, 12.3, 123; never
 std::string grouped(std::int64_t value);            // 32,704
 // "58.71 ± 1.97" of {"value": …, "standard_error": …} at the pointer, both times `factor`; nothing without a value.
 std::optional<std::string> with_error(const Json& json, const std::string& pointer, int digits, double factor = 1);
+std::string bytes_text(double bytes);                             // "1.2 GB"
+std::string rate_text(double rate);                               // three digits
 std::string percent_change(double from, double to);               // "−15.8 %"
 std::string layer_range(std::int64_t first, std::int64_t count);  // "13..18", "14"
 

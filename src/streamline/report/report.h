@@ -13,8 +13,6 @@ namespace streamline {
 // The part "run" of report.json: command, version, date (UTC, ISO 8601) and seed. Whoever computes adds threads, device
 // and dtype.
 Json run_record(const std::vector<std::string>& command, std::uint64_t seed);
-// Of this program, e.g. "0.1.0".
-std::string version();
 
 // A table with aligned columns, two spaces apart; the first row is the heading. A column whose cells are all numbers
 // ("84.71 ± 0.72", "1.1 GB", "-") stands to the right. Width is counted in characters of UTF-8, not in bytes.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The report of a pruning run as a page: which sections there are, and in which order.
+#include "streamline/base/version.h"
 #include "streamline/report/chart_data.h"
 #include "streamline/report/html.h"
 #include "streamline/report/page.h"
@@ -24,7 +25,7 @@ std::string body(const Json& record) {
          report::candidates_section(record) + report::training_section(record) +
          pair(report::provenance_section(record), report::stages_section(record)) + "</main>\n" +
          element("footer", "",
-                 "Made by streamline " + report::escaped(version()) +
+                 "Made by streamline " + report::escaped(program_version()) +
                      ". This page is self-contained: it loads nothing, and its numbers are those of report.json.");
 }
 

@@ -65,9 +65,7 @@ std::string change_card(const Json& report, const char* title, const char* point
   return card(title, big, format(*before) + kArrow + format(*after) + unit);
 }
 
-std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
 std::string perplexity_text(double value) { return significant(value, 4); }
-std::string rate_text(double rate) { return significant(rate, 3); }
 
 std::string cell(const std::string& kind, bool massive, const std::string& title) {
   return element("span", "class=\"cell" + kind + (massive ? " massive" : "") + "\" title=\"" + title + "\"", "");

@@ -20,13 +20,13 @@ bool is_numeric(std::string_view text) {
           std::isdigit(static_cast<unsigned char>(text[1])) != 0);
 }
 
-struct Column {
+struct ColumnShape {
   std::size_t width = 0;
   bool numeric = true;
 };
 
-std::vector<Column> measure(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<Column> columns;
+std::vector<ColumnShape> measure(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<ColumnShape> columns;
   for (std::size_t row = 0; row < rows.size(); ++row) {
     columns.resize(std::max(columns.size(), rows[row].size()));
     for (std::size_t i = 0; i < rows[row].size(); ++i) {
@@ -40,7 +40,7 @@ std::vector<Column> measure(const std::vector<std::vector<std::string>>& rows) {
 }  // namespace
 
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
-  const std::vector<Column> columns = measure(rows);
+  const std::vector<ColumnShape> columns = measure(rows);
   std::string out;
   for (const auto& row : rows) {
     std::string line;

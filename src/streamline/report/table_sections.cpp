@@ -39,9 +39,6 @@ std::string bits_cell(const Json& model) {
   return bits ? fixed(*bits, 3) : kNothing;
 }
 
-std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(std::max(bytes, 0.0))); }
-std::string rate_text(double rate) { return significant(rate, 3); }
-
 // "wikitext.txt: 32,704 tokens scored in windows of 512, stride 512, BOS off."
 std::string evaluation_note(const Json& report) {
   const Json* evaluation = find(report, "/evaluation");

@@ -147,7 +147,7 @@ GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& pla
   return fields;
 }
 
-double tolerance(torch::ScalarType type) {
+double gguf_tolerance(torch::ScalarType type) {
   return type == torch::kFloat || type == torch::kDouble ? 1e-4 : type == torch::kHalf ? 1e-2 : 3e-2;
 }
 
@@ -195,7 +195,7 @@ AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements
   applied.layers = static_cast<std::int64_t>(layers.size());
   for (const GgufTensor& tensor : tensors) applied.bytes += tensor.size();
   applied.parameters = total_parameters(config);
-  if (options.verify) applied.largest_logit_difference = output.check(view, tolerance(view.placement().dtype));
+  if (options.verify) applied.largest_logit_difference = output.check(view, gguf_tolerance(view.placement().dtype));
   applied.notes.push_back("a GGUF file of the architecture '" + std::string(config.family->gguf.arch) +
                           "': llama.cpp loads it wherever it loads the source");
   write_plan_files(output.directory(),

@@ -81,7 +81,7 @@ std::vector<std::string> notes_of(const Config& config, std::int64_t context, co
 }
 
 // What rounding to a type may cost; a tensor in the wrong place costs more.
-double tolerance(DType type) {
+double export_tolerance(DType type) {
   if (type == DType::f32) return 1e-4;
   return type == DType::q4_0 ? 1 : type == DType::q8_0 ? 0.2 : 0.05;
 }
@@ -109,7 +109,7 @@ ExportedGguf export_gguf(const Model& source, const fs::path& file, const Export
                       .notes = notes_of(config, context, fields)};
   for (const GgufTensor& tensor : tensors) ++result.tensors[std::string(dtype_name(tensor.dtype))];
   result.bytes = out.write(fields, tensors);
-  result.largest_logit_difference = out.check(source, tolerance(options.type));
+  result.largest_logit_difference = out.check(source, export_tolerance(options.type));
   out.commit();
   return result;
 }

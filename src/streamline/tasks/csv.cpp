@@ -10,26 +10,26 @@
 namespace streamline {
 namespace {
 
-struct Parser {
+struct CsvParser {
   csv_parser state{};
   std::vector<CsvRow> rows;
   CsvRow row;
 
-  Parser() {
+  CsvParser() {
     if (csv_init(&state, CSV_STRICT | CSV_STRICT_FINI) != 0) fail(ErrorKind::resource, "libcsv: not enough memory");
     // Else it takes away the blanks around a cell.
     csv_set_space_func(&state, [](unsigned char) { return 0; });
   }
-  ~Parser() { csv_free(&state); }
-  Parser(const Parser&) = delete;
-  Parser& operator=(const Parser&) = delete;
+  ~CsvParser() { csv_free(&state); }
+  CsvParser(const CsvParser&) = delete;
+  CsvParser& operator=(const CsvParser&) = delete;
 
   static void end_cell(void* cell, std::size_t size, void* self) {
-    auto& cells = static_cast<Parser*>(self)->row.cells;
+    auto& cells = static_cast<CsvParser*>(self)->row.cells;
     cells.emplace_back(static_cast<const char*>(cell), size);
   }
   static void end_row(int, void* self) {
-    auto& [state, rows, row] = *static_cast<Parser*>(self);
+    auto& [state, rows, row] = *static_cast<CsvParser*>(self);
     rows.push_back(std::move(row));
     row = {};
   }
@@ -47,21 +47,21 @@ struct Parser {
 }  // namespace
 
 std::vector<CsvRow> parse_csv(std::string_view text) {
-  Parser parser;
+  CsvParser parser;
   std::int64_t line = 1, begun = 1;  // of the row that is being read
   bool inside = false;               // a row that goes on in the next line
   for (std::size_t at = 0, end; at < text.size(); at = end, ++line) {
     end = std::min(text.size(), text.find('\n', at) == text.npos ? text.size() : text.find('\n', at) + 1);
     const std::size_t before = parser.rows.size();
     const std::size_t used =
-        csv_parse(&parser.state, text.data() + at, end - at, Parser::end_cell, Parser::end_row, &parser);
+        csv_parse(&parser.state, text.data() + at, end - at, CsvParser::end_cell, CsvParser::end_row, &parser);
     if (used != end - at) parser.give_up(begun);
     for (std::size_t i = before; i < parser.rows.size(); ++i) parser.rows[i].line = begun;
     inside = parser.rows.size() == before && (inside || text.find_first_not_of("\r\n", at) < end);
     if (!inside) begun = line + 1;
   }
   const std::size_t before = parser.rows.size();
-  if (csv_fini(&parser.state, Parser::end_cell, Parser::end_row, &parser) != 0) parser.give_up(begun);
+  if (csv_fini(&parser.state, CsvParser::end_cell, CsvParser::end_row, &parser) != 0) parser.give_up(begun);
   for (std::size_t i = before; i < parser.rows.size(); ++i) parser.rows[i].line = begun;
   return std::move(parser.rows);
 }

@@ -17,11 +17,11 @@ constexpr int kDeepest = 32;
 
 bool is_name_start(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name(char c) { return is_name_start(c) || is_digit(c); }
+bool is_name_part(char c) { return is_name_start(c) || is_digit(c); }
 
-class Parser {
+class ExpressionParser {
  public:
-  Parser(std::string_view text, std::string_view where) : text_(text), where_(where) {}
+  ExpressionParser(std::string_view text, std::string_view where) : text_(text), where_(where) {}
 
   Expression all() {
     Expression result = piped();
@@ -59,7 +59,7 @@ class Parser {
     skip_blanks();
     const std::size_t begin = at_;
     if (at_ < text_.size() && is_name_start(text_[at_]))
-      while (at_ < text_.size() && is_name(text_[at_])) ++at_;
+      while (at_ < text_.size() && is_name_part(text_[at_])) ++at_;
     if (begin == at_) wrong("a name");
     return std::string(text_.substr(begin, at_ - begin));
   }
@@ -184,7 +184,9 @@ class Parser {
 
 }  // namespace
 
-Expression parse_expression(std::string_view text, std::string_view where) { return Parser(text, where).all(); }
+Expression parse_expression(std::string_view text, std::string_view where) {
+  return ExpressionParser(text, where).all();
+}
 
 bool uses(const Expression& expression, std::string_view field) {
   if (expression.kind == Kind::field && expression.name == field) return true;

@@ -134,7 +134,7 @@ bool has_samples(const fs::path& folder) {
   return false;
 }
 
-fs::path model_folder_in(const fs::path& folder) {
+fs::path lm_eval_folder(const fs::path& folder) {
   if (has_samples(folder)) return folder;
   std::vector<fs::path> found;
   std::error_code error;
@@ -181,7 +181,7 @@ TaskAnswers read_lm_eval_samples(const fs::path& file) {
 }
 
 std::vector<TaskAnswers> read_lm_eval_folder(const fs::path& folder) {
-  const fs::path model = model_folder_in(folder);
+  const fs::path model = lm_eval_folder(folder);
   std::map<std::string, std::pair<std::string, fs::path>> newest;
   for (const std::string& name : open_directory(model)->names())
     if (const auto parts = name_parts(name)) {

@@ -130,7 +130,7 @@ std::optional<std::pair<std::string, std::size_t>> part_of(const std::string& st
 }
 
 // Folders of FOLDER that hold files of JSON, one of which is asked for.
-fs::path model_folder_in(const fs::path& folder) {
+fs::path predictions_folder(const fs::path& folder) {
   std::error_code error;
   const fs::path inside = folder / "predictions";
   const fs::path base = fs::is_directory(inside, error) ? inside : folder;
@@ -157,7 +157,7 @@ fs::path model_folder_in(const fs::path& folder) {
 TaskAnswers read_opencompass(const fs::path& file) { return read_parts(file.stem().string(), {file}); }
 
 std::vector<TaskAnswers> read_opencompass_folder(const fs::path& folder) {
-  const fs::path model = model_folder_in(folder);
+  const fs::path model = predictions_folder(folder);
   std::map<std::string, std::map<std::size_t, fs::path>> sets;
   for (const std::string& name : open_directory(model)->names()) {
     const fs::path file = model / name;

@@ -42,7 +42,7 @@ PlainJson parse_plain(std::string_view text, std::string_view where) {
     PlainJson value = PlainJson::parse(text);
     if (!value.is_object()) fail(ErrorKind::format, where, ": expected an object at the top");
     return value;
-  } catch (const PlainJson::parse_error& error) {
+  } catch (const PlainJson::exception& error) {
     const std::string_view what = error.what();
     fail(ErrorKind::format, where, ": not valid JSON: ", what.substr(std::min(what.size(), what.find("] ") + 2)));
   }

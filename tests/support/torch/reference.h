@@ -35,5 +35,7 @@ torch::Tensor to_torch(const std::vector<Matrix>& batch);  // [batch, seq, width
 
 // max |a - b| / max |b|: what tolerances are stated in.
 double relative_difference(const torch::Tensor& a, const torch::Tensor& b);
+// Sums of float32 in another order stay below it.
+constexpr double kFloat32 = 1e-5;
 
 }  // namespace streamline::test

@@ -7,7 +7,7 @@ namespace streamline::families_list {
 
 namespace {
 
-Family base_family() {
+Family falcon_family() {
   return {
       .name = "falcon",
       .title = "Falcon 40B and 180B",
@@ -53,8 +53,8 @@ Family base_family() {
 }  // namespace
 
 const Family& falcon() {
-  static const Family in_gguf = as_in_gguf(base_family());
-  static const Family family = followed_by(base_family(), in_gguf);
+  static const Family in_gguf = as_in_gguf(falcon_family());
+  static const Family family = followed_by(falcon_family(), in_gguf);
   return family;
 }
 

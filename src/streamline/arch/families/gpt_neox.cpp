@@ -7,7 +7,7 @@ namespace streamline::families_list {
 
 namespace {
 
-Family base_family() {
+Family gpt_neox_family() {
   return {
       .name = "gpt_neox",
       .title = "GPT-NeoX and Pythia",
@@ -45,8 +45,8 @@ Family base_family() {
 }  // namespace
 
 const Family& gpt_neox() {
-  static const Family in_gguf = as_in_gguf(base_family());
-  static const Family family = followed_by(base_family(), in_gguf);
+  static const Family in_gguf = as_in_gguf(gpt_neox_family());
+  static const Family family = followed_by(gpt_neox_family(), in_gguf);
   return family;
 }
 

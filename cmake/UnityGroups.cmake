@@ -1,0 +1,22 @@
+# Unity builds (CMAKE_UNITY_BUILD, on in the presets): a few files of one folder are compiled as one, which takes half
+# the time. Names in unnamed namespaces must then differ within a folder; the compiler says so. Files that keep the
+# same local names on purpose, as the commands and the methods do, are left out by SKIP_UNITY_BUILD_INCLUSION.
+
+# Deals the target's sources out to groups of at most `size` files, none across folders.
+function(streamline_unity_groups target size)
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "[.]cpp$")
+  foreach(source IN LISTS sources)
+    get_filename_component(folder ${source} DIRECTORY)
+    file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR} ${folder}/)
+    string(MAKE_C_IDENTIFIER "${folder}" folder)
+    get_property(skipped SOURCE ${source} PROPERTY SKIP_UNITY_BUILD_INCLUSION)
+    if(NOT skipped)
+      math(EXPR group "${count_${folder}} + 0")
+      math(EXPR group "${group} / ${size}")
+      math(EXPR count_${folder} "${count_${folder}} + 1")
+      set_source_files_properties(${source} TARGET_DIRECTORY ${target} PROPERTIES UNITY_GROUP ${folder}_${group})
+    endif()
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD_MODE GROUP)
+endfunction()
