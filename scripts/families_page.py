@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 DOCS = pathlib.Path(__file__).resolve().parents[1] / "docs"
+LOADERS = ["transformers", "vllm", "mlx-lm", "llama.cpp"]
 BEGIN, END = "<!-- table: scripts/families_page.py -->\n", "<!-- end -->\n"
 
 
@@ -24,19 +25,28 @@ def is_number(text):
     return True
 
 
+def tables(text):
+    """Each as its head and its rows."""
+    for block in text.split("\n\n"):
+        lines = [cells(line) for line in block.splitlines() if line.startswith("|")]
+        if lines:
+            yield lines[0], lines[2:]
+
+
 def checked_loaders():
-    """Loaders by family, from the rows of loads.md that end with a figure."""
+    """Loaders by family, from the figures in the tables of loads.md."""
     page = DOCS / "loads.md"
     if not page.exists():
         return {}
-    lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
-    loaders = [title.split(" ")[0] for title in cells(lines[0])[1:]]
     found = {}
-    for line in lines[2:]:
-        title, *results = cells(line)
-        family = title.split(",")[0]
-        found[family] = [loader for loader, result in zip(loaders, results, strict=True) if is_number(result)]
-    return found
+    for head, rows in tables(page.read_text()):
+        loaders = [title.split(" ")[0] for title in head[1:]]
+        for title, *results in rows:
+            family = "nemotron_nas" if "DeciLM" in title else title.split(",")[0]
+            known = found.setdefault(family, [])
+            known += [loader for loader, result in zip(loaders, results, strict=True)
+                      if loader in LOADERS and loader not in known and is_number(result)]
+    return {family: [loader for loader in LOADERS if loader in known] for family, known in found.items()}
 
 
 def table(program):

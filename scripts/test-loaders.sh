@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Does what we write load where people run it? Installs pinned loaders under build/loaders (about 4 GB; transformers,
-# vLLM for the CPU, mlx-lm, llama.cpp), prunes models, opens the results in each, compares log probabilities with ours,
-# and writes docs/loads.md. LOADERS="transformers mlx-lm" takes some of them; arguments go to tests/loaders/check.py,
-# e.g. --model DIR for a further Llama to prune. Needs a Release build with its tests, and node 20 for llama.cpp.
+# vLLM for the CPU, mlx-lm, llama.cpp), prunes models and exports them, opens the results in each, compares log
+# probabilities and perplexities with ours, and writes docs/loads.md. LOADERS="transformers mlx-lm" takes some of them;
+# arguments go to tests/loaders/check.py, e.g. --model DIR for a further Llama to prune, --twins DIR for a checkpoint beside
+# the source.gguf that it was made of. An interrupted run goes on when it is repeated; FRESH=1 begins again. Needs a Release
+# build with its tests, and node 20 for llama.cpp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,5 +58,8 @@ for loader in "${wanted[@]}"; do
   touch "$environments/$loader/ready"
 done
 
+results=$environments/results.jsonl # rows that are done
+[[ -n ${FRESH:-} ]] && rm -f "$results"
 python3 tests/loaders/check.py --environments "$environments" --loaders "$(IFS=,; echo "${loaders[*]}")" \
-  --out docs/loads.md "$@"
+  --results "$results" --out docs/loads.md "$@"
+mv "$results" "$environments/last.jsonl"

@@ -2,120 +2,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does what we write load where people run it?  check.py --environments DIR [--model DIR…] [--out docs/loads.md]
 
-Prunes the shipped model (and every --model) with each foldable replacement, and one small random checkpoint of each
-family; opens the results in every loader that is set up under --environments; and compares the log probabilities of the
-same tokens with ours. A loader that fails to load a result, or disagrees, fails the check, unless it fails on the source
-in the same way. Writes the table as Markdown.
+Prunes the shipped model (and every --model) with each foldable replacement, one small random checkpoint of each family and
+one of several parts, and leaves out halves of layers; opens the results in every loader that is set up under
+--environments; and compares the log probabilities of the same tokens with ours. Then GGUF files of all types, of all
+families, and cut ones, in llama.cpp; for each --twins DIR (a checkpoint beside its source.gguf) perplexities. A loader that
+fails to load a result, or disagrees, fails the check, unless it fails on the source in the same way. Writes the tables as
+Markdown. Rows go to --results too; those that stand there are not checked again, so that an interrupted run goes on.
 Standard library only.
 """
 import argparse
-import array
 import json
-import math
-import os
 import pathlib
-import random
-import signal
-import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+import made
+from compare import Difference, Failure, largest_difference, llama_answer, loader_answer, our_logprobs, token_ids
+from pages import page
+from perplexity import perplexities
+
 LOADERS = ["transformers", "vllm", "mlx-lm", "llama.cpp"]
-TOLERANCE = 1e-3  # of a log probability, float32 on both sides
-TOKENS = 48
-REPLACEMENTS = ["none", "layer", "swiglu-residual"]
-FAMILIES = ["llama", "llama3", "mistral", "qwen2", "qwen3", "opt", "gemma2", "gemma3_text", "phi", "phi3", "gpt2",
-            "gpt2_bare", "gpt_neox", "olmo2", "olmo3", "smollm3", "granite", "falcon", "glm4", "starcoder2", "cohere2",
-            "mixtral", "qwen2_moe", "qwen3_moe"]
-FAMILY_LAYERS = 8  # as families.py makes them
-# A layer's kind by its position, hard-coded by the loader: right for the source, wrong for any cut that shifts it.
-POSITIONAL = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
-              ("mlx-lm", "cohere2"): "takes each fourth layer for the one without window",
-              ("llama.cpp", "cohere2"): "takes each fourth layer for the one without window",
-              ("llama.cpp", "gemma3_text"): "takes each sixth layer for the one without window",
-              ("mlx-lm", "gemma3_text"): "takes each sixth layer for the one without window"}
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1",
-           "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-
-
-class Failure(Exception):
-    pass
-
-
-class Difference(Failure):
-    def __init__(self, worst):
-        super().__init__(f"differs by {worst:.0e}")
-        self.worst = worst
-
-
-def run(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=os.environ | OFFLINE)
-    if done.returncode < 0:
-        raise Failure(f"it ends with {signal.Signals(-done.returncode).name}")
-    if done.returncode != 0:
-        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        telling = [line for line in lines if "error loading" in line] or [line for line in lines if "Error" in line] or lines
-        raise Failure(telling[-1] if telling else f"status {done.returncode}")
-
-
-def token_ids(model):
-    config = json.loads((model / "config.json").read_text())
-    draw = random.Random(0)
-    return [config.get("bos_token_id") or 1] + [draw.randrange(3, config["vocab_size"]) for _ in range(TOKENS - 1)]
-
-
-def our_logprobs(build, model, ids, scratch):
-    (scratch / "ours.txt").write_text(" ".join(map(str, ids)) + "\n")
-    run(build / "tests" / "streamline_logits", model, scratch / "ours.txt", scratch / "ours.bin")
-    logits = array.array("f", (scratch / "ours.bin").read_bytes())
-    vocabulary = len(logits) // len(ids)
-    found = []
-    for position, token in enumerate(ids[1:]):
-        row = logits[position * vocabulary : (position + 1) * vocabulary]
-        largest = max(row)
-        found.append(row[token] - largest - math.log(sum(math.exp(value - largest) for value in row)))
-    return found
-
-
-def loader_answer(environments, loader, model, ids, scratch):
-    (scratch / "ids.json").write_text(json.dumps(ids))
-    out = scratch / f"{loader}.json"
-    if loader == "llama.cpp":
-        gguf = scratch / "model.gguf"
-        run(environments / "transformers/bin/python", HERE / "to_gguf.py", environments / "converter", model, gguf)
-        worker = environments / "llama.cpp" / "worker.mjs"  # beside its modules
-        worker.write_text((HERE / "worker.mjs").read_text())
-        run("node", worker, gguf, scratch / "ids.json", out)
-    else:
-        run(environments / loader / "bin/python", HERE / "worker.py", loader, model, scratch / "ids.json", out)
-    return json.loads(out.read_text())
-
-
-def drop_two(layers, first):
-    segments = [{"first": 0, "last": first - 1, "action": "keep"}, {"first": first, "last": first + 1, "action": "drop"},
-                {"first": first + 2, "last": layers - 1, "action": "keep"}]
-    return {"format": "streamline-plan", "version": 1, "base": {"layers": layers}, "method": {"name": "manual"},
-            "segments": segments}
-
-
-def pruned_models(args, scratch):
-    """(title, family, source, result) of everything that is checked."""
-    for source in [ROOT / "models/books-5m", *args.model]:
-        for replacement in REPLACEMENTS:
-            out = scratch / f"{source.name}-{replacement}"
-            run(args.build / "streamline", "prune", source, "--data", ROOT / "models/text/calibration.jsonl", "--out", out,
-                "--cut", 3, "--replace", replacement, "--tokens", 20000, "--samples", 8, "--seq-len", 128, "--no-speed",
-                "--eval-windows", 4, "--accept-worse", "--quiet")
-            yield f"{source.name}, 3 layers cut, `{replacement}`", "llama", source, out
-    run(args.environments / "transformers/bin/python", HERE / "families.py", scratch / "families", *FAMILIES)
-    (scratch / "plan.json").write_text(json.dumps(drop_two(FAMILY_LAYERS, 1)))
-    for family in FAMILIES:
-        out = scratch / f"{family}-cut"
-        run(args.build / "streamline", "apply", scratch / "families" / family, "--plan", scratch / "plan.json", "--out", out,
-            "--quiet", "--dtype", "float32")
-        yield f"{family}, random, layers 1..2 cut", family, scratch / "families" / family, out
+SECTIONS = ["gguf", "perplexity", "checkpoints"]
+# What a loader is known not to do: of a layer's kind by its position, hard-coded, which is right for the source and wrong
+# for any cut that shifts it; and of layers without a half.
+KNOWN = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
+         ("mlx-lm", "cohere2"): "takes each fourth layer for the one without window",
+         ("llama.cpp", "cohere2"): "takes each fourth layer for the one without window",
+         ("llama.cpp", "gemma3_text"): "takes each sixth layer for the one without window",
+         ("mlx-lm", "gemma3_text"): "takes each sixth layer for the one without window",
+         ("llama.cpp", "nemotron_nas"): "its converter"}
 
 
 class Checked:
@@ -133,10 +48,7 @@ class Checked:
         except Failure as failure:
             raise Failure(f"does not load: {failure}") from failure
         versions[loader] = answer["version"]
-        worst = max(abs(a - b) for a, b in zip(self.ours, answer["logprobs"], strict=True))
-        if not worst <= TOLERANCE:
-            raise Difference(worst)
-        return worst
+        return largest_difference(self.ours, answer["logprobs"], made.TYPES["f32"])
 
 
 def is_no_worse(trouble, of_source):
@@ -158,58 +70,108 @@ def cell(loader, family, result, source, versions):
         if is_no_worse(trouble, of_source):
             both = isinstance(trouble, Difference)
             return f"{trouble.worst:.0e} (the source {of_source.worst:.0e})" if both else f"{trouble}; nor the source", True
-    if (loader, family) in POSITIONAL:
-        return f"{trouble}: {POSITIONAL[loader, family]}", True
+    if (loader, family) in KNOWN:
+        return f"{trouble}: {KNOWN[loader, family]}", True
     return f"**{trouble}**", False
 
 
-def check(args, scratch):
-    """Rows of cells, the versions seen, and whether all agreed."""
-    rows, versions, good = [], {}, True
-    for title, family, source, model in pruned_models(args, scratch):
-        result = Checked(args, model, scratch)
-        cells = []
-        for loader in args.loaders:
-            text, right = cell(loader, family, result, lambda source=source: Checked(args, source, scratch), versions)
-            cells.append(text.replace(str(scratch) + "/", "").replace("|", "/"))
-            good &= right
-        print(f"{title}: " + ", ".join(f"{loader} {cell}" for loader, cell in zip(args.loaders, cells)), flush=True)
-        rows.append([title, *cells])
-    return rows, versions, good
+def check_checkpoint(args, item, scratch, versions):
+    result = Checked(args, item.result, scratch)
+    cells = [cell(loader, item.family, result, lambda: Checked(args, item.source, scratch), versions)
+             if loader in (item.loaders or args.loaders) else ("—", True) for loader in args.loaders]
+    return [text for text, _ in cells], all(right for _, right in cells)
 
 
-def page(args, rows, versions):
-    head = ["checkpoint", *(f"{loader} {versions.get(loader, '')}".strip() for loader in args.loaders)]
-    table = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(row) + " |" for row in rows)]
-    return f"""# What loads what we write
-
-Made by `scripts/test-loaders.sh`. Every checkpoint is written by this program and opened unchanged; each figure is the
-largest difference, over {TOKENS - 1} tokens, between the loader's log probability and ours (float32 on both sides, on the CPU;
-allowed: {TOLERANCE:g}). llama.cpp reads a float32 GGUF that its own converter made of the directory. Where a loader does not
-load the unpruned model either, or computes something else for it, the cell says so: llama.cpp has its GELU from a table in half
-precision, mlx-lm an approximate one. The families' random checkpoints are made by transformers; `gpt2_bare` has the tensor names of
-OpenAI's own.
-
-""" + "\n".join(table) + "\n"
+def check_gguf(args, item, scratch, versions):
+    ids = token_ids(item.source)
+    ours = our_logprobs(args.build, item.result, ids, scratch)
+    try:
+        answer = llama_answer(args.environments, item.result, ids, scratch)
+        versions["llama.cpp"] = answer["version"]
+        return [f"{largest_difference(ours, answer['logprobs'], item.tolerance):.0e}", f"{item.tolerance:g}"], True
+    except Failure as failure:
+        return [f"**{failure}**", f"{item.tolerance:g}"], False
 
 
-def main():
+class Results:
+    """Rows of all sections, kept in a file line by line; those that were not right are checked again."""
+
+    def __init__(self, file):
+        self.file = file
+        kept = file.read_text().splitlines() if file and file.exists() else []
+        self.rows = [row for row in map(json.loads, kept) if row["right"]]
+
+    def has(self, section, title):
+        return any(row["section"] == section and row["title"] == title for row in self.rows)
+
+    def add(self, section, title, cells, right, versions):
+        row = {"section": section, "title": title, "cells": cells, "right": right, "versions": versions}
+        self.rows.append(row)
+        print(f"{title}: " + " | ".join(cells) + ("" if right else "   <-- not as it should be"), flush=True)
+        if self.file:
+            with self.file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def check_section(args, section, make_items, check_one, results, scratch):
+    args.wants = lambda title: (not args.only or args.only in title) and not results.has(section, title)
+    for item in make_items(args, scratch):
+        versions = {}
+        cells, right = check_one(args, item, scratch, versions)
+        cells = [text.replace(str(scratch) + "/", "").replace("|", "/") for text in cells]
+        results.add(section, item.title, cells, right, versions)
+
+
+def check_perplexities(args, results, scratch):
+    for folder in args.twins:
+        if any(row["section"] == "perplexity" and row["title"].startswith(folder.name + ":") for row in results.rows):
+            continue
+        for row in perplexities(args, folder, scratch):
+            cells = [f"{row.ours:.3f}", f"{row.other:.3f}", f"{row.difference:.1e}", f"{row.allowed:g}"]
+            results.add("perplexity", row.title, cells, row.right, {})
+
+
+def check(args, results, scratch):
+    if "gguf" in args.sections and "llama.cpp" in args.loaders:
+        check_section(args, "gguf", made.gguf_files, check_gguf, results, scratch)
+    if "perplexity" in args.sections and "llama.cpp" in args.loaders:
+        check_perplexities(args, results, scratch)
+    if "checkpoints" in args.sections:
+        check_section(args, "checkpoints", made.checkpoints, check_checkpoint, results, scratch)
+
+
+def parsed():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environments", type=pathlib.Path, required=True)
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+    parser.add_argument("--build", type=pathlib.Path, default=made.ROOT / "build/release")
     parser.add_argument("--model", type=pathlib.Path, action="append", default=[], help="another Llama to prune; repeatable")
+    parser.add_argument("--twins", type=pathlib.Path, action="append", default=[],
+                        help="a checkpoint beside source.gguf, the file it was made of: perplexities; repeatable")
+    parser.add_argument("--text", type=pathlib.Path, default=made.ROOT / "models/text/valid.txt", help="for perplexities")
+    parser.add_argument("--calibration", type=pathlib.Path, default=made.ROOT / "models/text/calibration.jsonl")
+    parser.add_argument("--window", type=int, default=256)
+    parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--loaders", type=lambda text: text.split(","), default=LOADERS)
+    parser.add_argument("--sections", type=lambda text: text.split(","), default=SECTIONS, help=",".join(SECTIONS))
+    parser.add_argument("--only", help="rows whose title has this in it")
+    parser.add_argument("--results", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
     args.environments = args.environments.resolve()
+    return args
+
+
+def main():
+    args = parsed()
+    results = Results(args.results)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            rows, versions, good = check(args, pathlib.Path(folder))
+            check(args, results, pathlib.Path(folder))
         except Failure as failure:  # of this program, or of what makes the families' checkpoints
             sys.exit(f"check.py: {failure}")
     if args.out:
-        args.out.write_text(page(args, rows, versions))
-    sys.exit(0 if good else 1)
+        args.out.write_text(page(args.loaders, results.rows))
+    sys.exit(0 if all(row["right"] for row in results.rows) else 1)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,15 @@ FAMILIES = {
 
 FAMILIES["gpt2_bare"] = FAMILIES["gpt2"]  # tensor names without prefix, as OpenAI's own on the hub
 
+# A text model of another family inside a model of several parts: (model class, configuration class, text keys, other keys)
+SEVERAL_PARTS = {
+    "gemma3": ("Gemma3ForConditionalGeneration", "Gemma3Config",
+               {key: value for key, value in {**COMMON, **FAMILIES["gemma3_text"][1]}.items() if key != "pad_token_id"},
+               {"vision_config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+                                  "image_size": 28, "patch_size": 14},
+                "mm_tokens_per_image": 1, "image_token_index": 500, "boi_token_index": 501, "eoi_token_index": 502}),
+}
+
 # Keys that checkpoints on the hub have, other loaders need, and transformers 5 no longer writes.
 HUB_KEYS = {
     "gpt2": {"n_ctx": 256},
@@ -82,17 +91,26 @@ def strip_prefix(file, prefix):
     safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
 
 
-def make(name, folder):
+def untrained(name):
+    if name in SEVERAL_PARTS:
+        model_class, config_class, text, others = SEVERAL_PARTS[name]
+        config = getattr(transformers, config_class)(text_config=text, **others)
+        return getattr(transformers, model_class)(config).to(torch.bfloat16)
     kind, changes = FAMILIES[name]
-    torch.manual_seed(0)
     config = getattr(transformers, kind)(**{**COMMON, **changes})
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
+
+def make(name, folder):
+    torch.manual_seed(0)
+    model = untrained(name)
     with torch.no_grad():  # norms that are not one, biases that are not zero
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    add_hub_keys(name, folder / "config.json")
+    if name in FAMILIES:
+        add_hub_keys(name, folder / "config.json")
     if name == "gpt2_bare":
         strip_prefix(folder / "model.safetensors", "transformer.")
 

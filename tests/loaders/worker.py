@@ -19,10 +19,21 @@ def of_logits(logits, ids):
     return [float(row[token] - total) for row, token, total in zip(logits, ids[1:], normaliser)]
 
 
+def configuration(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def trusts(folder):
+    """Whether Python files travel with the checkpoint: ours, of DeciLM."""
+    return "auto_map" in configuration(folder)
+
+
 def transformers(folder, ids):
     import torch
-    from transformers import AutoModelForCausalLM
-    model, loading = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    kind = AutoModelForImageTextToText if "vision_config" in configuration(folder) else AutoModelForCausalLM
+    model, loading = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
+                                          trust_remote_code=trusts(folder))
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not loading.get(what), f"{what}: {sorted(map(str, loading[what]))}"
     with torch.no_grad():
@@ -33,7 +44,7 @@ def vllm(folder, ids):
     from vllm import LLM, SamplingParams
     has_tokenizer = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model"))
     engine = LLM(model=str(folder), dtype="float32", enforce_eager=True, max_num_seqs=1, max_model_len=len(ids) + 1,
-                 skip_tokenizer_init=not has_tokenizer)
+                 skip_tokenizer_init=not has_tokenizer, trust_remote_code=trusts(folder))
     sampling = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1, detokenize=False)
     prompt = engine.generate([{"prompt_token_ids": ids}], sampling)[0].prompt_logprobs
     return [row[token].logprob for row, token in zip(prompt[1:], ids[1:])]

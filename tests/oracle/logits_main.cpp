@@ -6,6 +6,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/engine/model.h"
 
@@ -23,9 +24,9 @@ torch::Tensor read_ids(const std::string& path) {
   return torch::stack(sequences);  // [batch, seq]
 }
 
-void write_logits(const std::string& directory, const std::string& ids, const std::string& out) {
+void write_logits(const std::string& path, const std::string& ids, const std::string& out) {
   const torch::NoGradGuard no_grad;
-  const Model model = Model::open(Checkpoint::open(directory), Placement{});
+  const Model model = Model::open(open_checkpoint(path), Placement{});
   const torch::Tensor logits = forward_logits(model, read_ids(ids)).to(torch::kFloat32).contiguous();
   std::ofstream file(out, std::ios::binary);
   file.write(static_cast<const char*>(logits.data_ptr()), static_cast<std::streamsize>(logits.nbytes()));
