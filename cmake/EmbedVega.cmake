@@ -48,7 +48,7 @@ endfunction()
 
 if(CMAKE_SCRIPT_MODE_FILE)
   set_property(GLOBAL PROPERTY vega_text "")
-  foreach(root vega-util vega-dataflow vega-transforms vega-view-transforms vega-encode vega-parser vega-view vega-interpreter)
+  foreach(root vega-util vega-dataflow vega-transforms vega-view-transforms vega-encode vega-label vega-parser vega-view vega-interpreter)
     append_module(${root})
   endforeach()
   get_property(vega GLOBAL PROPERTY vega_text)

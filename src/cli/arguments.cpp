@@ -11,10 +11,29 @@
 namespace streamline::cli {
 namespace {
 
+// A bound that is named has no upper end worth telling: CLI11 would print it with 309 digits.
+CLI::Validator at_least(const Limits& limits, bool whole) {
+  const std::string expected = limits.least == 0 ? "0 or more" : whole ? "1 or more" : "more than 0";
+  const double least = whole && limits.least > 0 ? 1 : limits.least;
+  const auto check = [least, most = limits.most, expected](const std::string& word) {
+    double value = 0;
+    const bool fits = CLI::detail::lexical_cast(word, value) && value >= least && value <= most;
+    return fits ? std::string() : word + "; expected " + expected;
+  };
+  return CLI::Validator(check, std::string(limits.name));
+}
+
 CLI::Validator within(const Limits& limits, bool whole) {
-  if (whole && limits.name.empty())
-    return CLI::Range(static_cast<std::int64_t>(limits.least), static_cast<std::int64_t>(limits.most));
-  return CLI::Range(limits.least, limits.most, std::string(limits.name));
+  if (!limits.name.empty()) return at_least(limits, whole);
+  if (whole) return CLI::Range(static_cast<std::int64_t>(limits.least), static_cast<std::int64_t>(limits.most));
+  return CLI::Range(limits.least, limits.most);
+}
+
+// "copa, piqa" in quotes is two names without blanks.
+std::string without_blanks(const std::string& word) {
+  const std::size_t first = word.find_first_not_of(" \t");
+  if (first == std::string::npos) throw CLI::ValidationError("an empty name in a list with commas");
+  return word.substr(first, word.find_last_not_of(" \t") - first + 1);
 }
 
 void check(CLI::Option* option, const CLI::Validator& validator) {
@@ -61,8 +80,12 @@ void Arguments::add(const std::string& names, double& value, const std::string& 
 void Arguments::add(const std::string& names, std::vector<std::string>& values, const std::string& help) {
   CLI::Option* option = app_->add_option(names, values, help)->delimiter(',');
   // Else "--tasks piqa MODEL" would take the model for a task.
-  if (names.starts_with('-')) option->allow_extra_args(false);
+  if (names.starts_with('-')) option->allow_extra_args(false)->transform(without_blanks);
   set_up(option, group_, {});
+}
+
+void Arguments::add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help) {
+  set_up(app_->add_option(names, values, help)->allow_extra_args(false), group_, {});
 }
 
 void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,

@@ -47,8 +47,11 @@ class Arguments {
   void add(const std::string& names, std::int64_t& value, const std::string& help, const Rules& rules = {});
   void add(const std::string& names, std::uint64_t& value, const std::string& help, const Rules& rules = {});
   void add(const std::string& names, double& value, const std::string& help, const Rules& rules = {});
-  // With commas between them, or the option once for each; of an argument without dashes, one word after the other.
+  // With commas between them, blanks around these are left out, or the option once for each; of an argument without
+  // dashes, one word after the other.
   void add(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  // The option once for each: whatever stands in it, commas too, is one text.
+  void add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help);
   // Hands the word over instead of storing it.
   void add(const std::string& names, const std::function<void(const std::string& word)>& take, const std::string& help);
   void flag(const std::string& names, bool& value, const std::string& help);

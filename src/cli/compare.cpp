@@ -2,9 +2,11 @@
 // `streamline compare`: several models on the same questions and texts, held against the first.
 #include <memory>
 
+#include "alike.h"
 #include "command.h"
 #include "compare_models.h"
 #include "evaluation.h"
+#include "kept.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
@@ -32,7 +34,7 @@ struct Options {
 // What all models are measured against.
 struct Reference {
   Source source;
-  Evaluation evaluation;
+  std::vector<Evaluation> evaluations = {};  // of all models so far, the source's first
 };
 
 std::string results_folder(const Options& options, const ComparedModel& model) {
@@ -41,6 +43,12 @@ std::string results_folder(const Options& options, const ComparedModel& model) {
   for (char& c : folder)
     if (c == ' ' || c == '/' || c == '(' || c == ')') c = '_';
   return (std::filesystem::path(options.evaluation.out) / folder).string();
+}
+
+Keep keep_of(const Options& options, const ComparedModel& model) {
+  return {.folder = results_folder(options, model),
+          .key = model_key(model.model, model.plan_digest, options.common.seed),
+          .overwrite = options.evaluation.overwrite};
 }
 
 Json speed_json(const Options& options, const Model& model) {
@@ -70,45 +78,45 @@ Json samples(const Options& options, const ComparedModel& model) {
 }
 
 // Stability and paired differences of a model's answers from the source's.
-Json against_source(const Options& options, const Reference& reference, const Evaluation& evaluation) {
+Json against_source(const Options& options, const Evaluation& source, Evaluation& evaluation) {
   if (evaluation.answers.empty()) return nullptr;
-  const std::vector<TaskAnswers> answers = in_order_of(reference.evaluation.answers, evaluation.answers);
-  return to_json(stability_report(
-      reference.evaluation.answers, answers,
-      {.score = style_named(options.evaluation.style) == Style::opencompass ? ChoiceScore::opencompass_nll
-                                                                            : ChoiceScore::mean_nll,
-       .bootstrap = options.bootstrap,
-       .seed = options.common.seed}));
+  evaluation.answers = in_order_of(source.answers, std::move(evaluation.answers));
+  const bool whole_texts = style_named(options.evaluation.style) == Style::opencompass;
+  const StabilityReport report =
+      stability_report(source.answers, evaluation.answers,
+                       {.score = whole_texts ? ChoiceScore::opencompass_nll : ChoiceScore::mean_nll,
+                        .bootstrap = options.bootstrap,
+                        .seed = options.common.seed});
+  for (const std::string& sentence : heavy_weights(report)) evaluation.warn(sentence);
+  return to_json(report);
 }
 
 // One model's part of the record. The source, when `reference` is still empty, fills it.
 Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
   const Model& model = compared.model;
-  const bool is_source = reference.source.model == nullptr;
+  const bool is_source = reference.evaluations.empty();
   reset_peak_memory();
   log_info("measuring " + compared.name);
   Evaluation evaluation;
-  const std::string results = results_folder(options, compared);
-  const Json key = answers_key(model, compared.plan_digest, options.common.seed);
+  const Keep keep = keep_of(options, compared);
   naming_bad_tensors(model, [&] {
-    evaluation = is_source
-                     ? evaluate_source(model, *compared.opened->tokenizer, workload, results, key, reference.source)
-                     : evaluate(model, *compared.opened->tokenizer, workload, results, key, &reference.source);
+    evaluation = is_source ? evaluate_source(model, *compared.opened->tokenizer, workload, keep, reference.source)
+                           : evaluate(model, *compared.opened->tokenizer, workload, keep, &reference.source);
   });
   Json entry = {{"name", compared.name},
                 {"layers", model.layer_count()},
                 {"parameters", model.parameters()},
                 {"bytes", model.weight_bytes()}};
   entry.update(compared.about);
+  const Json against = is_source ? Json() : against_source(options, reference.evaluations.front(), evaluation);
+  evaluation.warnings.insert(evaluation.warnings.begin(), compared.warnings.begin(), compared.warnings.end());
   entry.update(to_json(evaluation, workload));
   for (const auto& [name, value] : figures(evaluation, model)) entry["figures"][name] = value;
   if (!options.no_speed) entry["speed"] = speed_json(options, model);
   if (!options.prompts.empty()) entry["samples"] = samples(options, compared);
   entry["peak_memory"] = peak_resident_memory();
-  if (is_source)
-    reference.evaluation = std::move(evaluation);
-  else
-    entry["against_source"] = against_source(options, reference, evaluation);
+  if (!is_source) entry["against_source"] = against;
+  reference.evaluations.push_back(std::move(evaluation));
   return entry;
 }
 
@@ -117,7 +125,7 @@ void check_outputs(const Options& options) {
   const std::vector<std::string> given = {options.html, options.csv, options.markdown};
   for (std::size_t i = 0; i < given.size(); ++i) {
     if (given[i].empty()) continue;
-    static_cast<void>(OutputFile(given[i]));  // removed again
+    check_output(given[i], options.evaluation.overwrite);
     for (std::size_t k = 0; k < i; ++k)
       if (given[k] == given[i]) fail(ErrorKind::usage, given[i], " is to hold two outputs; give each its own name");
   }
@@ -136,8 +144,11 @@ Output run(const Options& options) {
       workload = load_workload(options.evaluation, *model.opened, options.common.seed);
       loaded = model.opened.get();
     }
+    if (reference.evaluations.empty())
+      for (const ComparedModel& each : models) check_kept(keep_of(options, each), *workload);
     record["models"].push_back(measure(options, model, *workload, reference));
   }
+  add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);
   if (!options.html.empty()) write_text(options.html, comparison_html(record));
   if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
@@ -162,7 +173,7 @@ std::function<Output()> declare(Arguments& arguments) {
   output.add("--html", options->html, "one self-contained page");
   output.add("--csv", options->csv, "table of all figures");
   output.add("--markdown", options->markdown, "the table that is printed, as Markdown");
-  output.add("--prompt", options->prompts, "texts that every model continues, side by side");
+  output.add_texts("--prompt", options->prompts, "a text that every model continues, side by side; may be repeated");
   output.add("--prompt-tokens", options->prompt_tokens, "tokens of each continuation", {.limits = kPositive});
   output.add("--speed-tokens", options->speed_tokens, "tokens of the measured prefill", {.limits = kPositive});
   output.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");

@@ -7,6 +7,7 @@
 #include "plan_option.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/prune/method.h"
 
@@ -16,6 +17,18 @@ namespace {
 std::string short_name(const std::string& path) {
   const std::filesystem::path trimmed = std::filesystem::path(path + "/").parent_path();
   return trimmed.filename().empty() ? path : trimmed.filename().string();
+}
+
+// "dropped layers 5..6 (of 12)", where the checkpoint says how it was made.
+void add_own_plan(const std::string& path, Json& about) {
+  const std::filesystem::path file = std::filesystem::path(path) / "streamline" / "plan.json";
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return;
+  try {
+    about["cut"] = summary(plan_from_json(parse_json(read_text(file), file.string()), file.string()));
+  } catch (const Error& unreadable) {
+    log_warning("what was cut is not told: " + std::string(unreadable.what()));
+  }
 }
 
 // Names tell the models apart: a second "smaller" becomes "smaller (2)".
@@ -96,8 +109,10 @@ void add_method_views(const CompareModelOptions& options, std::uint64_t seed, st
           {.name = std::string(method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers"),
            .opened = source,
            .model = source->model.view(proposal.plan, proposal.replacements),
-           .about = {{"method", method->name}, {"layers_removed", count}, {"plan", plan}},
-           .plan_digest = sha256(dump_json(plan))});
+           .about =
+               {{"method", method->name}, {"layers_removed", count}, {"cut", summary(proposal.plan)}, {"plan", plan}},
+           .plan_digest = sha256(dump_json(plan)),
+           .warnings = proposal.warnings});
     }
 }
 
@@ -110,6 +125,7 @@ std::vector<ComparedModel> open_compared(const CompareModelOptions& options, con
   for (const std::string& path : options.models) {
     const auto opened = std::make_shared<const OpenedModel>(open_model(path, placement));
     result.push_back({.name = short_name(path), .opened = opened, .model = opened->model, .about = {{"path", path}}});
+    add_own_plan(path, result.back().about);
   }
   const std::shared_ptr<const OpenedModel> source = result.front().opened;
   for (const std::string& path : options.plans) {
@@ -117,7 +133,7 @@ std::vector<ComparedModel> open_compared(const CompareModelOptions& options, con
     result.push_back({.name = short_name(path),
                       .opened = source,
                       .model = source->model.view(surgery.plan, surgery.replacements),
-                      .about = {{"plan_file", path}, {"plan", to_json(surgery.plan)}},
+                      .about = {{"plan_file", path}, {"cut", summary(surgery.plan)}, {"plan", to_json(surgery.plan)}},
                       .plan_digest = digest(surgery)});
   }
   add_method_views(options, seed, result);

@@ -22,8 +22,9 @@ struct ComparedModel {
   std::string name;
   std::shared_ptr<const OpenedModel> opened;  // views share their source's
   Model model;
-  Json about = Json::object();  // method, layers taken out, plan
+  Json about = Json::object();  // method, layers taken out, plan, and in words what was cut
   std::string plan_digest = {};
+  std::vector<std::string> warnings = {};  // of the method
 };
 
 // Errors: usage for no model, for methods without sizes or text; those of opening and of the methods.

@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "evaluation.h"
+#include "kept.h"
 #include "plan_option.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
@@ -35,9 +36,16 @@ std::unique_ptr<MeasuredSource> measure_source(const Options& options, const Pla
                                                const Workload& workload) {
   if (options.source.empty()) return nullptr;
   auto measured = std::make_unique<MeasuredSource>(MeasuredSource{.opened = open_model(options.source, placement)});
-  measured->evaluation =
-      evaluate_source(measured->opened.model, *measured->opened.tokenizer, workload, "", {}, measured->source);
+  measured->evaluation = evaluate_source(
+      measured->opened.model, *measured->opened.tokenizer, workload,
+      {.folder = "", .key = model_key(measured->opened.model, "", options.common.seed)}, measured->source);
   return measured;
+}
+
+void check_gates_of(const Options& options, const std::vector<Gate>& gates, const Workload& workload) {
+  const bool has_source = !options.source.empty();
+  const std::vector<std::string> names = figure_names(workload, has_source), of_source = figure_names(workload, false);
+  for (const Gate& gate : gates) check_gate(gate, names, has_source ? &of_source : nullptr);
 }
 
 Json check_gates(const std::vector<Gate>& gates, const Figures& figures, const Figures* source, std::string& text,
@@ -88,14 +96,17 @@ Output run(const Options& options) {
   if (!options.plan.empty()) surgery = open_plan(options.plan, opened.model, options.common.seed);
   const Model model = surgery ? opened.model.view(surgery->plan, surgery->replacements) : opened.model;
   const Workload workload = load_workload(options.evaluation, opened, options.common.seed);
+  check_gates_of(options, gates, workload);
   if (!workload.texts.empty()) check_sweep_memory(opened.model, workload.perplexity.window);
+  const Keep keep{.folder = options.evaluation.out,
+                  .key = model_key(model, surgery ? digest(*surgery) : "", options.common.seed),
+                  .overwrite = options.evaluation.overwrite};
+  check_kept(keep, workload);  // before a source is read for it
   Evaluation evaluation;
   std::unique_ptr<MeasuredSource> source;
   naming_bad_tensors(model, [&] {
     source = measure_source(options, placement, workload);
-    evaluation = evaluate(model, *opened.tokenizer, workload, options.evaluation.out,
-                          answers_key(model, surgery ? digest(*surgery) : "", options.common.seed),
-                          source ? &source->source : nullptr);
+    evaluation = evaluate(model, *opened.tokenizer, workload, keep, source ? &source->source : nullptr);
   });
   write_for_others(options, evaluation, workload, model);
   Output output{.json = {{"run", computing_record(placement, options.common.seed)},
@@ -119,7 +130,8 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--source", options->source,
                 "the model that this one was made from: adds the divergence from it, and bounds relative to it");
   arguments.add("--gate", options->gates,
-                "conditions, e.g. 'perplexity<=1.05x' or 'hellaswag.acc>=0.4'; exit status 3 when one does not hold");
+                "conditions, e.g. 'perplexity<=1.05x' or 'hellaswag.acc>=0.4' (a share, not per cent); exit status 3 "
+                "when one does not hold");
   add_evaluation_options(arguments, options->evaluation);
   add_compute_options(arguments, options->common);
   return [options] { return run(*options); };

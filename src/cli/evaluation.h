@@ -25,7 +25,8 @@ struct EvaluationOptions {
   std::vector<std::string> tasks;
   std::string task_dir, data_dir, style = "lm-eval";
   std::int64_t limit = 0, shots = -1, max_tokens = 0;
-  std::string out;  // folder of the results; empty: none are written
+  std::string out;         // folder of the results; empty: none are written
+  bool overwrite = false;  // replace what another model left there
 };
 void add_evaluation_options(Arguments& arguments, EvaluationOptions& options);
 
@@ -45,30 +46,44 @@ struct Evaluation {
   std::vector<PerplexityResult> perplexities;
   std::vector<Divergence> divergences;  // empty without a source
   std::vector<TaskAnswers> answers;
+  std::vector<std::string> warnings;  // what a reader of the figures must know
   double seconds = 0;
+
+  void warn(const std::string& message);  // also to the log
 };
 
 // A source that other models are held against.
 struct Source {
   const Model* model = nullptr;
-  std::vector<SourcePredictions> predictions;  // one a text
+  Json key;                                                   // model_key()
+  std::vector<std::string> texts;                             // digests of their tokens
+  std::int64_t window = 0;                                    // tokens that it reads at once
+  std::vector<std::optional<SourcePredictions>> predictions;  // one a text, when they are first needed
 };
 
-// What answers depend on beside their questions; `plan_digest` is empty without a plan.
-Json answers_key(const Model& model, const std::string& plan_digest, std::uint64_t seed);
+// Where finished figures are kept, and taken from when an evaluation is repeated.
+struct Keep {
+  std::string folder;  // empty: nowhere
+  Json key;            // model_key()
+  bool overwrite = false;
+};
 
-// The source's own evaluation, with what others are compared to.
-Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
-                           const std::string& results, const Json& key, Source& source);
-// `results`: folder whose finished sets are taken from there, and to which the others are written; empty: none.
-// `key`: what the answers depend on beside the workload (Evaluation resumes only under the same).
-Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Workload& workload,
-                    const std::string& results, const Json& key, const Source* source);
+// What figures depend on beside questions and texts; `plan_digest` is empty without a plan.
+Json model_key(const Model& model, const std::string& plan_digest, std::uint64_t seed);
+
+// The source's own evaluation, with what others are compared to. Errors: those of check_kept() and of the parts.
+Evaluation evaluate_source(const Model& model, const Tokenizer& tokenizer, const Workload& workload, const Keep& keep,
+                           Source& source);
+// `source`: adds the divergence from it.
+Evaluation evaluate(const Model& model, const Tokenizer& tokenizer, const Workload& workload, const Keep& keep,
+                    Source* source);
 
 Json to_json(const Evaluation& evaluation, const Workload& workload);
 // What gates and comparisons may name: parameters, bytes, perplexity (of the first text), kl, same_first_choice,
 // TASK.METRIC, and METRIC for the mean over the tasks.
 Figures figures(const Evaluation& evaluation, const Model& model);
+// The names that figures() will have, before the work; those of the source have no divergence.
+std::vector<std::string> figure_names(const Workload& workload, bool with_divergence);
 // "perplexity 58.31 ± 0.72 (…)" a text, with the divergence where there is a source.
 std::string perplexity_lines(const Evaluation& evaluation, const Workload& workload);
 // The sets' figures as rows of a table, groups of several sets as one.

@@ -22,11 +22,15 @@ struct Gate {
 // Errors: usage, saying the form.
 Gate parse_gate(const std::string& text);
 
+// Before the work: that the gate's figure will be measured, of the source too where the bound is relative (`source`:
+// its names; null without one), and that a share is bounded by one. Errors: usage.
+void check_gate(const Gate& gate, const std::vector<std::string>& names, const std::vector<std::string>* source);
+
 struct GateResult {
   double value = 0, bound = 0;
   bool passed = false;
 };
-// Errors: usage for a figure that was not measured (lists those that were), and for a relative bound without a source.
+// For a gate that check_gate() has passed. Errors: mismatch where the figure could not be measured after all.
 GateResult check(const Gate& gate, const Figures& figures, const Figures* source);
 
 }  // namespace streamline::cli

@@ -6,6 +6,7 @@
 
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
+#include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
@@ -137,6 +138,14 @@ Json computing_record(const Placement& placement, std::uint64_t seed) {
   return record;
 }
 void remember_command_line(const std::vector<std::string>& given) { words() = given; }
+
+void check_output(const std::string& path, bool overwrite) {
+  if (path.empty()) return;
+  std::error_code error;
+  if (!overwrite && std::filesystem::is_regular_file(path, error))
+    fail(ErrorKind::io, path, ": already exists; choose another name, or pass --overwrite");
+  static_cast<void>(OutputFile(path));  // removed again
+}
 
 void print(const std::string& text) {
   std::fputs(text.c_str(), stdout);

@@ -69,6 +69,10 @@ const std::vector<std::string>& command_line();
 Json computing_record(const Placement& placement, std::uint64_t seed);
 void remember_command_line(const std::vector<std::string>& words);
 
+// Before hours of work: that the file can be written, and is not there yet unless it may be replaced. Empty: no file.
+// Errors: io.
+void check_output(const std::string& path, bool overwrite);
+
 // To standard output, at once. Errors: io.
 void print(const std::string& text);
 

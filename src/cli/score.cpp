@@ -19,6 +19,7 @@ struct Options {
   std::string model, out;
   DataOptions data;
   std::int64_t cut = 1, best = 5;
+  bool overwrite = false;
 };
 
 std::string fixed(double value, int digits) {
@@ -60,6 +61,7 @@ void warn_of_massive_activations(const Scores& scores) {
 }
 
 Output run(const Options& options) {
+  check_output(options.out, options.overwrite);
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   TokenBatches calibration = load_calibration(opened, options.data);
@@ -96,6 +98,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--cut", options->cut, "show the best windows of this many layers");
   arguments.add("--best", options->best, "how many of them", {.limits = kPositive});
   arguments.add("--out", options->out, "also write everything as JSON to this file");
+  arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <set>
 
 #include "command.h"
 #include "options.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/report/report.h"
 #include "streamline/tasks/choice_items.h"
 #include "streamline/tasks/results_files.h"
@@ -28,6 +30,23 @@ bool has(const Results& results, Style style) {
   return std::any_of(results.sets.begin(), results.sets.end(), [&](const auto& set) { return set.style == style; });
 }
 
+// What --tasks names of the results, by the names of benchmarks or sets.
+Results asked_for(Results results, const std::vector<std::string>& tasks, const std::string& path) {
+  if (tasks.empty()) return results;
+  std::vector<TaskAnswers> all = std::move(results.sets);
+  results.sets.clear();
+  std::set<std::string> unknown(tasks.begin(), tasks.end());
+  for (TaskAnswers& set : all) {
+    const bool asked =
+        std::ranges::any_of(tasks, [&](const auto& task) { return task == set.name || task == set.group; });
+    unknown.erase(set.name);
+    unknown.erase(set.group);
+    if (asked) results.sets.push_back(std::move(set));
+  }
+  if (!unknown.empty()) fail(ErrorKind::usage, path, ": no answers to '", *unknown.begin(), "' (--tasks)");
+  return results;
+}
+
 // Where results hold both styles, the one that the score is of; the paper's where either would do.
 Style style_for(const Options& options, const Results& a, const Results& b) {
   const auto both = [&](Style style) { return has(a, style) && has(b, style); };
@@ -38,21 +57,13 @@ Style style_for(const Options& options, const Results& a, const Results& b) {
        " of the style ", name(b.sets.front().style), "; their scores cannot be compared");
 }
 
-// The sets of a style that belong to what --tasks names.
-std::vector<TaskAnswers> chosen(const Results& results, Style style, const std::vector<std::string>& tasks,
-                                const std::string& path) {
+std::vector<TaskAnswers> of_style(const Results& results, Style style, const std::string& path) {
   std::vector<TaskAnswers> sets;
-  std::vector<std::string> unknown = tasks;
-  for (const TaskAnswers& set : results.sets) {
-    if (set.style != style) continue;
-    const auto asked = [&](const std::string& task) { return task == set.name || task == set.group; };
-    if (tasks.empty() || std::any_of(tasks.begin(), tasks.end(), asked)) sets.push_back(set);
-    unknown.erase(std::remove_if(unknown.begin(), unknown.end(), asked), unknown.end());
-  }
-  if (!unknown.empty()) fail(ErrorKind::usage, path, ": no answers to '", unknown.front(), "' (--tasks)");
+  for (const TaskAnswers& set : results.sets)
+    if (set.style == style) sets.push_back(set);
   if (sets.empty())
     fail(ErrorKind::mismatch, path, ": no answers of the style ", name(style),
-         ", which the score is of; choose another ", "--score");
+         ", which the score is of; choose another --score");
   return sets;
 }
 
@@ -116,13 +127,19 @@ Json as_json(const Options& options, const Results& a, const Results& b, const S
 
 Output run(Options options) {
   start_logging(options.common);
-  const Results a = read_results(options.a), b = read_results(options.b);
+  const Results a = asked_for(read_results(options.a), options.tasks, options.a),
+                b = asked_for(read_results(options.b), options.tasks, options.b);
   const Style style = style_for(options, a, b);
-  const auto original = chosen(a, style, options.tasks, options.a);
-  const auto shorter = in_order_of(original, chosen(b, style, options.tasks, options.b), {options.a, options.b});
+  const auto original = of_style(a, style, options.a);
+  const auto shorter = in_order_of(original, of_style(b, style, options.b), {options.a, options.b});
   options.stability.score = options.score == "auto" ? default_score(style) : choice_score_named(options.score);
   options.stability.seed = options.common.seed;
   const StabilityReport report = stability_report(original, shorter, options.stability);
+  for (const std::string& sentence : heavy_weights(report))
+    log_warning(
+        sentence + "; " +
+        (options.stability.score == ChoiceScore::answer_nll ? "--score mean-nll weighs them more evenly, and " : "") +
+        "agreement has no weights");
   return {as_json(options, a, b, report), as_text(report, options.stability)};
 }
 

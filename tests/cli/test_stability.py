@@ -129,6 +129,33 @@ def test_the_score_is_chosen_and_named(tmp_path):
     assert failed.returncode == 1 and "number of tokens" in failed.stderr and "opencompass-nll" in failed.stderr
 
 
+def test_the_style_follows_from_the_tasks_that_are_asked_for(tmp_path):
+    for folder in ("a", "b"):
+        answers(tmp_path / folder, "piqa", A)
+        answers(tmp_path / folder, "copa", A, style="lm-eval")
+    found = run_json("stability", tmp_path / "a", tmp_path / "b", "--tasks", "copa")
+    assert [row["name"] for row in found["benchmarks"]] == ["copa"] and found["score"] == "NLL of the answer, summed"
+    assert [row["name"] for row in run_json("stability", tmp_path / "a", tmp_path / "b")["benchmarks"]] == ["piqa"]
+
+
+def test_weights_that_rest_on_few_questions_are_told(tmp_path):
+    a = answers(tmp_path / "a", "piqa", [[0, 60]] + [[1, 2]] * 9, [0] * 10, style="lm-eval")
+    told = run("stability", a, a)
+    assert "about 1 of 10 questions" in told.stderr and "--score mean-nll" in told.stderr
+    found = run_json("stability", a, a)["benchmarks"][0]
+    assert found["effective_questions"] == pytest.approx(1)
+    even = answers(tmp_path / "even", "piqa", [[1, 2]] * 10, [0] * 10, style="lm-eval")
+    assert "questions" not in run("stability", even, even).stderr
+
+
+def test_the_interval_of_the_difference_says_what_p_says(tmp_path):
+    a = answers(tmp_path / "a", "piqa", [[1, 2]] * 10, [0] * 10)
+    for changed, certain in ((5, False), (6, True)):  # p = 0.0625, 0.03125
+        b = answers(tmp_path / f"b{changed}", "piqa", [[2, 1]] * changed + [[1, 2]] * (10 - changed), [0] * 10)
+        row = run_json("stability", a, b)["benchmarks"][0]
+        assert (row["mcnemar_p"] < 0.05) == certain == (row["difference_interval"][1] < 0)
+
+
 def test_a_model_is_stable_against_itself_whatever_the_seed(tmp_path):
     a = answers(tmp_path / "a", "piqa", A)
     row = run_json("stability", a, a, "--seed", 9)["average"]

@@ -1,51 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks and comparisons as a user calls them, on the shipped model and questions made of its own text."""
+"""Benchmarks as a user calls them, on the shipped model and questions made of its own text."""
 
-import csv
 import json
-import random
 import re
 
 import pytest
+from own_task import QUESTIONS, TASK, asked
 from program import BOOKS, CALIBRATION, ROOT, VALID, run, run_json
-
-QUESTIONS = 48
-TASK = """
-name: sentence_order
-about: The true end of a passage, or the same words backwards.
-items: 48
-sources:
-  - file: sentence_order.jsonl
-lm-eval:
-  context: "{{context}}"
-  metrics: [acc, acc_norm]
-opencompass:
-  text: "{{context}} {{choice}}"
-"""
-
-
-@pytest.fixture(scope="module")
-def questions(tmp_path_factory):
-    """A folder with a task of a user's own and its data: the model has read such books, so it must win."""
-    folder = tmp_path_factory.mktemp("tasks")
-    words = re.sub(r"\s+", " ", VALID.read_text(encoding="utf-8")).split(" ")
-    draw = random.Random(1)
-    lines = []
-    for number in range(QUESTIONS):
-        start = draw.randrange(len(words) - 40)
-        passage, end = words[start : start + 24], words[start + 24 : start + 34]
-        label = draw.randrange(2)
-        choices = [" ".join(end), " ".join(reversed(end))]
-        lines.append(
-            {"id": f"q{number}", "context": " ".join(passage), "choices": choices if label == 0 else choices[::-1], "label": label}
-        )
-    (folder / "sentence_order.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (folder / "sentence_order.yaml").write_text(TASK, encoding="utf-8")
-    return folder
-
-
-def asked(questions, *arguments):
-    return ["--tasks", questions / "sentence_order.yaml", "--data-dir", questions, "--dtype", "float32", *arguments]
 
 
 def test_a_users_own_task_is_won_and_its_answers_are_kept(questions, tmp_path):
@@ -67,6 +28,69 @@ def test_finished_sets_are_not_asked_again(questions, tmp_path):
     assert "answers are in" in again.stderr and again.stdout == first.stdout
     shorter = run(*arguments, "--limit", 5)  # other questions: another key
     assert "answers are in" not in shorter.stderr and shorter.returncode == 0
+
+
+def test_another_models_answers_are_not_overwritten(questions, other_model, tmp_path):
+    arguments = ["eval", BOOKS, *asked(questions, "--out", tmp_path / "results")]
+    text = ["--perplexity", VALID, "--window", 128, "--max-windows", 2]
+    assert run(*arguments, *text).returncode == 0
+    kept = [tmp_path / "results/answers/lm-eval/sentence_order.jsonl", *(tmp_path / "results/perplexity").glob("*.json")]
+    before = [path.read_bytes() for path in kept]
+    for more in ([], text):
+        refused = run(*arguments, *more, "--plan", other_model)
+        assert refused.returncode == 1 and refused.stdout == "" and refused.stderr.count("\n") == 1
+        assert "another model" in refused.stderr and "--overwrite" in refused.stderr and "--out" in refused.stderr
+    assert len(kept) == 2 and [path.read_bytes() for path in kept] == before
+    assert run(*arguments, *text, "--plan", other_model, "--overwrite").returncode == 0
+    assert all(path.read_bytes() != old for path, old in zip(kept, before))
+
+
+def test_damaged_results_say_what_to_do(questions, tmp_path):
+    arguments = ["eval", BOOKS, *asked(questions, "--out", tmp_path / "results", "--perplexity", VALID, "--window", 128, "--max-windows", 2)]
+    whole = run(*arguments)
+    for path in (tmp_path / "results/answers/lm-eval/sentence_order.jsonl", *(tmp_path / "results/perplexity").glob("*.json")):
+        path.write_text(path.read_text()[:-40])
+        failed = run(*arguments)
+        assert failed.returncode == 1 and path.name in failed.stderr and "delete this file" in failed.stderr
+        assert run(*arguments, "--overwrite").stdout == whole.stdout
+
+
+def test_finished_perplexities_are_not_measured_again(tmp_path):
+    arguments = ["eval", BOOKS, "--perplexity", VALID, "--window", 128, "--max-windows", 4, "--out", tmp_path / "results"]
+    first, again = run(*arguments), run(*arguments)
+    assert "is in" in again.stderr and again.stdout == first.stdout
+    for other in (["--bos", "off"], ["--stride", 64], ["--source", BOOKS]):
+        fresh = run(*arguments, *other)
+        assert fresh.returncode == 0 and "is in" not in fresh.stderr
+
+
+def test_a_set_of_a_task_may_be_asked_alone(questions, tmp_path):
+    lines = [json.loads(line) for line in (questions / "sentence_order.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["subject"] = ["art", "law", "zoo"][number % 3]
+    (tmp_path / "order.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "order.yaml").write_text(TASK.replace("sentence_order", "order") + "split: subject\n")
+    arguments = ["eval", BOOKS, "--task-dir", tmp_path, "--data-dir", tmp_path, "--dtype", "float32", "--out", tmp_path / "r", "--tasks"]
+    table = run(*arguments, "order_law").stdout
+    assert "order_law" in table and "sets" not in table and "16" in table
+    two = run_json(*arguments, "order_law, order_zoo")
+    assert list(two["tasks"]) == ["order_law", "order_zoo"] and two["groups"]["order"]["sets"] == 2
+    everything = run(*arguments, "order")
+    assert "order (3 sets)" in everything.stdout and everything.stderr.count("answers are in") == 2
+    unknown = run(*arguments, "order_sea")
+    assert unknown.returncode == 2 and "no set 'order_sea' (order_art, order_law, order_zoo)" in unknown.stderr
+    gate = run(*arguments, "order_law", "--gate", "order_law.acc>=0.01")
+    assert gate.returncode == 0 and "passed" in gate.stdout
+    alone = run_json("stability", tmp_path / "r", tmp_path / "r", "--tasks", "order_law")
+    assert [row["name"] for row in alone["benchmarks"]] == ["order_law"]
+
+
+def test_how_many_questions_were_cut_is_said_again_for_kept_answers(questions, tmp_path):
+    arguments = ["eval", BOOKS, *asked(questions, "--max-length", 60, "--out", tmp_path / "results")]
+    first, again = run(*arguments), run(*arguments)
+    [share] = re.findall(r"sentence_order: (\d+) of 48 questions \((\d+\.\d) %\)", first.stderr)
+    assert 0 < int(share[0]) < 48 and share[1] == f"{int(share[0]) / 48:.1%}"[:-1]
+    assert "answers are in" in again.stderr and f"{share[0]} of 48 questions" in again.stderr
 
 
 def test_questions_that_are_put_otherwise_are_asked_again(questions, tmp_path):
@@ -114,9 +138,12 @@ def test_gates_decide_the_exit_status(tmp_path):
     assert passed.returncode == 0 and passed.stdout.count("passed --gate") == 2
     failed = run(*arguments, "--gate", "perplexity<=1.05x", "--gate", "perplexity<10")
     assert failed.returncode == 3 and "FAILED --gate 'perplexity<10'" in failed.stdout
-    unknown = run(*arguments, "--gate", "speed>=1")
-    assert unknown.returncode == 2 and "no figure 'speed'" in unknown.stderr
-    assert run(*arguments, "--gate", "perplexity").returncode == 2
+    for gate, words in (("speed>=1", "no figure 'speed' of the model"), ("kl<=1.05x", "no figure 'kl' of the source"),
+                        ("same_first_choice>=90", "not per cent; for 40 % write 0.4"), ("perplexity", "write NAME<=NUMBER"),
+                        ("same_first_choice>=90%", "shares: 0.4, not 40 %")):
+        refused = run(*arguments, "--gate", gate, "--out", tmp_path / "results")
+        assert refused.returncode == 2 and words in refused.stderr and refused.stderr.count("\n") == 1
+    assert not (tmp_path / "results").exists()  # nothing was measured
     alone = run("eval", BOOKS, "--perplexity", VALID, "--window", 128, "--max-windows", 4, "--gate", "perplexity<=1x")
     assert alone.returncode == 2 and "--source" in alone.stderr
 
@@ -129,34 +156,6 @@ def test_divergence_from_itself_is_none_and_several_texts_are_several_results():
     assert divergence["kl"]["value"] == 0 and divergence["same_first_choice"]["value"] == 1
 
 
-def test_compare_sweeps_methods_and_sizes_without_writing_models(questions, tmp_path):
-    found = run_json("compare", BOOKS, "--methods", "llm-streamline", "--layers", "2,6", "--data", CALIBRATION, "--seq-len", 128,
-                     "--samples", 4, "--perplexity", VALID, "--window", 128, "--max-windows", 4, *asked(questions),
-                     "--prompt", "The old", "--prompt-tokens", 4, "--no-speed", "--html", tmp_path / "page.html",
-                     "--csv", tmp_path / "table.csv", "--markdown", tmp_path / "table.md")
-    models = found["models"]
-    assert [model["layers"] for model in models] == [12, 10, 6]
-    assert models[0]["perplexity"]["value"] < models[1]["perplexity"]["value"] < models[2]["perplexity"]["value"]
-    assert 0 < models[1]["perplexity"]["divergence"]["kl"]["value"] < models[2]["perplexity"]["divergence"]["kl"]["value"]
-    assert models[2]["pareto"] == {"parameters": True}  # the smallest; no speed was measured
-    assert models[1]["against_source"]["average"]["questions"] == QUESTIONS
-    assert all(model["samples"][0]["prompt"] == "The old" for model in models)
-    page = (tmp_path / "page.html").read_text()
-    assert page.rstrip().endswith("</html>") and "llm-streamline -6 layers" in page
-    rows = list(csv.DictReader((tmp_path / "table.csv").open(newline="")))
-    assert [float(row["perplexity.value"]) for row in rows] == [model["perplexity"]["value"] for model in models]
-    assert (tmp_path / "table.md").read_text().count("\n| ") == 4
-
-
-def test_compare_looks_through_plans(tmp_path):
-    plan = run("prune", BOOKS, "--data", CALIBRATION, "--cut", 3, "--replace", "none", "--plan-only", "--seq-len", 128, "--samples", 4)
-    (tmp_path / "three.json").write_text(plan.stdout)
-    found = run_json("compare", BOOKS, "--plan", tmp_path / "three.json", "--perplexity", VALID, "--window", 128,
-                     "--max-windows", 2, "--no-speed")
-    assert [model["name"] for model in found["models"]] == ["books-5m", "three.json"]
-    assert found["models"][1]["layers"] == 9
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -164,6 +163,9 @@ def test_compare_looks_through_plans(tmp_path):
         (["eval", BOOKS, "--tasks", "piqa"], "--data-dir"),
         (["eval", BOOKS, "--tasks", "no_such_task", "--data-dir", ROOT], "no task 'no_such_task'"),
         (["eval", BOOKS, "--tasks", "piqa", "--data-dir", ROOT / "docs"], "piqa_val.jsonl"),
+        (["eval", BOOKS, "--tasks", "piqa", "--data-dir", ROOT, "--limit", 0], "--limit: 0; expected 1 or more"),
+        (["eval", BOOKS, "--tasks", "no_such_a , no_such_b", "--data-dir", ROOT], "no task 'no_such_a' ("),
+        (["eval", BOOKS, "--tasks", "piqa, ,copa", "--data-dir", ROOT], "--tasks: an empty name in a list"),
         (["compare", BOOKS, "--perplexity", VALID], "one model alone"),
         (["compare", BOOKS, "--perplexity", VALID, "--methods", "all"], "--layers"),
         (["compare", BOOKS, "--perplexity", VALID, "--methods", "all", "--layers", "x", "--data", CALIBRATION], "--layers x"),
@@ -181,3 +183,16 @@ def test_malformed_questions_are_reported_with_their_line(questions, tmp_path):
     (tmp_path / "sentence_order.jsonl").write_text("\n".join(lines) + "\n")
     result = run("eval", BOOKS, "--tasks", questions / "sentence_order.yaml", "--data-dir", tmp_path)
     assert result.returncode == 0 and "sentence_order.jsonl:7" in result.stderr
+
+
+def test_examples_in_one_form_come_from_the_training_file(tmp_path):
+    def rows(count):
+        return "".join(json.dumps({"id": f"q{i}", "context": f"To open door {i},", "choices": ["pull", "push it"], "label": i % 2}) + "\n"
+                       for i in range(count))
+
+    (tmp_path / "piqa_val.jsonl").write_text(rows(3))
+    arguments = ["eval", BOOKS, "--tasks", "piqa", "--data-dir", tmp_path, "--num-fewshot", 2]
+    missing = run(*arguments)
+    assert missing.returncode == 1 and "piqa_train.jsonl: no such file" in missing.stderr
+    (tmp_path / "piqa_train.jsonl").write_text(rows(9))
+    assert run_json(*arguments)["tasks"]["piqa"]["shots"] == 2

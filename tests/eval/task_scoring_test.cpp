@@ -99,11 +99,10 @@ TEST(TaskTokens, WholeTextsAreScoredFromTheSecondToken) {
 
 TEST(TaskScoring, CountsTheTokensThatItsStyleDividesBy) {
   const Model model = test::pico_model(test::family_named("llama"), {});
-  const auto behind = answer(model, Letters(), one_item("ab", {" cd", " e"}), {}).answers.answers.at(0);
+  const auto behind = answer(model, Letters(), one_item("ab", {" cd", " e"}), {}).answers.at(0);
   EXPECT_THAT(behind.tokens, ElementsAre(2, 1));
   EXPECT_THAT(behind.characters, ElementsAre(2, 1));
-  const auto whole =
-      answer(model, Letters(), one_item("", {"ab cd", "ab e"}, Style::opencompass), {}).answers.answers.at(0);
+  const auto whole = answer(model, Letters(), one_item("", {"ab cd", "ab e"}, Style::opencompass), {}).answers.at(0);
   EXPECT_THAT(whole.tokens, ElementsAre(4, 3));
 }
 
@@ -112,7 +111,7 @@ TEST(TaskScoring, AnswersBearTheirSetsNames) {
   TaskSet set = one_item("ab", {" c", " d"});
   set.shots = 2;
   set.digest = "abc";
-  const TaskAnswers found = answer(model, Letters(), set, {}).answers;
+  const TaskAnswers found = answer(model, Letters(), set, {});
   EXPECT_EQ(found.name, "test");
   EXPECT_EQ(found.shots, 2);
   EXPECT_EQ(found.digest, "abc");

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "streamline/base/file.h"
+#include "streamline/report/comparison.h"
 #include "streamline/report/report.h"
 #include "tests/report/sample.h"
 #include "tests/support/core/expect.h"
@@ -45,8 +46,9 @@ class ReportInBrowser : public testing::Test {
   }
 
   // The document after its scripts ran, followed by what the browser logged.
-  std::string open(const Json& report) {
-    write_text(folder_ / "report.html", report_html(report));
+  std::string open(const Json& report) { return open_page(report_html(report)); }
+  std::string open_page(const std::string& html) {
+    write_text(folder_ / "report.html", html);
     const std::string quiet =
         " --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
         " --disable-component-update --disable-sync --virtual-time-budget=5000 --enable-logging=stderr";
@@ -70,6 +72,24 @@ TEST_F(ReportInBrowser, DrawsEveryChart) {
   EXPECT_EQ(count(page, "<svg "), 4U);
   EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
   EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
+}
+
+// Four models at one place: no two names may overlap, so that some are left out.
+TEST_F(ReportInBrowser, DrawsTheChartsOfAComparisonWithLabelsApart) {
+  Json record = {{"models", Json::array()}};
+  for (const char* name : {"a-long-name-1", "a-long-name-2", "a-long-name-3", "far"}) {
+    const bool far = name == std::string("far");
+    record["models"].push_back({{"name", name},
+                                {"parameters", far ? 50e6 : 100e6},
+                                {"perplexity", {{"value", far ? 30.0 : 20.0}, {"standard_error", 4.0}}}});
+  }
+  mark_pareto(record);
+  const std::string page = open_page(comparison_html(record));
+  if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
+  EXPECT_EQ(count(page, "<svg "), 1U);
+  EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
+  EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
+  EXPECT_THAT(page, HasSubstr(">far</text>"));
 }
 
 TEST_F(ReportInBrowser, TreatsTheReportAsTextOnly) {

@@ -29,9 +29,16 @@ Json model(const std::string& name, double parameters, double accuracy, double s
 }
 
 Json against(double lost, double gained, double p) {
-  const Json row = {{"name", "piqa"},           {"questions", 100},  {"right_to_wrong", lost},
-                    {"wrong_to_right", gained}, {"mcnemar_p", p},    {"relative_performance", 0.9},
-                    {"stability", 0.8},         {"agreement", 0.81}, {"stability_interval", {0.7, 0.9}}};
+  const Json row = {{"name", "piqa"},
+                    {"questions", 100},
+                    {"right_to_wrong", lost},
+                    {"wrong_to_right", gained},
+                    {"mcnemar_p", p},
+                    {"relative_performance", 0.9},
+                    {"stability", 0.8},
+                    {"agreement", 0.81},
+                    {"stability_interval", {0.7, 0.9}},
+                    {"difference_interval", {-0.135, -0.02}}};
   return {{"score", "answer NLL"}, {"benchmarks", Json::array({row})}, {"average", row}};
 }
 
@@ -71,12 +78,65 @@ TEST(Pareto, LeavesOutWhatWasNotMeasured) {
   EXPECT_EQ(json["models"][2]["pareto"]["parameters"], true);
 }
 
+TEST(Pareto, SaysWhatOnlyNoiseKeepsOffIt) {
+  Json json = record();
+  json["models"][1]["alike"] = {"bad|half"};
+  json["models"][2]["alike"] = {"half"};
+  mark_pareto(json);
+  EXPECT_EQ(json["models"][2]["pareto"]["parameters"], false);
+  EXPECT_EQ(json["models"][2]["pareto"]["parameters_within_error"], true);
+  EXPECT_THAT(comparison_table(json), HasSubstr("Within the error of each other: half and bad|half."));
+  json["models"][0]["parameters"] = 60e6;  // better and as small, and not alike
+  mark_pareto(json);
+  EXPECT_FALSE(json["models"][2]["pareto"].contains("parameters_within_error") &&
+               json["models"][2]["pareto"]["parameters_within_error"] == true);
+}
+
 TEST(Comparison, TableHasARowAModelAndNoEmptyColumn) {
   const std::string table = comparison_table(record());
   EXPECT_THAT(table, HasSubstr("60.00 ± 5.00"));
   EXPECT_THAT(table, HasSubstr("20.500 ± 0.250"));
   EXPECT_THAT(table, Not(HasSubstr("KL divergence")));
   EXPECT_EQ(std::ranges::count(table, '\n'), 5);
+}
+
+// Two texts a model, a cut and a limit.
+Json fuller_record() {
+  Json json = record();
+  for (Json& entry : json["models"]) {
+    Json second = entry["perplexity"];
+    entry["perplexity"]["text"]["source"] = "texts/valid.txt";
+    second["value"] = 33.25;
+    second["text"]["source"] = "texts/other.txt";
+    entry["perplexities"] = {entry["perplexity"], second};
+    entry["tasks"]["piqa"]["items"] = 200;
+    entry["tasks"]["piqa"]["items_in_data"] = 1838;
+  }
+  json["models"][1]["cut"] = "dropped layers 5..6 (of 12)";
+  json["models"][1]["warnings"] = {"layer 5 makes <massive> activations"};
+  json["models"][2]["warnings"] = {"layer 5 makes <massive> activations"};
+  return json;
+}
+
+TEST(Comparison, TellsEveryTextWhatWentAndHowManyQuestions) {
+  const std::string table = comparison_table(fuller_record()), csv = comparison_csv(fuller_record());
+  EXPECT_THAT(table, HasSubstr("perplexity (valid.txt)"));
+  EXPECT_THAT(table, HasSubstr("perplexity (other.txt)"));
+  EXPECT_THAT(table, HasSubstr("33.250 ± 0.250"));
+  EXPECT_THAT(table, HasSubstr("dropped layers 5..6\n"));
+  EXPECT_THAT(table, HasSubstr("Questions: piqa 200 of 1838.\n"));
+  EXPECT_THAT(csv, HasSubstr(",perplexity[other.txt].value"));
+  EXPECT_THAT(csv, HasSubstr(",33.25"));
+  EXPECT_THAT(csv, HasSubstr("dropped layers 5..6 (of 12)"));
+  EXPECT_THAT(comparison_markdown(fuller_record()), HasSubstr("\nQuestions: piqa 200 of 1838."));
+}
+
+TEST(ComparisonPage, TellsWhatWentHowManyQuestionsAndTheWarningsOnce) {
+  const std::string page = comparison_html(fuller_record());
+  EXPECT_THAT(page, HasSubstr("half<small>dropped layers 5..6</small>"));
+  EXPECT_THAT(page, HasSubstr("piqa<small>200 of 1,838 questions</small>"));
+  EXPECT_THAT(page, HasSubstr("<b>half, bad|half:</b> layer 5 makes &lt;massive&gt; activations"));
+  EXPECT_THAT(page, HasSubstr("Perplexity<small>valid.txt</small>"));
 }
 
 TEST(Comparison, MarkdownEscapesItsOwnSigns) {
@@ -105,8 +165,8 @@ TEST(TaskDifferences, AreThoseOfTheChangedQuestions) {
   const std::vector<report::TaskDifference> found = report::task_differences(model);
   ASSERT_EQ(found.size(), 1U);
   EXPECT_NEAR(found[0].difference, -10, 1e-9);
-  const double error = 100 * std::sqrt((0.14 - 0.01) / 100);
-  EXPECT_NEAR(found[0].low, -10 - 1.96 * error, 1e-9);
+  EXPECT_NEAR(found[0].low, -13.5, 1e-9);
+  EXPECT_NEAR(found[0].high, -2, 1e-9);
   EXPECT_TRUE(found[0].certain());
 }
 

@@ -60,19 +60,6 @@ TEST(AnswersFile, ComesBackAsItWasToTheLastBit) {
   EXPECT_EQ(read.key, kKey);
 }
 
-TEST(AnswersFile, IsFinishedOnlyUnderItsOwnKey) {
-  const test::TemporaryDirectory folder;
-  EXPECT_FALSE(finished_answers(folder.path(), Style::opencompass, "mmlu_anatomy", kKey));
-  write_answers(folder.path(), pico_set(), kKey);
-  const auto found = finished_answers(folder.path(), Style::opencompass, "mmlu_anatomy", kKey);
-  ASSERT_TRUE(found);
-  expect_equal(*found, pico_set());
-  Json other = kKey;
-  other["limit"] = 100;
-  EXPECT_FALSE(finished_answers(folder.path(), Style::opencompass, "mmlu_anatomy", other));
-  EXPECT_FALSE(finished_answers(folder.path(), Style::lm_eval, "mmlu_anatomy", kKey));
-}
-
 TEST(AnswersFile, AllSetsOfAStyleAreReadInTheOrderOfTheirNames) {
   const test::TemporaryDirectory folder;
   EXPECT_TRUE(read_all_answers(folder.path(), Style::lm_eval).empty());

@@ -146,6 +146,17 @@ lm-eval: {context: "{{subject}}: {{context}}", name: "harness_{{subject}}", shot
   EXPECT_EQ(sets[0].items[0].contexts[0], "zoo: Is 9 even? no zoo: Is 0 even?");
 }
 
+TEST_F(Load, TakesOneSetAlone) {
+  file("a.jsonl", line(0, R"(, "subject": "zoo")") + line(1, R"(, "subject": "art")"));
+  const std::string task =
+      R"({name: a, split: subject, sources: [{file: a.jsonl}], lm-eval: {context: "{{context}}"}})";
+  const auto sets = load(task, {.set = "a_art"});
+  ASSERT_EQ(sets.size(), 1U);
+  EXPECT_EQ(sets[0].name, "a_art");
+  EXPECT_EQ(sets[0].items[0].id, "q1");
+  EXPECT_ERROR(load(task, {.set = "a_law"}), usage, "there is no set 'a_law' (a_zoo, a_art)");
+}
+
 TEST_F(Load, TakesTheFirstSourceThatIsThere) {
   const std::string task = R"(name: a
 sources:

@@ -19,6 +19,30 @@ TEST(McNemar, IsTheExactBinomialTest) {
   EXPECT_NEAR(mcnemar(3000, 3300), 0.00016475607669748032, 1e-13);
 }
 
+// Ends of the Clopper-Pearson interval from sums of binomial coefficients, in Python's integers and floats.
+TEST(DifferenceInterval, IsTheExactOneOfTheChangedQuestions) {
+  const Interval lost = difference_interval(12, 2, 100), few = difference_interval(3, 0, 10);
+  EXPECT_NEAR(lost.low, -0.13501753566470637, 1e-12);
+  EXPECT_NEAR(lost.high, -0.0201238349452843, 1e-12);
+  EXPECT_NEAR(few.low, -0.3, 1e-12);
+  EXPECT_NEAR(few.high, 0.12455893570722802, 1e-12);
+  const Interval none = difference_interval(0, 0, 50);
+  EXPECT_NEAR(none.high, 0.058155079116972264, 1e-12);
+  EXPECT_EQ(none.low, -none.high);
+}
+
+TEST(DifferenceInterval, LeavesOutNothingExactlyWhereTheTestSaysSo) {
+  for (std::int64_t lost = 0; lost <= 24; ++lost)
+    for (std::int64_t gained = 0; gained <= 24; ++gained) {
+      const Interval interval = difference_interval(lost, gained, 60);
+      const bool certain = interval.low > 0 || interval.high < 0;
+      EXPECT_EQ(certain, mcnemar(lost, gained) < 0.05) << lost << " lost, " << gained << " gained";
+      const double difference = static_cast<double>(gained - lost) / 60;
+      EXPECT_LE(interval.low, difference);
+      EXPECT_GE(interval.high, difference);
+    }
+}
+
 TEST(Paired, CountsSidesAndTakesTheErrorOfTheDifference) {
   const std::vector<bool> first = {true, true, true, false, false}, second = {true, false, false, true, false};
   const PairedDifference paired = paired_difference(first, second);

@@ -46,6 +46,27 @@ TEST(StabilityReport, TakesMeansOfSetsAndThenOfBenchmarks) {
   EXPECT_EQ(report.average.questions, 7);
 }
 
+TEST(StabilityReport, SaysOnHowManyQuestionsTheWeightsRest) {
+  const StabilityReport even = stability_report(original(), shorter(), {});
+  EXPECT_DOUBLE_EQ(even.sets[0].effective_questions, 2);  // equal spreads
+  EXPECT_NEAR(even.groups[0].effective_questions, 4 / (1 / 2.0 + 1), 1e-12);
+  // Spreads 1, 0, 0.5, 1.5.
+  const double sum = std::exp(1) + 1 + std::exp(0.5) + std::exp(1.5),
+               squares = std::exp(2) + 1 + std::exp(1) + std::exp(3);
+  EXPECT_NEAR(even.sets[2].effective_questions, sum * sum / squares, 1e-12);
+  EXPECT_TRUE(heavy_weights(even).empty());
+  const std::vector<TaskAnswers> heavy = {set_of("a", "a", {{0, 40}, {1, 2}, {1, 2}, {1, 2}, {1, 2}})};
+  const StabilityReport one = stability_report(heavy, heavy, {});
+  EXPECT_THAT(heavy_weights(one), testing::ElementsAre(testing::HasSubstr("a: the weights of stability amount to those "
+                                                                          "of about 1 of 5 questions")));
+}
+
+TEST(StabilityReport, ASetOfASplitTaskStandsAloneUnderItsOwnName) {
+  const std::vector<TaskAnswers> alone = {original()[1], original()[2]};
+  const StabilityReport report = stability_report(alone, alone, {});
+  EXPECT_EQ(report.groups[0].name, "mmlu_b");
+}
+
 TEST(StabilityReport, CountsWhatChangedSides) {
   const StabilityReport report = stability_report(original(), shorter(), {});
   const StabilityRow& piqa = report.groups[1];

@@ -74,6 +74,11 @@ TEST(TaskFile, IsFoundByNameOrPath) {
   EXPECT_EQ(names[0], "mine");
   EXPECT_EQ(names[1], "piqa");
   EXPECT_EQ(std::count(names.begin(), names.end(), "piqa"), 1);
+  EXPECT_EQ(choose_task("mmlu_anatomy").task->name, "mmlu");
+  EXPECT_EQ(choose_task("mmlu_anatomy").set, "mmlu_anatomy");
+  EXPECT_EQ(choose_task("race_high").task->name, "race_high");
+  EXPECT_TRUE(choose_task("race_high").set.empty());
+  EXPECT_ERROR(choose_task("piqa_x"), usage, "no task 'piqa_x' (");
   EXPECT_ERROR(find_task("pica"), usage, "no task 'pica' (");
   EXPECT_ERROR(find_task("nowhere.yaml"), io, "nowhere.yaml");
   EXPECT_ERROR(find_task("a", "/nowhere"), io, "/nowhere: cannot be listed");

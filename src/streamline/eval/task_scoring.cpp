@@ -73,14 +73,16 @@ TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64
   TokenizedSet result;
   for (const TaskItem& item : set.items) {
     LikelihoodRequest request;
+    bool cut = false;
     for (std::size_t i = 0; i < item.continuations.size(); ++i) {
       Sequence sequence = whole_text ? Sequence{.tokens = encoder.encode(item.contexts[i] + item.continuations[i])}
                                      : encoder.behind_context(item.contexts[i], item.continuations[i]);
       check_scored(sequence, set, item);
       // The last token is only predicted: lm-evaluation-harness reads as many as the model has positions before it.
-      if (cut_to(sequence, whole_text ? max_tokens : max_tokens + 1, whole_text, set, item)) ++result.truncated;
+      if (cut_to(sequence, whole_text ? max_tokens : max_tokens + 1, whole_text, set, item)) cut = true;
       request.sequences.push_back(std::move(sequence));
     }
+    result.truncated += cut ? 1 : 0;
     result.requests.push_back(std::move(request));
   }
   return result;
@@ -91,24 +93,23 @@ std::int64_t most_tokens(const Model& model, const TaskScoringOptions& options) 
   return model.config().max_positions > 0 ? model.config().max_positions : kUsualTokens;
 }
 
-ScoredSet answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
-                 const TaskScoringOptions& options) {
+TaskAnswers answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
+                   const TaskScoringOptions& options) {
   const TokenizedSet tokenized = tokenize(set, tokenizer, most_tokens(model, options), options.bos);
   const auto scored = likelihoods(model, tokenized.requests,
                                   {.batch_tokens = options.batch_tokens, .label = options.progress ? set.name : ""});
-  ScoredSet scored_set{.answers = {}, .truncated = tokenized.truncated};
-  TaskAnswers& result = scored_set.answers;
-  result = {.name = set.name,
-            .group = set.group,
-            .style = set.style,
-            .rule = set.rule,
-            .metrics = set.metrics,
-            .labels = set.labels,
-            .shots = set.shots,
-            .items_in_data = set.items_in_data,
-            .source = set.source,
-            .digest = set.digest,
-            .answers = {}};
+  TaskAnswers result = {.name = set.name,
+                        .group = set.group,
+                        .style = set.style,
+                        .rule = set.rule,
+                        .metrics = set.metrics,
+                        .labels = set.labels,
+                        .shots = set.shots,
+                        .items_in_data = set.items_in_data,
+                        .truncated = tokenized.truncated,
+                        .source = set.source,
+                        .digest = set.digest,
+                        .answers = {}};
   for (std::size_t i = 0; i < set.items.size(); ++i) {
     const TaskItem& item = set.items[i];
     Answer found;
@@ -125,7 +126,7 @@ ScoredSet answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& 
     }
     result.answers.push_back(std::move(found));
   }
-  return scored_set;
+  return result;
 }
 
 }  // namespace streamline

@@ -19,7 +19,7 @@ struct TaskScoringOptions {
 // A set's items as tokens.
 struct TokenizedSet {
   std::vector<LikelihoodRequest> requests;  // one an item, one sequence a choice
-  std::int64_t truncated = 0;               // sequences that did not fit
+  std::int64_t truncated = 0;               // items of which a sequence did not fit
 };
 
 // Tokens of a question with its answer that a model may read.
@@ -33,11 +33,8 @@ std::int64_t most_tokens(const Model& model, const TaskScoringOptions& options);
 // Errors: mismatch for a continuation of no tokens, and for one that does not fit by itself.
 TokenizedSet tokenize(const TaskSet& set, const Tokenizer& tokenizer, std::int64_t max_tokens, bool bos);
 
-struct ScoredSet {
-  TaskAnswers answers;
-  std::int64_t truncated = 0;  // as in TokenizedSet
-};
 // Errors: those of tokenize() and likelihoods().
-ScoredSet answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set, const TaskScoringOptions& options);
+TaskAnswers answer(const Model& model, const Tokenizer& tokenizer, const TaskSet& set,
+                   const TaskScoringOptions& options);
 
 }  // namespace streamline

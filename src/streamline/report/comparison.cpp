@@ -22,62 +22,76 @@ std::string value_text(const Json& model, const std::string& pointer, double fac
 
 std::string share_text(const std::optional<double>& value) { return value ? fixed(*value * 100, 2) : "-"; }
 
-// What a row of the table says; columns that no model has are left out.
+// What a row of the table says; columns that no model has are left out. `number`: of the text.
 struct Column {
   std::string title;
-  std::string (*cell)(const Json& model, const std::string& name);
+  std::string (*cell)(const Json& model, const Column& column);
   std::string name = {};
+  std::size_t number = 0;
 };
 
+std::string on_text(const Json& model, const Column& column, const std::string& pointer, double factor, int digits) {
+  const std::vector<Json> all = report::perplexities(model);
+  return column.number < all.size() ? value_text(all[column.number], pointer, factor, digits) : "-";
+}
+
+// Several texts are told apart by their names.
+void add_texts(const Json& record, std::vector<Column>& all) {
+  const std::vector<std::string> names = report::text_names(record);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string where = names.size() > 1 ? " (" + names[i] + ")" : "";
+    all.push_back(
+        {"perplexity" + where, [](const Json& m, const Column& c) { return on_text(m, c, "", 1, 3); }, "", i});
+    all.push_back({"KL divergence" + where,
+                   [](const Json& m, const Column& c) { return on_text(m, c, "/divergence/kl", 1, 4); }, "", i});
+    all.push_back(
+        {"same first choice %" + where,
+         [](const Json& m, const Column& c) { return on_text(m, c, "/divergence/same_first_choice", 100, 2); }, "", i});
+  }
+}
+
+std::string percent_at(const Json& model, const Column& column) { return share_text(number(model, column.name)); }
+
+std::string rate_at(const Json& model, const Column& column) {
+  const auto value = number(model, column.name);
+  return value ? significant(*value, 3) : "-";
+}
+
+std::string star(const Json& model, const Column&) {
+  return report::flag(model, "/pareto/parameters")                ? "*"
+         : report::flag(model, "/pareto/parameters_within_error") ? "~"
+                                                                  : "";
+}
+
 std::vector<Column> columns(const Json& record) {
-  std::vector<Column> all = {
-      {"model", [](const Json& m, const std::string&) { return text(m, "/name").value_or("?"); }},
-      {"Pareto",
-       [](const Json& m, const std::string&) { return std::string(report::flag(m, "/pareto/parameters") ? "*" : ""); }},
-      {"layers",
-       [](const Json& m, const std::string&) {
-         const auto layers = integer(m, "/layers");
-         return layers ? std::to_string(*layers) : "-";
-       }},
-      {"parameters",
-       [](const Json& m, const std::string&) {
-         const auto count = number(m, "/parameters");
-         return count ? format_count(*count) : "-";
-       }},
-      {"perplexity", [](const Json& m, const std::string&) { return value_text(m, "/perplexity", 1, 3); }},
-      {"KL divergence",
-       [](const Json& m, const std::string&) { return value_text(m, "/perplexity/divergence/kl", 1, 4); }},
-      {"same first choice %", [](const Json& m, const std::string&) {
-         return value_text(m, "/perplexity/divergence/same_first_choice", 100, 2);
-       }}};
+  std::vector<Column> all = {{"model", [](const Json& m, const Column&) { return text(m, "/name").value_or("?"); }},
+                             {"Pareto", star},
+                             {"layers",
+                              [](const Json& m, const Column&) {
+                                const auto layers = integer(m, "/layers");
+                                return layers ? std::to_string(*layers) : "-";
+                              }},
+                             {"parameters", [](const Json& m, const Column&) {
+                                const auto count = number(m, "/parameters");
+                                return count ? format_count(*count) : "-";
+                              }}};
+  add_texts(record, all);
   for (const std::string& task : report::benchmark_names(record))
     all.push_back(
         {task + " %",
-         [](const Json& m, const std::string& name) { return value_text(report::benchmark(m, name), "/acc", 100, 2); },
+         [](const Json& m, const Column& c) { return value_text(report::benchmark(m, c.name), "/acc", 100, 2); },
          task});
-  all.push_back(
-      {"mean acc %", [](const Json& m, const std::string&) { return share_text(number(m, "/figures/acc")); }});
-  all.push_back({"relative performance %", [](const Json& m, const std::string&) {
-                   return share_text(number(m, "/against_source/average/relative_performance"));
-                 }});
-  all.push_back({"agreement %", [](const Json& m, const std::string&) {
-                   return share_text(number(m, "/against_source/average/agreement"));
-                 }});
-  all.push_back({"stability %", [](const Json& m, const std::string&) {
-                   return share_text(number(m, "/against_source/average/stability"));
-                 }});
-  all.push_back({"prefill tokens/s", [](const Json& m, const std::string&) {
-                   const auto value = number(m, "/speed/prefill_tokens_per_second");
-                   return value ? significant(*value, 3) : std::string("-");
-                 }});
-  all.push_back({"decode tokens/s", [](const Json& m, const std::string&) {
-                   const auto value = number(m, "/speed/decode_tokens_per_second");
-                   return value ? significant(*value, 3) : std::string("-");
-                 }});
-  all.push_back({"peak memory", [](const Json& m, const std::string&) {
+  all.insert(all.end(), {{"mean acc %", percent_at, "/figures/acc"},
+                         {"relative performance %", percent_at, "/against_source/average/relative_performance"},
+                         {"agreement %", percent_at, "/against_source/average/agreement"},
+                         {"stability %", percent_at, "/against_source/average/stability"},
+                         {"prefill tokens/s", rate_at, "/speed/prefill_tokens_per_second"},
+                         {"decode tokens/s", rate_at, "/speed/decode_tokens_per_second"}});
+  all.push_back({"peak memory", [](const Json& m, const Column&) {
                    const auto bytes = integer(m, "/peak_memory");
                    return bytes && *bytes >= 0 ? format_bytes(static_cast<std::uint64_t>(*bytes)) : std::string("-");
                  }});
+  all.push_back({"what went", [](const Json& m, const Column&) { return report::what_was_cut(m); }});
   return all;
 }
 
@@ -88,7 +102,7 @@ std::vector<Row> rows(const Json& record) {
     Row cells;
     bool any = false;
     for (const Json& model : models) {
-      cells.push_back(column.cell(model, column.name));
+      cells.push_back(column.cell(model, column));
       any = any || (cells.back() != "-" && !cells.back().empty());
     }
     if (!any) continue;
@@ -105,21 +119,48 @@ std::string csv_cell(const std::string& cell) {
   return quoted + "\"";
 }
 
-// Every number of a model by its path, "perplexity.value"; text, lists and plans are left out.
+// Every number of a model by its path, "perplexity.value", and what was cut; other text, lists and plans are left out.
 void collect_numbers(const Json& json, const std::string& path, std::vector<std::pair<std::string, std::string>>& out) {
   for (const auto& [key, value] : json.items()) {
     const std::string name = path.empty() ? key : path + "." + key;
     if (value.is_object() && key != "plan" && key != "text") collect_numbers(value, name, out);
     if (value.is_number()) out.emplace_back(name, value.dump());
+    if (name == "cut" && value.is_string()) out.emplace_back(name, csv_cell(value.get<std::string>()));
   }
+}
+
+// Texts after the first as "perplexity[NAME].value".
+void collect_texts(const Json& model, const std::vector<std::string>& names,
+                   std::vector<std::pair<std::string, std::string>>& out) {
+  const std::vector<Json> all = report::perplexities(model);
+  for (std::size_t i = 1; i < std::min(all.size(), names.size()); ++i)
+    collect_numbers(all[i], "perplexity[" + names[i] + "]", out);
+}
+
+// "Questions: copa 60 of 100; piqa 60 of 1838."
+std::string questions_line(const Json& record) {
+  std::string line;
+  for (const std::string& name : report::benchmark_names(record))
+    if (const auto asked = report::asked(record, name))
+      line += (line.empty() ? "Questions: " : "; ") + name + " " + std::to_string(asked->questions) + " of " +
+              std::to_string(asked->in_data);
+  return line.empty() ? line : line + ".\n";
 }
 
 }  // namespace
 
 std::string comparison_table(const Json& record) {
-  const std::vector<Row> table = rows(record);
-  return format_table(table) + "* no other model here is better and as small, or as good and smaller (by " +
-         report::quality_name(record) + ")\n";
+  std::string out = format_table(rows(record)) + questions_line(record) +
+                    "* no other model here is better and as small, or as good and smaller (by " +
+                    report::quality_name(record) + ")\n";
+  for (const Json& model : report::elements(record, "/models"))
+    if (report::flag(model, "/pareto/parameters_within_error")) {
+      out += "~ one is, by no more than noise\n";
+      break;
+    }
+  if (const std::string pairs = report::told_together(record, "parameters"); !pairs.empty())
+    out += "Within the error of each other: " + pairs + ".\n";
+  return out;
 }
 
 std::string comparison_markdown(const Json& record) {
@@ -137,6 +178,7 @@ std::string comparison_markdown(const Json& record) {
     for (std::size_t column = 0; column < table[i].size(); ++column) out += column == 0 ? "| --- |" : " ---: |";
     out += "\n";
   }
+  if (const std::string line = questions_line(record); !line.empty()) out += "\n" + line;
   return out;
 }
 
@@ -144,9 +186,11 @@ std::string comparison_csv(const Json& record) {
   std::vector<std::string> names;
   std::vector<std::map<std::string, std::string>> lines;
   const std::vector<Json> models = report::elements(record, "/models");
+  const std::vector<std::string> names_of_texts = report::text_names(record);
   for (const Json& model : models) {
     std::vector<std::pair<std::string, std::string>> numbers;
     collect_numbers(model, "", numbers);
+    collect_texts(model, names_of_texts, numbers);
     for (const auto& [name, value] : numbers)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
     lines.emplace_back(numbers.begin(), numbers.end());

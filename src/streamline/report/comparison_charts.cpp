@@ -19,11 +19,23 @@ struct Height {
   std::string text = {};
 };
 
+// Of the mean over the benchmarks, each by itself.
+double mean_accuracy_error(const Json& record, const Json& model) {
+  double squares = 0, count = 0;
+  for (const std::string& name : benchmark_names(record)) {
+    const double error = number(benchmark(model, name), "/acc/standard_error").value_or(0);
+    squares += error * error;
+    ++count;
+  }
+  return count > 0 ? std::sqrt(squares) / count : 0;
+}
+
 std::optional<Height> height(const Json& record, const Json& model) {
   if (judged_by_tasks(record)) {
     const auto accuracy = quality(record, model);
     if (!accuracy) return std::nullopt;
-    return Height{*accuracy, *accuracy, *accuracy, fixed(*accuracy, 2) + " %"};
+    const double spread = kInterval * 100 * mean_accuracy_error(record, model);
+    return Height{*accuracy, *accuracy - spread, *accuracy + spread, fixed(*accuracy, 2) + " %"};
   }
   const auto value = number(model, "/perplexity/value"), error = number(model, "/perplexity/standard_error");
   if (!value || *value <= 0) return std::nullopt;
@@ -51,6 +63,7 @@ Json quality_chart(const Json& record, const char* pointer, const char* front, c
                     {"high", y->high},
                     {"source", i == 0},
                     {"front", flag(models[i], front)},
+                    {"near", flag(models[i], std::string(front) + "_within_error")},
                     {"tip", {{"title", name}, {name_of_quality, y->text}, {x_title, significant(*x, 4)}}}});
     if (flag(models[i], front)) front_points.emplace_back(*x, y->y);
   }
@@ -80,7 +93,6 @@ Json tasks_chart(const Json& model, double span) {
   if (differences.empty()) return nullptr;
   Json rows = Json::array();
   for (const TaskDifference& task : differences)
-
     rows.push_back({{"name", task.name},
                     {"difference", task.difference},
                     {"low", task.low},
@@ -101,11 +113,10 @@ std::vector<TaskDifference> task_differences(const Json& model) {
                gained = number(row, "/wrong_to_right");
     if (!questions || *questions < 1 || !lost || !gained) continue;
     const double mean = (*gained - *lost) / *questions;
-    const double error = std::sqrt(std::max((*gained + *lost) / *questions - mean * mean, 0.0) / *questions);
     result.push_back({.name = text(row, "/name").value_or("?"),
                       .difference = 100 * mean,
-                      .low = 100 * (mean - kInterval * error),
-                      .high = 100 * (mean + kInterval * error),
+                      .low = 100 * number(row, "/difference_interval/0").value_or(mean),
+                      .high = 100 * number(row, "/difference_interval/1").value_or(mean),
                       .p = number(row, "/mcnemar_p").value_or(1),
                       .lost = static_cast<std::int64_t>(*lost),
                       .gained = static_cast<std::int64_t>(*gained)});

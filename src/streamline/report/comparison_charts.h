@@ -12,7 +12,7 @@ namespace streamline::report {
 // "quality-parameters", "quality-speed", and "tasks-1" … for the models after the source, as far as there are numbers.
 Json comparison_charts(const Json& record);
 
-// Of one benchmark: the difference in accuracy from the source with its 95 % interval, percentage points.
+// Of one benchmark: the difference in accuracy from the source with its exact 95 % interval, percentage points.
 struct TaskDifference {
   std::string name = {};
   double difference = 0, low = 0, high = 0;

@@ -14,17 +14,29 @@ bool beats(double quality, double cost, double other_quality, double other_cost)
   return other_quality >= quality && other_cost <= cost && (other_quality > quality || other_cost < cost);
 }
 
+using Values = std::vector<std::optional<double>>;
+
+bool is_alike(const Json& model, const Json& other) {
+  const auto name = text(other, "/name");
+  for (const Json& known : elements(model, "/alike"))
+    if (name && known == *name) return true;
+  return false;
+}
+
 // Costs: what should be small. Models without a figure are on no front.
-std::vector<bool> front(const std::vector<std::optional<double>>& quality,
-                        const std::vector<std::optional<double>>& cost) {
-  std::vector<bool> result(quality.size());
+void mark_front(Json& models, const Values& quality, const Values& cost, const std::string& name) {
   for (std::size_t i = 0; i < quality.size(); ++i) {
-    if (!quality[i] || !cost[i]) continue;
-    result[i] = true;
-    for (std::size_t k = 0; k < quality.size(); ++k)
-      if (quality[k] && cost[k] && beats(*quality[i], *cost[i], *quality[k], *cost[k])) result[i] = false;
+    if (!cost[i]) continue;
+    bool beaten = !quality[i], for_certain = beaten;
+    for (std::size_t k = 0; !for_certain && k < quality.size(); ++k)
+      if (quality[k] && cost[k] && beats(*quality[i], *cost[i], *quality[k], *cost[k])) {
+        beaten = true;
+        for_certain = !is_alike(models[i], models[k]);
+      }
+    models[i]["pareto"][name] = !beaten;
+    models[i]["pareto"].erase(name + "_within_error");
+    if (quality[i] && beaten && !for_certain) models[i]["pareto"][name + "_within_error"] = true;
   }
-  return result;
 }
 
 }  // namespace
@@ -35,7 +47,10 @@ std::vector<std::string> benchmark_names(const Json& record) {
     const Json* tasks = find(model, "/tasks");
     if (tasks == nullptr || !tasks->is_object()) continue;
     for (const auto& [set, figures] : tasks->items()) {
-      const std::string name = text(figures, "/group").value_or(set);
+      // A set of a task that is split stands alone where it was asked alone.
+      const auto group = text(figures, "/group");
+      const std::string name =
+          group && find(model, "/groups") != nullptr && find(model, "/groups")->contains(*group) ? *group : set;
       if (find(figures, "/acc") != nullptr && std::ranges::find(names, name) == names.end()) names.push_back(name);
     }
   }
@@ -48,6 +63,63 @@ Json benchmark(const Json& model, const std::string& name) {
         all != nullptr && all->is_object() && all->contains(name))
       return all->at(name);
   return nullptr;
+}
+
+std::optional<Asked> asked(const Json& record, const std::string& benchmark) {
+  for (const Json& model : elements(record, "/models")) {
+    const Json* tasks = find(model, "/tasks");
+    if (tasks == nullptr || !tasks->is_object()) continue;
+    Asked sum;
+    for (const auto& [set, figures] : tasks->items()) {
+      const auto items = integer(figures, "/items"), in_data = integer(figures, "/items_in_data");
+      if (!items || !in_data || (set != benchmark && text(figures, "/group") != benchmark)) continue;
+      sum.questions += *items;
+      sum.in_data += *in_data;
+    }
+    if (sum.questions > 0) return sum;
+  }
+  return std::nullopt;
+}
+
+std::vector<Json> perplexities(const Json& model) {
+  std::vector<Json> all = elements(model, "/perplexities");
+  if (const Json* only = find(model, "/perplexity"); all.empty() && only != nullptr) all.push_back(*only);
+  return all;
+}
+
+std::vector<std::string> text_names(const Json& record) {
+  std::vector<std::string> paths, names;
+  for (const Json& model : elements(record, "/models")) {
+    if (!paths.empty()) break;
+    for (const Json& on : perplexities(model)) paths.push_back(text(on, "/text/source").value_or("?"));
+  }
+  const auto last = [](const std::string& path) { return path.substr(path.find_last_of('/') + 1); };
+  for (const std::string& path : paths) {
+    const auto same = std::ranges::count_if(paths, [&](const auto& other) { return last(other) == last(path); });
+    names.push_back(same > 1 || last(path).empty() ? path : last(path));
+  }
+  return names;
+}
+
+std::string what_was_cut(const Json& model) {
+  std::string cut = text(model, "/cut").value_or("");
+  // The column of layers says it.
+  if (const std::size_t of = cut.rfind(" (of "); of != std::string::npos && cut.ends_with(")")) cut.resize(of);
+  return cut;
+}
+
+std::string told_together(const Json& record, const std::string& front) {
+  const std::vector<Json> models = elements(record, "/models");
+  const auto shown = [&](const Json& model) {
+    return flag(model, "/pareto/" + front) || flag(model, "/pareto/" + front + "_within_error");
+  };
+  std::string pairs;
+  for (std::size_t i = 0; i < models.size(); ++i)
+    for (std::size_t k = i + 1; k < models.size(); ++k)
+      if (shown(models[i]) && shown(models[k]) && is_alike(models[i], models[k]))
+        pairs += (pairs.empty() ? "" : "; ") + text(models[i], "/name").value_or("?") + " and " +
+                 text(models[k], "/name").value_or("?");
+  return pairs;
 }
 
 bool judged_by_tasks(const Json& record) { return !benchmark_names(record).empty(); }
@@ -69,19 +141,15 @@ namespace streamline {
 
 void mark_pareto(Json& record) {
   if (!record.contains("models") || !record["models"].is_array()) return;
-  std::vector<std::optional<double>> quality, size, slowness;
+  report::Values quality, size, slowness;
   for (const Json& model : record["models"]) {
     quality.push_back(report::quality(record, model));
     size.push_back(report::number(model, "/parameters"));
     const auto speed = report::number(model, "/speed/prefill_tokens_per_second");
     slowness.push_back(speed ? std::optional(-*speed) : std::nullopt);
   }
-  const std::vector<bool> by_size = report::front(quality, size), by_speed = report::front(quality, slowness);
-  for (std::size_t i = 0; i < quality.size(); ++i) {
-    Json& model = record["models"][i];
-    model["pareto"]["parameters"] = static_cast<bool>(by_size[i]);
-    if (slowness[i]) model["pareto"]["speed"] = static_cast<bool>(by_speed[i]);
-  }
+  report::mark_front(record["models"], quality, size, "parameters");
+  report::mark_front(record["models"], quality, slowness, "speed");
 }
 
 }  // namespace streamline

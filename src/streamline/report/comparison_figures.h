@@ -15,6 +15,24 @@ std::vector<std::string> benchmark_names(const Json& record);
 // A model's figures of a benchmark; null when it has none.
 Json benchmark(const Json& model, const std::string& name);
 
+// The sets' questions that were asked, and those in the data; nothing when no model says it.
+struct Asked {
+  std::int64_t questions = 0, in_data = 0;
+};
+std::optional<Asked> asked(const Json& record, const std::string& benchmark);
+
+// A model's perplexities, each with "text": one, or several under "perplexities".
+std::vector<Json> perplexities(const Json& model);
+// What tables call the texts, in their order: the last part of a path; all of it where two texts would have one name.
+std::vector<std::string> text_names(const Json& record);
+
+// What went, in words: "dropped layers 5..6"; empty when nothing is known.
+std::string what_was_cut(const Json& model);
+
+// "A and B; B and C": which of the models on the Pareto front ("parameters", "speed"), or kept off it by noise alone,
+// are within the error of each other. Empty when all are told apart.
+std::string told_together(const Json& record, const std::string& front);
+
 // What models are judged by: "mean accuracy" where the models have tasks, else "perplexity".
 std::string quality_name(const Json& record);
 bool judged_by_tasks(const Json& record);

@@ -71,6 +71,11 @@ std::vector<std::vector<TaskAnswers>> by_group(std::span<const TaskAnswers> sets
   return groups;
 }
 
+std::string benchmark_name(std::span<const TaskAnswers> sets) {
+  SL_ASSERT(!sets.empty());
+  return sets.size() == 1 || sets.front().group.empty() ? sets.front().name : sets.front().group;
+}
+
 std::size_t most_likely(const Answer& answer) { return highest(answer.log_likelihoods); }
 
 std::size_t most_likely_a_character(const Answer& answer) {

@@ -33,12 +33,15 @@ struct TaskAnswers {
   Rule rule = Rule::choices;
   std::vector<std::string> metrics = {}, labels = {};
   std::int64_t shots = 0, items_in_data = 0;
+  std::int64_t truncated = 0;  // questions of which a text was too long for the model, and lost its beginning
   std::string source = {}, digest = {};
   std::vector<Answer> answers = {};
 };
 
 // The sets of each task together, in order of appearance.
 std::vector<std::vector<TaskAnswers>> by_group(std::span<const TaskAnswers> sets);
+// What sets of one task are called together: the task's name; where there is but one of them, that set's.
+std::string benchmark_name(std::span<const TaskAnswers> sets);
 
 // Indices of choices; the first one wins a tie. most_likely: lm-evaluation-harness's acc; most_likely_a_character: its
 // acc_norm (log likelihood / code points of the choice); lowest_mean_nll: OpenCompass's (-log likelihood / T).

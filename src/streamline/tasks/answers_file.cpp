@@ -31,6 +31,7 @@ Json header(const TaskAnswers& set, const Json& key) {
           {"labels", set.labels},
           {"shots", set.shots},
           {"items_in_data", set.items_in_data},
+          {"truncated", set.truncated},
           {"source", set.source},
           {"digest", set.digest},
           {"items", set.answers.size()},
@@ -101,6 +102,7 @@ TaskAnswers parse_header(const Json& object, const std::string& where) {
   set.labels = list<std::string>(object, "labels", &Json::is_string, where);
   set.shots = count(object, "shots", where);
   set.items_in_data = count(object, "items_in_data", where);
+  if (object.contains("truncated")) set.truncated = count(object, "truncated", where);
   set.source = text(object, "source", where);
   set.digest = text(object, "digest", where);
   return set;
@@ -177,16 +179,6 @@ AnswersFile read_answers(const fs::path& file) {
   if (*items != static_cast<std::int64_t>(read.set.answers.size()))
     fail(ErrorKind::format, file.string(), ": ", read.set.answers.size(), " answers; its first line says ", *items);
   return read;
-}
-
-std::optional<TaskAnswers> finished_answers(const fs::path& results, Style style, std::string_view set,
-                                            const Json& key) {
-  const fs::path path = answers_path(results, style, set);
-  std::error_code error;
-  if (!fs::exists(path, error)) return std::nullopt;
-  AnswersFile file = read_answers(path);
-  if (file.key != key) return std::nullopt;
-  return std::move(file.set);
 }
 
 std::vector<AnswersFile> read_all_answers(const fs::path& results, Style style) {

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -29,11 +28,6 @@ void write_answers(const std::filesystem::path& results, const TaskAnswers& set,
 
 // Errors: io; format, naming file and line, also for a file that ends early.
 AnswersFile read_answers(const std::filesystem::path& file);
-
-// The set's answers if they are there under the same key; nothing if they are not, or under another key. Errors as
-// read_answers, so that what is damaged is not replaced in silence.
-std::optional<TaskAnswers> finished_answers(const std::filesystem::path& results, Style style, std::string_view set,
-                                            const Json& key);
 
 // All sets of a style, in the order of their names; empty where there is no such folder.
 std::vector<AnswersFile> read_all_answers(const std::filesystem::path& results, Style style);

@@ -21,9 +21,7 @@ using Group = std::vector<TaskAnswers>;
 // The tasks that were split into several sets.
 std::vector<Group> groups_of(std::span<const TaskAnswers> answers) {
   std::vector<Group> groups = by_group(answers);
-  std::erase_if(groups, [](const Group& group) {
-    return group.front().group.empty() || group.front().group == group.front().name;
-  });
+  std::erase_if(groups, [](const Group& group) { return group.size() < 2 || group.front().group.empty(); });
   return groups;
 }
 

@@ -136,9 +136,11 @@ struct Loading {
   const Prompts& prompts;
   std::int64_t shots;
 
+  std::string name(const std::string& group) const { return group.empty() ? task.name : task.name + "_" + group; }
+
   TaskSet set(const std::string& group, const Pointers& questions, const Pointers& pool) const {
     TaskSet set;
-    set.name = group.empty() ? task.name : task.name + "_" + group;
+    set.name = name(group);
     set.group = task.name;
     set.also = questions.empty() ? "" : prompts.name.text(questions.front()->fields);
     if (set.also.empty()) set.also = set.name;
@@ -181,7 +183,11 @@ std::vector<TaskSet> load_task(const Task& task, const TaskData& data) {
   const auto pools = grouped(examples, task.split);
   const std::string digest = digest_of(found.files);
   std::vector<TaskSet> sets;
+  std::string names;
   for (const auto& group : grouped(questions, task.split)) {
+    const std::string name = loading.name(group.first);
+    names += (names.empty() ? "" : ", ") + name;
+    if (!data.set.empty() && data.set != name) continue;
     const auto pool =
         std::find_if(pools.begin(), pools.end(), [&](const auto& other) { return other.first == group.first; });
     sets.push_back(loading.set(group.first, group.second, pool == pools.end() ? Pointers() : pool->second));
@@ -189,6 +195,7 @@ std::vector<TaskSet> load_task(const Task& task, const TaskData& data) {
     sets.back().digest = digest;
     sets.back().left_out = static_cast<std::int64_t>(questions.problems.size());
   }
+  if (sets.empty()) fail(ErrorKind::usage, source, ": there is no set '", data.set, "' (", names, ")");
   return sets;
 }
 

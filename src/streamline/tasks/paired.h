@@ -23,6 +23,15 @@ struct PairedDifference {
 // smaller or at least the larger number did so in one direction (McNemar 1947, exact binomial form); 1 for none.
 double mcnemar(std::int64_t only_first, std::int64_t only_second);
 
+struct Interval {
+  double low = 0, high = 0;
+};
+// 95 % of the difference in the share right, the second's minus the first's, that says the same as mcnemar(): 0 lies
+// outside exactly where that is below 0.05. Of the questions that changed sides, as many as were found, the share that
+// the second won has the exact binomial interval (Clopper and Pearson 1934). Where none changed: 1 - 0.05^(1/questions)
+// either way, as more changes would have shown one with 95 %. `questions` > 0.
+Interval difference_interval(std::int64_t only_first, std::int64_t only_second, std::int64_t questions);
+
 // One truth value a question, in the same order. Errors: internal when their numbers differ.
 PairedDifference paired_difference(const std::vector<bool>& first, const std::vector<bool>& second);
 

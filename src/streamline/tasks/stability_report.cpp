@@ -141,23 +141,34 @@ void add_intervals(const std::vector<StabilityRow*>& rows, const std::vector<Sid
   }
 }
 
+void add_certainty(StabilityRow& row) {
+  row.p_value = mcnemar(row.right_to_wrong, row.wrong_to_right);
+  row.difference = difference_interval(row.right_to_wrong, row.wrong_to_right, row.questions);
+}
+
 StabilityRow set_row(const TaskAnswers& set, const SidedSet& sided) {
   StabilityRow row{.name = set.name, .questions = static_cast<std::int64_t>(sided.size())};
+  double sum = 0, squares = 0;
   for (const Sided& question : sided) {
+    sum += question.weight;
+    squares += question.weight * question.weight;
     if (question.original)
       (question.shorter ? row.both_right : row.right_to_wrong) += 1;
     else
       (question.shorter ? row.wrong_to_right : row.both_wrong) += 1;
   }
-  row.p_value = mcnemar(row.right_to_wrong, row.wrong_to_right);
+  row.effective_questions = sum * sum / squares;
+  add_certainty(row);
   return row;
 }
 
-// Counts added up; what was published is a mean like the figures.
+// Counts added up; what was published is a mean like the figures, and the effective questions those of such a mean.
 StabilityRow joined(std::string name, const std::vector<StabilityRow>& rows, const std::vector<std::size_t>& members) {
   StabilityRow sum{.name = std::move(name), .sets = 0};
+  double inverse = 0;
   for (const std::size_t member : members) {
     const StabilityRow& row = rows[member];
+    inverse += 1 / row.effective_questions;
     sum.sets += row.sets;
     sum.questions += row.questions;
     sum.both_right += row.both_right;
@@ -167,7 +178,9 @@ StabilityRow joined(std::string name, const std::vector<StabilityRow>& rows, con
     if (row.as_published)
       sum.as_published = sum.as_published.value_or(0) + *row.as_published / static_cast<double>(members.size());
   }
-  sum.p_value = mcnemar(sum.right_to_wrong, sum.wrong_to_right);
+  const auto count = static_cast<double>(members.size());
+  sum.effective_questions = count * count / inverse;
+  add_certainty(sum);
   return sum;
 }
 
@@ -181,8 +194,11 @@ double published(const TaskAnswers& set, const std::vector<ChoiceItem>& a, const
 
 // A row a set, a row a benchmark, with their counts.
 void add_rows(StabilityReport& report, const Groups& groups) {
-  for (std::size_t i = 0; i < groups.names.size(); ++i)
+  for (std::size_t i = 0; i < groups.names.size(); ++i) {
     report.groups.push_back(joined(groups.names[i], report.sets, groups.members[i]));
+    // As benchmark_name.
+    if (groups.members[i].size() == 1) report.groups.back().name = report.sets[groups.members[i].front()].name;
+  }
   std::vector<std::size_t> every(report.groups.size());
   std::iota(every.begin(), every.end(), 0U);
   report.average = joined("average", report.groups, every);

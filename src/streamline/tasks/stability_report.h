@@ -9,13 +9,10 @@
 
 #include "streamline/base/json.h"
 #include "streamline/tasks/answers.h"
+#include "streamline/tasks/paired.h"
 #include "streamline/tasks/stability.h"
 
 namespace streamline {
-
-struct Interval {
-  double low = 0, high = 0;
-};
 
 // Shares, 0 to 1. A set's are over its questions; a benchmark's are the mean of its sets, each counting the same; the
 // average is the mean of the benchmarks, each counting the same, as the paper takes them.
@@ -32,7 +29,11 @@ struct StabilityRow {
   StabilityFigures figures = {};
   // Summed over the questions.
   std::int64_t both_right = 0, both_wrong = 0, right_to_wrong = 0, wrong_to_right = 0;
-  double p_value = 1;  // of the accuracies' difference: mcnemar over all questions of the row
+  // Of the accuracies over all questions of the row: mcnemar(), and the difference's interval that belongs to it.
+  double p_value = 1;
+  Interval difference = {};
+  // How many equally weighted questions would make stability as uncertain: (sum of weights)^2 / sum of their squares.
+  double effective_questions = 0;
   std::optional<double> as_published = {};
   // 95 % of the resamples; absent without any.
   std::optional<Interval> stability = {}, agreement = {}, relative_performance = {};
@@ -58,6 +59,9 @@ struct StabilityOptions {
 // scores are so far apart that their spread, or the published arithmetic, overflows.
 StabilityReport stability_report(const std::vector<TaskAnswers>& original, const std::vector<TaskAnswers>& shorter,
                                  const StabilityOptions& options);
+
+// A sentence a benchmark whose stability rests on the weight of less than a quarter of its questions.
+std::vector<std::string> heavy_weights(const StabilityReport& report);
 
 // Shares as shares; what is undefined (relative performance to nothing right) is null.
 Json to_json(const StabilityReport& report);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// What is said of a report: its JSON, and what to beware of.
 #include <cmath>
 
 #include "streamline/tasks/stability_report.h"
@@ -29,12 +30,25 @@ Json to_json(const StabilityRow& row) {
                {"both_wrong", row.both_wrong},
                {"right_to_wrong", row.right_to_wrong},
                {"wrong_to_right", row.wrong_to_right},
-               {"mcnemar_p", row.p_value}};
+               {"difference_interval", pair(row.difference)},
+               {"mcnemar_p", row.p_value},
+               {"effective_questions", row.effective_questions}};
   if (row.as_published) json["stability_as_published"] = *row.as_published;
   return json;
 }
 
 }  // namespace
+
+std::vector<std::string> heavy_weights(const StabilityReport& report) {
+  std::vector<std::string> sentences;
+  for (const StabilityRow& row : report.groups) {
+    if (4 * row.effective_questions >= static_cast<double>(row.questions)) continue;
+    sentences.push_back(row.name + ": the weights of stability amount to those of about " +
+                        std::to_string(std::llround(row.effective_questions)) + " of " + std::to_string(row.questions) +
+                        " questions (score: " + report.score + ")");
+  }
+  return sentences;
+}
 
 Json to_json(const StabilityReport& report) {
   Json json = {{"score", report.score}, {"sets", Json::array()}, {"benchmarks", Json::array()}};

@@ -64,4 +64,14 @@ std::shared_ptr<const Task> find_task(std::string_view name, const fs::path& fol
        "); a path that ends in .yaml reads your own");
 }
 
+TaskChoice choose_task(std::string_view name, const fs::path& folder) {
+  const std::vector<std::string> names = task_names(folder);
+  if (is_task_file(name) || std::ranges::find(names, name) != names.end()) return {find_task(name, folder)};
+  for (const std::string& task_name : names) {
+    if (!name.starts_with(task_name + "_")) continue;
+    if (auto task = find_task(task_name, folder); !task->split.empty()) return {std::move(task), std::string(name)};
+  }
+  return {find_task(name, folder)};
+}
+
 }  // namespace streamline

@@ -34,4 +34,12 @@ std::vector<std::string> task_names(const std::filesystem::path& folder = {});
 // A task by name, or by the path of its file. Errors: usage, naming what is known.
 std::shared_ptr<const Task> find_task(std::string_view name, const std::filesystem::path& folder = {});
 
+// A task, or one set of a task that is split into several: "mmlu_anatomy" of mmlu.
+struct TaskChoice {
+  std::shared_ptr<const Task> task;
+  std::string set = {};  // empty: all
+};
+// By the name of a task or of a set, TASK_VALUE; whether there is such a set, its data will say. Errors as find_task.
+TaskChoice choose_task(std::string_view name, const std::filesystem::path& folder = {});
+
 }  // namespace streamline

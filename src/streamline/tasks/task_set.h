@@ -43,12 +43,13 @@ struct TaskData {
   std::int64_t limit = 0;   // the first items of each set; 0: all
   std::int64_t shots = -1;  // -1: as the task says
   std::uint64_t seed = 0;   // draws the examples where the task does not take the first
+  std::string set = {};     // only the set of this name; empty: all
 };
 
 // One set, or one a subject in the order in which the data names them. A line that is no item is left out, counted and
 // reported as a warning with file and line; Errors: io when no file of the task is in the folder (names what was
-// looked for), format when more than a tenth of the lines are bad or none is good, usage for a style the task lacks or
-// examples that it has no source for.
+// looked for), format when more than a tenth of the lines are bad or none is good, usage for a style the task lacks,
+// examples that it has no source for, or a set that is not there (names those that are).
 std::vector<TaskSet> load_task(const Task& task, const TaskData& data);
 
 }  // namespace streamline

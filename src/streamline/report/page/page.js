@@ -4,7 +4,7 @@
   const { charts, specs } = JSON.parse(document.getElementById("report-charts").textContent);
   const require = streamlineVega.require;
   Object.assign(require("vega-dataflow").transforms, require("vega-transforms"), require("vega-view-transforms"),
-                require("vega-encode"));
+                require("vega-encode"), require("vega-label"));
   const { parse } = require("vega-parser");
   const { View } = require("vega-view");
   const { expressionInterpreter } = require("vega-interpreter");

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparisons of several models as a user calls them."""
+
+import csv
+import json
+
+import pytest
+from own_task import QUESTIONS, asked
+from program import BOOKS, CALIBRATION, VALID, run, run_json
+
+
+def test_compare_sweeps_methods_and_sizes_without_writing_models(questions, tmp_path):
+    found = run_json("compare", BOOKS, "--methods", "llm-streamline", "--layers", "2,6", "--data", CALIBRATION, "--seq-len", 128,
+                     "--samples", 4, "--perplexity", VALID, "--window", 128, "--max-windows", 4, *asked(questions),
+                     "--prompt", "The old, old", "--prompt-tokens", 4, "--no-speed", "--html", tmp_path / "page.html",
+                     "--csv", tmp_path / "table.csv", "--markdown", tmp_path / "table.md")
+    models = found["models"]
+    assert [model["layers"] for model in models] == [12, 10, 6]
+    assert models[0]["perplexity"]["value"] < models[1]["perplexity"]["value"] < models[2]["perplexity"]["value"]
+    assert 0 < models[1]["perplexity"]["divergence"]["kl"]["value"] < models[2]["perplexity"]["divergence"]["kl"]["value"]
+    assert models[2]["pareto"] == {"parameters": True}  # the smallest; no speed was measured
+    assert models[1]["against_source"]["average"]["questions"] == QUESTIONS
+    assert all(model["samples"][0]["prompt"] == "The old, old" for model in models)
+    page = (tmp_path / "page.html").read_text()
+    assert page.rstrip().endswith("</html>") and "llm-streamline -6 layers" in page
+    rows = list(csv.DictReader((tmp_path / "table.csv").open(newline="")))
+    assert [float(row["perplexity.value"]) for row in rows] == [model["perplexity"]["value"] for model in models]
+    assert (tmp_path / "table.md").read_text().count("\n| ") == 4
+    assert [row["cut"] for row in rows] == ["", models[1]["cut"], models[2]["cut"]] and models[1]["cut"].startswith("dropped layer")
+    assert models[1]["cut"].split(" (of")[0] in page and "48 questions" in page
+
+
+def test_compare_looks_through_plans(other_model):
+    found = run_json("compare", BOOKS, "--plan", other_model, "--perplexity", VALID, "--window", 128,
+                     "--max-windows", 2, "--no-speed")
+    assert [model["name"] for model in found["models"]] == ["books-5m", "three.json"]
+    assert found["models"][1]["layers"] == 9
+
+
+def test_compare_tells_every_text_and_who_is_within_the_error_of_whom(other_model):
+    words = ["compare", BOOKS, BOOKS, "--plan", other_model, "--perplexity", VALID, "--perplexity", CALIBRATION, "--window", 128,
+             "--max-windows", 4, "--no-speed"]
+    table = run(*words).stdout
+    assert "perplexity (valid.txt)" in table and f"perplexity ({CALIBRATION.name})" in table and "dropped layers" in table
+    assert "Within the error of each other: books-5m and books-5m (2)." in table
+    models = run_json(*words)["models"]
+    assert [model["alike"] for model in models] == [["books-5m (2)"], ["books-5m"], []]
+
+
+def test_compare_goes_on_where_it_was(questions, other_model, tmp_path):
+    words = ["compare", BOOKS, "--plan", other_model, "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--no-speed",
+             *asked(questions, "--limit", 8), "--out", tmp_path / "results"]
+    figures = [{key: model[key] for key in ("perplexity", "tasks", "figures")} for model in run_json(*words)["models"]]
+    again = run(*words, "--json")
+    assert again.stderr.count("the perplexity on") == 2 and again.stderr.count("answers are in") == 2
+    assert [{key: model[key] for key in figures[0]} for model in json.loads(again.stdout)["models"]] == figures
+    # The source is read again for a model that is new.
+    for path in (tmp_path / "results/three.json/perplexity").glob("*"):
+        path.unlink()
+    fresh = run(*words, "--json")
+    assert fresh.stderr.count("the perplexity on") == 1
+    assert [{key: model[key] for key in figures[0]} for model in json.loads(fresh.stdout)["models"]] == figures
+
+
+@pytest.mark.parametrize("option", ["--html", "--csv", "--markdown"])
+def test_compare_overwrites_nothing_unasked(option, tmp_path):
+    path = tmp_path / "mine"
+    path.write_text("mine")
+    words = ["compare", BOOKS, BOOKS, "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed", option, path]
+    refused = run(*words)
+    assert refused.returncode == 1 and "already exists" in refused.stderr and "--overwrite" in refused.stderr
+    assert path.read_text() == "mine"
+    assert run(*words, "--overwrite").returncode == 0 and "books-5m" in path.read_text()
+
+
+def test_score_overwrites_nothing_unasked(tmp_path):
+    path = tmp_path / "scores.json"
+    words = ["score", BOOKS, "--data", CALIBRATION, "--seq-len", 64, "--samples", 2, "--out", path]
+    assert run(*words).returncode == 0
+    refused = run(*words)
+    assert refused.returncode == 1 and "already exists" in refused.stderr
+    assert run(*words, "--overwrite").returncode == 0
+
+
+def test_compare_warns_on_the_page_of_questions_that_were_cut(questions, tmp_path):
+    found = run_json("compare", BOOKS, BOOKS, *asked(questions, "--limit", 4, "--max-length", 40), "--no-speed", "--html", tmp_path / "page.html")
+    [warning] = found["models"][1]["warnings"]
+    assert warning.startswith("sentence_order: 4 of 4 questions (100.0 %) are longer than 40 tokens")
+    assert f"<b>books-5m, books-5m (2):</b> {warning}" in (tmp_path / "page.html").read_text()
