@@ -20,7 +20,7 @@ GGUF_FAMILIES = {name: 2 for name in FAMILIES if name not in ("opt", "olmo3")} |
 GGUF_OPTIONS = {"phi3": ["--context", "64"]}  # its window, which llama.cpp ignores
 # llama.cpp takes GELU from a table in half precision, and multiplies in the type of the file.
 GELU = {"gemma2", "gemma3_text", "phi", "gpt2", "gpt2_bare", "gpt_neox", "starcoder2", "falcon"}
-TYPES = {"f32": 1e-3, "f16": 1e-2, "bf16": 5e-2, "q8_0": 0.2, "q4_0": 0.2}  # and the difference allowed
+TYPES = {"f32": 1e-3, "f16": 0.1, "bf16": 0.2, "q8_0": 0.2, "q4_0": 0.2}  # and the difference allowed
 GELU_TOLERANCE = 2e-2
 CUT = ["--cut", 3, "--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4, "--quiet"]
 
