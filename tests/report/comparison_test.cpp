@@ -80,12 +80,13 @@ TEST(Pareto, LeavesOutWhatWasNotMeasured) {
 
 TEST(Pareto, SaysWhatOnlyNoiseKeepsOffIt) {
   Json json = record();
-  json["models"][1]["alike"] = {"bad|half"};
+  json["models"][0]["alike"] = {"half"};
+  json["models"][1]["alike"] = {"whole", "bad|half"};
   json["models"][2]["alike"] = {"half"};
   mark_pareto(json);
   EXPECT_EQ(json["models"][2]["pareto"]["parameters"], false);
   EXPECT_EQ(json["models"][2]["pareto"]["parameters_within_error"], true);
-  EXPECT_THAT(comparison_table(json), HasSubstr("Within the error of each other: half and bad|half."));
+  EXPECT_THAT(comparison_table(json), HasSubstr("Within the error of each other: whole and half."));
   json["models"][0]["parameters"] = 60e6;  // better and as small, and not alike
   mark_pareto(json);
   EXPECT_FALSE(json["models"][2]["pareto"].contains("parameters_within_error") &&

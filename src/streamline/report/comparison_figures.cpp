@@ -109,17 +109,20 @@ std::string what_was_cut(const Json& model) {
 }
 
 std::string told_together(const Json& record, const std::string& front) {
-  const std::vector<Json> models = elements(record, "/models");
-  const auto shown = [&](const Json& model) {
-    return flag(model, "/pareto/" + front) || flag(model, "/pareto/" + front + "_within_error");
-  };
-  std::string pairs;
-  for (std::size_t i = 0; i < models.size(); ++i)
+  std::vector<Json> models = elements(record, "/models");
+  std::erase_if(models, [&](const Json& model) { return !flag(model, "/pareto/" + front); });
+  std::string pairs, all;
+  bool all_alike = true;
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    const std::string name = text(models[i], "/name").value_or("?");
+    all += (i == 0 ? "" : i + 1 < models.size() ? ", " : " and ") + name;
     for (std::size_t k = i + 1; k < models.size(); ++k)
-      if (shown(models[i]) && shown(models[k]) && is_alike(models[i], models[k]))
-        pairs += (pairs.empty() ? "" : "; ") + text(models[i], "/name").value_or("?") + " and " +
-                 text(models[k], "/name").value_or("?");
-  return pairs;
+      if (is_alike(models[i], models[k]))
+        pairs += (pairs.empty() ? "" : "; ") + name + " and " + text(models[k], "/name").value_or("?");
+      else
+        all_alike = false;
+  }
+  return all_alike && models.size() > 1 ? all : pairs;
 }
 
 bool judged_by_tasks(const Json& record) { return !benchmark_names(record).empty(); }

@@ -29,8 +29,8 @@ std::vector<std::string> text_names(const Json& record);
 // What went, in words: "dropped layers 5..6"; empty when nothing is known.
 std::string what_was_cut(const Json& model);
 
-// "A and B; B and C": which of the models on the Pareto front ("parameters", "speed"), or kept off it by noise alone,
-// are within the error of each other. Empty when all are told apart.
+// "A and B; B and C": which models on the Pareto front ("parameters", "speed") are within the error of each other;
+// "A, B and C" where all are. Empty when all are told apart.
 std::string told_together(const Json& record, const std::string& front);
 
 // What models are judged by: "mean accuracy" where the models have tasks, else "perplexity".
