@@ -54,10 +54,19 @@ void for_each_role(const LayerConfig& layer, Visit&& visit) {
 }  // namespace
 
 struct Model::Source {
+  Source(std::shared_ptr<const Checkpoint> from, Config whole, Placement where,
+         std::shared_ptr<const WeightChange> changing = {})
+      : checkpoint(std::move(from)),
+        config(std::move(whole)),
+        placement(where),
+        limit(cache_limit(where)),
+        change(std::move(changing)) {}
+
   std::shared_ptr<const Checkpoint> checkpoint;
   Config config;
   Placement placement;
-  std::uint64_t limit = 0;
+  std::uint64_t limit;
+  std::shared_ptr<const WeightChange> change;
 
   // Conversions, kept first come: a sweep asks for the layers in turn, where dropping the least recent would never hit.
   mutable std::mutex mutex;
@@ -70,16 +79,19 @@ struct Model::Source {
   }
   // Whether what is computed with takes memory of its own.
   bool converts(std::int64_t layer, Role role) const {
+    if (changes(layer, role)) return true;
     const TensorInfo* weight = info(layer, role, Part::weight);
     return weight == nullptr || !weight->is_plain() || mapped_type(*weight) != placement.dtype ||
            !placement.device.is_cpu();
   }
+  bool changes(std::int64_t layer, Role role) const { return change && layer >= 0 && change->touches(layer, role); }
   // As computed with: a matrix that is stored [in, out] is turned here, a view.
   torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const TensorInfo* found = find_tensor(*checkpoint, config, layer, role, part, expert);
     if (!found) return {};
-    const auto tensor = mapped_tensor(checkpoint, *found);
-    return is_transposed(config, layer, role, part) ? tensor.t() : tensor;
+    auto tensor = mapped_tensor(checkpoint, *found);
+    if (is_transposed(config, layer, role, part)) tensor = tensor.t();
+    return expert < 0 && part == Part::weight && changes(layer, role) ? change->apply(layer, role, tensor) : tensor;
   }
   torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const auto tensor = stored(layer, role, part, expert);
@@ -157,12 +169,7 @@ Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placem
   checkpoint = fp8_view(std::move(checkpoint));
   model.checkpoint_ = checkpoint;
   model.placement_ = placement;
-  auto source = std::make_shared<Source>();
-  source->checkpoint = std::move(checkpoint);
-  source->config = model.config_;
-  source->placement = placement;
-  source->limit = cache_limit(placement);
-  model.source_ = std::move(source);
+  model.source_ = std::make_shared<Source>(std::move(checkpoint), model.config_, placement);
   for (std::int64_t i = 0; i < model.layer_count(); ++i) model.stack_.push_back({.attention = i, .mlp = i});
   return model;
 }
@@ -313,6 +320,19 @@ Model Model::truncated(std::int64_t count) const {
   result.config_.layers.resize(static_cast<std::size_t>(count));
   return result;
 }
+
+Model Model::changed(std::shared_ptr<const WeightChange> change) const {
+  SL_ASSERT(!source_->change);
+  Model result = *this;
+  result.source_ = std::make_shared<Source>(checkpoint_, source_->config, placement_, std::move(change));
+  return result;
+}
+
+torch::Tensor Model::stored_matrix(std::int64_t layer, Role role) const {
+  return source_->stored(layer, role, Part::weight);
+}
+
+bool Model::changes(std::int64_t layer, Role role) const { return source_->changes(layer, role); }
 
 std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {

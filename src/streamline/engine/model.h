@@ -6,6 +6,7 @@
 
 #include "streamline/arch/config.h"
 #include "streamline/engine/placement.h"
+#include "streamline/engine/weight_change.h"
 #include "streamline/nn/block.h"
 #include "streamline/plan/plan.h"
 
@@ -50,6 +51,11 @@ class Model {
   Model view(const Plan& plan, const Replacements& replacements) const;
   // The first `count` layers only (what healing runs).
   Model truncated(std::int64_t count) const;
+  // The same model with some matrices changed; it stands for the changed ones wherever it is computed with or written.
+  Model changed(std::shared_ptr<const WeightChange> change) const;
+  // A matrix of a layer of the checkpoint as it would be stored, [out, in] in the stored type, changed or not.
+  torch::Tensor stored_matrix(std::int64_t layer, Role role) const;
+  bool changes(std::int64_t layer, Role role) const;
 
  private:
   struct Source;  // the checkpoint's weights and the cache of their conversions, shared by all views

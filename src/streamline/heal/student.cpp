@@ -43,18 +43,25 @@ std::int64_t Student::parameter_count() const {
   return count;
 }
 
-void Student::assign(const std::vector<LayerWeights>& networks) {
+void Student::assign(const std::vector<torch::Tensor>& weights) {
   const torch::NoGradGuard no_grad;
-  SL_ASSERT(networks.size() == master_.size());
-  for (std::size_t k = 0; k < networks.size(); ++k) {
-    const auto from = networks[k].all();
-    auto to = master_[k].all();
-    SL_ASSERT(from.size() == to.size());
-    for (std::size_t i = 0; i < from.size(); ++i) to[i].copy_(from[i]);
-  }
+  auto from = weights.begin();
+  for (const LayerWeights& network : master_)
+    for (torch::Tensor to : network.all()) {
+      SL_ASSERT(from != weights.end());
+      to.copy_(*from++);
+    }
+  SL_ASSERT(from == weights.end());
 }
 
-std::vector<LayerWeights> Student::snapshot() const {
+std::vector<torch::Tensor> Student::snapshot() const {
+  std::vector<torch::Tensor> copy;
+  for (const LayerWeights& network : networks())
+    for (torch::Tensor& tensor : network.all()) copy.push_back(std::move(tensor));
+  return copy;
+}
+
+std::vector<LayerWeights> Student::networks() const {
   std::vector<LayerWeights> copy;
   for (const LayerWeights& network : master_) copy.push_back(copy_to(network, torch::kCPU, torch::kFloat32));
   return copy;

@@ -25,8 +25,10 @@ class Student {
 
   const std::vector<torch::Tensor>& parameters() const { return parameters_; }  // those that learn
   std::int64_t parameter_count() const;
-  void assign(const std::vector<LayerWeights>& networks);  // of the same shapes
-  std::vector<LayerWeights> snapshot() const;              // a copy of all weights, fp32 on the CPU
+  // A copy of all weights, fp32 on the CPU, in order of depth, and back.
+  std::vector<torch::Tensor> snapshot() const;
+  void assign(const std::vector<torch::Tensor>& weights);
+  std::vector<LayerWeights> networks() const;  // the same copy, by network and role
 
  private:
   const Config& config_;

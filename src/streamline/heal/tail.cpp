@@ -32,7 +32,7 @@ std::vector<torch::Tensor> Tail::forward(const torch::Tensor& x, bool keep) cons
   const Positions positions = rope_positions(model_.config(), 0, x.size(1), x.device());
   std::vector<torch::Tensor> states = {x};
   for (std::int64_t layer = first_; layer < model_.layer_count(); ++layer) {
-    auto next = block_forward(model_.config(), model_.layer(layer), states.back(), positions);
+    auto next = block_forward(model_.config(), layers_(layer), states.back(), positions);
     if (!keep) states.clear();
     states.push_back(std::move(next));
   }
@@ -44,7 +44,7 @@ torch::Tensor Tail::backward(const std::vector<torch::Tensor>& states, torch::Te
   const Positions positions = rope_positions(model_.config(), 0, states.front().size(1), states.front().device());
   for (std::int64_t layer = model_.layer_count() - 1; layer >= first_; --layer) {
     const auto input = states[static_cast<std::size_t>(layer - first_)].detach().requires_grad_(true);
-    block_forward(model_.config(), model_.layer(layer), input, positions).backward(gradient);
+    block_forward(model_.config(), layers_(layer), input, positions).backward(gradient);
     gradient = input.grad();
   }
   return gradient;

@@ -4,6 +4,8 @@
 // one layer's, the hidden states between layers, and a block of logits.
 #pragma once
 
+#include <functional>
+
 #include "streamline/engine/model.h"
 #include "streamline/heal/window_states.h"
 
@@ -15,10 +17,17 @@ struct TailLoss {
   torch::Tensor gradient = {};
 };
 
+// The weights of layer i in the compute type. Those that want a gradient get it added on the way back.
+using LayerSource = std::function<LayerWeights(std::int64_t layer)>;
+
 class Tail {
  public:
   // Layers first … of `model`, which must outlive it.
-  Tail(const Model& model, std::int64_t first) : model_(model), first_(first) {}
+  Tail(const Model& model, std::int64_t first)
+      : Tail(model, first, [&model](std::int64_t layer) { return model.layer(layer); }) {}
+  // The same with other weights in its layers.
+  Tail(const Model& model, std::int64_t first, LayerSource layers)
+      : model_(model), first_(first), layers_(std::move(layers)) {}
 
   // x, [batch, seq, hidden], enters layer `first`. Sum of the cross entropies of the tokens that follow positions
   // 0 … seq-2, in nats. ids: [batch, seq] int64.
@@ -39,6 +48,7 @@ class Tail {
 
   const Model& model_;
   std::int64_t first_;
+  LayerSource layers_;
 };
 
 }  // namespace streamline

@@ -11,12 +11,15 @@ bool needs_gradient(std::initializer_list<torch::Tensor> tensors) {
 }
 
 torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
-  return torch::linear(x, weights.weight, weights.bias);
+  auto y = torch::linear(x, weights.weight, weights.bias);
+  return weights.low_rank.defined() ? y + low_rank_update(x, weights.low_rank) : y;
 }
 
 RoleTensors rows(const RoleTensors& weights, std::int64_t first, std::int64_t count) {
-  return {weights.weight.narrow(0, first, count),
-          weights.bias.defined() ? weights.bias.narrow(0, first, count) : torch::Tensor()};
+  RoleTensors part{weights.weight.narrow(0, first, count),
+                   weights.bias.defined() ? weights.bias.narrow(0, first, count) : torch::Tensor(), weights.low_rank};
+  if (part.low_rank.defined()) part.low_rank.b = part.low_rank.b.narrow(0, first, count);
+  return part;
 }
 
 torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, const RoleTensors& weights, Reuse reuse,
@@ -27,6 +30,7 @@ torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, 
   auto sum = in_place ? rows.addmm_(input, weights.weight.t(), /*beta=*/1, scale)
                       : torch::addmm(rows, input, weights.weight.t(), /*beta=*/1, scale);
   if (weights.bias.defined()) sum = in_place ? sum.add_(weights.bias, scale) : sum.add(weights.bias, scale);
+  if (weights.low_rank.defined()) sum = sum + scale * low_rank_update(input, weights.low_rank);
   return sum.view_as(residual);
 }
 

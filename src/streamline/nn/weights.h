@@ -7,14 +7,16 @@
 #include <vector>
 
 #include "streamline/arch/config.h"
+#include "streamline/nn/low_rank.h"
 #include "streamline/nn/torch.h"
 
 namespace streamline {
 
 // Projections are [out, in], norms [width]; an absent tensor is undefined. A matrix that is stored [in, out] is a view
-// of it here.
+// of it here. A low-rank update is none of a layer's tensors: only who attaches one knows of it.
 struct RoleTensors {
   torch::Tensor weight = {}, bias = {};
+  LowRank low_rank = {};
 };
 
 using TensorsByRole = std::map<Role, RoleTensors>;

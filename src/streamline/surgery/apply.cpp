@@ -115,7 +115,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   copy_side_files(files, source.checkpoint().config(), directory);
   write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);
-  write_plan_bundle(directory, whole, stored);
+  if (options.repeatable) write_plan_bundle(directory, whole, stored);
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));

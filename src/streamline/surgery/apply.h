@@ -29,7 +29,8 @@ struct ApplyOptions {
   Format format = Format::automatic;
   Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
   std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
-  bool verify = true;                // compare the re-opened logits; everything else is always checked
+  bool repeatable = true;  // the plan repeats the result, and lies in it; not where the model's weights changed
+  bool verify = true;      // compare the re-opened logits; everything else is always checked
   // Called last, before the rename: what is written here appears together with the checkpoint.
   std::function<void(OutputDirectory&, const AppliedPlan&)> finish = {};
 };

@@ -47,12 +47,47 @@ LayerConfig own_shape(const Config& config, const OutputLayer& layer, LayerForm 
   return shape;
 }
 
-std::vector<TensorSource> surviving_layer(const Checkpoint& source, const Config& config, const StoredTensors& stored,
-                                          const OutputLayer& layer, std::int64_t index) {
-  if (!layer.whole() || layer.source != layer.mlp_source) return half_tensors(source, config, stored, layer, index);
+// A matrix that the model changes, computed when it is written, in the type and layout in which it was stored.
+std::optional<TensorSource> changed(const Model& model, std::int64_t layer, const LayerTensor& stored,
+                                    std::string name) {
+  const auto role = layer_role(*model.config().family, stored.suffix);
+  if (!role || !stored.suffix.ends_with(".weight") || !model.changes(layer, *role)) return std::nullopt;
+  const TensorInfo& info = *stored.tensor;
+  if (!info.is_plain())
+    fail(ErrorKind::unsupported, model.checkpoint().path_of(info), ": '", info.name,
+         "' is quantised; changed weights cannot be written into it");
+  return TensorSource{.header = {.name = std::move(name), .dtype = info.dtype, .shape = info.shape},
+                      .bytes = [model, layer, role = *role] {
+                        auto value = model.stored_matrix(layer, role);
+                        if (is_transposed(model.config(), layer, role, Part::weight)) value = value.t();
+                        auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
+                        const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());
+                        return Blob{{data, owner->nbytes()}, owner};
+                      }};
+}
+
+// Halves, and layers of shapes of their own, are written from the file alone.
+void require_unchanged(const Model& model, std::int64_t layer) {
+  for (int role = static_cast<int>(kFirstLayerRole); role <= static_cast<int>(kLastRole); ++role)
+    if (model.changes(layer, static_cast<Role>(role)))
+      fail(ErrorKind::unsupported, model.checkpoint().label(), ": layer ", layer,
+           " has a shape of its own; changed weights cannot be written into such layers");
+}
+
+std::vector<TensorSource> surviving_layer(const Model& model, const StoredTensors& stored, const OutputLayer& layer,
+                                          std::int64_t index) {
+  const Checkpoint& source = model.checkpoint();
+  const Config& config = model.config();
+  if (!layer.whole() || layer.source != layer.mlp_source) {
+    require_unchanged(model, layer.source);
+    return half_tensors(source, config, stored, layer, index);
+  }
   std::vector<TensorSource> tensors;
-  for (const auto& [suffix, tensor] : stored.layers.at(layer.source))
-    tensors.push_back(copied(source, *tensor, layer_tensor(*config.family, index, suffix)));
+  for (const LayerTensor& tensor : stored.layers.at(layer.source)) {
+    const std::string name = layer_tensor(*config.family, index, tensor.suffix);
+    auto other = changed(model, layer.source, tensor, name);
+    tensors.push_back(other ? std::move(*other) : copied(source, *tensor.tensor, name));
+  }
   return tensors;
 }
 
@@ -91,9 +126,10 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
       LayerOrigin origin{.source = stack[i].source, .mlp = stack[i].mlp_source};
       const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(stack[i].source)];
       if (form != LayerForm::ordinary && is_ordinary(layer)) origin.shape = own_shape(model.config(), stack[i], form);
+      if (origin.shape) require_unchanged(model, stack[i].source);
       std::vector<TensorSource> tensors =
           origin.shape ? half_tensors(source, model.config(), stored, stack[i], index, *origin.shape)
-                       : surviving_layer(source, model.config(), stored, stack[i], index);
+                       : surviving_layer(model, stored, stack[i], index);
       result.layers.push_back(std::move(origin));
       std::move(tensors.begin(), tensors.end(), std::back_inserter(result.tensors));
     }

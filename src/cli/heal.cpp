@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline heal`: adapters trained in all layers of a model that was cut, merged into it or beside it.
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "command.h"
+#include "options.h"
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+#include "streamline/eval/perplexity.h"
+#include "streamline/heal/peft_files.h"
+#include "streamline/heal/tuning.h"
+#include "streamline/report/report.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline::cli {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  DataOptions data;
+  std::string model, out, adapters, evaluation, targets = "mlp", base = "stored", state, log, memory,
+                                                max_shard_size = "5GB";
+  TuningOptions tuning;
+  std::int64_t tokens = 300000, sequences_per_step = 16, validation_sequences = 16, evaluation_windows = 64;
+  bool overwrite = false;
+};
+
+struct Run {
+  const Options& options;
+  OpenedModel opened;
+  SplitSequences text = {};
+  EvaluationText evaluation = {};
+  PerplexityOptions perplexity = {};
+  Json report = Json::object();
+};
+
+void check_options(const Options& options) {
+  if (options.out.empty() && options.adapters.empty())
+    fail(ErrorKind::usage, "--out for the healed model, --adapters for PEFT files beside the model as it is, or both");
+  for (const std::string& target : {options.out, options.adapters}) {
+    std::error_code error;
+    if (!target.empty() && !options.overwrite && std::filesystem::exists(target, error) &&
+        !std::filesystem::is_empty(target, error))
+      fail(ErrorKind::io, target, ": already exists; choose another name, or pass --overwrite");
+  }
+}
+
+void load_text(Run& run) {
+  const Options& options = run.options;
+  const Tokenizer& tokenizer = *run.opened.tokenizer;
+  PackOptions pack;
+  pack.prepend_bos = resolve_bos(options.data.bos, tokenizer);
+  pack.seq_len = resolve_seq_len(run.opened.model.config(), options.data.seq_len, options.data.allow_long,
+                                 pack.prepend_bos, "--seq-len");
+  pack.samples = (options.tokens + pack.seq_len - 1) / pack.seq_len;
+  pack.shuffle = true;
+  pack.seed = options.common.seed;
+  run.text = load_split(options.data.path, options.data.corpus, tokenizer, pack, options.validation_sequences);
+  run.report["training"] = {{"source", run.text.training.source},
+                            {"tokens", run.text.training.tokens()},
+                            {"digest", run.text.training.digest},
+                            {"seq_len", pack.seq_len}};
+  if (options.evaluation.empty()) return;
+  run.evaluation = load_evaluation_text(options.evaluation, options.data.corpus, tokenizer);
+  run.perplexity.max_windows = options.evaluation_windows;
+  run.perplexity.bos = pack.prepend_bos;
+  run.perplexity.window = pack.seq_len;
+  run.perplexity.progress = true;
+}
+
+void measure(Run& run, const char* name, const Model& model) {
+  Json row = {{"name", name},
+              {"layers", model.layer_count()},
+              {"parameters", model.parameters()},
+              {"bytes", model.weight_bytes()}};
+  if (!run.options.evaluation.empty()) {
+    const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
+    row["perplexity"] = to_json(result, run.perplexity, run.evaluation);
+  }
+  run.report["models"].push_back(std::move(row));
+}
+
+TuningOptions tuning_options(const Options& options, std::int64_t seq_len, std::ofstream& log) {
+  TuningOptions tuning = options.tuning;
+  tuning.adapters.roles = parse_adapter_roles(options.targets);
+  tuning.base = options.base == "nf4" ? FrozenBase::nf4 : FrozenBase::stored;
+  tuning.heal.seed = options.common.seed;
+  tuning.heal.batch_tokens = options.sequences_per_step * seq_len;
+  if (!options.memory.empty()) tuning.heal.memory = parse_size(options.memory);
+  if (!options.state.empty()) {
+    std::filesystem::create_directories(options.state);
+    tuning.heal.state_file = std::filesystem::path(options.state) / "adapters.safetensors";
+  }
+  if (!options.log.empty()) {
+    log.open(options.log, std::ios::app);
+    if (!log) fail(ErrorKind::io, options.log, ": cannot be opened for writing");
+    tuning.heal.log = [&log](const Json& record) { log << record.dump() << std::endl; };
+  }
+  return tuning;
+}
+
+void write_adapters(const Run& run, const Adapters& adapters) {
+  OutputDirectory out(run.options.adapters, run.options.overwrite ? Overwrite::yes : Overwrite::no);
+  write_peft(out.staging(), adapters, run.opened.model, run.options.model);
+  out.write("report.json", dump_json(run.report));
+  out.commit();
+}
+
+// The card of the healed model, below its front matter.
+std::string card(const Run& run) {
+  const Json& adapters = run.report["adapters"];
+  std::ostringstream text;
+  text << "`" << run.options.model << "` healed: adapters of rank " << adapters["rank"] << " ("
+       << adapters["parameters"] << " parameters) beside its matrices " << adapters["matrices"].dump()
+       << ", trained on " << run.report["training"]["tokens"] << " tokens of " << run.report["training"]["source"]
+       << " for the next token and merged into the weights. They lie in `streamline/adapters` as PEFT files.\n";
+  if (!run.options.evaluation.empty())
+    text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"] << ": "
+         << run.report["models"][0]["perplexity"]["value"] << " before, "
+         << run.report["models"][1]["perplexity"]["value"] << " after.\n";
+  text << "\n## Recipe\n\n```\n";
+  for (const Json& word : run.report["run"]["command"]) text << word.get<std::string>() << ' ';
+  text << "\n```\n";
+  return text.str();
+}
+
+void write_merged(const Run& run, const Adapters& adapters, const Model& healed) {
+  const Options& options = run.options;
+  Plan plan{.base = {.layers = healed.layer_count(), .digest = healed.checkpoint().digest()}};
+  plan.segments = {{.first = 0, .last = healed.layer_count() - 1}};
+  plan.method = {.name = "heal"};
+  ApplyOptions apply;
+  apply.max_shard_size = parse_size(options.max_shard_size);
+  apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.provenance = run.report["run"];
+  apply.provenance["source"] = options.model;
+  apply.provenance["training"] = run.report["training"];
+  apply.provenance["adapters"] = run.report["adapters"];
+  apply.card_body = card(run);
+  apply.repeatable = false;
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
+    const std::filesystem::path folder = directory.staging() / "streamline" / "adapters";
+    std::filesystem::create_directories(folder);
+    write_peft(folder, adapters, run.opened.model, options.model);
+    directory.write("report.json", dump_json(run.report));
+  };
+  apply_plan(healed, plan, {}, options.out, apply);
+}
+
+Output run(const Options& options) {
+  check_options(options);
+  const Placement placement = start(options.common);
+  Run run{options, open_model(options.model, placement)};
+  const Model& model = run.opened.model;
+  if (!options.out.empty()) check_applicable(model.checkpoint(), options.out);
+  run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
+  run.report["source"] = {{"path", options.model},
+                          {"layers", model.layer_count()},
+                          {"parameters", model.parameters()},
+                          {"digest", model.checkpoint().digest()}};
+  load_text(run);
+  measure(run, "source", model);
+  std::ofstream log;
+  const TuningOptions tuning = tuning_options(options, run.report["training"]["seq_len"], log);
+  Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
+  Json targets = Json::array();
+  for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
+  run.report["adapters"] = {{"rank", tuned.adapters.options.rank},       {"scale", tuned.adapters.options.scale()},
+                            {"dropout", tuned.adapters.options.dropout}, {"matrices", targets},
+                            {"parameters", tuned.adapters.parameters()}, {"base", options.base}};
+  Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
+  record.update(to_json(tuned.result));
+  run.report["healing"] = Json::array({std::move(record)});
+  const Model healed = model.changed(merging(tuned.adapters));
+  measure(run, "healed", healed);
+  if (!options.adapters.empty()) write_adapters(run, tuned.adapters);
+  if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
+  if (!options.state.empty()) std::filesystem::remove_all(options.state);
+  return {run.report, report_table(run.report)};
+}
+
+std::function<Output()> declare(Arguments& arguments) {
+  auto options = std::make_shared<Options>();
+  add_model(arguments, options->model);
+  arguments.add("--out", options->out, "directory of the healed model, the adapters merged into its weights");
+  arguments.add("--adapters", options->adapters, "directory of the adapters as PEFT files, for the model as it is");
+  add_data_options(arguments, options->data);
+  arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
+  arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  Arguments training = arguments.group("Training");
+  AdapterOptions& adapters = options->tuning.adapters;
+  HealOptions& heal = options->tuning.heal;
+  heal.clip = 1;
+  heal.weight_decay = 0;
+  training.add("--rank", adapters.rank, "of the adapters; smaller where healing makes tasks worse",
+               {.limits = kPositive});
+  training.add("--alpha", adapters.alpha, "their update is scaled by alpha / rank; default: the rank",
+               {.limits = kPositive});
+  training.add("--dropout", adapters.dropout, "share of an adapter's input that is left out while it learns",
+               {.limits = kNonNegative});
+  training.add("--matrices", options->targets,
+               "that get an adapter: mlp, attention, all, or some of q, k, v, o, gate, up, down");
+  training.add("--base", options->base, "the frozen matrices while adapters learn: as stored, or in 4 bits (QLoRA)",
+               {.choices = {"stored", "nf4"}});
+  training.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
+  training.add("--epochs", heal.epochs, "times over them", {.limits = kPositive});
+  training.add("--batch", options->sequences_per_step, "sequences an optimizer step", {.limits = kPositive});
+  training.add("--learning-rate", heal.learning_rate, "largest rate; default: 3e-4", {.limits = kPositive});
+  training.add("--warmup", options->tuning.warmup_steps, "steps up to it, at most a tenth of all",
+               {.limits = kNonNegative});
+  training.add("--weight-decay", heal.weight_decay, "AdamW weight decay", {.limits = kNonNegative});
+  training.add("--validation", options->validation_sequences, "sequences held out, by document", {.limits = kPositive});
+  training.add("--patience", heal.patience, "validations without improvement that end the training",
+               {.limits = kPositive});
+  training.add(
+      "--state", options->state,
+      "directory where the training saves its state until the result is written; the same command goes on from "
+      "there");
+  training.add("--save-every", heal.save_every, "seconds between two of these", {.limits = kNonNegative});
+  training.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
+  training.add("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available");
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  arguments.flag("--overwrite", options->overwrite, "replace what is there");
+  add_compute_options(arguments, options->common);
+  return [options] { return run(*options); };
+}
+
+}  // namespace
+
+const Command& heal_command() {
+  static const Command command{"heal", "train adapters (LoRA) in all layers of a model that was cut",
+                               "  streamline heal smaller --data FILE --out healed\n"
+                               "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n",
+                               declare};
+  return command;
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/adapters.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+const std::vector<Role> kMlpRoles = {Role::gate_up, Role::gate, Role::up, Role::down};
+const std::vector<Role> kAttentionRoles = {Role::qkv, Role::q, Role::k, Role::v, Role::o};
+
+torch::Tensor uniform_matrix(std::int64_t rows, std::int64_t columns, double bound, Rng& rng) {
+  auto matrix = torch::empty({rows, columns}, torch::kFloat32);
+  std::span values(matrix.data_ptr<float>(), static_cast<std::size_t>(rows * columns));
+  for (float& value : values) value = static_cast<float>(bound * (2 * rng.uniform() - 1));
+  return matrix;
+}
+
+void check(const AdapterOptions& options) {
+  if (options.rank < 1) fail(ErrorKind::usage, "adapters of rank ", options.rank, "; at least 1 is needed");
+  if (!(options.dropout >= 0 && options.dropout < 1))
+    fail(ErrorKind::usage, "a dropout of ", options.dropout, " is outside [0, 1)");
+  if (!(options.alpha >= 0)) fail(ErrorKind::usage, "an alpha of ", options.alpha, "; expected a positive number");
+}
+
+}  // namespace
+
+std::int64_t Adapters::parameters() const {
+  std::int64_t count = 0;
+  for (const Adapter& adapter : list) count += adapter.a.numel() + adapter.b.numel();
+  return count;
+}
+
+std::vector<Role> parse_adapter_roles(const std::string& text) {
+  std::vector<Role> roles;
+  const auto add = [&](const std::vector<Role>& more) { roles.insert(roles.end(), more.begin(), more.end()); };
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string name = text.substr(begin, end - begin);
+    begin = end + 1;
+    const auto role = parse_role(name);
+    const auto is = [&](const std::vector<Role>& known) { return role && std::ranges::count(known, *role) > 0; };
+    if (name == "mlp" || name == "all") add(kMlpRoles);
+    if (name == "attention" || name == "all") add(kAttentionRoles);
+    if (is(kMlpRoles) || is(kAttentionRoles))
+      add({*role});
+    else if (name != "mlp" && name != "attention" && name != "all")
+      fail(ErrorKind::usage, "'", name,
+           "' is no matrix that takes an adapter; expected mlp, attention, all, or some of ",
+           "q, k, v, qkv, o, gate, up, gate_up, down");
+  }
+  return roles;
+}
+
+Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng) {
+  check(options);
+  Adapters adapters{.options = options};
+  if (adapters.options.roles.empty()) adapters.options.roles = kMlpRoles;
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
+    const LayerWeights weights = model.layer(layer, Model::Use::once);
+    for (const auto& [role, tensors] : weights.tensors) {
+      if (std::ranges::count(adapters.options.roles, role) == 0 || !tensors.weight.defined()) continue;
+      const std::int64_t out = tensors.weight.size(0), in = tensors.weight.size(1);
+      adapters.list.push_back({.layer = layer,
+                               .role = role,
+                               .a = uniform_matrix(options.rank, in, 1 / std::sqrt(static_cast<double>(in)), rng),
+                               .b = torch::zeros({out, options.rank}, torch::kFloat32)});
+    }
+  }
+  std::erase_if(adapters.options.roles, [&](Role role) {
+    return std::ranges::none_of(adapters.list, [&](const Adapter& adapter) { return adapter.role == role; });
+  });
+  if (adapters.list.empty())
+    fail(ErrorKind::usage, model.checkpoint().label(), ": no layer has a matrix of that name that takes an adapter",
+         " (those of experts take none; try attention)");
+  return adapters;
+}
+
+void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, LayerWeights& weights) {
+  for (std::size_t i = 0; i < adapters.list.size(); ++i) {
+    const Adapter& adapter = adapters.list[i];
+    if (adapter.layer != layer) continue;
+    weights.tensors.at(adapter.role).low_rank = {.a = adapter.a,
+                                                 .b = adapter.b,
+                                                 .scale = adapters.options.scale(),
+                                                 .dropout = seed == 0 ? 0 : adapters.options.dropout,
+                                                 .seed = Rng(seed + i).next()};
+  }
+}
+
+std::shared_ptr<const WeightChange> merging(Adapters adapters) {
+  std::map<std::pair<std::int64_t, Role>, LowRank> updates;
+  for (const Adapter& adapter : adapters.list)
+    updates[{adapter.layer, adapter.role}] = {.a = adapter.a, .b = adapter.b, .scale = adapters.options.scale()};
+  auto shared = std::make_shared<const decltype(updates)>(std::move(updates));
+  return std::make_shared<const WeightChange>(
+      WeightChange{.touches =
+                       [shared](std::int64_t layer, Role role) {
+                         return shared->count({layer, role}) != 0;
+                       },
+                   .apply =
+                       [shared](std::int64_t layer, Role role, const torch::Tensor& stored) {
+                         const torch::NoGradGuard no_grad;
+                         return merged(stored, shared->at({layer, role}));
+                       }});
+}
+
+}  // namespace streamline

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// LoRA adapters (Hu et al., arXiv 2106.09685): a low-rank update beside chosen matrices of every decoder layer, which
+// learns while the matrices stay as they are.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "streamline/base/random.h"
+#include "streamline/engine/model.h"
+
+namespace streamline {
+
+struct AdapterOptions {
+  std::int64_t rank = 64;
+  double alpha = 0;              // the update is scaled by alpha / rank; 0: alpha = rank
+  double dropout = 0.05;         // share of an adapter's input that is left out while it learns
+  std::vector<Role> roles = {};  // empty: the matrices of the MLP (Gromov et al., arXiv 2403.17887, appendix A.1)
+
+  double scale() const { return alpha == 0 ? 1 : alpha / static_cast<double>(rank); }
+};
+
+struct Adapter {
+  std::int64_t layer = 0;
+  Role role = Role::down;
+  torch::Tensor a, b;  // [rank, in] and [out, rank], fp32
+};
+
+struct Adapters {
+  AdapterOptions options = {};  // roles are those that the model has
+  std::vector<Adapter> list = {};
+
+  std::int64_t parameters() const;
+};
+
+// "mlp", "attention", "all", or names of roles (q, k, v, o, gate, up, down …), comma separated. Errors: usage.
+std::vector<Role> parse_adapter_roles(const std::string& text);
+
+// A uniform in ±1/√in, as PEFT starts it, B zero: the model as it is. Errors: usage for a rank below 1, a dropout
+// outside [0, 1), and where no layer has any of the roles outside experts.
+Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng);
+
+// Attaches to a layer's matrices what the list has for it; `seed`: of what is dropped, 0: nothing.
+void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, LayerWeights& weights);
+
+// The adapters as a change of the model's matrices, W + scale · B A (Model::changed).
+std::shared_ptr<const WeightChange> merging(Adapters adapters);
+
+}  // namespace streamline

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adapters as the `peft` library keeps them: adapter_config.json and adapter_model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "streamline/heal/adapters.h"
+
+namespace streamline {
+
+// Tensors are "base_model.model.<module>.lora_A.weight" and "….lora_B.weight", fp32. `base_model`: where `peft` shall
+// look for the model. The directory must be there. Errors: io.
+void write_peft(const std::filesystem::path& directory, const Adapters& adapters, const Model& model,
+                const std::string& base_model);
+
+// Errors: io; format for files that are broken, that hold more than plain LoRA (DoRA, biases, adapters of embeddings),
+// or that name modules the model does not have; mismatch for shapes that are not those of its matrices.
+Adapters read_peft(const std::filesystem::path& directory, const Model& model);
+
+}  // namespace streamline

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/tuning.h"
+
+#include <algorithm>
+
+#include "streamline/base/digest.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/heal/heal_memory.h"
+#include "streamline/heal/tail.h"
+#include "streamline/heal/training_run.h"
+#include "streamline/nn/nf4.h"
+
+namespace streamline {
+namespace {
+
+// A layer whose matrices are packed; all else is kept as it is.
+struct PackedLayer {
+  LayerWeights rest;
+  std::vector<std::pair<PlacedTensor, Nf4Matrix>> matrices;  // the value of each is undefined
+};
+
+PackedLayer pack(const LayerWeights& weights) {
+  PackedLayer packed{.rest = {.config = weights.config, .tensors = {}}, .matrices = {}};
+  for (PlacedTensor& tensor : placed_tensors(weights)) {
+    if (tensor.part == Part::weight && tensor.value.dim() == 2 && tensor.role != Role::router) {
+      Nf4Matrix matrix = quantise_nf4(tensor.value);
+      tensor.value = torch::Tensor();
+      packed.matrices.emplace_back(tensor, std::move(matrix));
+    } else {
+      place(packed.rest, tensor.role, tensor.part, tensor.expert) = tensor.value.clone();
+    }
+  }
+  return packed;
+}
+
+LayerWeights unpack(const PackedLayer& packed, torch::ScalarType dtype) {
+  LayerWeights weights = packed.rest;
+  for (const auto& [tensor, matrix] : packed.matrices)
+    place(weights, tensor.role, tensor.part, tensor.expert) = dequantise(matrix, dtype);
+  return weights;
+}
+
+class Tuning {
+ public:
+  Tuning(const Model& model, const TokenBatches& training, const TokenBatches& validation, const TuningOptions& options)
+      : model_(model),
+        training_(training),
+        validation_(validation),
+        options_(options),
+        pace_(pace_of(training, validation, kTuningRate, options.heal)),
+        rng_(options.heal.seed),
+        adapters_(initial_adapters(model, options.adapters, rng_)) {
+    pace_.micro_batch_tokens =
+        fitting_micro_batch({.model = model,
+                             .window = {},
+                             .shape = {},
+                             .networks = 0,
+                             .longest = longest_sequence(training),
+                             .on_logits = true},
+                            pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0, options.heal.memory);
+    if (options.base == FrozenBase::nf4)
+      for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
+        packed_.push_back(pack(model.layer(layer, Model::Use::once)));
+    for (Adapter& adapter : adapters_.list)
+      for (torch::Tensor* matrix : {&adapter.a, &adapter.b})
+        *matrix = matrix->to(model.placement().device).requires_grad_(true);
+  }
+
+  Tuned run() {
+    Tuned tuned;
+    tuned.result.trained_parameters = adapters_.parameters();
+    const Trainee trainee{.parameters = parameters(),
+                          .add_gradient = [&](Loss, std::int64_t step,
+                                              const Indices& sequences) { return add_gradient(step, sequences); },
+                          .validation_error = [&](Loss, bool of_nothing) { return validation_error(of_nothing); },
+                          .snapshot =
+                              [&] {
+                                std::vector<torch::Tensor> copy;
+                                for (const torch::Tensor& matrix : parameters())
+                                  copy.push_back(matrix.detach().cpu().clone());
+                                return copy;
+                              },
+                          .restore =
+                              [&](const std::vector<torch::Tensor>& values) {
+                                const torch::NoGradGuard no_grad;
+                                auto matrices = parameters();
+                                for (std::size_t i = 0; i < matrices.size(); ++i) matrices[i].copy_(values[i]);
+                              },
+                          .is_solved = [](const HealStage&) { return false; }};
+    HealOptions heal = options_.heal;
+    heal.losses = {{.loss = Loss::next_token}};
+    heal.warmup_fraction = std::min(
+        0.1, static_cast<double>(options_.warmup_steps) / static_cast<double>(std::max<std::int64_t>(pace_.steps, 1)));
+    train(
+        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
+    for (Adapter& adapter : adapters_.list)
+      for (torch::Tensor* matrix : {&adapter.a, &adapter.b}) *matrix = matrix->detach().cpu();
+    tuned.adapters = std::move(adapters_);
+    return tuned;
+  }
+
+ private:
+  std::vector<torch::Tensor> parameters() const {
+    std::vector<torch::Tensor> matrices;
+    for (const Adapter& adapter : adapters_.list) matrices.insert(matrices.end(), {adapter.a, adapter.b});
+    return matrices;
+  }
+
+  LayerWeights base(std::int64_t layer) const {
+    return packed_.empty() ? model_.layer(layer)
+                           : unpack(packed_[static_cast<std::size_t>(layer)], model_.placement().dtype);
+  }
+
+  // The model with its adapters; seed 0: nothing is dropped.
+  Tail adapted(std::uint64_t seed) const {
+    return {model_, 0, [this, seed](std::int64_t layer) {
+              LayerWeights weights = base(layer);
+              attach(adapters_, layer, seed, weights);
+              return weights;
+            }};
+  }
+
+  static double terms(const TokenBatches& batches, const Indices& sequences) {
+    return static_cast<double>(token_count(batches, sequences) - std::ssize(sequences));
+  }
+
+  double add_gradient(std::int64_t step, const Indices& sequences) {
+    double sum = 0;
+    std::uint64_t part = 0;
+    for (const Indices& group : micro_batches(training_, sequences, pace_.micro_batch_tokens)) {
+      check_interrupted();
+      const std::uint64_t seed = Rng(options_.heal.seed ^ (static_cast<std::uint64_t>(step) << 20) ^ ++part).next();
+      sum += next_token(adapted(seed), training_, group, /*gradient=*/true);
+    }
+    const double count = terms(training_, sequences);
+    for (const torch::Tensor& matrix : parameters()) matrix.mutable_grad().div_(count);
+    return sum / count;
+  }
+
+  double validation_error(bool of_nothing) const {
+    const torch::NoGradGuard no_grad;
+    const Tail tail = of_nothing ? Tail(model_, 0, [this](std::int64_t layer) { return base(layer); }) : adapted(0);
+    const Indices all = all_sequences(validation_);
+    double sum = 0;
+    for (const Indices& group : micro_batches(validation_, all, pace_.micro_batch_tokens)) {
+      check_interrupted();
+      sum += next_token(tail, validation_, group, /*gradient=*/false);
+    }
+    return sum / terms(validation_, all);
+  }
+
+  double next_token(const Tail& tail, const TokenBatches& batches, const Indices& group, bool gradient) const {
+    const auto ids = to_tensor(batches, group, model_.placement().device);
+    const auto x = [&] {
+      const torch::NoGradGuard no_grad;
+      return model_.embed(ids);
+    }();
+    return tail.next_token(x, ids, gradient).sum;
+  }
+
+  std::string digest() const {
+    const HealOptions& heal = options_.heal;
+    const AdapterOptions& adapters = adapters_.options;
+    Json roles = Json::array();
+    for (const Role role : adapters.roles) roles.push_back(role_name(role));
+    const Json all = {{"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
+                      {"model", model_.checkpoint().digest()},
+                      {"dtype", torch::toString(model_.placement().dtype)},
+                      {"base", options_.base == FrozenBase::nf4 ? "nf4" : "stored"},
+                      {"text", {text_digest(training_), text_digest(validation_)}},
+                      {"rates", {heal.learning_rate, heal.minimum_learning_rate, options_.warmup_steps}},
+                      {"adamw", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
+                      {"pace", {heal.epochs, heal.batch_tokens, heal.validate_every, heal.patience}},
+                      {"seed", heal.seed}};
+    return sha256(all.dump());
+  }
+
+  const Model& model_;
+  const TokenBatches& training_;
+  const TokenBatches& validation_;
+  const TuningOptions& options_;
+  Pace pace_;
+  Rng rng_;
+  Adapters adapters_;
+  std::vector<PackedLayer> packed_ = {};
+};
+
+void check(const Model& model, const TokenBatches& training, const TokenBatches& validation) {
+  if (model.placement().dtype == torch::kFloat16)
+    fail(ErrorKind::unsupported, "healing: gradients underflow in float16; use --dtype bfloat16 or float32");
+  if (training.tokens() == 0) fail(ErrorKind::resource, "healing: there is no training text; give more with --data");
+  if (validation.tokens() == 0)
+    fail(ErrorKind::resource, "healing: there is no validation text, by which the best weights are chosen");
+  check_token_range(training, model.config().vocab);
+  check_token_range(validation, model.config().vocab);
+}
+
+}  // namespace
+
+Tuned tune(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+           const TuningOptions& options) {
+  check(model, training, validation);
+  return translating_errors([&] { return Tuning(model, training, validation, options).run(); });
+}
+
+}  // namespace streamline

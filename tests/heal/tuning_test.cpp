@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adapters: what they start as, what they learn, and that merging them changes nothing.
+#include "streamline/heal/tuning.h"
+
+#include <torch/autograd.h>
+
+#include "streamline/heal/peft_files.h"
+#include "streamline/heal/tail.h"
+#include "streamline/surgery/apply.h"
+#include "tests/heal/pico.h"
+#include "tests/support/core/expect.h"
+#include "tests/support/core/temporary_directory.h"
+
+namespace streamline {
+namespace {
+
+using test::pico_model;
+using test::random_tokens;
+
+Adapters random_adapters(const Model& model, std::vector<Role> roles, double dropout = 0) {
+  Rng rng(4);
+  Adapters adapters =
+      initial_adapters(model, {.rank = 3, .alpha = 6, .dropout = dropout, .roles = std::move(roles)}, rng);
+  torch::manual_seed(5);
+  for (Adapter& adapter : adapters.list) adapter.b = 0.1 * torch::randn_like(adapter.b);
+  return adapters;
+}
+
+torch::Tensor some_ids() { return to_tensor(random_tokens(2, 9, 3), {0, 1}, torch::kCPU); }
+
+torch::Tensor adapted_logits(const Model& model, const Adapters& adapters, const torch::Tensor& ids) {
+  const torch::NoGradGuard no_grad;
+  const Positions positions = rope_positions(model.config(), 0, ids.size(1), torch::kCPU);
+  auto x = model.embed(ids);
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+    LayerWeights weights = model.layer(i);
+    attach(adapters, i, 0, weights);
+    x = block_forward(model.config(), weights, x, positions);
+  }
+  return model.logits(x);
+}
+
+// Unreasonable ineffectiveness, check 12: B = 0, so the model is as it was, to the bit.
+TEST(Adapters, ChangeNothingAtTheStart) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  Rng rng(1);
+  const Adapters adapters = initial_adapters(model, {.rank = 4}, rng);
+  EXPECT_EQ(adapters.list.size(), 6U * 3);
+  EXPECT_EQ(adapters.parameters(), 6 * 3 * 4 * (64 + 176));
+  EXPECT_TRUE(torch::equal(adapted_logits(model, adapters, some_ids()), forward_logits(model, some_ids())));
+}
+
+TEST(Adapters, MergedGiveWhatTheyGiveBeside) {
+  for (const Json& json : {test::tiny_llama(), test::tiny_opt(), test::tiny_qwen3()}) {
+    const Model model = pico_model(json, 1);
+    const Adapters adapters = random_adapters(model, parse_adapter_roles("all"));
+    const auto beside = adapted_logits(model, adapters, some_ids());
+    const Model healed = model.changed(merging(adapters));
+    EXPECT_LT((forward_logits(healed, some_ids()) - beside).abs().max().item<double>(), 1e-4);
+    EXPECT_GT((forward_logits(model, some_ids()) - beside).abs().max().item<double>(), 1e-2);
+  }
+}
+
+TEST(Adapters, MergedAreWrittenAndReadBack) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const Model healed = model.changed(merging(random_adapters(model, parse_adapter_roles("down,q"))));
+  Plan plan{.base = {.layers = 6}};
+  plan.segments = {{.first = 0, .last = 5}};
+  const AppliedPlan applied = apply_plan(healed, plan, {}, directory.path() / "out", {});
+  EXPECT_LT(applied.largest_logit_difference, 1e-5);
+  const Model back = Model::open(Checkpoint::open(directory.path() / "out"), {});
+  EXPECT_TRUE(torch::equal(forward_logits(back, some_ids()), forward_logits(healed, some_ids())));
+}
+
+TEST(Adapters, GoThroughPeftFiles) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const Adapters adapters = random_adapters(model, parse_adapter_roles("attention"));
+  write_peft(directory.path(), adapters, model, "models/tiny");
+  const Adapters back = read_peft(directory.path(), model);
+  ASSERT_EQ(back.list.size(), adapters.list.size());
+  EXPECT_EQ(back.options.scale(), 2);
+  EXPECT_TRUE(torch::equal(adapted_logits(model, back, some_ids()), adapted_logits(model, adapters, some_ids())));
+  EXPECT_ERROR(read_peft(directory.path(), pico_model(test::tiny_llama(3), 1)), mismatch, "adapters for layer 3");
+  write_text(directory.path() / "adapter_config.json", R"({"peft_type": "LORA", "r": 3, "use_dora": true})");
+  EXPECT_ERROR(read_peft(directory.path(), model), unsupported, "'use_dora' is true; only plain LoRA is read");
+  write_text(directory.path() / "adapter_config.json", R"({"peft_type": "LORA", "r": 4})");
+  EXPECT_ERROR(read_peft(directory.path(), model), mismatch, "does not fit its matrix of");
+  write_text(directory.path() / "adapter_config.json", R"({"peft_type": "IA3"})");
+  EXPECT_ERROR(read_peft(directory.path(), model), unsupported, "'peft_type' is IA3");
+}
+
+TEST(Adapters, ThatMakeNoSenseAreRefused) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  Rng rng(1);
+  EXPECT_ERROR(initial_adapters(model, {.rank = 0}, rng), usage, "rank 0; at least 1");
+  EXPECT_ERROR(initial_adapters(model, {.dropout = 1}, rng), usage, "outside [0, 1)");
+  EXPECT_ERROR(initial_adapters(model, {.roles = {Role::qkv}}, rng), usage, "no layer has a matrix of that name");
+  EXPECT_ERROR(parse_adapter_roles("norm"), usage, "'norm' is no matrix that takes an adapter");
+}
+
+// The gradient of the whole model by autograd, dropout and all.
+TEST(Tuning, ItsGradientIsThatOfTheWholeModel) {
+  const Model model = pico_model(test::tiny_llama(), 1, {}, {torch::kCPU, torch::kFloat64});
+  Adapters adapters = random_adapters(model, parse_adapter_roles("all"), 0.2);
+  std::vector<torch::Tensor> matrices;
+  for (Adapter& adapter : adapters.list)
+    for (torch::Tensor* matrix : {&adapter.a, &adapter.b}) {
+      *matrix = matrix->to(torch::kFloat64).requires_grad_(true);
+      matrices.push_back(*matrix);
+    }
+  const auto layer = [&](std::int64_t i) {
+    LayerWeights weights = model.layer(i);
+    attach(adapters, i, 99, weights);
+    return weights;
+  };
+  const auto ids = some_ids();
+  const Positions positions = rope_positions(model.config(), 0, ids.size(1), torch::kCPU);
+  auto x = model.embed(ids);
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) x = block_forward(model.config(), layer(i), x, positions);
+  const auto shares = torch::log_softmax(model.logits(x), -1).narrow(1, 0, ids.size(1) - 1);
+  const auto loss = -shares.gather(-1, ids.narrow(1, 1, ids.size(1) - 1).unsqueeze(-1)).sum();
+  const auto expected = torch::autograd::grad({loss}, matrices);
+  const TailLoss mine = Tail(model, 0, layer).next_token(model.embed(ids), ids, true);
+  EXPECT_NEAR(mine.sum, loss.item<double>(), 1e-9 * mine.sum);
+  for (std::size_t i = 0; i < matrices.size(); ++i)
+    EXPECT_LT((matrices[i].grad() - expected[i]).abs().max().item<double>(),
+              1e-9 * expected[i].abs().max().item<double>() + 1e-12)
+        << i;
+}
+
+TuningOptions small_run() {
+  TuningOptions options{.adapters = {.rank = 4, .dropout = 0.1}};
+  options.heal = {.learning_rate = 5e-3, .epochs = 3, .batch_tokens = 32, .seed = 5};
+  return options;
+}
+
+TEST(Tuning, LearnsWhatTheTextSays) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  TokenBatches text = random_tokens(20, 16, 1);
+  for (auto& sequence : text.sequences)  // every second token repeats the one before
+    for (std::size_t i = 1; i < sequence.size(); i += 2) sequence[i] = sequence[i - 1];
+  TokenBatches validation = text;
+  validation.sequences.resize(4);
+  text.sequences.erase(text.sequences.begin(), text.sequences.begin() + 4);
+  for (const FrozenBase base : {FrozenBase::stored, FrozenBase::nf4}) {
+    TuningOptions options = small_run();
+    options.base = base;
+    const Tuned tuned = tune(model, text, validation, options);
+    const HealStage& stage = tuned.result.last();
+    EXPECT_EQ(stage.initial, stage.nothing);
+    EXPECT_LT(stage.best, stage.nothing - 0.02);
+    EXPECT_EQ(tuned.result.trained_parameters, 6 * 3 * 4 * (64 + 176));
+  }
+}
+
+TEST(Tuning, GoesOnAfterAnInterruption) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches text = random_tokens(12, 16, 1), validation = random_tokens(3, 16, 2);
+  const Tuned whole = tune(model, text, validation, small_run());
+  TuningOptions options = small_run();
+  options.heal.state_file = directory.path() / "state.safetensors";
+  options.heal.save_every = 0;
+  struct Stopped {};
+  int records = 0;
+  options.heal.log = [&](const Json&) {
+    if (records++ == 9) throw Stopped();
+  };
+  EXPECT_THROW(tune(model, text, validation, options), Stopped);
+  const Tuned resumed = tune(model, text, validation, options);
+  ASSERT_EQ(resumed.adapters.list.size(), whole.adapters.list.size());
+  for (std::size_t i = 0; i < whole.adapters.list.size(); ++i)
+    EXPECT_TRUE(torch::equal(resumed.adapters.list[i].b, whole.adapters.list[i].b)) << i;
+  at::set_num_threads(threads);
+}
+
+// Unreasonable ineffectiveness, check 12, and the size that its section 4 derives.
+TEST(Tuning, RateRisesToItsPeakInAHundredSteps) {
+  const Model model = pico_model(test::tiny_llama(2), 1);
+  TuningOptions options{.adapters = {.rank = 1}};
+  options.heal = {.epochs = 300, .batch_tokens = 64, .validate_every = 1000};
+  const Tuned tuned = tune(model, random_tokens(16, 16, 1), random_tokens(1, 16, 2), options);
+  const auto& steps = tuned.result.last().steps;
+  ASSERT_EQ(steps.size(), 1200U);
+  EXPECT_NEAR(steps[49].learning_rate, kTuningRate / 2, 0.02 * kTuningRate);
+  EXPECT_NEAR(steps[99].learning_rate, kTuningRate, 0.02 * kTuningRate);
+  EXPECT_LT(steps.back().learning_rate, 1e-3 * kTuningRate);
+}
+
+}  // namespace
+}  // namespace streamline
