@@ -23,7 +23,7 @@ def test_a_cut_model_is_healed_and_written(tmp_path):
     assert after < 0.97 * before
     measured = run_json("eval", tmp_path / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")
     assert measured["perplexity"]["value"] == pytest.approx(after, rel=1e-3)
-    assert record["adapters"]["parameters"] == 8 * 3 * 4 * (288 + 768)
+    assert record["adapters"]["parameters"] == 8 * 3 * 4 * (192 + 512)
     config = json.loads((tmp_path / "healed/config.json").read_text())
     assert config["num_hidden_layers"] == 8
     assert (tmp_path / "healed/streamline/adapters/adapter_model.safetensors").exists()
