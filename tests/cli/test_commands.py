@@ -149,7 +149,18 @@ def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):
                     "--no-speed")
     assert done["output"]["format"] == "decilm"
     assert run_json("inspect", tmp_path / "out")["layers"] == 9
-    refused = run("export", tmp_path / "out", "--gguf", tmp_path / "x.gguf", "--quiet")
+    assert run_json("export", tmp_path / "out", "--gguf", tmp_path / "x.gguf", "--type", "f32")["architecture"] == "deci"
+    values = [run_json("eval", tmp_path / name, "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--dtype",
+                       "float32")["perplexity"]["value"] for name in ("out", "x.gguf")]
+    assert abs(values[0] / values[1] - 1) < 1e-5
+    run_json("prune", tmp_path / "x.gguf", "--data", CALIBRATION, "--out", tmp_path / "y.gguf", "--cut", 2, "--replace", "none",
+             "--seq-len", 64, "--samples", 4, "--eval", VALID, "--eval-windows", 2, "--no-speed")
+    assert run_json("inspect", tmp_path / "y.gguf")["layers"] == 7
+
+
+def test_halves_that_no_architecture_of_llama_cpp_says_are_refused(halves, tmp_path):
+    run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "skips", "--format", "per-layer")
+    refused = run("export", tmp_path / "skips", "--gguf", tmp_path / "x.gguf", "--quiet")
     assert refused.returncode == 1 and "cannot become a GGUF file" in refused.stderr
     assert not (tmp_path / "x.gguf").exists()
 

@@ -30,7 +30,7 @@ KNOWN = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without 
          ("llama.cpp", "cohere2"): "takes each fourth layer for the one without window",
          ("llama.cpp", "gemma3_text"): "takes each sixth layer for the one without window",
          ("mlx-lm", "gemma3_text"): "takes each sixth layer for the one without window",
-         ("llama.cpp", "nemotron_nas"): "its converter"}
+         ("llama.cpp", "nemotron_nas"): "its converter; exported by this program, see below"}
 
 
 class Checked:

@@ -135,6 +135,13 @@ def exported_models(args, scratch):
                 yield Made(title, "llama", source, out, TYPES[kind])
 
 
+def exported_decilm(args, scratch):
+    for kind in ("f32", "q8_0"):
+        for item in decilm_models(args, scratch, f", {kind}"):
+            out = export(args, item.result, scratch / f"{item.result.name}-{kind}.gguf", kind)
+            yield dataclasses.replace(item, title=f"{item.title}, {kind}", result=out, tolerance=TYPES[kind])
+
+
 def with_tokenizer(args, scratch, family):
     folder = scratch / "with-tokenizer" / family
     if not folder.exists():
@@ -161,4 +168,5 @@ def exported_families(args, scratch):
 
 def gguf_files(args, scratch):
     yield from exported_models(args, scratch)
+    yield from exported_decilm(args, scratch)
     yield from exported_families(args, scratch)

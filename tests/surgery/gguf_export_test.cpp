@@ -3,6 +3,7 @@
 #include "streamline/surgery/export_gguf.h"
 
 #include "streamline/arch/open_checkpoint.h"
+#include "streamline/io/gguf.h"
 #include "support/core/expect.h"
 #include "support/core/temporary_directory.h"
 #include "support/torch/golden.h"
@@ -103,6 +104,41 @@ TEST(GgufLimits, KnowWhatLlamaCppComputesOtherwise) {
   EXPECT_ERROR(export_gguf(pico(), directory.path() / "out.bin", {}), usage, "the name of a GGUF file ends in .gguf");
   EXPECT_ERROR(export_gguf(pico(), file, {.type = DType::q4_k}), usage, "matrices cannot be written as Q4_K");
   EXPECT_ERROR(export_gguf(pico(), file, {.context = 1 << 20}), usage, "--context is 1048576");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+// DeciLM: key and value heads 2, -, 1, -, an MLP in layers 0, 1 and 3 only.
+Model pico_decilm(const std::vector<Json>& blocks) {
+  return Model::open(test::pico_checkpoint(test::pico_config("nemotron_nas", {{"block_configs", blocks}})),
+                     {.dtype = torch::kFloat});
+}
+
+TEST(GgufExportDecilm, HasZerosWhereThereIsNoMlpAndNoHeadsWhereThereIsNoAttention) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  const Model source = pico_decilm(
+      {test::block(2, 24.0), test::block(nullptr, 48.0), test::block(4, nullptr), test::block(nullptr, 24.0)});
+  export_gguf(source, file, {.type = DType::f32});
+  const auto parts = open_gguf(*open_directory(directory.path()), "out.gguf");
+  using Values = std::vector<std::int64_t>;
+  EXPECT_EQ(parts.front().gguf.string("general.architecture"), "deci");
+  EXPECT_EQ(parts.front().gguf.integers("deci.attention.head_count"), (Values{4, 0, 4, 0}));
+  EXPECT_EQ(parts.front().gguf.integers("deci.attention.head_count_kv"), (Values{2, 0, 1, 0}));
+  EXPECT_EQ(parts.front().gguf.integers("deci.feed_forward_length"), (Values{256, 512, 256, 256}));
+  const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
+  const auto ids = test::pico_ids(2, 19, 32);
+  EXPECT_LT(test::relative_difference(forward_logits(written, ids), forward_logits(source, ids)), kFp32);
+  EXPECT_FALSE(written.config().layers[1].attention);
+  for (const Role role : {Role::gate, Role::up, Role::down, Role::mlp_norm})
+    EXPECT_EQ(written.layer(2).at(role).weight.abs().max().item<double>(), 0);
+}
+
+TEST(GgufExportDecilm, NeedsAnAttentionInItsFirstLayer) {
+  const test::TemporaryDirectory directory;
+  const Model source =
+      pico_decilm({test::block(nullptr, 24.0), test::block(2, 24.0), test::block(2, 24.0), test::block(2, 24.0)});
+  EXPECT_ERROR(export_gguf(source, directory.path() / "out.gguf", {}), unsupported, "layer 0 has no attention");
   EXPECT_TRUE(fs::is_empty(directory.path()));
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "streamline/arch/config.h"
+#include "streamline/arch/gguf_blocks.h"
 #include "streamline/arch/gguf_names.h"
 #include "streamline/arch/gguf_rope.h"
 #include "streamline/arch/gguf_scale.h"
@@ -104,8 +105,31 @@ void add_layer_types(const std::vector<std::int64_t>& slides, Metadata& metadata
   config["layer_types"] = types;
 }
 
+// A value for each layer, also where the file says one for all.
+std::vector<std::int64_t> by_layer(Metadata& metadata, std::string_view name) {
+  const auto layers =
+      static_cast<std::size_t>(std::clamp<std::int64_t>(metadata.required("block_count"), 0, kMaxLayers));
+  std::vector<std::int64_t> values = metadata.integers(name).value_or(std::vector<std::int64_t>());
+  if (values.size() == 1) values.resize(layers, values.front());
+  if (values.size() != layers)
+    fail(ErrorKind::format, metadata.where(), ": '", metadata.key(name), "' has ", values.size(), " values for ",
+         layers, " layers");
+  return values;
+}
+
+// Returns the number of heads, which all layers share that have any.
+std::int64_t add_block_configs(Metadata& metadata, std::int64_t hidden, Json& config) {
+  const GgufLayerSizes sizes{.heads = by_layer(metadata, "attention.head_count"),
+                             .kv_heads = by_layer(metadata, "attention.head_count_kv"),
+                             .widths = by_layer(metadata, "feed_forward_length")};
+  config["block_configs"] = gguf_block_configs(sizes, hidden, metadata.where() + ": '" + metadata.key(""));
+  return sizes.heads.empty() ? 0 : *std::max_element(sizes.heads.begin(), sizes.heads.end());
+}
+
 void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden, Json& config) {
-  const std::int64_t heads = metadata.required("attention.head_count");
+  const bool apart = family.traits.block_configs;
+  const std::int64_t heads =
+      apart ? add_block_configs(metadata, hidden, config) : metadata.required("attention.head_count");
   if (heads < 1) fail(ErrorKind::format, metadata.where(), ": '", metadata.key("attention.head_count"), "' is ", heads);
   const std::int64_t head_dim = metadata.integer("attention.key_length").value_or(hidden / heads);
   metadata.must_be("attention.value_length", head_dim);
@@ -118,7 +142,7 @@ void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden
     fail(ErrorKind::unsupported, metadata.where(), ": '", metadata.key("attention.key_length"), "' is ", head_dim,
          "; supported is ", hidden / heads);
   set(config, family.keys.heads, heads);
-  set(config, family.keys.kv_heads, metadata.integer("attention.head_count_kv").value_or(heads));
+  if (!apart) set(config, family.keys.kv_heads, metadata.integer("attention.head_count_kv").value_or(heads));
   set(config, family.keys.head_dim, head_dim);
   if (const auto window = metadata.integer("attention.sliding_window"); window && *window > 0)
     config["sliding_window"] = *window;
@@ -174,6 +198,7 @@ void add_biases(const Family& family, std::span<const TensorInfo> tensors, Json&
   };
   add(family.traits.qkv_bias, has_role(family, Role::qkv) ? Role::qkv : Role::q);
   add(family.traits.o_bias, Role::o);
+  if (family.traits.block_configs) add(FlagRule{.key = "qkv_bias"}, Role::q);
   add(family.traits.mlp_bias, family.traits.gated_mlp && has_role(family, Role::gate_up) ? Role::gate_up : Role::up);
 }
 
@@ -217,7 +242,7 @@ Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorI
   const std::int64_t hidden = metadata.required("embedding_length");
   set(config, family.keys.hidden, hidden);
   set(config, family.keys.layers, metadata.required("block_count"));
-  set(config, family.keys.intermediate, metadata.required("feed_forward_length"));
+  if (!family.traits.block_configs) set(config, family.keys.intermediate, metadata.required("feed_forward_length"));
   set(config, family.keys.max_positions, metadata.required("context_length"));
   set(config, family.keys.vocab, embedding->shape.front());
   metadata.integer("vocab_size");         // of the tokenizer; the embedding may have more rows

@@ -4,6 +4,7 @@
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/arch/gguf_names.h"
 #include "streamline/arch/gguf_scale.h"
+#include "streamline/arch/layer_shapes.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -59,11 +60,19 @@ float factor(const Config& config, const ExpectedTensor& tensor) {
   return tensor.role == (normed ? Role::q_norm : Role::q) ? static_cast<float>(gguf_score_factor(config)) : 1;
 }
 
+// Of an MLP that stands in the place of none.
+bool is_zero(const Config& config, const ExpectedTensor& tensor) {
+  return tensor.layer >= 0 && !config.layers[static_cast<std::size_t>(tensor.layer)].mlp &&
+         !is_attention_role(tensor.role);
+}
+
 GgufLayoutTensor laid_out(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& tensor) {
+  std::vector<const TensorInfo*> sources;
+  if (!is_zero(config, tensor)) sources.push_back(&source(checkpoint, config, tensor));
   GgufLayoutTensor result{
       .name = gguf_tensor_name(*config.family, tensor.layer, tensor.role, tensor.part, tensor.expert >= 0),
       .shape = tensor.shape,
-      .sources = {&source(checkpoint, config, tensor)},
+      .sources = std::move(sources),
       .row_order = row_order(config, tensor),
       .transposed = tensor.transposed,
       .offset = is_norm_role(tensor.role) ? static_cast<float>(config.family->traits.norm_offset) : 0,
@@ -107,9 +116,20 @@ std::vector<GgufLayoutTensor> gguf_layout(const Checkpoint& checkpoint, const Co
   return tensors;
 }
 
+LayerConfig gguf_stored_layer(const LayerConfig& layer, const Config& config) {
+  if (layer.mlp) return layer;
+  LayerConfig stored = layer;
+  stored.mlp.emplace();
+  for (const LayerConfig& other : config.layers)
+    if (other.mlp) stored.mlp = other.mlp;
+  stored.mlp->intermediate = kBlockWidth;
+  return stored;
+}
+
 std::vector<GgufLayoutTensor> gguf_layer(const Checkpoint& checkpoint, const Config& config, std::int64_t layer) {
   std::vector<GgufLayoutTensor> tensors;
-  for (const ExpectedTensor& tensor : layer_tensors(config, config.layers[static_cast<std::size_t>(layer)], layer))
+  const LayerConfig stored = gguf_stored_layer(config.layers[static_cast<std::size_t>(layer)], config);
+  for (const ExpectedTensor& tensor : layer_tensors(config, stored, layer))
     add(laid_out(checkpoint, config, tensor), tensor.expert >= 0, tensors);
   return tensors;
 }

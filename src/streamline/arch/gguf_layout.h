@@ -15,7 +15,7 @@ namespace streamline {
 struct GgufLayoutTensor {
   std::string name;                        // "blk.7.attn_q.weight"
   std::vector<std::int64_t> shape;         // the longest stride first
-  std::vector<const TensorInfo*> sources;  // of the checkpoint; several: one an expert
+  std::vector<const TensorInfo*> sources;  // of the checkpoint; several: one an expert; none: zeros
   std::vector<std::int64_t> row_order =
       {};                   // row i is the source's row row_order[i]; empty: the same. (Of a bias: element.)
   bool transposed = false;  // the source is stored [in, out]
@@ -27,6 +27,10 @@ struct GgufLayoutTensor {
 // In the order of a file: embedding, final norm, head, then layer by layer. The model has passed check_gguf_limits().
 // The tensors point into `checkpoint`. Errors: mismatch for a tensor that is missing.
 std::vector<GgufLayoutTensor> gguf_layout(const Checkpoint& checkpoint, const Config& config, std::int64_t context);
+
+// A layer as it is stored: where there is no MLP, one of zeros stands, because llama.cpp loses the attention of a layer
+// that has none.
+LayerConfig gguf_stored_layer(const LayerConfig& layer, const Config& config);
 
 // Those of one layer. `checkpoint` needs to hold no more than the layer's tensors.
 std::vector<GgufLayoutTensor> gguf_layer(const Checkpoint& checkpoint, const Config& config, std::int64_t layer);

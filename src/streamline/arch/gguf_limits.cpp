@@ -28,17 +28,36 @@ std::string named(std::size_t layer) { return "layer " + std::to_string(layer); 
 // SiLU, ReLU, or one of the two GELUs, which llama.cpp computes alike (from a table in half precision).
 Activation kind(Activation activation) { return activation == Activation::gelu_tanh ? Activation::gelu : activation; }
 
+// A missing attention is said in numbers of heads; in the place of a missing MLP stand zeros (gguf_layout.h).
+void check_halves(const Limits& limits, const LayerConfig& layer, std::size_t i) {
+  if (layer.whole()) return;
+  if (!limits.config.family->traits.block_configs)
+    limits.refuse(named(i), " has no ", layer.attention ? "MLP" : "attention", ", which llama.cpp's '",
+                  limits.traits.arch, "' has in all layers");
+  if (i == 0 && !layer.attention)
+    limits.refuse("layer 0 has no attention, of which llama.cpp's '", limits.traits.arch, "' learns the size of heads");
+}
+
 void check_biases(const Limits& limits, const LayerConfig& layer, std::size_t i) {
-  if (layer.attention->o_bias && !limits.traits.o_bias)
+  if (layer.attention && layer.attention->o_bias && !limits.traits.o_bias)
     limits.refuse(named(i), " has a bias after its attention, which llama.cpp's '", limits.traits.arch, "' lacks");
-  if (layer.mlp->bias && !limits.traits.mlp_bias)
+  if (layer.mlp && layer.mlp->bias && !limits.traits.mlp_bias)
     limits.refuse(named(i), " has biases in its MLP, which llama.cpp's '", limits.traits.arch, "' lacks");
   const bool plain = !limits.config.family->traits.gated_mlp;  // such architectures insist on their biases
   if (plain && limits.traits.mlp_bias && !(layer.mlp->bias && layer.attention->o_bias))
     limits.refuse(named(i), " lacks biases that llama.cpp's '", limits.traits.arch, "' insists on");
 }
 
+void check_activation(const Limits& limits, const MlpConfig& mlp) {
+  const auto usual = parse_activation(limits.config.family->defaults.activation);
+  if (usual && kind(mlp.activation) != kind(*usual))
+    limits.refuse("its activation is ", activation_name(mlp.activation), "; llama.cpp's '", limits.traits.arch,
+                  "' has ", activation_name(*usual));
+}
+
 void check_shape(const Limits& limits, const LayerConfig& layer, std::size_t i) {
+  if (layer.mlp) check_activation(limits, *layer.mlp);
+  if (limits.config.family->traits.block_configs) return;  // widths by layer
   const LayerConfig& first = limits.config.layers.front();
   const AttentionConfig& attention = *layer.attention;
   if (attention.heads != first.attention->heads || attention.kv_heads != first.attention->kv_heads ||
@@ -47,10 +66,6 @@ void check_shape(const Limits& limits, const LayerConfig& layer, std::size_t i) 
   if (limits.traits.square_attention && attention.heads * attention.head_dim != limits.config.hidden)
     limits.refuse(attention.heads, " heads of ", attention.head_dim, " are not the hidden size ", limits.config.hidden,
                   ", which llama.cpp's '", limits.traits.arch, "' takes for granted");
-  const auto usual = parse_activation(limits.config.family->defaults.activation);
-  if (usual && kind(layer.mlp->activation) != kind(*usual))
-    limits.refuse("its activation is ", activation_name(layer.mlp->activation), "; llama.cpp's '", limits.traits.arch,
-                  "' has ", activation_name(*usual));
 }
 
 void check_experts(const Limits& limits, const LayerConfig& layer, std::size_t i) {
@@ -148,12 +163,11 @@ void check_gguf_limits(const Config& config, std::int64_t context, const std::st
   const Limits limits{config, family.gguf, context, where};
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     if (!is_ordinary(config.layers[i])) limits.refuse(named(i), " is a stand-in that only this program computes");
-    if (!config.layers[i].whole())
-      limits.refuse(named(i), " has no ", config.layers[i].attention ? "MLP" : "attention", ", which llama.cpp's '",
-                    limits.traits.arch, "' has in all layers");
+    check_halves(limits, config.layers[i], i);
     check_experts(limits, config.layers[i], i);
     check_shape(limits, config.layers[i], i);
     check_biases(limits, config.layers[i], i);
+    if (!config.layers[i].attention) continue;
     check_window(limits, *config.layers[i].attention, i);
     check_positions(limits, *config.layers[i].attention, i);
     check_softcap(limits, *config.layers[i].attention);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "streamline/arch/gguf_layout.h"
 #include "streamline/arch/llama3_rope.h"
 
 namespace streamline {
@@ -16,6 +17,9 @@ class Keys {
   void u32(std::string_view name, std::int64_t value) { fields_.u32(prefix_ + std::string(name), value); }
   void f32(std::string_view name, double value) { fields_.f32(prefix_ + std::string(name), value); }
   void string(std::string_view name, std::string_view value) { fields_.string(prefix_ + std::string(name), value); }
+  void i32s(std::string_view name, std::span<const std::int32_t> values) {
+    fields_.i32s(prefix_ + std::string(name), values);
+  }
   void boolean(std::string_view name, bool value) { fields_.boolean(prefix_ + std::string(name), value); }
 
  private:
@@ -31,14 +35,31 @@ std::int64_t feed_forward_length(const Config& config) {
   return json_integer(config.json, family.keys.intermediate, "config.json").value_or(mlp.intermediate);
 }
 
+// Of layers that each have their own: no heads where there is no attention.
+void add_sizes_by_layer(const Config& config, Keys& keys) {
+  std::vector<std::int32_t> heads, kv_heads, widths;
+  for (const LayerConfig& layer : config.layers) {
+    heads.push_back(layer.attention ? static_cast<std::int32_t>(layer.attention->heads) : 0);
+    kv_heads.push_back(layer.attention ? static_cast<std::int32_t>(layer.attention->kv_heads) : 0);
+    widths.push_back(static_cast<std::int32_t>(gguf_stored_layer(layer, config).mlp->intermediate));
+  }
+  keys.i32s("feed_forward_length", widths);
+  keys.i32s("attention.head_count", heads);
+  keys.i32s("attention.head_count_kv", kv_heads);
+}
+
 void add_sizes(const Config& config, std::int64_t context, Keys& keys) {
   const AttentionConfig& attention = *config.layers.front().attention;
   keys.u32("block_count", config.layer_count());
   keys.u32("context_length", context);
   keys.u32("embedding_length", config.hidden);
-  keys.u32("feed_forward_length", feed_forward_length(config));
-  keys.u32("attention.head_count", attention.heads);
-  keys.u32("attention.head_count_kv", attention.kv_heads);
+  if (config.family->traits.block_configs) {
+    add_sizes_by_layer(config, keys);
+  } else {
+    keys.u32("feed_forward_length", feed_forward_length(config));
+    keys.u32("attention.head_count", attention.heads);
+    keys.u32("attention.head_count_kv", attention.kv_heads);
+  }
   keys.u32("attention.key_length", attention.head_dim);
   keys.u32("attention.value_length", attention.head_dim);
   keys.u32("vocab_size", config.vocab);
@@ -83,6 +104,7 @@ void add_scales(const Config& config, Keys& keys) {
 }
 
 void add_experts(const Config& config, Keys& keys) {
+  if (!config.family->experts) return;
   const MlpConfig& mlp = *config.layers.front().mlp;
   if (!mlp.experts) return;
   keys.u32("expert_count", mlp.experts->count);

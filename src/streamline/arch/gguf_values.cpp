@@ -92,17 +92,20 @@ class Writer {
 }  // namespace
 
 GgufTensor gguf_tensor(const Checkpoint& checkpoint, const GgufLayoutTensor& tensor, DType type) {
-  return {.name = tensor.name,
-          .dtype = type,
-          .shape = tensor.shape,
-          .write = [&checkpoint, tensor, type](const ByteSink& sink) {
-            const std::int64_t width = tensor.shape.back();
-            std::int64_t rows = 1;
-            for (const std::int64_t dimension : tensor.shape) rows *= dimension;
-            rows /= width * static_cast<std::int64_t>(tensor.sources.size());
-            Writer writer(checkpoint, tensor, type, sink);
-            for (const TensorInfo* source : tensor.sources) writer.write(*source, rows, width);
-          }};
+  GgufTensor result{.name = tensor.name, .dtype = type, .shape = tensor.shape, .write = {}};
+  if (tensor.sources.empty()) {
+    result.write = [size = result.size()](const ByteSink& sink) { sink(std::vector<std::byte>(size)); };
+    return result;
+  }
+  result.write = [&checkpoint, tensor, type](const ByteSink& sink) {
+    const std::int64_t width = tensor.shape.back();
+    std::int64_t rows = 1;
+    for (const std::int64_t dimension : tensor.shape) rows *= dimension;
+    rows /= width * static_cast<std::int64_t>(tensor.sources.size());
+    Writer writer(checkpoint, tensor, type, sink);
+    for (const TensorInfo* source : tensor.sources) writer.write(*source, rows, width);
+  };
+  return result;
 }
 
 }  // namespace streamline

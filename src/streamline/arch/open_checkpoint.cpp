@@ -30,10 +30,13 @@ std::vector<float> take_values(const Checkpoint& stored, std::string_view name, 
   return values;
 }
 
-// Heads of q, or of k.
+// Heads of q, or of k, of which layers may have different numbers.
 std::int64_t head_count(const TensorInfo& tensor, Role role, const Json& config, const Family& family) {
   const std::string_view key = role == Role::q ? family.keys.heads : family.keys.kv_heads;
-  const std::int64_t heads = json_integer(config, key, tensor.file).value_or(0);
+  std::int64_t heads = json_integer(config, key, tensor.file).value_or(0);
+  if (family.traits.block_configs && role == Role::k && !tensor.shape.empty())
+    heads = tensor.shape.front() /
+            std::max<std::int64_t>(1, config.at(std::string(family.keys.head_dim)).get<std::int64_t>());
   if (heads < 1 || tensor.shape.empty() || tensor.shape.front() % (2 * heads) != 0)
     fail(ErrorKind::mismatch, tensor.file, ": '", tensor.name, "' has no rows for ", heads, " heads");
   return heads;

@@ -58,6 +58,15 @@ OutputSource folded_layer(const Config& config, const LayerWeights& weights, con
   return {.source = folded.source, .mlp = folded.source, .folded = in_memory(folded.tensors)};
 }
 
+// Whether a layer of the result has the halves that it has in the source. Where layers have widths of their own, those
+// are cut by layer, so that no two halves of different layers are joined.
+bool as_in_source(const Config& config, const OutputLayer& layer) {
+  if (!config.family->traits.block_configs) return layer.whole();
+  const LayerConfig& source = config.layers[static_cast<std::size_t>(layer.source)];
+  return layer.source == layer.mlp_source && layer.attention == source.attention.has_value() &&
+         layer.mlp == source.mlp.has_value();
+}
+
 std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, const Replacements& replacements,
                                         std::vector<std::string>& notes) {
   std::vector<OutputSource> layers;
@@ -66,7 +75,7 @@ std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, 
     const auto index = static_cast<std::int64_t>(layers.size());
     if (layer.replaced) {
       layers.push_back(folded_layer(config, replacements.at(layer.segment), layer, index, notes));
-    } else if (!layer.whole()) {
+    } else if (!as_in_source(config, layer)) {
       fail(ErrorKind::unsupported, "plan: the half that is left of layer ", layer.source,
            " has no partner, and the other half of it cannot be made zero in a GGUF file; drop whole layers");
     } else {

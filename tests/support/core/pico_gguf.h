@@ -13,7 +13,7 @@ namespace streamline::test {
 // Families whose GGUF files pico_gguf() can make; the others are written by this program and read back (GgufExport).
 inline bool has_pico_gguf(const Family& family) {
   return find_gguf_family(family.gguf.arch, false) == &family && family.traits.norm == Norm::rms &&
-         family.keys.rotary_share.empty();
+         family.keys.rotary_share.empty() && !family.traits.block_configs;
 }
 
 // A pico configuration that says nothing that GGUF cannot: periods and the like are the family's.

@@ -20,6 +20,7 @@ const Family& nemotron_nas() {
                  .block_configs = true},
       // `intermediate_size` is null in these files; `block_configs` decides.
       .defaults = {.intermediate = 4, .max_positions = 2048},
+      .gguf = {.arch = "deci", .interleaved_qk = true, .o_bias = true, .mlp_bias = true, .rope_factors = true},
   };
   return family;
 }
