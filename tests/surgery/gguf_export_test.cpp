@@ -128,7 +128,7 @@ TEST(GgufExportDecilm, HasZerosWhereThereIsNoMlpAndNoHeadsWhereThereIsNoAttentio
   EXPECT_EQ(parts.front().gguf.integers("deci.feed_forward_length"), (Values{256, 512, 256, 256}));
   const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
   const auto ids = test::pico_ids(2, 19, 32);
-  EXPECT_LT(test::relative_difference(forward_logits(written, ids), forward_logits(source, ids)), kFp32);
+  EXPECT_LT(test::relative_difference(forward_logits(written, ids), forward_logits(source, ids)), test::kFloat32);
   EXPECT_FALSE(written.config().layers[1].attention);
   for (const Role role : {Role::gate, Role::up, Role::down, Role::mlp_norm})
     EXPECT_EQ(written.layer(2).at(role).weight.abs().max().item<double>(), 0);
