@@ -164,12 +164,14 @@ std::string comparison_models(const Json& record) {
   std::vector<std::vector<std::string>> rows(models.size());
   for (const ModelColumn& column : model_columns(record)) {
     std::vector<std::string> cells;
+    cells.reserve(models.size());
     for (const Json& model : models) cells.push_back(column.cell(model, models.front()));
     if (std::ranges::all_of(cells, [](const std::string& cell) { return cell == kAbsent; })) continue;
     heading.push_back(column.heading);
     for (std::size_t i = 0; i < models.size(); ++i) rows[i].push_back(cells[i]);
   }
   std::vector<bool> front;
+  front.reserve(models.size());
   for (const Json& model : models) front.push_back(flag(model, "/pareto/parameters"));
   const std::string score = stability_score(record);
   return section("The models side by side",
