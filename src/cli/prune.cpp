@@ -94,6 +94,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   choice.add("--method", options->method, "how to choose; see `streamline list`");
   add_method_options(choice, *options);
+  add_question_options(choice, options->questions);
   healing.add("--replace", options->replacement,
               "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "
               "default: what the method's paper trains there (layer for llm-streamline)");

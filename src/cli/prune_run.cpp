@@ -80,7 +80,8 @@ Json describe_choice(const PruneRun& run) {
                                 !proposal.plan.method.parameters["start"].is_null()}};
   if (halves || !proposal.replacements.empty()) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
   if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
-  if (proposal.plan.scores.contains("margin")) choice["margin"] = proposal.plan.scores["margin"];
+  for (const char* key : {"margin", "estimates"})
+    if (proposal.plan.scores.contains(key)) choice[key] = proposal.plan.scores[key];
   return choice;
 }
 
@@ -128,6 +129,7 @@ void load_data(PruneRun& run) {
       {"source", run.calibration.source},   {"sequences", run.calibration.sequences.size()},
       {"tokens", run.calibration.tokens()}, {"documents", run.calibration.documents},
       {"digest", run.calibration.digest},   {"seq_len", run.calibration.sequences.front().size()}};
+  run.questions = load_questionnaire(options.questions, run.opened, options.data, options.common.seed);
   if (options.plan_only) return;
   if (run.heals() || options.evaluation.empty()) {
     PackOptions pack;
@@ -169,6 +171,7 @@ Proposal propose(PruneRun& run, const std::string& replacement) {
   if (!run.proposal.scores.cosine.empty()) context.scores = &run.proposal.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
+  context.questions = run.questions;
   return method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "options.h"
+#include "questionnaire.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/eval/speed.h"
 #include "streamline/heal/candidates.h"
@@ -22,6 +23,7 @@ struct PruneOptions {
   std::string method = "llm-streamline", max_shard_size = "5GB", format = "auto";
   std::string replacement;              // empty until the command line is read: the method's own
   Json method_params = Json::object();  // what was given on the command line, by parameter name
+  QuestionOptions questions;            // that the method may ask
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
   std::string loss = "mse", mse = "plain", start, state, log, memory, cache, cache_limit = "20GB",
               cache_dtype = "bfloat16";
@@ -42,6 +44,7 @@ struct PruneRun {
   TokenBatches calibration = {}, training = {}, validation = {};
   EvaluationText evaluation = {};
   PerplexityOptions perplexity = {};
+  Questionnaire questions = {};
   Proposal proposal = {};
   std::string replacement = {};  // what was asked for, or what `auto` came to
   Plan plan = {};                // in the form that is written

@@ -71,3 +71,20 @@ def test_halves_are_named_in_the_report(tmp_path):
              "--layers", 2, "--out", tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
     assert "Dropped the attention of layer" in page
+
+
+def test_what_each_part_is_worth_is_in_report_and_plan(tmp_path):
+    report = run_json("prune", BOOKS, *TEXT, "--eval", VALID, "--eval-windows", 1, "--no-speed", "--method",
+                      "leave-one-out", "--units", "both", "--halves", 3, "--out", tmp_path / "out")
+    units = report["choice"]["estimates"]["units"]
+    assert len(units) == 24 and units[0]["unit"] == "A0" and units[23]["unit"] == "M11"
+    assert "What each part is worth" in (tmp_path / "out/report.html").read_text()
+    kept = json.loads((tmp_path / "out/streamline/plan.json").read_text())
+    assert kept["scores"]["estimates"]["units"] == units
+
+
+def test_shapley_values_add_up_within_their_budget():
+    found = plan("shapley", "--layers", 2, "--evaluations", 30)["scores"]["estimates"]
+    assert found["runs"] == 2 and found["evaluations"] == 26
+    assert sum(unit["value"] for unit in found["units"]) == pytest.approx(found["none"] - found["whole"], abs=1e-9)
+    assert "one permutation takes 13" in error("shapley", "--layers", 2, "--evaluations", 12)

@@ -196,3 +196,14 @@ def test_examples_in_one_form_come_from_the_training_file(tmp_path):
     assert missing.returncode == 1 and "piqa_train.jsonl: no such file" in missing.stderr
     (tmp_path / "piqa_train.jsonl").write_text(rows(9))
     assert run_json(*arguments)["tasks"]["piqa"]["shots"] == 2
+
+
+def test_layers_are_chosen_by_what_accuracy_they_are_worth(questions):
+    words = ["prune", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 2, "--method", "shapley", "--game",
+             "accuracy", "--layers", 2, "--plan-only"]
+    found = run_json(*words, *asked(questions, "--limit", 8))["plan"]["scores"]["estimates"]
+    assert found["items"] == 1 and found["evaluations"] == 13 and len(found["units"]) == 12
+    assert sum(unit["value"] for unit in found["units"]) == pytest.approx(found["none"] - found["whole"], abs=1e-9)
+    assert found["whole"] <= found["none"] <= 1
+    assert "--data-dir" in run(*words, "--tasks", questions / "sentence_order.yaml").stderr
+    assert "needs --tasks" in run(*words).stderr

@@ -73,6 +73,20 @@ TEST(ReportPage, ShowsEveryPart) {
     EXPECT_THAT(page, HasSubstr(part));
 }
 
+TEST(ReportPage, ShowsWhatEachPartIsWorth) {
+  Json report = test::sample_report();
+  EXPECT_THAT(report_html(report), Not(HasSubstr("What each part is worth")));
+  report["choice"]["estimates"] = {{"measure", "loss"},
+                                   {"units",
+                                    {{{"unit", "A3"}, {"value", 0.25}, {"standard_error", 0.5}},
+                                     {{"unit", "<M>"}, {"value", -1.5}},
+                                     {{"unit", 1}}}}};
+  const std::string page = report_html(report);
+  for (const char* part : {"What each part is worth", "A3", "0.2500 ± 0.50", "&lt;M&gt;"})
+    EXPECT_THAT(page, HasSubstr(part));
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
+}
+
 TEST(ReportPage, IsWellFormed) { EXPECT_EQ(nesting_error(markup_of(report_html(test::sample_report()))), ""); }
 
 TEST(ReportPage, LoadsNothing) {

@@ -21,6 +21,13 @@ struct ReplacementUse {
   std::int64_t parameters_at(std::int64_t first) const { return parameters ? parameters(first) : 0; }
 };
 
+// Multiple-choice questions that a method may ask of candidates, where a user gave any.
+struct Questionnaire {
+  std::int64_t count = 0;
+  // Which of the questions first … first+count-1 a view of the model answers rightly.
+  std::function<std::vector<bool>(const Model& view, std::int64_t first, std::int64_t count)> right = {};
+};
+
 struct PruneContext {
   const Model& model;
   const TokenBatches& calibration;
@@ -28,6 +35,7 @@ struct PruneContext {
   std::uint64_t seed = 0;
   const Scores* scores = nullptr;  // of this model and calibration when already there
   SweepOptions sweep = {};
+  Questionnaire questions = {};
 };
 
 struct Proposal {

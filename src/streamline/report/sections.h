@@ -21,6 +21,7 @@ std::string models_section(const Json& report);
 std::string windows_section(const Json& report);
 std::string curve_section(const Json& report);
 std::string norms_section(const Json& report);
+std::string estimates_section(const Json& report);
 std::string candidates_section(const Json& report);
 std::string training_section(const Json& report);
 std::string stages_section(const Json& report);

@@ -135,6 +135,26 @@ std::string models_section(const Json& report) {
                      (note.empty() ? "" : element("p", "class=\"note\"", note)));
 }
 
+std::string estimates_section(const Json& report) {
+  const std::vector<Json> units = elements(report, "/choice/estimates/units");
+  if (units.empty()) return "";
+  const double most = std::max(largest(units, "/value"), 1e-300);
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& unit : units) {
+    const auto value = number(unit, "/value"), error = number(unit, "/standard_error");
+    if (!value) continue;
+    rows.push_back({escaped(text(unit, "/unit").value_or("?")),
+                    significant(*value, 4) + (error ? " ± " + significant(*error, 2) : std::string()) +
+                        bar(std::clamp(*value / most, 0.0, 1.0))});
+  }
+  const std::string measure = escaped(text(report, "/choice/estimates/measure").value_or("the measure"));
+  return section("What each part is worth",
+                 "By how much leaving the part out changes the measure (" + measure +
+                     "), ± one standard error; parts that differ by less may well be equal. L: a layer, A: the "
+                     "attention of a layer, M: its MLP.",
+                 html_table({"Part", "Cost of leaving it out"}, rows, "What each part is worth"));
+}
+
 std::string stages_section(const Json& report) {
   const std::vector<Json> stages = elements(report, "/stages");
   if (stages.empty()) return "";

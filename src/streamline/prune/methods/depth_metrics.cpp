@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The static metrics of A deeper look at depth pruning of LLMs (Siddiqui et al., arXiv 2407.16286): drop layers, or
 // their halves, that change the residual stream least, one shot.
-#include "streamline/base/error.h"
-#include "streamline/prune/half_choice.h"
-#include "streamline/prune/layer_choice.h"
 #include "streamline/prune/proposal.h"
+#include "streamline/prune/unit_choice.h"
 
 namespace streamline {
 namespace {
@@ -22,38 +20,31 @@ Metric metric_of(const Json& params) {
   return [in](const UpdateStatistics& update) { return in ? update.relative_l2_in : update.relative_l2_out; };
 }
 
-Proposal propose_layers(const PruneContext& context, const Json& params, const Scores& scores) {
-  if (!params.at("halves").is_null())
-    fail(ErrorKind::usage, "--halves counts halves of layers; with --units layers give --layers");
-  const CutRequest request = read_cut_request(context, params, "depth-metrics");
-  LayerImportance importance{.name = params.at("metric").get<std::string>()};
-  for (const UpdateStatistics& update : scores.layer_updates) importance.values.push_back(metric_of(params)(update));
-  return drop_least_important(context, request, importance);
-}
-
-Proposal propose_halves(const PruneContext& context, const Json& params, const Scores& scores) {
-  if (!params.at("cut").is_null())
-    fail(ErrorKind::usage, "--cut counts whole layers; with --units ", params.at("units").get<std::string>(),
-         " give --layers or --halves");
-  const bool both = params.at("units") == "both";
-  const HalfKinds kinds{.attention = both || params.at("units") == "attention",
-                        .mlp = both || params.at("units") == "mlp"};
-  return drop_least_important_halves(context, params, "depth-metrics", kinds,
-                                     scored_halves(scores, kinds, "depth-metrics", metric_of(params)));
+std::vector<ScoredUnit> scored_units(const Scores& scores, const Json& params) {
+  const Metric metric = metric_of(params);
+  const Units kind = units_of(params);
+  std::vector<ScoredUnit> units;
+  if (kind.layers()) {
+    for (std::size_t layer = 0; layer < scores.layer_updates.size(); ++layer)
+      units.push_back({{.layer = static_cast<std::int64_t>(layer)}, metric(scores.layer_updates[layer])});
+    return units;
+  }
+  for (const ScoredHalf& half : scored_halves(scores, kind.halves, "depth-metrics", metric))
+    units.push_back({{.layer = half.layer, .attention = half.attention, .mlp = !half.attention}, half.importance});
+  return units;
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
   Scores scores = scores_for(context);
-  const bool layers = params.at("units") == "layers";
-  Proposal proposal = layers ? propose_layers(context, params, scores) : propose_halves(context, params, scores);
+  Proposal proposal = drop_least_important_units(context, params, "depth-metrics",
+                                                 params.at("metric").get<std::string>(), scored_units(scores, params));
   sign(proposal.plan, context, "depth-metrics", params);
   proposal.scores = std::move(scores);
   return proposal;
 }
 
 Params params() {
-  Params params = cut_params();
-  params.push_back({.name = "halves", .type = ParamType::integer, .help = "halves of layers to drop", .minimum = 1});
+  Params params = unit_params();
   params.push_back({.name = "metric",
                     .type = ParamType::text,
                     .help = "of what a layer adds to the residual stream: cosine (1 - cosine of the states before and "
@@ -65,11 +56,6 @@ Params params() {
                     .help = "the norm that the relative metrics divide by: of the state after (out) or before (in)",
                     .default_value = "out",
                     .choices = {"out", "in"}});
-  params.push_back({.name = "units",
-                    .type = ParamType::text,
-                    .help = "what is dropped: layers, attention, mlp, or both halves on one scale",
-                    .default_value = "layers",
-                    .choices = {"layers", "attention", "mlp", "both"}});
   return params;
 }
 
