@@ -17,7 +17,8 @@ if(STREAMLINE_SANITIZE)
   target_link_options(streamline_options INTERFACE -fsanitize=${STREAMLINE_SANITIZE})
 endif()
 
-# A file with libtorch's headers takes 1.5 GB to compile, several at once up to 3 GB; targets that have such files take turns in this pool.
+# A file with libtorch's headers takes 1.5 GB to compile, several as one up to 3 GB; targets that have such files take
+# turns in this pool.
 cmake_host_system_information(RESULT memory QUERY TOTAL_PHYSICAL_MEMORY)  # MiB
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
 math(EXPR jobs "${memory} / 3000")
