@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline heal`: adapters trained in all layers of a model that was cut, merged into it or beside it.
-#include <fstream>
 #include <memory>
 #include <sstream>
 
@@ -14,6 +13,7 @@
 #include "streamline/heal/tuning.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply.h"
+#include "training.h"
 
 namespace streamline::cli {
 namespace {
@@ -21,8 +21,8 @@ namespace {
 struct Options {
   CommonOptions common;
   DataOptions data;
-  std::string model, out, adapters, evaluation, targets = "mlp", base = "stored", state, log, memory,
-                                                max_shard_size = "5GB";
+  std::string model, out, adapters, evaluation, base = "stored", state, log, memory, max_shard_size = "5GB";
+  std::vector<std::string> targets = {"mlp"};
   TuningOptions tuning;
   std::int64_t tokens = 300000, sequences_per_step = 16, validation_sequences = 16, evaluation_windows = 64;
   bool overwrite = false;
@@ -40,34 +40,24 @@ struct Run {
 void check_options(const Options& options) {
   if (options.out.empty() && options.adapters.empty())
     fail(ErrorKind::usage, "--out for the healed model, --adapters for PEFT files beside the model as it is, or both");
-  for (const std::string& target : {options.out, options.adapters}) {
-    std::error_code error;
-    if (!target.empty() && !options.overwrite && std::filesystem::exists(target, error) &&
-        !std::filesystem::is_empty(target, error))
-      fail(ErrorKind::io, target, ": already exists; choose another name, or pass --overwrite");
-  }
+  for (const std::string& target : {options.out, options.adapters}) check_output_directory(target, options.overwrite);
 }
 
 void load_text(Run& run) {
   const Options& options = run.options;
   const Tokenizer& tokenizer = *run.opened.tokenizer;
-  PackOptions pack;
-  pack.prepend_bos = resolve_bos(options.data.bos, tokenizer);
-  pack.seq_len = resolve_seq_len(run.opened.model.config(), options.data.seq_len, options.data.allow_long,
-                                 pack.prepend_bos, "--seq-len");
-  pack.samples = (options.tokens + pack.seq_len - 1) / pack.seq_len;
-  pack.shuffle = true;
-  pack.seed = options.common.seed;
-  run.text = load_split(options.data.path, options.data.corpus, tokenizer, pack, options.validation_sequences);
+  const std::int64_t seq_len = sequence_length(run.opened, options.data);
+  run.text =
+      load_training_text(run.opened, options.data, options.tokens, options.validation_sequences, options.common.seed);
   run.report["training"] = {{"source", run.text.training.source},
                             {"tokens", run.text.training.tokens()},
                             {"digest", run.text.training.digest},
-                            {"seq_len", pack.seq_len}};
+                            {"seq_len", seq_len}};
   if (options.evaluation.empty()) return;
   run.evaluation = load_evaluation_text(options.evaluation, options.data.corpus, tokenizer);
   run.perplexity.max_windows = options.evaluation_windows;
-  run.perplexity.bos = pack.prepend_bos;
-  run.perplexity.window = pack.seq_len;
+  run.perplexity.bos = resolve_bos(options.data.bos, tokenizer);
+  run.perplexity.window = seq_len;
   run.perplexity.progress = true;
 }
 
@@ -83,7 +73,7 @@ void measure(Run& run, const char* name, const Model& model) {
   run.report["models"].push_back(std::move(row));
 }
 
-TuningOptions tuning_options(const Options& options, std::int64_t seq_len, std::ofstream& log) {
+TuningOptions tuning_options(const Options& options, std::int64_t seq_len) {
   TuningOptions tuning = options.tuning;
   tuning.adapters.roles = parse_adapter_roles(options.targets);
   tuning.base = options.base == "nf4" ? FrozenBase::nf4 : FrozenBase::stored;
@@ -94,11 +84,7 @@ TuningOptions tuning_options(const Options& options, std::int64_t seq_len, std::
     std::filesystem::create_directories(options.state);
     tuning.heal.state_file = std::filesystem::path(options.state) / "adapters.safetensors";
   }
-  if (!options.log.empty()) {
-    log.open(options.log, std::ios::app);
-    if (!log) fail(ErrorKind::io, options.log, ": cannot be opened for writing");
-    tuning.heal.log = [&log](const Json& record) { log << record.dump() << std::endl; };
-  }
+  tuning.heal.log = json_lines(options.log);
   return tuning;
 }
 
@@ -163,8 +149,7 @@ Output run(const Options& options) {
                           {"digest", model.checkpoint().digest()}};
   load_text(run);
   measure(run, "source", model);
-  std::ofstream log;
-  const TuningOptions tuning = tuning_options(options, run.report["training"]["seq_len"], log);
+  const TuningOptions tuning = tuning_options(options, run.report["training"]["seq_len"]);
   Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
   Json targets = Json::array();
   for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
@@ -178,7 +163,7 @@ Output run(const Options& options) {
   measure(run, "healed", healed);
   if (!options.adapters.empty()) write_adapters(run, tuned.adapters);
   if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
-  if (!options.state.empty()) std::filesystem::remove_all(options.state);
+  remove_state(options.state);
   return {run.report, report_table(run.report)};
 }
 

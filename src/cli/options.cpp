@@ -94,6 +94,11 @@ std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allo
   return given;
 }
 
+std::int64_t sequence_length(const OpenedModel& opened, const DataOptions& options) {
+  return resolve_seq_len(opened.model.config(), options.seq_len, options.allow_long,
+                         resolve_bos(options.bos, *opened.tokenizer), "--seq-len");
+}
+
 bool resolve_bos(const std::string& given, const Tokenizer& tokenizer) {
   if (given == "on" && !tokenizer.bos()) fail(ErrorKind::usage, "--bos on: this tokenizer has no BOS token");
   return given == "on" || (given == "auto" && tokenizer.bos() && tokenizer.adds_bos());
@@ -102,8 +107,7 @@ bool resolve_bos(const std::string& given, const Tokenizer& tokenizer) {
 TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options) {
   PackOptions pack;
   pack.prepend_bos = resolve_bos(options.bos, *opened.tokenizer);
-  pack.seq_len =
-      resolve_seq_len(opened.model.config(), options.seq_len, options.allow_long, pack.prepend_bos, "--seq-len");
+  pack.seq_len = sequence_length(opened, options);
   pack.samples = options.samples;
   pack.pack = !options.documents;
   pack.shuffle = options.shuffle;
@@ -138,6 +142,12 @@ Json computing_record(const Placement& placement, std::uint64_t seed) {
   return record;
 }
 void remember_command_line(const std::vector<std::string>& given) { words() = given; }
+
+void check_output_directory(const std::string& path, bool overwrite) {
+  std::error_code error;
+  if (!path.empty() && !overwrite && std::filesystem::exists(path, error) && !std::filesystem::is_empty(path, error))
+    fail(ErrorKind::io, path, ": already exists; choose another name, or pass --overwrite");
+}
 
 void check_output(const std::string& path, bool overwrite) {
   if (path.empty()) return;

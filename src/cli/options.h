@@ -53,6 +53,8 @@ OpenedModel open_model(const std::string& model, const Placement& placement);
 // Checks seq_len against the model's positions (error mismatch unless allowed) and fills its default, which leaves
 // room for BOS in front. The engine need not check again.
 std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allow_long, bool bos, const char* option);
+// The same of a model and its text, with room for its BOS.
+std::int64_t sequence_length(const OpenedModel& opened, const DataOptions& options);
 // "auto": BOS where the tokenizer has the habit; "on" fails when it has none. Errors: usage.
 bool resolve_bos(const std::string& given, const Tokenizer& tokenizer);
 
@@ -72,6 +74,8 @@ void remember_command_line(const std::vector<std::string>& words);
 // Before hours of work: that the file can be written, and is not there yet unless it may be replaced. Empty: no file.
 // Errors: io.
 void check_output(const std::string& path, bool overwrite);
+// That a directory is not there yet, or empty, unless it may be replaced. Empty: none is asked for. Errors: io.
+void check_output_directory(const std::string& path, bool overwrite);
 
 // To standard output, at once. Errors: io.
 void print(const std::string& text);

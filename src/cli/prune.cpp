@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/report/report.h"
+#include "training.h"
 
 namespace streamline::cli {
 namespace {
@@ -25,11 +26,7 @@ void check_options(const PruneOptions& options) {
   parse_format(options.format);
   if (options.out.empty() && writes(options))
     fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
-  std::error_code error;
-  const std::filesystem::path out = options.out;
-  if (writes(options) && !options.overwrite && std::filesystem::exists(out, error) &&
-      !std::filesystem::is_empty(out, error))
-    fail(ErrorKind::io, options.out, ": already exists; choose another name, or pass --overwrite");
+  if (writes(options)) check_output_directory(options.out, options.overwrite);
 }
 
 Output run(const PruneOptions& options) {
@@ -65,7 +62,7 @@ Output run(const PruneOptions& options) {
   }
   if (!options.dry_run) {
     write(run);
-    remove_state(run);
+    remove_state(options.state);
   }
   return {run.report, report_table(run.report)};
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Healing as `prune` runs it: options, the candidates of --replace auto, what is refused, what is recorded.
-#include <fstream>
-
 #include "prune_run.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "training.h"
 
 namespace streamline::cli {
 namespace {
@@ -74,12 +73,7 @@ void choose_replacement(PruneRun& run) {
 
 void heal(PruneRun& run) {
   HealPlanOptions options{.heal = heal_options(run.options), .state_directory = run.options.state};
-  std::ofstream log;
-  if (!run.options.log.empty()) {
-    log.open(run.options.log, std::ios::app);
-    if (!log) fail(ErrorKind::io, run.options.log, ": cannot be opened for writing");
-    options.heal.log = [&](const Json& record) { log << record.dump() << std::endl; };
-  }
+  options.heal.log = json_lines(run.options.log);
   if (!options.state_directory.empty()) std::filesystem::create_directories(options.state_directory);
   HealedPlan healed = heal_plan(run.opened.model, run.proposal.plan, parse_replacement(run.replacement), run.training,
                                 run.validation, options);
@@ -94,14 +88,6 @@ void heal(PruneRun& run) {
   for (const HealedPlanWindow& window : healed.windows) refuse_worse(run, window);
   run.plan = std::move(healed.plan);
   run.replacements = std::move(healed.replacements);
-}
-
-void remove_state(const PruneRun& run) {
-  if (run.options.state.empty()) return;
-  std::error_code ignored;  // what cannot be removed does no harm
-  for (const auto& entry : std::filesystem::directory_iterator(run.options.state, ignored))
-    if (entry.path().extension() == ".safetensors") std::filesystem::remove(entry.path(), ignored);
-  std::filesystem::remove(run.options.state, ignored);
 }
 
 }  // namespace streamline::cli

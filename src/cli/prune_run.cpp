@@ -11,6 +11,7 @@
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
+#include "training.h"
 
 namespace streamline::cli {
 namespace {
@@ -26,12 +27,6 @@ EvaluationText held_out_text(const TokenBatches& validation) {
   return text;
 }
 
-std::int64_t sequence_length(const PruneRun& run) {
-  const DataOptions& data = run.options.data;
-  return resolve_seq_len(run.opened.model.config(), data.seq_len, data.allow_long,
-                         resolve_bos(data.bos, *run.opened.tokenizer), "--seq-len");
-}
-
 void load_evaluation(PruneRun& run) {
   const PruneOptions& options = run.options;
   run.evaluation = options.evaluation.empty()
@@ -39,7 +34,7 @@ void load_evaluation(PruneRun& run) {
                        : load_evaluation_text(options.evaluation, options.data.corpus, *run.opened.tokenizer);
   run.perplexity.max_windows = options.evaluation_windows;
   run.perplexity.bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
-  run.perplexity.window = sequence_length(run);
+  run.perplexity.window = sequence_length(run.opened, options.data);
   run.perplexity.beyond_positions = true;
   run.perplexity.progress = true;
 }
@@ -132,18 +127,10 @@ void load_data(PruneRun& run) {
   run.questions = load_questionnaire(options.questions, run.opened, options.data, options.common.seed);
   if (options.plan_only) return;
   if (run.heals() || options.evaluation.empty()) {
-    PackOptions pack;
-    pack.seq_len = sequence_length(run);
-    pack.samples = run.heals() ? (options.tokens + pack.seq_len - 1) / pack.seq_len : 1;
-    pack.shuffle = true;
-    pack.seed = options.common.seed;
-    pack.prepend_bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
-    SplitSequences split =
-        load_split(options.data.path, options.data.corpus, *run.opened.tokenizer, pack, options.validation_sequences);
+    SplitSequences split = load_training_text(run.opened, options.data, run.heals() ? options.tokens : 1,
+                                              options.validation_sequences, options.common.seed);
     run.training = std::move(split.training);
     run.validation = std::move(split.validation);
-    check_token_range(run.training, run.opened.model.config().vocab);
-    check_token_range(run.validation, run.opened.model.config().vocab);
   }
   load_evaluation(run);
 }

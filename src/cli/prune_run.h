@@ -70,6 +70,5 @@ void choose_replacement(PruneRun& run);                                    // fo
 void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
 void heal(PruneRun& run);  // and rounds what it trained to what is written
 void write(PruneRun& run);
-void remove_state(const PruneRun& run);  // of the training, once its result is written
 
 }  // namespace streamline::cli

@@ -51,6 +51,14 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, options, status, m
     assert not (tmp_path / "x").exists()
 
 
+def test_only_the_saved_state_goes_from_its_directory(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/notes.txt").write_text("mine")
+    done = heal("--adapters", tmp_path / "out", "--state", tmp_path / "state")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["notes.txt"]
+
+
 def test_text_that_is_not_there_is_named(tmp_path):
     done = heal("--out", tmp_path / "out", data="nowhere.txt")
     assert done.returncode == 1 and "nowhere.txt" in done.stderr

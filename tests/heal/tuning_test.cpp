@@ -53,7 +53,7 @@ TEST(Adapters, ChangeNothingAtTheStart) {
 TEST(Adapters, MergedGiveWhatTheyGiveBeside) {
   for (const Json& json : {test::tiny_llama(), test::tiny_opt(), test::tiny_qwen3()}) {
     const Model model = pico_model(json, 1);
-    const Adapters adapters = random_adapters(model, parse_adapter_roles("all"));
+    const Adapters adapters = random_adapters(model, parse_adapter_roles({"all"}));
     const auto beside = adapted_logits(model, adapters, some_ids());
     const Model healed = model.changed(merging(adapters));
     EXPECT_LT((forward_logits(healed, some_ids()) - beside).abs().max().item<double>(), 1e-4);
@@ -64,7 +64,7 @@ TEST(Adapters, MergedGiveWhatTheyGiveBeside) {
 TEST(Adapters, MergedAreWrittenAndReadBack) {
   const test::TemporaryDirectory directory;
   const Model model = pico_model(test::tiny_llama(), 1);
-  const Model healed = model.changed(merging(random_adapters(model, parse_adapter_roles("down,q"))));
+  const Model healed = model.changed(merging(random_adapters(model, parse_adapter_roles({"down", "q"}))));
   Plan plan{.base = {.layers = 6}};
   plan.segments = {{.first = 0, .last = 5}};
   const AppliedPlan applied = apply_plan(healed, plan, {}, directory.path() / "out", {});
@@ -76,7 +76,7 @@ TEST(Adapters, MergedAreWrittenAndReadBack) {
 TEST(Adapters, GoThroughPeftFiles) {
   const test::TemporaryDirectory directory;
   const Model model = pico_model(test::tiny_llama(), 1);
-  const Adapters adapters = random_adapters(model, parse_adapter_roles("attention"));
+  const Adapters adapters = random_adapters(model, parse_adapter_roles({"attention"}));
   write_peft(directory.path(), adapters, model, "models/tiny");
   const Adapters back = read_peft(directory.path(), model);
   ASSERT_EQ(back.list.size(), adapters.list.size());
@@ -97,13 +97,13 @@ TEST(Adapters, ThatMakeNoSenseAreRefused) {
   EXPECT_ERROR(initial_adapters(model, {.rank = 0}, rng), usage, "rank 0; at least 1");
   EXPECT_ERROR(initial_adapters(model, {.dropout = 1}, rng), usage, "outside [0, 1)");
   EXPECT_ERROR(initial_adapters(model, {.roles = {Role::qkv}}, rng), usage, "no layer has a matrix of that name");
-  EXPECT_ERROR(parse_adapter_roles("norm"), usage, "'norm' is no matrix that takes an adapter");
+  EXPECT_ERROR(parse_adapter_roles({"norm"}), usage, "'norm' is no matrix that takes an adapter");
 }
 
 // The gradient of the whole model by autograd, dropout and all.
 TEST(Tuning, ItsGradientIsThatOfTheWholeModel) {
   const Model model = pico_model(test::tiny_llama(), 1, {}, {torch::kCPU, torch::kFloat64});
-  Adapters adapters = random_adapters(model, parse_adapter_roles("all"), 0.2);
+  Adapters adapters = random_adapters(model, parse_adapter_roles({"all"}), 0.2);
   std::vector<torch::Tensor> matrices;
   for (Adapter& adapter : adapters.list)
     for (torch::Tensor* matrix : {&adapter.a, &adapter.b}) {

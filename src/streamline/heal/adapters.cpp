@@ -35,13 +35,10 @@ std::int64_t Adapters::parameters() const {
   return count;
 }
 
-std::vector<Role> parse_adapter_roles(const std::string& text) {
+std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names) {
   std::vector<Role> roles;
   const auto add = [&](const std::vector<Role>& more) { roles.insert(roles.end(), more.begin(), more.end()); };
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string name = text.substr(begin, end - begin);
-    begin = end + 1;
+  for (const std::string& name : names) {
     const auto role = parse_role(name);
     const auto is = [&](const std::vector<Role>& known) { return role && std::ranges::count(known, *role) > 0; };
     if (name == "mlp" || name == "all") add(kMlpRoles);

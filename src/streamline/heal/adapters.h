@@ -35,8 +35,8 @@ struct Adapters {
   std::int64_t parameters() const;
 };
 
-// "mlp", "attention", "all", or names of roles (q, k, v, o, gate, up, down …), comma separated. Errors: usage.
-std::vector<Role> parse_adapter_roles(const std::string& text);
+// Of "mlp", "attention", "all", or names of roles (q, k, v, o, gate, up, down …). Errors: usage.
+std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names);
 
 // A uniform in ±1/√in, as PEFT starts it, B zero: the model as it is. Errors: usage for a rank below 1, a dropout
 // outside [0, 1), and where no layer has any of the roles outside experts.

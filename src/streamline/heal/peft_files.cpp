@@ -77,12 +77,9 @@ AdapterOptions read_options(const Json& config, const std::string& where) {
   return options;
 }
 
-void check_shape(const Adapter& adapter, const Model& model, std::int64_t rank, const std::string& where) {
-  if (adapter.layer >= model.layer_count())
-    fail(ErrorKind::mismatch, where, ": has adapters for layer ", adapter.layer, "; the model has ",
-         model.layer_count(), " layers");
-  const LayerWeights layer = model.layer(adapter.layer, Model::Use::once);
-  const std::string module = module_name(*model.config().family, adapter.layer, adapter.role);
+void check_shape(const Adapter& adapter, const Family& family, const LayerWeights& layer, std::int64_t rank,
+                 const std::string& where) {
+  const std::string module = module_name(family, adapter.layer, adapter.role);
   if (!layer.has(adapter.role)) fail(ErrorKind::mismatch, where, ": the model has no ", module);
   const auto& weight = layer.at(adapter.role).weight;
   if (!adapter.a.defined() || !adapter.b.defined())
@@ -133,8 +130,14 @@ Adapters read_peft(const std::filesystem::path& directory, const Model& model) {
     (place->is_a ? adapter.a : adapter.b) = read_tensor(info, blob).to(torch::kFloat32);
   }
   if (found.empty()) fail(ErrorKind::format, file.string(), ": there are no adapters in it");
+  std::int64_t open = -1;  // the layer whose matrices these are
+  LayerWeights layer;
   for (auto& [place, adapter] : found) {
-    check_shape(adapter, model, adapters.options.rank, file.string());
+    if (adapter.layer >= model.layer_count())
+      fail(ErrorKind::mismatch, file.string(), ": has adapters for layer ", adapter.layer, "; the model has ",
+           model.layer_count(), " layers");
+    if (adapter.layer != open) layer = model.layer(open = adapter.layer, Model::Use::once);
+    check_shape(adapter, *model.config().family, layer, adapters.options.rank, file.string());
     if (std::ranges::count(adapters.options.roles, adapter.role) == 0) adapters.options.roles.push_back(adapter.role);
     adapters.list.push_back(std::move(adapter));
   }

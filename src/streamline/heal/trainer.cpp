@@ -34,19 +34,13 @@ void check(const Model& model, std::int64_t first, std::int64_t count, const Rep
          first, " has none before it");
   if (choice.count < 1 || choice.count > count)
     fail(ErrorKind::usage, "healing: ", choice.count, " networks in place of ", count, " layers");
-  if (model.placement().dtype == torch::kFloat16)
-    fail(ErrorKind::unsupported, "healing: gradients underflow in float16; use --dtype bfloat16 or float32");
-  if (training.tokens() == 0) fail(ErrorKind::resource, "healing: there is no training text; give more with --data");
-  if (validation.tokens() == 0)
-    fail(ErrorKind::resource, "healing: there is no validation text, by which the best weights are chosen");
+  check_trainable(model, training, validation);
   if (options.epochs < 1) fail(ErrorKind::usage, "healing: ", options.epochs, " epochs; at least 1 is needed");
   if (options.losses.empty()) fail(ErrorKind::usage, "healing: no loss is given");
   for (const LossStage& stage : options.losses)
     if (!choice.network->is_trained() && !on_states(stage.loss))
       fail(ErrorKind::usage, "healing: '", choice.network->name, "' has nothing to train with '", loss_name(stage.loss),
            "'; use --loss mse, or another --replace");
-  check_token_range(training, model.config().vocab);
-  check_token_range(validation, model.config().vocab);
 }
 
 class Healing {

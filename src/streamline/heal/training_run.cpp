@@ -230,6 +230,16 @@ class TrainingRun {
 
 }  // namespace
 
+void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation) {
+  if (model.placement().dtype == torch::kFloat16)
+    fail(ErrorKind::unsupported, "healing: gradients underflow in float16; use --dtype bfloat16 or float32");
+  if (training.tokens() == 0) fail(ErrorKind::resource, "healing: there is no training text; give more with --data");
+  if (validation.tokens() == 0)
+    fail(ErrorKind::resource, "healing: there is no validation text, by which the best weights are chosen");
+  check_token_range(training, model.config().vocab);
+  check_token_range(validation, model.config().vocab);
+}
+
 void train(const Trainee& trainee, const TokenBatches& training, const Pace& pace, const Rng& rng,
            const HealOptions& options, const std::string& run, const std::function<void()>& prepare,
            HealResult& result) {

@@ -23,6 +23,9 @@ struct Trainee {
   std::function<bool(const HealStage& stage)> is_solved;
 };
 
+// Errors: unsupported for a model in float16, resource without text, mismatch for ids outside the vocabulary.
+void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation);
+
 // Trains until the last stage ends, and leaves the best weights of that stage in the trainee; the curves go into
 // `result`. `prepare` is called before the first stage, unless a saved state is taken up. `run`: digest of all that
 // decides the result, by which a saved state is known. Errors: numeric when a loss is not finite (naming the step),

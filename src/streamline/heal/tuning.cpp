@@ -186,21 +186,11 @@ class Tuning {
   std::vector<PackedLayer> packed_ = {};
 };
 
-void check(const Model& model, const TokenBatches& training, const TokenBatches& validation) {
-  if (model.placement().dtype == torch::kFloat16)
-    fail(ErrorKind::unsupported, "healing: gradients underflow in float16; use --dtype bfloat16 or float32");
-  if (training.tokens() == 0) fail(ErrorKind::resource, "healing: there is no training text; give more with --data");
-  if (validation.tokens() == 0)
-    fail(ErrorKind::resource, "healing: there is no validation text, by which the best weights are chosen");
-  check_token_range(training, model.config().vocab);
-  check_token_range(validation, model.config().vocab);
-}
-
 }  // namespace
 
 Tuned tune(const Model& model, const TokenBatches& training, const TokenBatches& validation,
            const TuningOptions& options) {
-  check(model, training, validation);
+  check_trainable(model, training, validation);
   return translating_errors([&] { return Tuning(model, training, validation, options).run(); });
 }
 

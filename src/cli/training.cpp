@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "training.h"
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "streamline/base/error.h"
+
+namespace streamline::cli {
+
+SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& data, std::int64_t tokens,
+                                  std::int64_t validation_sequences, std::uint64_t seed) {
+  PackOptions pack;
+  pack.seq_len = sequence_length(opened, data);
+  pack.samples = (tokens + pack.seq_len - 1) / pack.seq_len;
+  pack.shuffle = true;
+  pack.seed = seed;
+  pack.prepend_bos = resolve_bos(data.bos, *opened.tokenizer);
+  SplitSequences split = load_split(data.path, data.corpus, *opened.tokenizer, pack, validation_sequences);
+  check_token_range(split.training, opened.model.config().vocab);
+  check_token_range(split.validation, opened.model.config().vocab);
+  return split;
+}
+
+std::function<void(const Json&)> json_lines(const std::string& path) {
+  if (path.empty()) return {};
+  auto file = std::make_shared<std::ofstream>(path, std::ios::app);
+  if (!*file) fail(ErrorKind::io, path, ": cannot be opened for writing");
+  return [file](const Json& record) { *file << record.dump() << std::endl; };
+}
+
+void remove_state(const std::string& directory) {
+  if (directory.empty()) return;
+  std::error_code ignored;  // what cannot be removed does no harm
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
+    if (entry.path().extension() == ".safetensors") std::filesystem::remove(entry.path(), ignored);
+  std::filesystem::remove(directory, ignored);
+}
+
+}  // namespace streamline::cli

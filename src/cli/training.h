@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commands that train share: text to train on and to hold out, a log of the steps, the saved state.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "options.h"
+#include "streamline/base/json.h"
+#include "streamline/text/corpus.h"
+
+namespace streamline::cli {
+
+// About so many tokens to train on and so many sequences of other documents, drawn at random. Errors: those of
+// load_split, and mismatch for ids outside the vocabulary.
+SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& data, std::int64_t tokens,
+                                  std::int64_t validation_sequences, std::uint64_t seed);
+
+// Appends each record to a file, a JSON object a line; empty without a file. Errors: io.
+std::function<void(const Json&)> json_lines(const std::string& path);
+
+// What a training saved in a directory, once its result is written, and the directory if nothing else is in it.
+void remove_state(const std::string& directory);
+
+}  // namespace streamline::cli
