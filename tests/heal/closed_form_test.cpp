@@ -45,16 +45,18 @@ struct Solved {
   double before = 0, after = 0;  // mean squared errors over the validation text, computed anew
 };
 
-double error_of(const Model& body, const HealedWindow& window, const LayerWeights& weights, const TokenBatches& text) {
+double error_of(const Model& body, const HealedWindow& window, const LayerWeights& weights, const TokenBatches& text,
+                std::int64_t first = 0) {
   double sum = 0;
   const torch::NoGradGuard no_grad;
   for (const Indices& group : micro_batches(text, all_sequences(text), 64)) {
     const WindowStates states = window_states(body, window, text, group);
     const auto positions = rope_positions(body.config(), 0, states.input.size(1), torch::kCPU);
-    sum +=
-        (block_forward(body.config(), weights, states.input, positions) - states.output).square().sum().item<double>();
+    const auto apart = block_forward(body.config(), weights, states.input, positions) - states.output;
+    sum += apart.slice(1, first).square().sum().item<double>();
   }
-  return sum / static_cast<double>(text.tokens() * body.config().hidden);
+  const auto tokens = text.tokens() - first * std::ssize(text.sequences);
+  return sum / static_cast<double>(tokens * body.config().hidden);
 }
 
 Solved solve(const Model& model, const char* name, Start start) {
@@ -66,8 +68,10 @@ Solved solve(const Model& model, const char* name, Start start) {
   const TokenBatches training = random_tokens(80, 16, 1), validation = random_tokens(10, 16, 2);
   Solved solved{
       .fit = fit_closed_form(network, body, initial, recomputed_states(body, window), training, validation, 256)};
-  solved.before = error_of(body, window, initial, validation);
-  solved.after = error_of(body, window, solved.fit.weights, validation);
+  // Linear maps of the stream are fitted to all positions but the first.
+  const bool linear = network.closed_form == ClosedForm::constant || network.closed_form == ClosedForm::low_rank;
+  solved.before = error_of(body, window, initial, validation, linear ? 1 : 0);
+  solved.after = error_of(body, window, solved.fit.weights, validation, linear ? 1 : 0);
   return solved;
 }
 
@@ -82,6 +86,76 @@ TEST(ClosedForm, ImprovesOnItsStartByWhatItSays) {
       EXPECT_LT(solved.fit.error, solved.fit.start_error);
     }
   }
+}
+
+// Of the depth study's specification, check 9.
+TEST(ClosedForm, Check9AConstantLeavesNoMeanErrorAndTheVariance) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const Replacement& network = find_replacement("mean");
+  const HealedWindow window{.first = 2, .count = 1};
+  const Model body = model.truncated(window.end());
+  Rng rng(1);
+  const LayerWeights zero = initial_weights(network, body, 2, Start::closed_form, rng);
+  const TokenBatches text = random_tokens(20, 16, 1);
+  const LayerWeights fitted =
+      fit_closed_form(network, body, zero, recomputed_states(body, window), text, text, 256).weights;
+  std::vector<torch::Tensor> updates;
+  for (const Indices& group : micro_batches(text, all_sequences(text), 64)) {
+    const WindowStates states = window_states(body, window, text, group);
+    updates.push_back((states.output - states.input).slice(1, 1).flatten(0, 1).to(torch::kFloat64));
+  }
+  const auto all = torch::cat(updates), bias = fitted.at(Role::down).bias.to(torch::kFloat64);
+  EXPECT_LT((bias - all.mean(0)).abs().max().item<double>(), 1e-5);
+  const double with = error_of(body, window, fitted, text, 1), without = error_of(body, window, zero, text, 1);
+  EXPECT_NEAR(with, all.var(0, /*unbiased=*/false).mean().item<double>(), 1e-5 * with);
+  EXPECT_LT(with, without);
+}
+
+TEST(ClosedForm, Check9AConstantUpdateIsReproduced) {
+  // An MLP that reads nothing and writes its last bias.
+  const Model model = pico_model(test::tiny_opt(), 1, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    if (tensor.layer != 2) return;
+    const bool adds = tensor.role == Role::o || (tensor.role == Role::down && tensor.part == Part::weight);
+    if (adds) values.assign(values.size(), 0);
+  });
+  const HealedWindow window{.first = 2, .count = 1};
+  const Model body = model.truncated(window.end());
+  const Replacement& network = find_replacement("mean");
+  Rng rng(1);
+  const LayerWeights zero = initial_weights(network, body, 2, Start::closed_form, rng);
+  const TokenBatches text = random_tokens(20, 16, 1);
+  const auto fit = fit_closed_form(network, body, zero, recomputed_states(body, window), text, text, 256);
+  EXPECT_NEAR(fit.error, 0, 1e-9 * fit.start_error);
+  EXPECT_NEAR(error_of(body, window, fit.weights, text), 0, 1e-6);
+}
+
+// Check 10.
+TEST(ReducedRank, Check10OfFullRankIsLeastSquaresAndOfRankZeroTheMean) {
+  torch::manual_seed(3);
+  const auto x = torch::randn({400, 6}, torch::kFloat64) + 2;
+  const auto wanted = x.matmul(torch::randn({6, 6}, torch::kFloat64)) + torch::randn({400, 6}, torch::kFloat64) - 3;
+  LeastSquares sums;
+  sums.add(torch::cat({x, torch::ones({400, 1}, torch::kFloat64)}, 1), wanted, false);
+  const auto exact = *solve_ridge(sums, 0);
+  EXPECT_LT((reduced_rank(sums, exact, 6) - exact).abs().max().item<double>(), 1e-8);
+  const auto none = reduced_rank(sums, exact, 0);
+  EXPECT_EQ(none.narrow(0, 0, 6).abs().max().item<double>(), 0);
+  EXPECT_LT((none[6] - wanted.mean(0)).abs().max().item<double>(), 1e-10);
+  double last = sums.error(none);
+  for (std::int64_t rank = 1; rank <= 6; ++rank) {
+    const double error = sums.error(reduced_rank(sums, exact, rank));
+    EXPECT_LE(error, last * (1 + 1e-12)) << rank;
+    last = error;
+  }
+  EXPECT_NEAR(last, sums.error(exact), 1e-8 * last);
+}
+
+TEST(ClosedForm, OfLowRankBeatsTheConstant) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const Solved constant = solve(model, "mean", Start::closed_form), low = solve(model, "low-rank", Start::closed_form);
+  EXPECT_LT(low.fit.error, constant.fit.error);
+  EXPECT_EQ(low.fit.weights.at(Role::gate).bias.min().item<float>(), kConstantGate);
+  EXPECT_EQ(low.fit.weights.config.mlp->intermediate, 8);
 }
 
 // Nothing lies behind the layer that is changed: the window is of identities.

@@ -31,6 +31,19 @@ struct Problem {
   torch::Tensor features, wanted;  // [tokens, …]
 };
 
+// The map x -> x w + b of a rank that fits, in the places of a low-rank replacement.
+void put_low_rank(const torch::Tensor& solution, LayerWeights& weights) {
+  const std::int64_t inputs = solution.size(0) - 1;
+  RoleTensors &up = weights.tensors.at(Role::up), &down = weights.tensors.at(Role::down);
+  const std::int64_t rank = up.weight.size(0);
+  const auto [u, s, v] = at::linalg_svd(solution.narrow(0, 0, inputs), /*full_matrices=*/false);  // w = u s v
+  const auto root = s.narrow(0, 0, rank).sqrt();
+  up.weight.copy_((u.narrow(1, 0, rank) * root).t());
+  up.bias.zero_();
+  down.weight.copy_((v.narrow(0, 0, rank) * root.unsqueeze(1)).t() / kConstantGate);
+  down.bias.copy_(solution[inputs]);
+}
+
 class Fit {
  public:
   Fit(const Replacement& replacement, const Model& body, const LayerWeights& start)
@@ -58,7 +71,15 @@ class Fit {
 
   // What the wanted values were divided by.
   double scale() const {
-    return kind_ == ClosedForm::output_matrix && start_.config.mlp->residual ? body_.config().scale.residual : 1;
+    const bool patch = kind_ == ClosedForm::map || kind_ == ClosedForm::scale;
+    return !patch && start_.config.mlp->residual ? body_.config().scale.residual : 1;
+  }
+
+  std::optional<torch::Tensor> solve(const LeastSquares& sums, double ridge) const {
+    std::optional<torch::Tensor> solution = solve_ridge(sums, ridge);
+    if (solution && kind_ == ClosedForm::low_rank)
+      solution = reduced_rank(sums, *solution, start_.config.mlp->intermediate);
+    return solution;
   }
 
   // The start's own solution, as an error to improve on.
@@ -70,6 +91,14 @@ class Fit {
 
   LayerWeights with(const torch::Tensor& solution) const {
     LayerWeights weights = copy_to(start_, torch::kCPU, torch::kFloat32);
+    if (kind_ == ClosedForm::constant) {
+      weights.tensors.at(Role::down).bias.copy_(solution[0]);
+      return weights;
+    }
+    if (kind_ == ClosedForm::low_rank) {
+      put_low_rank(solution, weights);
+      return weights;
+    }
     for (const PlacedTensor& tensor : placed_tensors(weights)) {
       if (tensor.role != Role::down && tensor.role != Role::shared_down) continue;
       torch::Tensor value = tensor.value;
@@ -88,10 +117,18 @@ class Fit {
   }
 
  private:
+  bool is_linear_of_stream() const { return kind_ == ClosedForm::constant || kind_ == ClosedForm::low_rank; }
+
   Problem problem_of(const WindowStates& states) const {
+    const auto rows = [](const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).to(torch::kFloat64); };
+    if (is_linear_of_stream()) {
+      // Without the first position, whose massive activations would decide a mean.
+      const auto x = rows(states.input.slice(1, 1)), update = rows(states.output.slice(1, 1)) - x;
+      const auto ones = torch::ones({x.size(0), 1}, x.options());
+      return {kind_ == ClosedForm::constant ? ones : torch::cat({x, ones}, 1), update / scale()};
+    }
     const Positions positions = rope_positions(body_.config(), 0, states.input.size(1), states.input.device());
     const MlpParts parts = mlp_parts(body_.config(), compute_, states.input, positions);
-    const auto rows = [](const torch::Tensor& x) { return x.reshape({-1, x.size(-1)}).to(torch::kFloat64); };
     auto wanted = rows(states.output);
     if (start_.config.mlp->residual) wanted = wanted - rows(parts.stream);  // of float64 states `rows` is no copy
     if (kind_ != ClosedForm::output_matrix) {
@@ -141,6 +178,19 @@ std::optional<torch::Tensor> solve_ridge(const LeastSquares& sums, double ridge)
   return at::cholesky_solve(sums.cross, factor);
 }
 
+torch::Tensor reduced_rank(const LeastSquares& sums, const torch::Tensor& solution, std::int64_t rank) {
+  const std::int64_t inputs = solution.size(0) - 1;
+  const double rows = static_cast<double>(sums.rows);
+  const auto mean = sums.gram[inputs].narrow(0, 0, inputs) / rows, wanted = sums.cross[inputs] / rows;
+  const auto covariance = sums.gram.narrow(0, 0, inputs).narrow(1, 0, inputs) / rows - mean.outer(mean);
+  const auto w = solution.narrow(0, 0, inputs);  // [inputs, outputs]
+  const auto predicted = w.t().matmul(covariance).matmul(w);
+  const auto vectors = std::get<1>(at::linalg_eigh((predicted + predicted.t()) / 2));  // by rising eigenvalue
+  const auto top = vectors.narrow(1, vectors.size(1) - rank, rank);
+  const auto reduced = w.matmul(top).matmul(top.t());
+  return torch::cat({reduced, (wanted - mean.matmul(reduced)).unsqueeze(0)});
+}
+
 ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body, const LayerWeights& start,
                               const StateSource& states, const TokenBatches& training, const TokenBatches& validation,
                               std::int64_t micro_batch_tokens) {
@@ -156,7 +206,7 @@ ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body,
                        .ridge = std::numeric_limits<double>::infinity()};
   result.error = result.start_error = held_out.error(best) / elements;
   for (const double ridge : kRidges) {
-    const auto solution = solve_ridge(sums, ridge);
+    const auto solution = fit.solve(sums, ridge);
     if (!solution) continue;
     const double error = held_out.error(*solution) / elements;
     if (!(error < result.error)) continue;

@@ -26,6 +26,10 @@ struct LeastSquares {
 // singular to working precision.
 std::optional<torch::Tensor> solve_ridge(const LeastSquares& sums, double ridge);
 
+// The best map of rank `rank` from the sums of features (x, 1): of w, a solution of theirs [d + 1, d], the part along
+// the `rank` directions in which its predictions vary most, and the bias that then fits the means. 0: the bias alone.
+torch::Tensor reduced_rank(const LeastSquares& sums, const torch::Tensor& solution, std::int64_t rank);
+
 struct ClosedFormFit {
   LayerWeights weights;
   double ridge = 0;  // relative to the mean of the Gram matrix's diagonal; infinity where nothing was better

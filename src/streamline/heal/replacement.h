@@ -23,7 +23,12 @@ enum class ClosedForm {
   output_matrix,  // the last matrix of its MLP
   map,            // a d x d matrix behind the MLP that is there
   scale,          // the diagonal of one
+  constant,       // the bias of its last matrix, nothing else
+  low_rank,       // its up and last matrices and the last bias, a linear map of the width's rank (kConstantGate)
 };
+
+// What a gate that lets everything through is: of silu and gelu it is itself, and dividing by it rounds nothing.
+constexpr double kConstantGate = 16;
 
 struct Replacement {
   std::string_view name, title, source;  // source: paper and section
@@ -40,7 +45,7 @@ struct Replacement {
   std::int64_t before = 0;
   bool (*learns)(Role role) = nullptr;  // which of its tensors are trained; empty: all
 
-  bool is_trained() const { return closed_form != ClosedForm::scale; }
+  bool is_trained() const { return closed_form != ClosedForm::scale && closed_form != ClosedForm::constant; }
 };
 
 std::span<const Replacement* const> replacements();          // without "none"

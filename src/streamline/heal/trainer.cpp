@@ -18,10 +18,11 @@ namespace {
 
 bool on_states(Loss loss) { return loss == Loss::mse || loss == Loss::normalised_mse; }
 
-// A map behind an MLP is at its least squared error as soon as it is solved for.
-bool is_solved(const Replacement& network, Loss loss) {
+// A map behind an MLP, a constant and a linear map are at their least squared error as soon as they are solved for.
+bool is_solved(const Replacement& network, Start start, Loss loss) {
   const bool patch = network.closed_form == ClosedForm::map || network.closed_form == ClosedForm::scale;
-  return patch && on_states(loss);
+  const bool linear = network.closed_form == ClosedForm::constant || network.closed_form == ClosedForm::low_rank;
+  return (patch || (linear && start == Start::closed_form)) && on_states(loss);
 }
 
 void check(const Model& model, std::int64_t first, std::int64_t count, const ReplacementChoice& choice,
@@ -82,7 +83,7 @@ class Healing {
         // A copy of the only layer cut has nothing to learn, and stays exact.
         .is_solved =
             [&](const HealStage& stage) {
-              return is_solved(network_, stage.loss) || (on_states(stage.loss) && stage.initial == 0);
+              return is_solved(network_, start_, stage.loss) || (on_states(stage.loss) && stage.initial == 0);
             }};
     const auto prepare = [&] {
       if (start_ == Start::closed_form) solve(result);

@@ -94,6 +94,9 @@ std::string deed(const Json& report) {
   if (by == "linear" || by == "scale")
     return "Removed " + layers + (runs.size() == 1 ? ", the layer before them" : ", the layers before them") +
            " fitted (" + by + ")";
+  if (by == "mean")
+    return "Replaced layers " + cut_ranges(report) + " of " + std::to_string(runs.front().layers) + " by a constant" +
+           each;
   if (by.starts_with("layer:")) return "Replaced " + layers + " by " + by.substr(6) + " trained layers" + each;
   return "Replaced " + layers + (by == "layer" ? " by one trained layer" : " by a trained " + by + " network") + each;
 }
