@@ -32,7 +32,7 @@ struct PlanBase {
 
 // Who decided, from what.
 struct MethodUse {
-  std::string name = {};  // registered method, or "manual"
+  std::string name = {};  // registered method, "manual", or "merge" (plan/merge.h)
   Json parameters = Json::object();
   std::string calibration_digest = {};
   std::uint64_t seed = 0;

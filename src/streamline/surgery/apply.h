@@ -71,6 +71,9 @@ struct PlanFileNames {
 };
 void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan plan, const Replacements& replacements);
 
+// The plan itself, or the one inside a result's directory.
+std::filesystem::path plan_file_of(const std::filesystem::path& given);
+
 enum class AnyWeights { no, yes };
 // Reads a plan (or the one inside a result's directory) and the weights beside it, checked against their digest and
 // against the source. A segment without a weights file has no entry in the result: see missing_weights().

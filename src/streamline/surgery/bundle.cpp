@@ -101,12 +101,12 @@ void check_base(const Plan& plan, const Checkpoint& source, std::int64_t layers,
          "; if these are a twin of them (quantised, fine-tuned), 'streamline apply --any-weights' takes it");
 }
 
-fs::path plan_path(const fs::path& plan_file) {
-  std::error_code error;
-  return fs::is_directory(plan_file, error) ? plan_file / kDirectory / kPlanFile : plan_file;
-}
-
 }  // namespace
+
+fs::path plan_file_of(const fs::path& given) {
+  std::error_code error;
+  return fs::is_directory(given, error) ? given / kDirectory / kPlanFile : given;
+}
 
 void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan plan, const Replacements& replacements) {
   SL_ASSERT(missing_weights(plan, replacements).empty());
@@ -135,7 +135,7 @@ void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& repl
 }
 
 Plan read_plan(const fs::path& plan_file, const Checkpoint& source, std::int64_t layers, AnyWeights any_weights) {
-  const fs::path file = plan_path(plan_file);
+  const fs::path file = plan_file_of(plan_file);
   const std::string where = file.string();
   Plan plan = plan_from_json(parse_json(map_file(file).text(), where), where);
   check_base(plan, source, layers, any_weights, where);
@@ -144,7 +144,7 @@ Plan read_plan(const fs::path& plan_file, const Checkpoint& source, std::int64_t
 }
 
 std::pair<Plan, Replacements> read_plan_bundle(const fs::path& plan_file, const Model& source, AnyWeights any_weights) {
-  const fs::path file = plan_path(plan_file);
+  const fs::path file = plan_file_of(plan_file);
   const Plan plan = read_plan(plan_file, source.checkpoint(), source.layer_count(), any_weights);
   Replacements replacements;
   std::map<std::string, WeightsFile> files;

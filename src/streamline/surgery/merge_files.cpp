@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/merge_files.h"
+
+#include <optional>
+
+#include "streamline/base/digest.h"
+#include "streamline/base/error.h"
+#include "streamline/engine/tensor_file.h"
+#include "streamline/io/safetensors.h"
+#include "streamline/plan/merge.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct PlanFile {
+  fs::path path;
+  NamedPlan named;
+};
+
+PlanFile read_plan_file(const std::string& given) {
+  const fs::path path = plan_file_of(given);
+  const std::string where = path.string();
+  return {path, {where, plan_from_json(parse_json(map_file(path).text(), where), where)}};
+}
+
+// What a weights file of several segments holds, to be written under the segments' new numbers.
+class CarriedWeights {
+ public:
+  // Of segment `from` of a plan, as segment `to`.
+  void add(const PlanFile& file, std::int64_t from, std::int64_t to) {
+    const Segment& segment = file.named.plan.segments[static_cast<std::size_t>(from)];
+    const fs::path path = file.path.parent_path() / segment.weights_file;
+    const Blob blob = map_file(path);
+    if (sha256(blob.bytes) != segment.weights_sha256)
+      fail(ErrorKind::mismatch, path.string(), ": these are not the weights of ", file.path.string());
+    const std::string old_key = "segments." + std::to_string(from), key = "segments." + std::to_string(to);
+    const auto metadata = safetensors_metadata(blob.bytes, path.string());
+    const auto shape = metadata.find(old_key);
+    if (shape == metadata.end()) fail(ErrorKind::format, path.string(), ": its metadata has no '", old_key, "'");
+    metadata_[key] = shape->second;
+    for (const TensorInfo& tensor : parse_safetensors(blob.bytes, path.string()))
+      if (tensor.name.starts_with(old_key + "."))
+        tensors_.emplace_back(key + tensor.name.substr(old_key.size()), read_tensor(tensor, blob));
+  }
+
+  bool empty() const { return tensors_.empty(); }
+  std::string write(const fs::path& path) const { return TensorFile(tensors_, metadata_).write(path); }
+
+ private:
+  NamedTensors tensors_;
+  std::map<std::string, std::string> metadata_ = {{"format", "pt"}};
+};
+
+void check_free(const fs::path& path, Overwrite overwrite) {
+  std::error_code error;
+  if (overwrite == Overwrite::no && fs::exists(path, error))
+    fail(ErrorKind::io, path.string(), ": already exists; choose another name, or pass --overwrite");
+}
+
+}  // namespace
+
+Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out, Overwrite overwrite) {
+  std::vector<PlanFile> files;
+  std::vector<NamedPlan> named;
+  for (const std::string& plan : plans) {
+    files.push_back(read_plan_file(plan));
+    named.push_back(files.back().named);
+  }
+  auto [plan, replaced] = merge_plans(named);
+  check_free(out, overwrite);
+  CarriedWeights weights;
+  for (const auto& [to, from] : replaced)
+    if (!plan.segments[static_cast<std::size_t>(to)].weights_file.empty())
+      weights.add(files[from.plan], from.segment, to);
+  if (!weights.empty()) {
+    fs::path weights_path = out;
+    weights_path.replace_extension(".safetensors");
+    check_free(weights_path, overwrite);
+    const std::string digest = weights.write(weights_path);
+    for (const auto& [to, from] : replaced) {
+      Segment& segment = plan.segments[static_cast<std::size_t>(to)];
+      if (segment.weights_file.empty()) continue;
+      segment.weights_file = weights_path.filename().string();
+      segment.weights_sha256 = digest;
+    }
+  }
+  write_text(out, dump_json(to_json(plan)));
+  return plan;
+}
+
+}  // namespace streamline

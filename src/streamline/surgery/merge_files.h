@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Merging plans that lie in files, with the trained weights beside them.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "streamline/base/file.h"
+#include "streamline/plan/plan.h"
+
+namespace streamline {
+
+// The plan that cuts what any of these plans cuts (plan/merge.h), written to `out`, and where something is replaced its
+// weights beside it as OUT's name with .safetensors. A directory stands for the plan inside it. Errors: those of
+// merge_plans(); io for files that are there and may not be replaced; format, mismatch for broken plans and weights.
+Plan merge_plan_files(const std::vector<std::string>& plans, const std::filesystem::path& out, Overwrite overwrite);
+
+}  // namespace streamline
