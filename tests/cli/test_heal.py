@@ -30,7 +30,8 @@ def report(*args):
     return json.loads(run("--dry-run", "--json", *args).stdout)
 
 
-@pytest.mark.parametrize("name,layers", [("linear", 8), ("scale", 8), ("layer:2", 10), ("swiglu", 9), ("ffn-residual", 9)])
+@pytest.mark.parametrize("name,layers", [("linear", 8), ("scale", 8), ("layer:2", 10), ("swiglu", 9), ("ffn-residual", 9), ("mean", 9),
+                                          ("low-rank", 9)])
 def test_every_replacement_is_written_and_applied_again_byte_for_byte(tmp_path, name, layers):
     run("--replace", name, "--out", tmp_path / "out", "--accept-worse")
     again = subprocess.run([PROGRAM, "apply", "models/books-5m", "--plan", tmp_path / "out/streamline/plan.json",
