@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multiple choice: questions a second when the choices share their context, and when each is a sequence of its own; and
 // perplexity beside a plain sweep of the same windows and the head's bare product.
-//   choice_bench MODEL [CONTEXT [ANSWER [QUESTIONS]]]     tokens of context (200) and answer (12); questions (8)
+//   choice_bench MODEL [--context 200] [--answer 12] [--questions 8]     tokens of context and answer
 // Four choices a question, random tokens. Prints one JSON object a line.
-#include <algorithm>
-#include <cstdlib>
 #include <functional>
-#include <iostream>
 
+#include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
-#include "streamline/base/json.h"
 #include "streamline/base/random.h"
-#include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/eval/likelihood.h"
 #include "streamline/eval/perplexity.h"
@@ -68,13 +64,12 @@ void choices(const Model& model, const Shape& shape) {
   const auto times =
       fastest({[&] { likelihoods(model, requests, {}); }, [&] { likelihoods(model, requests, {.share = false}); }});
   const double count = static_cast<double>(shape.questions);
-  std::cout << Json({{"what", "choices"},
-                     {"context", shape.context},
-                     {"answer", shape.answer},
-                     {"questions_per_second", count / times[0]},
-                     {"questions_per_second_apart", count / times[1]},
-                     {"ratio", times[1] / times[0]}})
-            << std::endl;
+  print_line({{"what", "choices"},
+              {"context", shape.context},
+              {"answer", shape.answer},
+              {"questions_per_second", count / times[0]},
+              {"questions_per_second_apart", count / times[1]},
+              {"ratio", times[1] / times[0]}});
 }
 
 void perplexities(const Model& model) {
@@ -93,38 +88,33 @@ void perplexities(const Model& model) {
                  for (std::int64_t row = 0; row < hidden.size(0); row += kWindow)
                    model.head_logits(hidden.narrow(0, row, kWindow), 0, model.config().vocab);
                }});
-  std::cout << Json({{"what", "perplexity"},
-                     {"seconds", times[0]},
-                     {"sweep_seconds", times[1]},
-                     {"head_product_seconds", times[2]},
-                     {"over_both", times[0] / (times[1] + times[2]) - 1}})
-            << std::endl;
+  print_line({{"what", "perplexity"},
+              {"seconds", times[0]},
+              {"sweep_seconds", times[1]},
+              {"head_product_seconds", times[2]},
+              {"over_both", times[0] / (times[1] + times[2]) - 1}});
 }
 
-int run(int argc, char** argv) {
-  if (argc < 2 || argc > 5) {
-    std::cerr << "choice_bench MODEL [CONTEXT [ANSWER [QUESTIONS]]]\n";
-    return 2;
-  }
-  Shape shape;
-  if (argc > 2) shape.context = std::atoll(argv[2]);
-  if (argc > 3) shape.answer = std::atoll(argv[3]);
-  if (argc > 4) shape.questions = std::atoll(argv[4]);
-  const Model model = Model::open(open_checkpoint(argv[1]), resolve_placement("cpu", "auto"));
-  std::cout << Json({{"what", "placement"}, {"placement", describe(model.placement())}}) << std::endl;
+void run(const std::string& path, const Shape& shape) {
+  const Model model = Model::open(open_checkpoint(path), resolve_placement("cpu", "auto"));
+  print_line({{"what", "placement"}, {"placement", describe(model.placement())}});
   choices(model, shape);
   perplexities(model);
-  return 0;
 }
 
 }  // namespace
 }  // namespace streamline
 
-int main(int argc, char** argv) {
-  try {
-    return streamline::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "choice_bench: " << error.what() << "\n";
-    return 1;
-  }
+int main(int count, char** words) {
+  std::string model;
+  streamline::Shape shape;
+  const auto declare = [&](streamline::cli::Arguments arguments) {
+    arguments.add("model", model, "checkpoint directory or GGUF file", {.required = true});
+    arguments.add("--context", shape.context, "tokens that the choices of a question share");
+    arguments.add("--answer", shape.answer, "tokens of each choice");
+    arguments.add("--questions", shape.questions, "questions");
+  };
+  return streamline::run_benchmark(count, words, "choice_bench",
+                                   "Multiple choice with and without sharing contexts, and perplexity beside a sweep",
+                                   declare, [&] { streamline::run(model, shape); });
 }

@@ -3,13 +3,8 @@
 // of what bare matrix products of its own shapes reach in the same run; and what an optimizer step costs.
 //   heal_bench [--hidden 2048] [--width 5632] [--heads 32] [--kv-heads 4] [--seq 512] [--tokens 2048] [--threads 2]
 // Prints one JSON object a line. Random weights of the Llama architecture; no checkpoint is needed.
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <iostream>
-
+#include "bench.h"
 #include "streamline/arch/expected_tensors.h"
-#include "streamline/base/error.h"
-#include "streamline/base/resources.h"
 #include "streamline/engine/placement.h"
 #include "streamline/heal/adamw.h"
 #include "streamline/heal/replacement.h"
@@ -22,7 +17,7 @@ struct Options {
   std::string dtype = "bfloat16";
   std::int64_t hidden = 2048, width = 5632, heads = 32, kv_heads = 4, seq = 512, tokens = 2048, step_tokens = 32768;
   std::vector<std::string> replacements = {"ffn", "swiglu-residual", "layer"};
-  int threads = 2, repetitions = 5;
+  std::int64_t threads = 2, repetitions = 5;
 };
 
 Config config_of(const Options& options) {
@@ -46,19 +41,6 @@ LayerWeights random_weights(const Config& config, const LayerConfig& layer) {
   return weights;
 }
 
-template <class Work>
-double median_seconds(int repetitions, Work&& work) {
-  work();
-  std::vector<double> seconds;
-  for (int i = 0; i < repetitions; ++i) {
-    const Stopwatch watch;
-    work();
-    seconds.push_back(watch.seconds());
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return seconds[seconds.size() / 2];
-}
-
 // Forward and backward of every matrix for so many tokens: 2 operations a product, three products a matrix.
 double operations(const LayerWeights& weights, std::int64_t tokens) {
   double elements = 0;
@@ -68,7 +50,8 @@ double operations(const LayerWeights& weights, std::int64_t tokens) {
 }
 
 // The products alone: x Wᵀ, and of its gradient g the products g W and gᵀ x.
-double product_seconds(const LayerWeights& weights, std::int64_t tokens, torch::ScalarType type, int repetitions) {
+double product_seconds(const LayerWeights& weights, std::int64_t tokens, torch::ScalarType type,
+                       std::int64_t repetitions) {
   const torch::NoGradGuard no_grad;
   struct Product {
     torch::Tensor x, weight, gradient;
@@ -105,42 +88,41 @@ void run_one(const Options& options, const Config& config, const std::string& na
     optimizer.step(1e-4);
   });
   const double step = seconds * static_cast<double>(options.step_tokens) / static_cast<double>(tokens);
-  std::cout << Json{{"replacement", name},
-                    {"parameters", student.parameter_count()},
-                    {"tokens_per_second", static_cast<double>(tokens) / seconds},
-                    {"teraflops", operations(weights, tokens) / seconds * 1e-12},
-                    {"product_teraflops", operations(weights, tokens) / products * 1e-12},
-                    {"share_of_products", products / seconds},
-                    {"optimizer_seconds", update},
-                    {"optimizer_share", update / (step + update)}}
-                   .dump()
-            << std::endl;
+  print_line({{"replacement", name},
+              {"parameters", student.parameter_count()},
+              {"tokens_per_second", static_cast<double>(tokens) / seconds},
+              {"teraflops", operations(weights, tokens) / seconds * 1e-12},
+              {"product_teraflops", operations(weights, tokens) / products * 1e-12},
+              {"share_of_products", products / seconds},
+              {"optimizer_seconds", update},
+              {"optimizer_share", update / (step + update)}});
+}
+
+void run(const Options& options) {
+  set_threads(static_cast<int>(options.threads));
+  const Config config = config_of(options);
+  for (const std::string& name : options.replacements) run_one(options, config, name);
 }
 
 }  // namespace
 }  // namespace streamline
 
-int main(int argc, char** argv) {
+int main(int count, char** words) {
   streamline::Options options;
-  CLI::App app("Tokens a second of training replacements, and of their matrix products alone");
-  app.add_option("--replace", options.replacements, "what to train")->delimiter(',');
-  app.add_option("--hidden", options.hidden, "hidden size");
-  app.add_option("--width", options.width, "width of the MLP");
-  app.add_option("--heads", options.heads, "attention heads");
-  app.add_option("--kv-heads", options.kv_heads, "heads of keys and values");
-  app.add_option("--seq", options.seq, "tokens a sequence");
-  app.add_option("--tokens", options.tokens, "tokens of a micro-batch");
-  app.add_option("--step-tokens", options.step_tokens, "tokens of an optimizer step");
-  app.add_option("--threads", options.threads, "threads");
-  app.add_option("--dtype", options.dtype, "compute type");
-  app.add_option("--repetitions", options.repetitions, "timed runs, of which the median counts");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    streamline::set_threads(options.threads);
-    const streamline::Config config = streamline::config_of(options);
-    for (const std::string& name : options.replacements) streamline::run_one(options, config, name);
-  } catch (const streamline::Error& error) {
-    std::cerr << error.what() << "\n";
-    return streamline::exit_status(error.kind());
-  }
+  const auto declare = [&](streamline::cli::Arguments arguments) {
+    arguments.add("--replace", options.replacements, "what to train");
+    arguments.add("--hidden", options.hidden, "hidden size");
+    arguments.add("--width", options.width, "width of the MLP");
+    arguments.add("--heads", options.heads, "attention heads");
+    arguments.add("--kv-heads", options.kv_heads, "heads of keys and values");
+    arguments.add("--seq", options.seq, "tokens a sequence");
+    arguments.add("--tokens", options.tokens, "tokens of a micro-batch");
+    arguments.add("--step-tokens", options.step_tokens, "tokens of an optimizer step");
+    arguments.add("--threads", options.threads, "threads");
+    arguments.add("--dtype", options.dtype, "compute type");
+    arguments.add("--repetitions", options.repetitions, "timed runs, of which the median counts");
+  };
+  return streamline::run_benchmark(count, words, "heal_bench",
+                                   "Tokens a second of training replacements, and of their matrix products alone",
+                                   declare, [&] { streamline::run(options); });
 }

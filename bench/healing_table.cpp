@@ -3,14 +3,11 @@
 // seeds. Scores once; each run is a line of JSON, and lines that are there already are not computed again.
 //   healing_table MODEL --data FILE --eval FILE --out runs.jsonl [--cuts 2,4] [--replace layer,linear] [--loss mse,kl]
 // scripts/healing_table.py makes the tables of docs/results.md of them.
-#include <CLI/CLI.hpp>
 #include <fstream>
-#include <iostream>
 #include <set>
 
+#include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
-#include "streamline/base/error.h"
-#include "streamline/base/resources.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/heal/heal_plan.h"
 #include "streamline/prune/scores.h"
@@ -21,13 +18,11 @@ namespace {
 
 struct Options {
   std::string model, data, evaluation, out, dtype = "bfloat16", cache, cache_limit = "20GB";
-  std::vector<std::int64_t> cuts = {2, 3, 4, 6};
+  std::vector<std::int64_t> cuts = {2, 3, 4, 6}, seeds = {0, 1, 2};
   std::vector<std::string> replacements = {"ffn",   "swiglu",  "ffn-residual", "swiglu-residual",
                                            "layer", "layer:2", "linear",       "scale"};
   std::vector<std::string> losses = {"mse", "lm", "kl", "mse+kl"};
-  std::vector<std::uint64_t> seeds = {0, 1, 2};
-  std::int64_t tokens = 50000, seq_len = 512, windows = 16;
-  int threads = 2;
+  std::int64_t tokens = 50000, seq_len = 512, windows = 16, threads = 2;
 };
 
 class Table {
@@ -50,7 +45,7 @@ class Table {
   void run() {
     for (const std::int64_t cut : options_.cuts) {
       none(cut);
-      for (const std::uint64_t seed : options_.seeds)
+      for (const std::int64_t seed : options_.seeds)
         for (const std::string& name : options_.replacements)
           for (const std::string& loss : options_.losses)
             if (loss == "mse" || parse_replacement(name).network->is_trained()) heal(cut, seed, name, loss);
@@ -71,7 +66,7 @@ class Table {
     line["tokens"] = options_.tokens;
     line["start"] = start(line["cut"].get<std::int64_t>());
     out_ << line.dump() << std::endl;
-    std::cout << line.dump() << std::endl;
+    print_line(line);
   }
 
   std::int64_t start(std::int64_t cut) const { return ranked_windows(scores_, cut, {0}).front().start; }
@@ -83,18 +78,18 @@ class Table {
     write(line, measure(model), model.parameters(), 0);
   }
 
-  void heal(std::int64_t cut, std::uint64_t seed, const std::string& name, const std::string& loss) {
+  void heal(std::int64_t cut, std::int64_t seed, const std::string& name, const std::string& loss) {
     Json line = {{"cut", cut}, {"replacement", name}, {"loss", loss}, {"seed", seed}};
     if (done_.count(key(line)) != 0) return;
     PackOptions pack;
     pack.seq_len = options_.seq_len;
     pack.samples = (options_.tokens + options_.seq_len - 1) / options_.seq_len;
     pack.shuffle = true;
-    pack.seed = seed;
+    pack.seed = static_cast<std::uint64_t>(seed);
     const SplitSequences text = load_split(options_.data, {}, tokenizer_, pack, 8);
     const ReplacementChoice choice = parse_replacement(name);
     HealPlanOptions options;
-    options.heal.seed = seed;
+    options.heal.seed = static_cast<std::uint64_t>(seed);
     options.heal.losses = parse_losses(loss, 0.8);
     if (!options_.cache.empty())
       options.heal.cache = {.directory = options_.cache, .limit = parse_size(options_.cache_limit)};
@@ -121,7 +116,7 @@ class Table {
 };
 
 void run(const Options& options) {
-  set_threads(options.threads);
+  set_threads(static_cast<int>(options.threads));
   const auto checkpoint = open_checkpoint(options.model);
   const Model model = Model::open(checkpoint, resolve_placement("cpu", options.dtype));
   const auto tokenizer = open_tokenizer(checkpoint->files());
@@ -133,27 +128,24 @@ void run(const Options& options) {
 
 int main(int count, char** words) {
   streamline::Options options;
-  CLI::App app("What each replacement and loss makes of a model");
-  app.add_option("model", options.model)->required();
-  app.add_option("--data", options.data)->required();
-  app.add_option("--eval", options.evaluation)->required();
-  app.add_option("--out", options.out)->required();
-  app.add_option("--cuts", options.cuts)->delimiter(',');
-  app.add_option("--replace", options.replacements)->delimiter(',');
-  app.add_option("--loss", options.losses)->delimiter(',');
-  app.add_option("--seeds", options.seeds)->delimiter(',');
-  app.add_option("--tokens", options.tokens)->check(CLI::PositiveNumber);
-  app.add_option("--seq-len", options.seq_len)->check(CLI::PositiveNumber);
-  app.add_option("--windows", options.windows)->check(CLI::PositiveNumber);
-  app.add_option("--threads", options.threads)->check(CLI::PositiveNumber);
-  app.add_option("--dtype", options.dtype)->check(CLI::IsMember({"bfloat16", "float32"}));
-  app.add_option("--cache", options.cache);
-  app.add_option("--cache-limit", options.cache_limit);
-  CLI11_PARSE(app, count, words);
-  try {
-    streamline::run(options);
-  } catch (const streamline::Error& error) {
-    std::cerr << "healing_table: " << error.what() << "\n";
-    return streamline::exit_status(error.kind());
-  }
+  const auto declare = [&](streamline::cli::Arguments arguments) {
+    const streamline::cli::Rules required{.required = true}, positive{.limits = streamline::cli::kPositive};
+    arguments.add("model", options.model, "checkpoint directory or GGUF file", required);
+    arguments.add("--data", options.data, "text to train on", required);
+    arguments.add("--eval", options.evaluation, "text whose perplexity counts", required);
+    arguments.add("--out", options.out, "the lines, added to what is there", required);
+    arguments.add("--cuts", options.cuts, "layers to cut");
+    arguments.add("--replace", options.replacements, "what to train in their place");
+    arguments.add("--loss", options.losses, "what training lessens");
+    arguments.add("--seeds", options.seeds, "a run for each");
+    arguments.add("--tokens", options.tokens, "tokens to train on", positive);
+    arguments.add("--seq-len", options.seq_len, "tokens a sequence, and a window of the perplexity", positive);
+    arguments.add("--windows", options.windows, "windows of the perplexity", positive);
+    arguments.add("--threads", options.threads, "threads", positive);
+    arguments.add("--dtype", options.dtype, "compute type", {.choices = {"bfloat16", "float32"}});
+    arguments.add("--cache", options.cache, "directory for hidden states");
+    arguments.add("--cache-limit", options.cache_limit, "bytes it may take");
+  };
+  return streamline::run_benchmark(count, words, "healing_table", "What each replacement and loss makes of a model",
+                                   declare, [&] { streamline::run(options); });
 }

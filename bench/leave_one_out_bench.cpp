@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Leave-one-out over all layers of a model, beside as many evaluations of the whole model on the same tokens.
-//   leave_one_out_bench MODEL [WINDOWS [WINDOW]]     windows of text (2) of so many random tokens (512)
+//   leave_one_out_bench MODEL [--windows 2] [--window 512]     windows of so many random tokens
 // The fastest of two rounds in turn. Prints one JSON object a line.
-#include <algorithm>
-#include <cstdlib>
-#include <iostream>
 #include <numeric>
 
+#include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/random.h"
-#include "streamline/base/resources.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/prune/leave_one_out.h"
 
@@ -18,13 +15,8 @@ namespace {
 
 constexpr int kRounds = 2;
 
-int run(int argc, char** argv) {
-  if (argc < 2 || argc > 4) {
-    std::cerr << "leave_one_out_bench MODEL [WINDOWS [WINDOW]]\n";
-    return 2;
-  }
-  const std::int64_t windows = argc > 2 ? std::atoll(argv[2]) : 2, window = argc > 3 ? std::atoll(argv[3]) : 512;
-  const Model model = Model::open(open_checkpoint(argv[1]), resolve_placement("cpu", "auto"));
+void run(const std::string& path, std::int64_t windows, std::int64_t window) {
+  const Model model = Model::open(open_checkpoint(path), resolve_placement("cpu", "auto"));
   Rng rng(1);
   EvaluationText text;
   text.source = "random tokens";
@@ -46,26 +38,28 @@ int run(int argc, char** argv) {
     for (std::size_t i = 0; i < stack.size(); ++i) perplexity(model, text, {.window = window}, std::nullopt);
     apart = std::min(apart, second.seconds());
   }
-  std::cout << Json({{"what", "leave-one-out"},
-                     {"placement", describe(model.placement())},
-                     {"layers", stack.size()},
-                     {"windows", windows},
-                     {"window", window},
-                     {"seconds", shared},
-                     {"full_evaluations_seconds", apart},
-                     {"share", shared / apart}})
-            << std::endl;
-  return 0;
+  print_line({{"what", "leave-one-out"},
+              {"placement", describe(model.placement())},
+              {"layers", stack.size()},
+              {"windows", windows},
+              {"window", window},
+              {"seconds", shared},
+              {"full_evaluations_seconds", apart},
+              {"share", shared / apart}});
 }
 
 }  // namespace
 }  // namespace streamline
 
-int main(int argc, char** argv) {
-  try {
-    return streamline::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::cerr << "leave_one_out_bench: " << error.what() << "\n";
-    return 1;
-  }
+int main(int count, char** words) {
+  std::string model;
+  std::int64_t windows = 2, window = 512;
+  const auto declare = [&](streamline::cli::Arguments arguments) {
+    arguments.add("model", model, "checkpoint directory or GGUF file", {.required = true});
+    arguments.add("--windows", windows, "windows of random tokens");
+    arguments.add("--window", window, "tokens a window");
+  };
+  return streamline::run_benchmark(count, words, "leave_one_out_bench",
+                                   "Leave-one-out beside as many evaluations of the whole model", declare,
+                                   [&] { streamline::run(model, windows, window); });
 }

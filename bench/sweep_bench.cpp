@@ -3,13 +3,8 @@
 // matrix products of the same shapes would allow.
 //   sweep_bench MODEL [--seq 512,2048] [--batch-tokens 4096] [--threads 2] [--repetitions 3]
 // Prints one JSON object a line. bench/compare_sweep.py runs it beside transformers.
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <iostream>
-
+#include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
-#include "streamline/base/error.h"
-#include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/prune/pair_statistics.h"
 #include "streamline/prune/scores.h"
@@ -22,26 +17,9 @@ struct Options {
   std::string model, dtype = "bfloat16";
   std::vector<std::int64_t> seq = {512, 2048};
   std::int64_t batch_tokens = 4096;
-  int threads = 2, repetitions = 3;
+  std::int64_t threads = 2, repetitions = 3;
   bool statistics_only = false;
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-template <class Work>
-double median_seconds(int repetitions, Work&& work) {
-  work();
-  std::vector<double> seconds;
-  for (int i = 0; i < repetitions; ++i) {
-    const Stopwatch watch;
-    work();
-    seconds.push_back(watch.seconds());
-  }
-  return median(seconds);
-}
 
 TokenBatches make_tokens(const Model& model, std::int64_t seq, std::int64_t batch) {
   TokenBatches batches;
@@ -85,7 +63,7 @@ void print_statistics(const Model& model, std::int64_t seq, int repetitions) {
 
 void run(const Options& options) {
   const torch::NoGradGuard no_grad;
-  set_threads(options.threads);
+  set_threads(static_cast<int>(options.threads));
   const Stopwatch watch;
   const Model model = Model::open(open_checkpoint(options.model), resolve_placement("cpu", options.dtype));
   std::cout << Json{{"what", "open"}, {"seconds", watch.seconds()}}.dump() << std::endl;
@@ -111,21 +89,18 @@ void run(const Options& options) {
 }  // namespace
 }  // namespace streamline
 
-int main(int argc, char** argv) {
+int main(int count, char** words) {
   streamline::Options options;
-  CLI::App app("Tokens a second of a sweep, and of its matrix products alone");
-  app.add_option("model", options.model, "checkpoint directory or GGUF file")->required();
-  app.add_option("--seq", options.seq, "tokens a sequence")->delimiter(',');
-  app.add_option("--batch-tokens", options.batch_tokens, "tokens that run together");
-  app.add_option("--threads", options.threads, "threads");
-  app.add_option("--dtype", options.dtype, "compute type");
-  app.add_option("--repetitions", options.repetitions, "timed runs, of which the median counts");
-  app.add_flag("--statistics-only", options.statistics_only, "time what scoring adds, and nothing else");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    streamline::run(options);
-  } catch (const streamline::Error& error) {
-    std::cerr << error.what() << "\n";
-    return streamline::exit_status(error.kind());
-  }
+  const auto declare = [&](streamline::cli::Arguments arguments) {
+    arguments.add("model", options.model, "checkpoint directory or GGUF file", {.required = true});
+    arguments.add("--seq", options.seq, "tokens a sequence");
+    arguments.add("--batch-tokens", options.batch_tokens, "tokens that run together");
+    arguments.add("--threads", options.threads, "threads");
+    arguments.add("--dtype", options.dtype, "compute type");
+    arguments.add("--repetitions", options.repetitions, "timed runs, of which the median counts");
+    arguments.flag("--statistics-only", options.statistics_only, "time what scoring adds, and nothing else");
+  };
+  return streamline::run_benchmark(count, words, "sweep_bench",
+                                   "Tokens a second of a sweep, and of its matrix products alone", declare,
+                                   [&] { streamline::run(options); });
 }

@@ -1,6 +1,6 @@
 # Unity builds (CMAKE_UNITY_BUILD, on in the presets): a few files of one folder are compiled as one, which takes half
-# the time. Names in unnamed namespaces must then differ within a folder; the compiler says so. Files that keep the
-# same local names on purpose, as the commands and the methods do, are left out by SKIP_UNITY_BUILD_INCLUSION.
+# the time. Names in unnamed namespaces must then differ within a folder; the compiler says so. Methods, replacements and
+# commands, which name their parts alike, have a namespace each; SKIP_UNITY_BUILD_INCLUSION leaves a file out.
 
 # Deals the target's sources out to groups of at most `size` files, none across folders.
 function(streamline_unity_groups target size)

@@ -12,7 +12,7 @@
 #include "streamline/report/report.h"
 #include "streamline/surgery/renumber.h"
 
-namespace streamline::cli {
+namespace streamline::cli::apply_command {
 namespace {
 
 struct Options {
@@ -103,11 +103,11 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& apply_command() {
-  static const Command command{"apply", "carry out a stored plan on a checkpoint",
-                               "  streamline apply models/books-5m --plan smaller/streamline/plan.json --out again\n",
-                               declare};
-  return command;
+const Command& command() {
+  static const Command declared{"apply", "carry out a stored plan on a checkpoint",
+                                "  streamline apply models/books-5m --plan smaller/streamline/plan.json --out again\n",
+                                declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::apply_command

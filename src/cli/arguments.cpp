@@ -84,6 +84,10 @@ void Arguments::add(const std::string& names, std::vector<std::string>& values, 
   set_up(option, group_, {});
 }
 
+void Arguments::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help) {
+  set_up(app_->add_option(names, values, help)->delimiter(',')->allow_extra_args(false), group_, {});
+}
+
 void Arguments::add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help) {
   set_up(app_->add_option(names, values, help)->allow_extra_args(false), group_, {});
 }
@@ -123,13 +127,15 @@ bool Arguments::chosen() const { return app_->parsed(); }
 
 Program::Program(const std::string& name, const std::string& about, const std::string& version)
     : app_(std::make_unique<CLI::App>(about, name)) {
-  app_->set_version_flag("--version", version);
-  app_->require_subcommand(1);
+  if (!version.empty()) app_->set_version_flag("--version", version);
 }
 
 Program::~Program() = default;
 
+Arguments Program::arguments() { return Arguments(*app_); }
+
 Arguments Program::add_command(const std::string& name, const std::string& summary, const std::string& footer) {
+  app_->require_subcommand(1);
   CLI::App* command = app_->add_subcommand(name, summary);
   command->footer(footer);
   return Arguments(*command);

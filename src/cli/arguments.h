@@ -50,6 +50,7 @@ class Arguments {
   // With commas between them, blanks around these are left out, or the option once for each; of an argument without
   // dashes, one word after the other.
   void add(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  void add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help);
   // The option once for each: whatever stands in it, commas too, is one text.
   void add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help);
   // Hands the word over instead of storing it.
@@ -69,16 +70,17 @@ class Arguments {
   std::string group_ = {};
 };
 
-// A program of several commands, of which each command line names one.
+// A program: of several commands, of which each command line names one, or of none.
 class Program {
  public:
   Program(const std::string& name, const std::string& about, const std::string& version);
   ~Program();
 
+  Arguments arguments();  // of a program without commands
   Arguments add_command(const std::string& name, const std::string& summary, const std::string& footer);
 
-  // Fills the values of the chosen command; words[0] is the program's own name. Returns the answer to a question for
-  // help or the version, which is all there is to do then. Errors: usage.
+  // Fills the values, of the chosen command if there are commands; words[0] is the program's own name. Returns the
+  // answer to a question for help or the version, which is all there is to do then. Errors: usage.
   std::optional<std::string> parse(const std::vector<std::string>& words);
 
  private:

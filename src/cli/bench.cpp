@@ -9,7 +9,7 @@
 #include "streamline/eval/speed.h"
 #include "streamline/report/report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::bench_command {
 namespace {
 
 struct Options {
@@ -56,11 +56,11 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& bench_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "bench", "prefill and decode speed, memory, share of the matrix-product rate",
       "  streamline bench models/books-5m\n  streamline bench MODEL --prompt-tokens 2048 --json\n", declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::bench_command

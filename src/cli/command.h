@@ -24,7 +24,10 @@ struct Command {
 };
 
 // In the order of commands.def.
-#define COMMAND(name) const Command& name##_command();
+#define COMMAND(name)         \
+  namespace name##_command {  \
+    const Command& command(); \
+  }
 #include "commands.def"
 #undef COMMAND
 

@@ -18,7 +18,7 @@
 #include "streamline/tasks/same_questions.h"
 #include "streamline/tasks/stability_report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::compare_command {
 namespace {
 
 struct Options {
@@ -188,14 +188,14 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& compare_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "compare", "several models on the same texts and tasks, on one page",
       "  streamline compare MODEL SMALLER --perplexity FILE --tasks hellaswag,piqa --data-dir DIR --html page.html\n"
       "  streamline compare MODEL --methods all --layers 2,4,8 --data CALIBRATION --perplexity FILE\n"
       "  streamline compare MODEL --plan a.json --plan b.json --perplexity FILE --prompt 'Once upon a time'\n",
       declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::compare_command

@@ -13,7 +13,7 @@
 #include "streamline/tasks/lm_eval_files.h"
 #include "streamline/tasks/opencompass_files.h"
 
-namespace streamline::cli {
+namespace streamline::cli::eval_command {
 namespace {
 
 constexpr int kGateFailed = 3;
@@ -139,15 +139,15 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& eval_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "eval", "perplexity and benchmarks of a checkpoint",
       "  streamline eval models/books-5m --perplexity models/text/valid.txt\n"
       "  streamline eval MODEL --perplexity FILE --window 512 --max-windows 64 --json\n"
       "  streamline eval MODEL --tasks hellaswag,piqa --data-dir DIR --limit 200 --out RESULTS\n"
       "  streamline eval SMALLER --source MODEL --perplexity FILE --gate 'perplexity<=1.05x' --gate 'kl<=0.1'\n",
       declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::eval_command

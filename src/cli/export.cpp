@@ -11,7 +11,7 @@
 #include "streamline/surgery/export_gguf.h"
 #include "streamline/text/gguf_vocabulary.h"
 
-namespace streamline::cli {
+namespace streamline::cli::export_command {
 namespace {
 
 struct Options {
@@ -81,10 +81,10 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& export_command() {
-  static const Command command{"export", "write a checkpoint as a GGUF file for llama.cpp",
-                               "  streamline export models/books-5m --gguf books-5m-q8_0.gguf --type q8_0\n", declare};
-  return command;
+const Command& command() {
+  static const Command declared{"export", "write a checkpoint as a GGUF file for llama.cpp",
+                                "  streamline export models/books-5m --gguf books-5m-q8_0.gguf --type q8_0\n", declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::export_command

@@ -11,7 +11,7 @@
 #include "streamline/engine/generate.h"
 #include "streamline/report/report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::generate_command {
 namespace {
 
 struct Options {
@@ -90,11 +90,11 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& generate_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "generate", "text after a prompt",
       "  streamline generate models/books-5m --prompt \"It was a\" --max-tokens 32 --temperature 0\n", declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::generate_command

@@ -15,7 +15,7 @@
 #include "streamline/surgery/apply.h"
 #include "training.h"
 
-namespace streamline::cli {
+namespace streamline::cli::heal_command {
 namespace {
 
 struct Options {
@@ -215,12 +215,12 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& heal_command() {
-  static const Command command{"heal", "train adapters (LoRA) in all layers of a model that was cut",
-                               "  streamline heal smaller --data FILE --out healed\n"
-                               "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n",
-                               declare};
-  return command;
+const Command& command() {
+  static const Command declared{"heal", "train adapters (LoRA) in all layers of a model that was cut",
+                                "  streamline heal smaller --data FILE --out healed\n"
+                                "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n",
+                                declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::heal_command

@@ -9,7 +9,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::inspect_command {
 namespace {
 
 struct Options {
@@ -135,11 +135,11 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& inspect_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "inspect", "family, layers, parameters and memory of a checkpoint",
       "  streamline inspect models/books-5m\n  streamline inspect models/books-5m --json --check\n", declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::inspect_command

@@ -10,7 +10,7 @@
 #include "streamline/report/report.h"
 #include "streamline/tasks/task.h"
 
-namespace streamline::cli {
+namespace streamline::cli::list_command {
 namespace {
 
 Json registered_families() {
@@ -95,10 +95,10 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& list_command() {
-  static const Command command{"list", "what is registered: model families, methods, replacements, tasks",
-                               "  streamline list\n  streamline list --json\n", declare};
-  return command;
+const Command& command() {
+  static const Command declared{"list", "what is registered: model families, methods, replacements, tasks",
+                                "  streamline list\n  streamline list --json\n", declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::list_command

@@ -10,7 +10,7 @@
 #include "streamline/report/report.h"
 #include "training.h"
 
-namespace streamline::cli {
+namespace streamline::cli::prune_command {
 namespace {
 
 bool writes(const PruneOptions& options) { return !options.dry_run && !options.plan_only; }
@@ -148,8 +148,8 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& prune_command() {
-  static const Command command{
+const Command& command() {
+  static const Command declared{
       "prune", "cut the least important run of layers, heal, measure, write",
       "  streamline prune models/books-5m --data models/text/calibration.jsonl --out smaller --cut 4\n"
       "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
@@ -157,7 +157,7 @@ const Command& prune_command() {
       "  streamline prune --config run.yaml --seed 1\n"
       "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n",
       declare};
-  return command;
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::prune_command

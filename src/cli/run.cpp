@@ -15,7 +15,7 @@ namespace {
 
 std::vector<const Command*> commands() {
   return {
-#define COMMAND(name) &name##_command(),
+#define COMMAND(name) &name##_command::command(),
 #include "commands.def"
 #undef COMMAND
   };

@@ -11,7 +11,7 @@
 #include "streamline/prune/scores.h"
 #include "streamline/report/report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::score_command {
 namespace {
 
 struct Options {
@@ -105,12 +105,12 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& score_command() {
-  static const Command command{"score", "how little each run of layers changes the hidden states",
-                               "  streamline score models/books-5m --data models/text/calibration.jsonl --cut 4\n"
-                               "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n",
-                               declare};
-  return command;
+const Command& command() {
+  static const Command declared{"score", "how little each run of layers changes the hidden states",
+                                "  streamline score models/books-5m --data models/text/calibration.jsonl --cut 4\n"
+                                "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n",
+                                declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::score_command

@@ -16,7 +16,7 @@
 #include "streamline/tasks/same_questions.h"
 #include "streamline/tasks/stability_report.h"
 
-namespace streamline::cli {
+namespace streamline::cli::stability_command {
 namespace {
 
 struct Options {
@@ -169,13 +169,13 @@ std::function<Output()> declare(Arguments& arguments) {
 
 }  // namespace
 
-const Command& stability_command() {
-  static const Command command{"stability", "what a shorter model keeps of another one's multiple-choice answers",
-                               "  streamline stability RESULTS_A RESULTS_B\n"
-                               "  streamline stability RESULTS_A RESULTS_B --tasks mmlu --json\n"
-                               "  streamline stability outputs/full/predictions/7b outputs/cut/predictions/5b\n",
-                               declare};
-  return command;
+const Command& command() {
+  static const Command declared{"stability", "what a shorter model keeps of another one's multiple-choice answers",
+                                "  streamline stability RESULTS_A RESULTS_B\n"
+                                "  streamline stability RESULTS_A RESULTS_B --tasks mmlu --json\n"
+                                "  streamline stability outputs/full/predictions/7b outputs/cut/predictions/5b\n",
+                                declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::stability_command

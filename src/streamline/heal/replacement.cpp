@@ -9,12 +9,15 @@
 
 namespace streamline {
 
-#define REPLACEMENT(id) extern const Replacement id##_replacement;
+#define REPLACEMENT(id)                   \
+  namespace id##_replacement {            \
+    extern const Replacement replacement; \
+  }
 #include "streamline/heal/replacements.def"
 #undef REPLACEMENT
 
 std::span<const Replacement* const> replacements() {
-#define REPLACEMENT(id) &id##_replacement,
+#define REPLACEMENT(id) &id##_replacement::replacement,
   static const Replacement* const all[] = {
 #include "streamline/heal/replacements.def"
   };

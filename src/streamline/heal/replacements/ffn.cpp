@@ -3,7 +3,7 @@
 // the whole hidden state. No family has such a layer, not even those with plain MLPs: it folds as our extension.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::ffn_replacement {
 namespace {
 
 LayerConfig shape(const Config& model, std::int64_t) {
@@ -25,7 +25,7 @@ constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement ffn_replacement = {
+extern const Replacement replacement = {
     .name = "ffn",
     .title = "two matrices with ReLU between, d to 4d to d, no residual",
     .source = "LLM-Streamline (arXiv 2403.19135), FFN",
@@ -36,4 +36,4 @@ extern const Replacement ffn_replacement = {
     .closed_form = ClosedForm::output_matrix,
 };
 
-}  // namespace streamline
+}  // namespace streamline::ffn_replacement

@@ -4,7 +4,7 @@
 // elsewhere as our extension.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::ffn_residual_replacement {
 namespace {
 
 LayerConfig shape(const Config& model, std::int64_t) {
@@ -35,7 +35,7 @@ constexpr Start kStarts[] = {Start::zero, Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement ffn_residual_replacement = {
+extern const Replacement replacement = {
     .name = "ffn-residual",
     .title = "ffn behind a norm and with its residual, starting as the identity",
     .source = "after LLM-Streamline (arXiv 2403.19135), FFN; with norm, residual and a zero start",
@@ -46,4 +46,4 @@ extern const Replacement ffn_residual_replacement = {
     .closed_form = ClosedForm::output_matrix,
 };
 
-}  // namespace streamline
+}  // namespace streamline::ffn_residual_replacement

@@ -3,14 +3,14 @@
 // that has (biases, q and k norms, a sliding window).
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::layer_replacement {
 namespace {
 
 constexpr Start kStarts[] = {Start::inherit, Start::zero, Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement layer_replacement = {
+extern const Replacement replacement = {
     .name = "layer",
     .title = "one decoder layer, starting as the first cut layer",
     .source = "LLM-Streamline (arXiv 2403.19135), layer replacement",
@@ -21,4 +21,4 @@ extern const Replacement layer_replacement = {
     .closed_form = ClosedForm::output_matrix,
 };
 
-}  // namespace streamline
+}  // namespace streamline::layer_replacement

@@ -4,7 +4,7 @@
 // result is an ordinary model. Trained further, it is that last matrix that learns.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::linear_replacement {
 namespace {
 
 bool learns(Role role) { return role == Role::down || role == Role::shared_down; }
@@ -13,7 +13,7 @@ constexpr Start kStarts[] = {Start::closed_form, Start::inherit};
 
 }  // namespace
 
-extern const Replacement linear_replacement = {
+extern const Replacement replacement = {
     .name = "linear",
     .title = "a matrix behind the MLP before the window, by least squares; folded, costs nothing",
     .source = "ReplaceMe (arXiv 2505.02819)",
@@ -26,4 +26,4 @@ extern const Replacement linear_replacement = {
     .learns = learns,
 };
 
-}  // namespace streamline
+}  // namespace streamline::linear_replacement

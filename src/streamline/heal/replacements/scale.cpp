@@ -4,14 +4,14 @@
 // place, nothing is trained, and the result is an ordinary model.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::scale_replacement {
 namespace {
 
 constexpr Start kStarts[] = {Start::closed_form};
 
 }  // namespace
 
-extern const Replacement scale_replacement = {
+extern const Replacement replacement = {
     .name = "scale",
     .title = "a factor a channel behind the MLP before the window, by least squares; folded, costs nothing",
     .source = "after LinearPatch (arXiv 2505.24680), the diagonal",
@@ -23,4 +23,4 @@ extern const Replacement scale_replacement = {
     .before = 1,
 };
 
-}  // namespace streamline
+}  // namespace streamline::scale_replacement

@@ -3,7 +3,7 @@
 // residual, so it must produce the whole hidden state. No family has such a layer: it folds as our extension.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::swiglu_replacement {
 namespace {
 
 // In a family without a dense MLP at that place the width is four times the hidden size.
@@ -26,7 +26,7 @@ constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement swiglu_replacement = {
+extern const Replacement replacement = {
     .name = "swiglu",
     .title = "a gated MLP without norm and without residual",
     .source = "LLM-Streamline (arXiv 2403.19135), SwiGLU",
@@ -37,4 +37,4 @@ extern const Replacement swiglu_replacement = {
     .closed_form = ClosedForm::output_matrix,
 };
 
-}  // namespace streamline
+}  // namespace streamline::swiglu_replacement

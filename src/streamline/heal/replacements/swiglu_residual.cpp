@@ -7,7 +7,7 @@
 #include "streamline/base/error.h"
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::swiglu_residual_replacement {
 namespace {
 
 LayerConfig shape(const Config& model, std::int64_t first) {
@@ -36,7 +36,7 @@ constexpr Start kStarts[] = {Start::zero, Start::inherit, Start::random, Start::
 
 }  // namespace
 
-extern const Replacement swiglu_residual_replacement = {
+extern const Replacement replacement = {
     .name = "swiglu-residual",
     .title = "the MLP half of a layer with its residual, starting as the identity",
     .source = "after LLM-Streamline (arXiv 2403.19135), SwiGLU; with norm, residual and a zero start, so that it folds",
@@ -47,4 +47,4 @@ extern const Replacement swiglu_residual_replacement = {
     .closed_form = ClosedForm::output_matrix,
 };
 
-}  // namespace streamline
+}  // namespace streamline::swiglu_residual_replacement

@@ -5,7 +5,7 @@
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/window_choice.h"
 
-namespace streamline {
+namespace streamline::angular_method {
 namespace {
 
 Likeness likeness_of(const Scores& scores, bool all_tokens) {
@@ -76,8 +76,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method angular_method;
-const Method angular_method = {
+extern const Method method;
+const Method method = {
     .name = "angular",
     .title = "The Unreasonable Ineffectiveness of the Deeper Layers: the run of layers of smallest angular distance",
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",
@@ -85,4 +85,4 @@ const Method angular_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::angular_method

@@ -2,7 +2,7 @@
 // Attention Drop (He et al., "What Matters in Transformers? Not All Attention is Needed", arXiv 2406.15786).
 #include "streamline/prune/half_choice.h"
 
-namespace streamline {
+namespace streamline::attention_drop_method {
 namespace {
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -11,8 +11,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method attention_drop_method;
-const Method attention_drop_method = {
+extern const Method method;
+const Method method = {
     .name = "attention-drop",
     .title = "Attention Drop: the attention of layers that turns the hidden state least",
     .paper = "He et al., arXiv 2406.15786",
@@ -20,4 +20,4 @@ const Method attention_drop_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::attention_drop_method

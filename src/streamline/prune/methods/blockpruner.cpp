@@ -14,7 +14,7 @@
 #include "streamline/prune/method.h"
 #include "streamline/prune/proposal.h"
 
-namespace streamline {
+namespace streamline::blockpruner_method {
 namespace {
 
 enum class Kind { mixed, attention, mlp };
@@ -218,12 +218,11 @@ Params parameters() {
 
 }  // namespace
 
-extern const Method blockpruner_method;
-const Method blockpruner_method = {
-    .name = "blockpruner",
-    .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
-    .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
-    .params = parameters(),
-    .propose = propose};
+extern const Method method;
+const Method method = {.name = "blockpruner",
+                       .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
+                       .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
+                       .params = parameters(),
+                       .propose = propose};
 
-}  // namespace streamline
+}  // namespace streamline::blockpruner_method

@@ -5,7 +5,7 @@
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/window_choice.h"
 
-namespace streamline {
+namespace streamline::deepest_method {
 namespace {
 
 std::int64_t chosen_count(const PruneContext& context, const CutRequest& request, std::int64_t most) {
@@ -43,8 +43,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method deepest_method;
-const Method deepest_method = {
+extern const Method method;
+const Method method = {
     .name = "deepest",
     .title = "The Unreasonable Ineffectiveness of the Deeper Layers, simple heuristic: the deepest layers but the last",
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",
@@ -52,4 +52,4 @@ const Method deepest_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::deepest_method

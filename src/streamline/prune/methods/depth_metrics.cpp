@@ -4,7 +4,7 @@
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/unit_choice.h"
 
-namespace streamline {
+namespace streamline::depth_metrics_method {
 namespace {
 
 using Metric = std::function<double(const UpdateStatistics&)>;
@@ -61,8 +61,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method depth_metrics_method;
-const Method depth_metrics_method = {
+extern const Method method;
+const Method method = {
     .name = "depth-metrics",
     .title = "A deeper look at depth pruning: layers or halves whose update is smallest, by cosine or norm",
     .paper = "Siddiqui et al., arXiv 2407.16286",
@@ -70,4 +70,4 @@ const Method depth_metrics_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::depth_metrics_method

@@ -2,7 +2,7 @@
 // Joint Layer Drop (He et al., "What Matters in Transformers? Not All Attention is Needed", arXiv 2406.15786).
 #include "streamline/prune/half_choice.h"
 
-namespace streamline {
+namespace streamline::joint_drop_method {
 namespace {
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -11,8 +11,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method joint_drop_method;
-const Method joint_drop_method = {
+extern const Method method;
+const Method method = {
     .name = "joint-drop",
     .title = "Joint Layer Drop: attention and MLP of layers on one scale, those that turn the hidden state least",
     .paper = "He et al., arXiv 2406.15786",
@@ -20,4 +20,4 @@ const Method joint_drop_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::joint_drop_method

@@ -7,7 +7,7 @@
 #include "streamline/prune/merge_candidates.h"
 #include "streamline/prune/proposal.h"
 
-namespace streamline {
+namespace streamline::laco_method {
 namespace {
 
 constexpr int kThresholdSteps = 12;  // of the search for the threshold: 0.0005 of the range -1 … 1
@@ -174,8 +174,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method laco_method;
-const Method laco_method = {
+extern const Method method;
+const Method method = {
     .name = "laco",
     .title = "LaCo: groups of layers folded into one while the output stays alike",
     .paper = "Yang et al., EMNLP 2024 Findings, arXiv 2402.11187",
@@ -183,4 +183,4 @@ const Method laco_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::laco_method

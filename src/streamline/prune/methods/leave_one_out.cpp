@@ -7,7 +7,7 @@
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/unit_choice.h"
 
-namespace streamline {
+namespace streamline::leave_one_out_method {
 namespace {
 
 // Of each unit, over the sequences: the measure without it, and how much more that is than the whole model's.
@@ -82,8 +82,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method leave_one_out_method;
-const Method leave_one_out_method = {
+extern const Method method;
+const Method method = {
     .name = "leave-one-out",
     .title = "A deeper look at depth pruning: layers or halves without which the loss is lowest, all in one shot",
     .paper = "Siddiqui et al., arXiv 2407.16286",
@@ -91,4 +91,4 @@ const Method leave_one_out_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::leave_one_out_method

@@ -6,7 +6,7 @@
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/window_choice.h"
 
-namespace streamline {
+namespace streamline::llm_streamline_method {
 namespace {
 
 // What was asked for, checked against the model as far as it can be without scores.
@@ -131,8 +131,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method llm_streamline_method;
-const Method llm_streamline_method = {
+extern const Method method;
+const Method method = {
     .name = "llm-streamline",
     .title = "LLM-Streamline: the run of layers that turns the hidden state least",
     .paper = "Chen et al., ICLR 2025, arXiv 2403.19135",
@@ -141,4 +141,4 @@ const Method llm_streamline_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::llm_streamline_method

@@ -2,7 +2,7 @@
 // MLP Drop (He et al., "What Matters in Transformers? Not All Attention is Needed", arXiv 2406.15786).
 #include "streamline/prune/half_choice.h"
 
-namespace streamline {
+namespace streamline::mlp_drop_method {
 namespace {
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -11,8 +11,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method mlp_drop_method;
-const Method mlp_drop_method = {
+extern const Method method;
+const Method method = {
     .name = "mlp-drop",
     .title = "MLP Drop: the MLP of layers that turns the hidden state least",
     .paper = "He et al., arXiv 2406.15786",
@@ -20,4 +20,4 @@ const Method mlp_drop_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::mlp_drop_method

@@ -7,7 +7,7 @@
 #include "streamline/prune/part_games.h"
 #include "streamline/prune/proposal.h"
 
-namespace streamline {
+namespace streamline::shapley_method {
 namespace {
 
 UnitGame game_of(const PruneContext& context, const UnitStack& stack, const std::string& measure,
@@ -103,8 +103,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method shapley_method;
-const Method shapley_method = {
+extern const Method method;
+const Method method = {
     .name = "shapley",
     .title = "Shapley values: layers or halves whose presence is worth least, whatever else is missing",
     .paper = "Siddiqui et al., arXiv 2407.16286",
@@ -112,4 +112,4 @@ const Method shapley_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::shapley_method

@@ -5,7 +5,7 @@
 #include "streamline/prune/layer_choice.h"
 #include "streamline/prune/proposal.h"
 
-namespace streamline {
+namespace streamline::shortgpt_method {
 namespace {
 
 LayerImportance block_influence(const Scores& scores, bool normed_last) {
@@ -48,8 +48,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method shortgpt_method;
-const Method shortgpt_method = {
+extern const Method method;
+const Method method = {
     .name = "shortgpt",
     .title = "ShortGPT: the layers of lowest block influence",
     .paper = "Men et al., ACL Findings 2025, arXiv 2403.03853",
@@ -57,4 +57,4 @@ const Method shortgpt_method = {
     .propose = propose,
 };
 
-}  // namespace streamline
+}  // namespace streamline::shortgpt_method
