@@ -23,6 +23,7 @@ COMPUTING = {
     "surgery": ["base", "io", "arch", "plan", "nn", "engine"],
     "prune": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval"],
     "heal": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval", "surgery"],
+    "merge": ["base", "io", "arch", "plan", "nn", "engine", "surgery", "heal"],
 }
 ALLOWED = TORCH_FREE | COMPUTING
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

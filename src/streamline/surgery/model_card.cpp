@@ -77,7 +77,10 @@ bool loads_in_transformers(const CardFacts& facts) { return facts.format == "ord
 
 void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& facts) {
   card << "---\n";
-  if (!plan.base.model.empty()) card << "base_model:\n- " << quoted(plan.base.model) << "\n";
+  std::vector<std::string> models = facts.base_models;
+  if (models.empty() && !plan.base.model.empty()) models.push_back(plan.base.model);
+  if (!models.empty()) card << "base_model:\n";
+  for (const std::string& model : models) card << "- " << quoted(model) << "\n";
   card << "library_name: " << (loads_in_transformers(facts) ? "transformers" : "streamline.cpp") << "\n";
   bool pipeline = false;
   for (const std::string_view key : kInherited) {
@@ -86,7 +89,8 @@ void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& f
     card << entry;
   }
   if (!pipeline) card << "pipeline_tag: " << (facts.multimodal ? "image-text-to-text\n" : "text-generation\n");
-  card << "tags:\n- pruned\n- depth-pruning\n- streamline.cpp\n---\n\n";
+  card << "tags:\n"
+       << (facts.base_models.empty() ? "- pruned\n- depth-pruning\n" : "- merge\n") << "- streamline.cpp\n---\n\n";
 }
 
 void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) {

@@ -20,7 +20,8 @@ struct CardFacts {
   std::vector<std::string> notes = {};                       // how it is stored and who loads it
   bool multimodal = false;                                   // there are parts beside the text model
   Json provenance = Json::object();
-  std::string body = {};  // Markdown; empty: made from the plan
+  std::vector<std::string> base_models = {};  // that it was merged from; none: that of the plan
+  std::string body = {};                      // Markdown; empty: made from the plan
 };
 
 // Licence, language, pipeline tag and gating notes are inherited from the source card's front matter.

@@ -112,8 +112,8 @@ std::vector<std::string> opening_notes(const Checkpoint& source, const LayerStac
   return notes;
 }
 
-// The source's config.json for these layers: by the family's rules where it is known, else by layer_lists.h; with lists
-// of modules and layer taps renumbered. What was moved is added to `notes`.
+}  // namespace
+
 Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
                        std::vector<std::string>& notes) {
   Json config = source.config();
@@ -128,8 +128,6 @@ Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const 
   follow_layers(stack, map, config, notes);
   return config;
 }
-
-}  // namespace
 
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan, const fs::path& out,
                            const ApplyOptions& options) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "streamline/arch/layer_stack.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline {
@@ -16,5 +17,11 @@ namespace streamline {
 // layers, and where config.json cannot follow (layer_lists.h).
 AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, const Plan& plan,
                            const std::filesystem::path& out, const ApplyOptions& options);
+
+// The source's config.json for these layers of its stack: by the family's rules where the family is known, else by
+// layer_lists.h; with lists of modules and layer taps renumbered. `provenance` goes to "streamline.provenance". What
+// was moved is added to `notes`. Errors: unsupported where it cannot follow.
+Json renumbered_config(const Checkpoint& source, const LayerStack& stack, const LayerMap& map, const Json& provenance,
+                       std::vector<std::string>& notes);
 
 }  // namespace streamline

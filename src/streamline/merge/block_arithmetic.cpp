@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/merge/block_arithmetic.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "streamline/base/error.h"
+
+namespace streamline::merge {
+namespace {
+
+// Sums side by side, which the compiler turns into vectors without reordering anything else.
+template <class Term>
+double lane_sum(std::size_t count, const Term& term) {
+  constexpr std::size_t kLanes = 8;
+  double lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+  for (; i < count; ++i) lanes[i % kLanes] += term(i);
+  double total = 0;
+  for (const double lane : lanes) total += lane;
+  return total;
+}
+
+// A sum of weights that cancels leaves what it would divide as it is.
+float divisor_of(float weights) { return std::abs(weights) < 1e-8f ? 1 : weights; }
+
+}  // namespace
+
+void scale(std::span<float> values, double factor) {
+  if (factor == 1) return;
+  const auto by = static_cast<float>(factor);
+  for (float& value : values) value *= by;
+}
+
+void divide(std::span<float> values, double divisor) {
+  const auto by = static_cast<float>(divisor);
+  for (float& value : values) value /= by;
+}
+
+void add(std::span<const float> from, std::span<float> to) {
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+}
+
+void add_scaled(std::span<const float> from, double factor, std::span<float> to) {
+  const auto by = static_cast<float>(factor);
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] += by * from[i];
+}
+
+void subtract(std::span<const float> from, std::span<float> to) {
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] -= from[i];
+}
+
+void interpolate(std::span<const float> base, double share, std::span<float> to) {
+  const auto by = static_cast<float>(share);
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] = base[i] + by * (to[i] - base[i]);
+}
+
+void mix_all(const Parts& parts, std::span<const double> weights, bool normalise, std::span<float> to) {
+  std::ranges::copy(parts.front(), to.begin());
+  auto total = static_cast<float>(weights.front());
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    add(parts[i], to);
+    total += static_cast<float>(weights[i]);
+  }
+  if (normalise) divide(to, divisor_of(total));
+}
+
+void mix_elected(const Parts& parts, std::span<const double> weights, bool normalise, std::span<float> to) {
+  std::vector<float> sums(to.size()), shares(to.size());
+  for (const std::vector<float>& part : parts) add(part, sums);
+  std::ranges::fill(to, 0.0f);
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    const auto weight = static_cast<float>(weights[part]);
+    const float* values = parts[part].data();
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      const bool elected = sums[i] >= 0 ? values[i] > 0 : values[i] < 0;
+      to[i] += elected ? values[i] : 0;
+      shares[i] += elected ? weight : 0;
+    }
+  }
+  if (!normalise) return;
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] /= shares[i] == 0 ? 1 : shares[i];
+}
+
+double absolute_sum(std::span<const float> values) {
+  return lane_sum(values.size(), [&](std::size_t i) { return std::abs(static_cast<double>(values[i])); });
+}
+
+double squared_sum(std::span<const float> values) { return product_sum(values, values); }
+
+double product_sum(std::span<const float> a, std::span<const float> b) {
+  return lane_sum(a.size(), [&](std::size_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
+}
+
+bool all_finite(std::span<const float> values) {
+  constexpr std::uint32_t kExponent = 0x7f800000u;
+  bool infinite = false;
+  for (const float value : values) infinite |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent;
+  return !infinite;
+}
+
+}  // namespace streamline::merge

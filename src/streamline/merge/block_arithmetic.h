@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loops over the numbers of a block, each product and sum rounded to float32 as mergekit does; sums of a block are
+// kept in double.
+#pragma once
+
+#include <span>
+#include <vector>
+
+namespace streamline::merge {
+
+void scale(std::span<float> values, double factor);
+void divide(std::span<float> values, double divisor);
+void add(std::span<const float> from, std::span<float> to);
+void add_scaled(std::span<const float> from, double factor, std::span<float> to);
+void subtract(std::span<const float> from, std::span<float> to);                   // to -= from
+void interpolate(std::span<const float> base, double share, std::span<float> to);  // base + share * (to - base)
+
+using Parts = std::vector<std::vector<float>>;  // task vectors, each times its weight
+
+// Their sum, divided by that of the weights if `normalise` says so.
+void mix_all(const Parts& parts, std::span<const double> weights, bool normalise, std::span<float> to);
+// Of each entry the sum of those that have the sign of the sum of all (zero counts as positive), divided by their
+// weights if `normalise` says so.
+void mix_elected(const Parts& parts, std::span<const double> weights, bool normalise, std::span<float> to);
+
+double absolute_sum(std::span<const float> values);
+double squared_sum(std::span<const float> values);
+double product_sum(std::span<const float> a, std::span<const float> b);
+bool all_finite(std::span<const float> values);
+
+}  // namespace streamline::merge

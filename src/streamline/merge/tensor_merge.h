@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// One tensor of a merged model: what it is made of, and its values, a block of rows at a time in float32.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "streamline/io/checkpoint.h"
+#include "streamline/io/safetensors.h"
+#include "streamline/merge/rule.h"
+
+namespace streamline::merge {
+
+// A stored tensor of a model, which may be changed by an adapter.
+struct Stored {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  const TensorInfo* tensor = nullptr;
+  // Adds an update to rows first … first+count-1, [count, width]; empty: there is none.
+  std::function<void(std::int64_t first, std::int64_t count, std::span<float> rows)> update = {};
+};
+
+// One model's part.
+struct Operand {
+  Stored stored;
+  // With an adapter beside the base itself the task vector is the update alone.
+  bool beside_base = false;
+  std::uint64_t seed = 0;  // of the entries that Keep::random keeps
+  // Of Keep::largest over whole models: magnitudes below are left out. Negative: taken over the tensor.
+  float threshold = -1;
+};
+
+struct TensorMerge {
+  TensorHeader header;      // of the result
+  std::int64_t layer = -1;  // of the result; < 0 outside the layers
+  Stored base = {};         // without a tensor where the rule takes none
+  std::vector<Operand> operands = {};
+  const Rule* rule = nullptr;  // nullptr: the first operand's bytes (what is no floating-point number)
+  Parameters parameters = {};
+};
+
+// Sums over entries of a merged task vector before it is scaled by depth, and of the plain sum of the task vectors.
+struct Norms {
+  double l1 = 0, squared = 0;  // of the merged one
+  double summed_l1 = 0;        // of the plain sum, nothing left out, nothing weighted
+
+  Norms& operator+=(const Norms& other);
+};
+
+// The values in the result's type. Errors: numeric where one is NaN or infinite, or beyond the type; unsupported for
+// stored types that are no numbers.
+Blob merged_bytes(const TensorMerge& merge);
+
+// Without a base all of them are zero.
+Norms norms(const TensorMerge& merge);
+
+}  // namespace streamline::merge

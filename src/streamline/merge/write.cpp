@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/merge/write.h"
+
+#include <sstream>
+
+#include "streamline/arch/config.h"
+#include "streamline/arch/multimodal.h"
+#include "streamline/base/error.h"
+#include "streamline/base/version.h"
+#include "streamline/surgery/model_card.h"
+#include "streamline/surgery/origin.h"
+#include "streamline/surgery/renumber.h"
+#include "streamline/surgery/result.h"
+#include "streamline/surgery/side_files.h"
+
+namespace streamline::merge {
+namespace {
+
+constexpr const char* kConfigurationFile = "mergekit_config.yml";  // as mergekit calls it
+
+PlanBase identity_of(const Source& source) { return completed_plan(*source.checkpoint, {}).base; }
+
+const Source& reference_of(const MergePlan& plan) { return plan.request.models[plan.request.reference]; }
+
+Json provenance_of_merge(const MergePlan& plan, const Json& recipe) {
+  Json models = Json::array();
+  for (const Source& source : plan.request.models) {
+    const PlanBase base = identity_of(source);
+    models.push_back({{"model", source.adapter ? source.name : base.model}, {"digest", base.digest}});
+  }
+  return {{"version", program_version()}, {"method", "merge"}, {"models", models}, {"recipe", recipe}};
+}
+
+// The keys that name the type of the weights, in both spellings of transformers.
+void write_dtype(Json& config, const LayerStack& stack, DType dtype) {
+  const char* name = dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
+  Json& text = text_config(config, stack);
+  for (Json* object : {&config, &text})
+    for (const char* key : {"torch_dtype", "dtype"})
+      if (object->contains(key)) (*object)[key] = name;
+}
+
+std::string card_body(const MergePlan& plan, const std::string& name, const WriteOptions& options) {
+  std::ostringstream card;
+  card << "# " << name << "\n\nMerged with `streamline merge` by the rule " << plan.request.rule->name << ": "
+       << plan.request.rule->summary << ".\n\n| model | SHA-256 of a sample of its weights |\n|---|---|\n";
+  for (const Source& source : plan.request.models) {
+    const PlanBase base = identity_of(source);
+    card << "| `" << (source.adapter ? source.name : base.model) << "` | `" << base.digest << "` |\n";
+  }
+  card << "\n## Recipe\n\n```json\n" << dump_json(options.recipe) << "```\n";
+  if (options.run.contains("command")) {
+    card << "\n```\n";
+    for (const Json& word : options.run["command"]) card << word.get<std::string>() << ' ';
+    card << "\n```\n";
+  }
+  if (!options.configuration.empty()) card << "\n```yaml\n" << options.configuration << "\n```\n";
+  for (const std::string& note : plan.notes) card << "\n- " << note;
+  card << "\n\nAn ordinary checkpoint of its family; every runtime that loads the models loads it unmodified.\n";
+  return card.str();
+}
+
+void write_card(const MergePlan& plan, const std::filesystem::path& out, const WriteOptions& options,
+                OutputDirectory& directory) {
+  const Checkpoint& reference = *reference_of(plan).checkpoint;
+  CardFacts facts{.name = base_name(out.string()),
+                  .source_card = source_card(reference),
+                  .multimodal = is_multimodal(reference.config())};
+  for (const Source& source : plan.request.models)
+    facts.base_models.push_back(source.adapter ? source.name : identity_of(source).model);
+  facts.body = card_body(plan, facts.name, options);
+  directory.write("README.md", model_card({}, facts));
+  if (!options.configuration.empty()) directory.write(kConfigurationFile, options.configuration);
+}
+
+std::vector<TensorSource> sources_of(const MergePlan& plan) {
+  std::vector<TensorSource> sources;
+  for (const TensorMerge& merge : plan.tensors)
+    sources.push_back({merge.header, [&merge] { return merged_bytes(merge); }});
+  return sources;
+}
+
+// What was written is what was meant: the tensors, and a configuration that agrees with them where the family is known.
+void verify(const MergePlan& plan, const std::filesystem::path& directory, Written& written) {
+  const auto checkpoint = Checkpoint::open(directory);
+  bool same = checkpoint->tensors().size() == plan.tensors.size();
+  for (const TensorMerge& merge : plan.tensors) {
+    const TensorInfo* found = checkpoint->find(merge.header.name);
+    same = same && found != nullptr && found->dtype == merge.header.dtype && found->shape == merge.header.shape;
+    written.parameters += found == nullptr ? 0 : found->elements();
+  }
+  if (!same)
+    fail(ErrorKind::internal, "the written checkpoint did not pass its check and was removed; please report it");
+  try {
+    resolve_config(*checkpoint);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;  // a family that this program does not compute with
+  }
+  written.layers = plan.map.after();
+  written.bytes = checkpoint->total_bytes();
+}
+
+const Source& tokenizer_source(const MergePlan& plan, const std::string& name) {
+  if (name.empty()) return reference_of(plan);
+  for (const Source& source : plan.request.models)
+    if (source.name == name) return source;
+  fail(ErrorKind::usage, "the tokenizer of ", name, " is asked for, which is none of the models that are merged");
+}
+
+}  // namespace
+
+void check_writable(const MergePlan& plan, const std::filesystem::path& out) {
+  for (const Source& source : plan.request.models) check_target(*source.checkpoint, out);
+  const Source& reference = reference_of(plan);
+  if (!reference.checkpoint->is_safetensors())
+    fail(ErrorKind::unsupported, reference.name, ": is a GGUF file; the result takes config.json and tokenizer of a ",
+         "Hugging Face directory, which the base must be");
+  if (out.extension() == ".gguf")
+    fail(ErrorKind::usage, out.string(), ": the result is a directory; `streamline export` makes a GGUF file of it");
+}
+
+Written write_merge(const MergePlan& plan, const std::filesystem::path& out, const WriteOptions& options) {
+  check_writable(plan, out);
+  const Source& reference = reference_of(plan);
+  Written written{.notes = plan.notes};
+  OutputDirectory directory(out, options.overwrite);
+  const std::vector<TensorSource> tensors = sources_of(plan);
+  check_space(directory, data_bytes(tensors), out);
+  const Json provenance = provenance_of_merge(plan, options.recipe);
+  Json config = renumbered_config(*reference.checkpoint, reference.stack, plan.map, provenance, written.notes);
+  if (plan.request.dtype) write_dtype(config, reference.stack, *plan.request.dtype);
+  const Source& tokenizer = tokenizer_source(plan, options.tokenizer);
+  copy_side_files(tokenizer.checkpoint->files(), tokenizer.checkpoint->config(), directory);
+  write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
+  directory.write("config.json", dump_json(config));
+  verify(plan, directory.staging(), written);
+  write_card(plan, out, options, directory);
+  directory.commit();
+  return written;
+}
+
+}  // namespace streamline::merge
