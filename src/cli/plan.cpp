@@ -8,10 +8,10 @@
 #include "streamline/report/report.h"
 #include "streamline/surgery/merge_files.h"
 
-namespace streamline::cli {
+namespace streamline::cli::plan_command {
 namespace {
 
-struct PlanOptions {
+struct Options {
   CommonOptions common;
   std::string action;
   std::vector<std::string> plans;
@@ -19,7 +19,7 @@ struct PlanOptions {
   bool overwrite = false;
 };
 
-Output run_plan(const PlanOptions& options) {
+Output run(const Options& options) {
   start_logging(options.common);
   if (options.action != "merge")
     fail(ErrorKind::usage, "streamline plan ", options.action, ": no such action; there is merge");
@@ -32,25 +32,25 @@ Output run_plan(const PlanOptions& options) {
   return {std::move(json), options.out + ": " + summary(plan) + "\n"};
 }
 
-std::function<Output()> declare_plan(Arguments& arguments) {
-  auto options = std::make_shared<PlanOptions>();
+std::function<Output()> declare(Arguments& arguments) {
+  auto options = std::make_shared<Options>();
   arguments.add("ACTION", options->action, "merge: a plan that cuts what any of the plans cuts", {.required = true});
   arguments.add("PLANS", options->plans, "two plans or more of one model, or results that have one in streamline/");
   arguments.add("--out", options->out, "file of the new plan; trained weights go beside it as NAME.safetensors",
                 {.required = true});
   arguments.flag("--overwrite", options->overwrite, "replace existing files");
   add_output_options(arguments, options->common);
-  return [options] { return run_plan(*options); };
+  return [options] { return run(*options); };
 }
 
 }  // namespace
 
-const Command& plan_command() {
-  static const Command command{"plan", "merge plans of one model",
-                               "  streamline plan merge attention.json deepest.json --out both.json\n"
-                               "  streamline apply MODEL --plan both.json --out DIR\n",
-                               declare_plan};
-  return command;
+const Command& command() {
+  static const Command declared{"plan", "merge plans of one model",
+                                "  streamline plan merge attention.json deepest.json --out both.json\n"
+                                "  streamline apply MODEL --plan both.json --out DIR\n",
+                                declare};
+  return declared;
 }
 
-}  // namespace streamline::cli
+}  // namespace streamline::cli::plan_command

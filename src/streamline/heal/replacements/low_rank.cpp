@@ -5,7 +5,7 @@
 // extension.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::low_rank_replacement {
 namespace {
 
 constexpr std::int64_t kRank = 8;
@@ -32,7 +32,7 @@ constexpr Start kStarts[] = {Start::closed_form, Start::zero};
 
 }  // namespace
 
-extern const Replacement low_rank_replacement = {
+extern const Replacement replacement = {
     .name = "low-rank",
     .title = "x + U V x + b of rank 8, by reduced-rank regression or trained",
     .source = "low-rank adapters (Siddiqui et al., arXiv 2407.16286)",
@@ -44,4 +44,4 @@ extern const Replacement low_rank_replacement = {
     .learns = learns,
 };
 
-}  // namespace streamline
+}  // namespace streamline::low_rank_replacement

@@ -4,7 +4,7 @@
 // ordinary layer where the family's MLPs have biases, elsewhere our extension.
 #include "streamline/heal/initial.h"
 
-namespace streamline {
+namespace streamline::mean_replacement {
 namespace {
 
 LayerConfig shape(const Config& model, std::int64_t first) {
@@ -31,7 +31,7 @@ constexpr Start kStarts[] = {Start::closed_form};
 
 }  // namespace
 
-extern const Replacement mean_replacement = {
+extern const Replacement replacement = {
     .name = "mean",
     .title = "a constant: the mean of what the window adds to the stream, without training",
     .source = "emulated updates (Siddiqui et al., arXiv 2407.16286)",
@@ -42,4 +42,4 @@ extern const Replacement mean_replacement = {
     .closed_form = ClosedForm::constant,
 };
 
-}  // namespace streamline
+}  // namespace streamline::mean_replacement
