@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`streamline merge` as a user calls it: on the shipped model and what `heal` makes of it."""
+
+import json
+import shutil
+
+import pytest
+from program import BOOKS, CALIBRATION, copy_of_books, replace, run, run_json, safetensors_bytes, weights
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """Two adapters of the shipped model, and the first of them merged by `heal`."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for name, seed in [("one", 1), ("two", 2)]:
+        done = run("heal", BOOKS, "--data", CALIBRATION, "--tokens", 4000, "--seq-len", 64, "--validation", 2, "--batch", 4, "--rank", 4,
+                   "--learning-rate", "3e-3", "--seed", seed, "--adapters", folder / name, "--out", folder / f"{name}-merged")
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def data_of(folder):
+    header, data = weights(folder / "model.safetensors")
+    return {name: data[slice(*entry["data_offsets"])] for name, entry in header.items() if name != "__metadata__"}
+
+
+def test_both_ends_of_the_scale_are_exact(adapters, tmp_path):
+    tuned = adapters / "one-merged"
+    for alpha, beta, expected in [("0", "0", BOOKS), ("1", "0", tuned)]:
+        out = tmp_path / alpha
+        run_json("merge", tuned, "--base", BOOKS, "--lines-alpha", alpha, "--lines-beta", beta, "--out", out)
+        assert data_of(out) == data_of(expected)
+        assert (out / "tokenizer.model").read_bytes() == (BOOKS / "tokenizer.model").read_bytes()
+    assert data_of(tuned) != data_of(BOOKS)
+
+
+def test_an_adapter_is_the_model_that_it_makes(adapters, tmp_path):
+    merged = run_json("merge", adapters / "one", "--base", BOOKS, "--out", tmp_path / "out")
+    assert merged["layers"] == 12 and merged["recipe"]["rule"] == "mean"
+    # heal rounds W + B A in its own order of sums: nearly every number is the same.
+    ours, theirs = data_of(tmp_path / "out"), data_of(adapters / "one-merged")
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        pairs = zip(memoryview(ours[name]).cast("H"), memoryview(theirs[name]).cast("H"))
+        assert sum(a != b for a, b in pairs) <= len(ours[name]) // 2000, name
+
+
+def test_what_is_printed_says_what_is_done(adapters, tmp_path):
+    command = ["merge", adapters / "one", adapters / "two", "--base", BOOKS, "--rule", "sum", "--lines-alpha", "auto",
+               "--lines-beta", "0.4", "--dry-run"]
+    shown = run_json(*command)
+    assert shown["lines"]["alpha"] == pytest.approx(0.5, rel=1e-6)
+    table = shown["task_vector"]
+    assert [row["layer"] for row in table] == [*range(12), "outside"]
+    assert [row["factor"] for row in table] == pytest.approx([0.5 + 0.4 * layer / 11 for layer in range(12)] + [0.5], rel=1e-6)
+    assert table[-1]["norm"] == 0 and all(row["norm"] > 0 for row in table[:-1])
+    text = run(*command)
+    assert text.returncode == 0 and "alpha 0.5000, beta 0.4000" in text.stdout and "outside" in text.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_and_the_configuration_say_what_was_merged(adapters, tmp_path):
+    run_json("merge", adapters / "one-merged", adapters / "two-merged", "--base", BOOKS, "--rule", "ties", "--out", tmp_path / "out")
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    provenance = config["streamline"]["provenance"]
+    assert [entry["model"] for entry in provenance["models"]] == ["books-5m", "one-merged", "two-merged"]
+    assert provenance["recipe"]["density"] == 0.2
+    card = (tmp_path / "out/README.md").read_text()
+    assert card.startswith("---\nbase_model:\n- \"books-5m\"\n") and "- merge\n" in card and "--rule ties" in card
+
+
+def test_depth_may_count_as_before_the_base_was_pruned(tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": 12}, "method": {"name": "manual"}, "segments": [
+        {"first": 0, "last": 2, "action": "keep"}, {"first": 3, "last": 7, "action": "drop"}, {"first": 8, "last": 11, "action": "keep"}]}))
+    assert run("apply", BOOKS, "--plan", plan, "--out", tmp_path / "cut").returncode == 0
+    lines = ["--lines-alpha", "0", "--lines-beta", "1", "--lines-index", "original", "--dry-run"]
+    shown = run_json("merge", tmp_path / "cut", "--base", tmp_path / "cut", *lines)
+    assert [row["factor"] * 11 for row in shown["task_vector"]][:-1] == pytest.approx([0, 1, 2, 8, 9, 10, 11])
+    refused = run("merge", BOOKS, "--base", BOOKS, *lines)
+    assert refused.returncode == 1 and "only a model that this program pruned" in refused.stderr
+
+
+def other_shape(folder):
+    copy_of_books(folder)
+    header, data = weights()
+    header["model.norm.weight"]["shape"] = [96, 2]
+    replace(folder / "model.safetensors", safetensors_bytes(header, data))
+    return folder
+
+
+def yaml(path, text):
+    path.write_text(text)
+    return path
+
+
+CASES = {
+    "nothing to merge": (lambda t: ["--out", t / "out"], 2, "which models are merged?"),
+    "nowhere to put it": (lambda t: [BOOKS, "--base", BOOKS], 2, "--out for the merged model, or --dry-run"),
+    "task vectors of no base": (lambda t: [BOOKS, "--rule", "ties", "--out", t / "out"], 2, "say with --base"),
+    "an unknown rule": (lambda t: [BOOKS, "--rule", "best", "--out", t / "out"], 2, "--rule"),
+    "weights that do not fit": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--weights", "1,2,3", "--out", t / "out"], 2,
+                                "--weights has 3 numbers for 2 models"),
+    "a weight that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--weights", "much", "--out", t / "out"], 2, "'much' is not a number"),
+    "a density of a rule without": (lambda t: [BOOKS, "--base", BOOKS, "--density", "0.5", "--out", t / "out"], 2, "--density says nothing"),
+    "no beta of several": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--lines-alpha", "0.5", "--out", t / "out"], 2, "--lines-beta"),
+    "beta without alpha": (lambda t: [BOOKS, "--base", BOOKS, "--lines-beta", "0.5", "--out", t / "out"], 2, "go with --lines-alpha"),
+    "an alpha that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "half", "--out", t / "out"], 2, "'half'; expected a number"),
+    "no automatic alpha of nothing": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "auto", "--out", t / "out"], 1, "is zero"),
+    "depth without a base": (lambda t: [BOOKS, "--rule", "linear", "--lines-alpha", "0.5", "--out", t / "out"], 2, "needs a base model"),
+    "a tensor of another shape": (lambda t: [other_shape(t / "m"), "--base", BOOKS, "--out", t / "out"], 1,
+                                  "'model.norm.weight' is [96, 2]; 'model.norm.weight' of"),
+    "a result inside a model": (lambda t: [copy_of_books(t / "m"), "--base", BOOKS, "--out", t / "m" / "out"], 2, "lies inside the source"),
+    "a GGUF file to be written": (lambda t: [BOOKS, "--base", BOOKS, "--out", t / "m.gguf"], 2, "the result is a directory"),
+    "a file that is not there": (lambda t: ["--mergekit", t / "none.yml", "--out", t / "out"], 1, "none.yml"),
+    "models beside a file": (lambda t: [BOOKS, "--mergekit", t / "none.yml", "--out", t / "out"], 2, "give none beside it"),
+    "a method that is not there": (lambda t: ["--mergekit", yaml(t / "m.yml", f"merge_method: della\nmodels: [{{model: {BOOKS}}}]\n"), "--out", t / "out"], 1,
+                                   "the merge_method 'della' is not one of task_arithmetic, ties"),
+    "a key that is not known": (lambda t: ["--mergekit", yaml(t / "m.yml", f"merge_method: linear\nmodles: [{{model: {BOOKS}}}]\n"), "--out", t / "out"], 1,
+                                "m.yml: the key 'modles' is not one"),
+    "no weight in the file": (lambda t: ["--mergekit", yaml(t / "m.yml", f"merge_method: linear\nmodels: [{{model: {BOOKS}}}]\n"), "--out", t / "out"], 1,
+                              "m.yml: no 'weight' is given for"),
+    "layers that are not there": (lambda t: ["--mergekit", yaml(t / "m.yml", "merge_method: passthrough\nslices:\n- sources:\n"
+                                                                            f"  - {{model: {BOOKS}, layer_range: [6, 13]}}\n"), "--out", t / "out"], 1,
+                                  "has layers 0..11; the merge asks for 6..12"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, case):
+    arguments, status, message = CASES[case]
+    done = run("merge", *arguments(tmp_path))
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_overwritten(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/keep").write_text("mine")
+    command = ["merge", BOOKS, "--base", BOOKS, "--out", tmp_path / "out"]
+    done = run(*command)
+    assert done.returncode == 1 and "already exists" in done.stderr
+    assert (tmp_path / "out/keep").read_text() == "mine"
+    assert run(*command, "--overwrite").returncode == 0
+    assert not (tmp_path / "out/keep").exists()
+    shutil.rmtree(tmp_path / "out")
+
+
+def test_an_adapter_for_another_base_is_refused(adapters, tmp_path):
+    narrow = copy_of_books(tmp_path / "narrow")
+    header, data = weights()
+    config = json.loads((BOOKS / "config.json").read_text()) | {"num_hidden_layers": 11}
+    shorter = {name: entry for name, entry in header.items() if ".layers.11." not in name}
+    offset, chunks = 0, []
+    for name, entry in shorter.items():
+        if name == "__metadata__":
+            continue
+        first, last = entry["data_offsets"]
+        chunks.append(data[first:last])
+        entry["data_offsets"] = [offset, offset + last - first]
+        offset += last - first
+    replace(narrow / "config.json", json.dumps(config).encode())
+    replace(narrow / "model.safetensors", safetensors_bytes(shorter, b"".join(chunks)))
+    done = run("merge", adapters / "one", "--base", narrow, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "the model has 11 layers" in done.stderr
+    alone = run("merge", adapters / "one", "--rule", "linear", "--out", tmp_path / "out")
+    assert alone.returncode == 2 and "is an adapter; say with --base" in alone.stderr
