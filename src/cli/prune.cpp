@@ -34,6 +34,7 @@ Output run(const PruneOptions& options) {
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
   run.replacement = options.replacement;
+  if (!options.state.empty()) run.memory = SearchMemory(search_state_file(options.state));
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
@@ -110,8 +111,8 @@ std::function<Output()> declare(Arguments& arguments) {
   healing.add("--patience", options->heal.patience, "validations without improvement that end the training",
               {.limits = kPositive});
   healing.add("--state", options->state,
-              "directory where the training saves its state until the result is written; the same command goes on from "
-              "there");
+              "directory where a search (blockpruner, iterative, beam, evolve) and the training save their state until "
+              "the result is written; the same command goes on from there");
   healing.add("--cache", options->cache,
               "directory where hidden states are kept for further epochs, candidates and runs");
   healing.add("--cache-limit", options->cache_limit, "most it may hold, e.g. 50GB; the rest is computed each time");

@@ -159,6 +159,7 @@ Proposal propose(PruneRun& run, const std::string& replacement) {
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
   context.questions = run.questions;
+  context.memory = &run.memory;
   return method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
 }
 

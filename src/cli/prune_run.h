@@ -45,6 +45,7 @@ struct PruneRun {
   EvaluationText evaluation = {};
   PerplexityOptions perplexity = {};
   Questionnaire questions = {};
+  SearchMemory memory = {};  // of the method, where it searches
   Proposal proposal = {};
   std::string replacement = {};  // what was asked for, or what `auto` came to
   Plan plan = {};                // in the form that is written

@@ -30,11 +30,16 @@ std::function<void(const Json&)> json_lines(const std::string& path) {
   return [file](const Json& record) { *file << record.dump() << std::endl; };
 }
 
+std::filesystem::path search_state_file(const std::string& directory) {
+  return std::filesystem::path(directory) / "search.json";
+}
+
 void remove_state(const std::string& directory) {
   if (directory.empty()) return;
   std::error_code ignored;  // what cannot be removed does no harm
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
     if (entry.path().extension() == ".safetensors") std::filesystem::remove(entry.path(), ignored);
+  std::filesystem::remove(search_state_file(directory), ignored);
   std::filesystem::remove(directory, ignored);
 }
 

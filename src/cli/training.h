@@ -2,6 +2,7 @@
 // What the commands that train share: text to train on and to hold out, a log of the steps, the saved state.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -19,7 +20,10 @@ SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& 
 // Appends each record to a file, a JSON object a line; empty without a file. Errors: io.
 std::function<void(const Json&)> json_lines(const std::string& path);
 
-// What a training saved in a directory, once its result is written, and the directory if nothing else is in it.
+// Where a search keeps its state in that directory.
+std::filesystem::path search_state_file(const std::string& directory);
+
+// What a search and a training saved in a directory, once its result is written, and the directory if nothing else is in it.
 void remove_state(const std::string& directory);
 
 }  // namespace streamline::cli

@@ -88,3 +88,18 @@ def test_shapley_values_add_up_within_their_budget():
     assert found["runs"] == 2 and found["evaluations"] == 26
     assert sum(unit["value"] for unit in found["units"]) == pytest.approx(found["none"] - found["whole"], abs=1e-9)
     assert "one permutation takes 13" in error("shapley", "--layers", 2, "--evaluations", 12)
+
+
+def test_a_search_goes_on_where_it_was(tmp_path):
+    def beam(layers, *state):
+        return plan("beam", "--layers", layers, "--width", 2, *state)
+
+    state = ["--state", tmp_path / "state"]
+    beam(2, *state)
+    assert beam(3, *state) == beam(3)
+    assert (tmp_path / "state/search.json").exists()
+    assert "another search" in run("prune", BOOKS, *TEXT, "--method", "beam", "--plan-only", "--layers", 2, "--width", 3,
+                                   *state).stderr
+    run_json("prune", BOOKS, *TEXT, "--method", "beam", "--layers", 2, "--width", 2, "--eval", VALID, "--eval-windows", 1,
+             "--no-speed", "--out", tmp_path / "out", *state)
+    assert not (tmp_path / "state").exists()

@@ -7,6 +7,7 @@
 
 #include "streamline/base/params.h"
 #include "streamline/prune/scores.h"
+#include "streamline/prune/search_memory.h"
 
 namespace streamline {
 
@@ -36,6 +37,7 @@ struct PruneContext {
   const Scores* scores = nullptr;  // of this model and calibration when already there
   SweepOptions sweep = {};
   Questionnaire questions = {};
+  SearchMemory* memory = nullptr;  // of searches that go on where they were; empty: they do not
 };
 
 struct Proposal {

@@ -40,6 +40,16 @@ TextMeasure text_measure(std::string_view name) {
   return TextMeasure::kl;
 }
 
+Param measure_param(const std::string& default_measure) {
+  return {.name = "measure",
+          .type = ParamType::text,
+          .help =
+              "what is lost: loss (of the next token), logits (distance from the whole model's), or kl (divergence "
+              "from it)",
+          .default_value = default_measure,
+          .choices = {"loss", "logits", "kl"}};
+}
+
 std::vector<double> measure(const Model& model, TextMeasure measure, const TextBatch& batch, const torch::Tensor& whole,
                             const torch::Tensor& last) {
   if (measure == TextMeasure::loss) return sequence_losses(model, batch, last);

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "streamline/base/params.h"
 #include "streamline/prune/stack_parts.h"
 
 namespace streamline {
@@ -14,6 +15,7 @@ enum class TextMeasure {
   kl,      // mean over positions of KL(whole model || model), nats
 };
 TextMeasure text_measure(std::string_view name);  // "loss", "logits", "kl"
+Param measure_param(const std::string& default_measure);
 
 // One value a row of `last`, [k * sequences, tokens, hidden] after the last layer: the batch's sequences k times over.
 // whole: [sequences, tokens, hidden], the whole model's; positions 0 … T-2 enter. NaN where a logit is none.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "streamline/base/error.h"
 #include "streamline/base/simd.h"
@@ -62,6 +63,13 @@ SL_DISPATCH(sums_bf16, (const simd::Bf16* in, const simd::Bf16* out, std::int64_
 
 double ratio(double value, double divisor) { return divisor == 0 ? 0 : value / divisor; }
 
+// From the chord between the two directions, which keeps its digits where they nearly coincide.
+double angle_of(double squares, double in, double out) {
+  if (in == 0 || out == 0) return 0;
+  const double chord = std::max(0.0, squares - (out - in) * (out - in)) / (in * out);
+  return 2 * std::asin(std::min(1.0, std::sqrt(chord) / 2)) / std::numbers::pi;
+}
+
 UpdateStatistics of_token(const TokenSums& sums) {
   const double in = std::sqrt(sums.in_squares), out = std::sqrt(sums.out_squares), change = std::sqrt(sums.squares);
   // Equal states give exactly 1, whatever a square root rounds to.
@@ -72,7 +80,8 @@ UpdateStatistics of_token(const TokenSums& sums) {
           .relative_l1_in = ratio(sums.length, sums.in_length),
           .relative_l1_out = ratio(sums.length, sums.out_length),
           .relative_l2_in = ratio(change, in),
-          .relative_l2_out = ratio(change, out)};
+          .relative_l2_out = ratio(change, out),
+          .angle = angle_of(sums.squares, in, out)};
 }
 
 TokenSums token_sums(const torch::Tensor& in, const torch::Tensor& out, std::int64_t token) {
@@ -97,11 +106,20 @@ UpdateStatistics& UpdateStatistics::operator+=(const UpdateStatistics& other) {
   relative_l1_out += other.relative_l1_out;
   relative_l2_in += other.relative_l2_in;
   relative_l2_out += other.relative_l2_out;
+  angle += other.angle;
+  return *this;
+}
+
+UpdateStatistics& UpdateStatistics::operator*=(double factor) {
+  for (double* value :
+       {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out, &angle})
+    *value *= factor;
   return *this;
 }
 
 UpdateStatistics& UpdateStatistics::operator/=(double divisor) {
-  for (double* value : {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out})
+  for (double* value :
+       {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out, &angle})
     *value /= divisor;
   return *this;
 }
@@ -148,13 +166,16 @@ UpdateStatistics update_statistics_by_tensors(const torch::Tensor& in, const tor
   };
   const torch::Tensor l1 = (y - x).norm(1, -1), l2 = (y - x).norm(2, -1);
   const torch::Tensor in_norm = x.norm(2, -1), out_norm = y.norm(2, -1);
+  const torch::Tensor squares = (l2.square() - (out_norm - in_norm).square()).clamp_min(0);
+  const torch::Tensor chord = (squares / (in_norm * out_norm)).masked_fill(in_norm * out_norm == 0, 0.0);
   return {.cosine = mean_ratio((x * y).sum(-1), in_norm * out_norm),
           .l1 = l1.mean().item<double>(),
           .l2 = l2.mean().item<double>(),
           .relative_l1_in = mean_ratio(l1, x.norm(1, -1)),
           .relative_l1_out = mean_ratio(l1, y.norm(1, -1)),
           .relative_l2_in = mean_ratio(l2, in_norm),
-          .relative_l2_out = mean_ratio(l2, out_norm)};
+          .relative_l2_out = mean_ratio(l2, out_norm),
+          .angle = (chord.sqrt() / 2).clamp_max(1).asin().mean().item<double>() * 2 / std::numbers::pi};
 }
 
 }  // namespace streamline

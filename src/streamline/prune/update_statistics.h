@@ -12,8 +12,10 @@ struct UpdateStatistics {
   double l1 = 0, l2 = 0;                           // |x_out - x_in|
   double relative_l1_in = 0, relative_l1_out = 0;  // over |x_in|, over |x_out|, each in its own norm
   double relative_l2_in = 0, relative_l2_out = 0;
+  double angle = 0;  // between x_in and x_out, over pi: 0 … 1
 
   UpdateStatistics& operator+=(const UpdateStatistics& other);
+  UpdateStatistics& operator*=(double factor);
   UpdateStatistics& operator/=(double divisor);
 };
 

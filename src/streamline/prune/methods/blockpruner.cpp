@@ -7,12 +7,12 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
-#include "streamline/plan/drop_halves.h"
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/half_choice.h"
 #include "streamline/prune/half_losses.h"
 #include "streamline/prune/method.h"
 #include "streamline/prune/proposal.h"
+#include "streamline/prune/unit_search.h"
 
 namespace streamline::blockpruner_method {
 namespace {
@@ -42,15 +42,11 @@ struct Search {
   HalfCounter counter;
 };
 
-// Layers that lose all they have are dropped.
-Plan plan_without(const Config& config, const std::vector<Half>& halves) {
-  std::vector<std::int64_t> attention, mlp;
-  for (const Half& half : halves) {
-    const bool alone = !config.layers[static_cast<std::size_t>(half.layer)].whole();
-    if (half.attention || alone) attention.push_back(half.layer);
-    if (!half.attention || alone) mlp.push_back(half.layer);
-  }
-  return drop_halves(config.layer_count(), attention, mlp);
+Plan plan_of(const Config& config, const std::vector<Half>& halves) {
+  std::vector<StackPart> parts;
+  for (const Half& half : halves)
+    parts.push_back({.layer = half.layer, .attention = half.attention, .mlp = !half.attention});
+  return plan_without(config, parts);
 }
 
 Request read_request(const PruneContext& context, const Json& params) {
@@ -88,7 +84,7 @@ std::vector<Half> taken_halves(const Search& search) {
 bool comes_closer(const PruneContext& context, const Request& request, const Search& search, const Half& next) {
   std::vector<Half> halves = taken_halves(search);
   const auto distance = [&] {
-    const Plan plan = plan_without(context.model.config(), halves);
+    const Plan plan = plan_of(context.model.config(), halves);
     return std::abs(request.parameters - parameters_saved(context, plan));
   };
   const std::int64_t before = distance();
@@ -144,20 +140,66 @@ std::optional<Taken> best_candidate(const PruneContext& context, const Request& 
   return best;
 }
 
+Json to_json(const Taken& taken) {
+  Json json = {{"layer", taken.half.layer}, {"attention", taken.half.attention}, {"loss", taken.loss}};
+  if (taken.runner_up) json["runner_up"] = *taken.runner_up;
+  return json;
+}
+
+Taken taken_from_json(const Json& json) {
+  Taken taken{.half = {json.at("layer").get<std::int64_t>(), json.at("attention").get<bool>()},
+              .loss = json.at("loss").get<double>(),
+              .runner_up = {}};
+  if (json.contains("runner_up")) taken.runner_up = json.at("runner_up").get<double>();
+  return taken;
+}
+
+// The rounds of an earlier run of this search, as far as it came.
+std::vector<Taken> remembered(const PruneContext& context, const Json& key, Search& search) {
+  std::vector<Taken> rounds;
+  restore(context, key, [&](const Json& known) {
+    std::vector<Half> there = search.active;
+    for (const Json& round : known.at("rounds")) {
+      rounds.push_back(taken_from_json(round));
+      if (std::erase(there, rounds.back().half) != 1) fail_broken_state(name(rounds.back().half) + " is not there");
+    }
+    search.whole = known.at("whole").get<double>();
+    search.counter = {.halves = known.at("halves_executed"), .evaluations = known.at("evaluations")};
+  });
+  return rounds;
+}
+
+void remember(const PruneContext& context, const Json& key, const std::vector<Taken>& rounds, const Search& search) {
+  Json json = Json::array();
+  for (const Taken& taken : rounds) json.push_back(to_json(taken));
+  keep(context, key,
+       {{"rounds", json},
+        {"whole", search.whole},
+        {"halves_executed", search.counter.halves},
+        {"evaluations", search.counter.evaluations}});
+}
+
 void take(Search& search, const Taken& best) {
   std::erase(search.active, best.half);
   search.taken.push_back(best);
 }
 
-Search run(const PruneContext& context, const Request& request) {
+Search run(const PruneContext& context, const Request& request, const Json& key) {
   Search search;
   search.active = all_halves(context.model);
   const auto all = std::ssize(search.active);
   if (request.halves >= all)
     fail(ErrorKind::usage, "--halves ", request.halves, ": the model has ", all, ", and one must stay");
+  std::vector<Taken> rounds = remembered(context, key, search);
   for (;;) {
     if (request.halves > 0 && std::ssize(search.taken) == request.halves) return search;
-    const std::optional<Taken> best = best_candidate(context, request, search);
+    std::optional<Taken> best;
+    if (search.taken.size() < rounds.size()) {
+      best = rounds[search.taken.size()];
+    } else if ((best = best_candidate(context, request, search))) {
+      rounds.push_back(*best);
+      remember(context, key, rounds, search);
+    }
     if (!best) {
       if (request.halves > 0)
         fail(ErrorKind::usage, "--halves ", request.halves, ": only ", search.taken.size(), " may be taken out");
@@ -186,12 +228,12 @@ Json summary_of(const PruneContext& context, const Search& search, const Plan& p
 
 Proposal propose(PruneContext& context, const Json& params) {
   const Request request = read_request(context, params);
-  const Search search = run(context, request);
+  const Search search = run(context, request, search_key(context, "blockpruner", params));
   if (search.taken.empty())
     fail(ErrorKind::usage, "blockpruner: the budget is less than the smallest half; nothing would be taken out");
   Proposal proposal;
   proposal.scores = scores_for(context);
-  proposal.plan = plan_without(context.model.config(), taken_halves(search));
+  proposal.plan = plan_of(context.model.config(), taken_halves(search));
   sign(proposal.plan, context, "blockpruner", params);
   proposal.plan.scores = summary_of(context, search, proposal.plan);
   return proposal;

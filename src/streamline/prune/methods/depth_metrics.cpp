@@ -2,26 +2,14 @@
 // The static metrics of A deeper look at depth pruning of LLMs (Siddiqui et al., arXiv 2407.16286): drop layers, or
 // their halves, that change the residual stream least, one shot.
 #include "streamline/prune/proposal.h"
+#include "streamline/prune/rescoring.h"
 #include "streamline/prune/unit_choice.h"
 
 namespace streamline::depth_metrics_method {
 namespace {
 
-using Metric = std::function<double(const UpdateStatistics&)>;
-
-Metric metric_of(const Json& params) {
-  const auto name = params.at("metric").get<std::string>();
-  const bool in = params.at("relative-to") == "in";
-  if (name == "cosine") return [](const UpdateStatistics& update) { return 1 - update.cosine; };
-  if (name == "l1") return [](const UpdateStatistics& update) { return update.l1; };
-  if (name == "l2") return [](const UpdateStatistics& update) { return update.l2; };
-  if (name == "relative-l1")
-    return [in](const UpdateStatistics& update) { return in ? update.relative_l1_in : update.relative_l1_out; };
-  return [in](const UpdateStatistics& update) { return in ? update.relative_l2_in : update.relative_l2_out; };
-}
-
 std::vector<ScoredUnit> scored_units(const Scores& scores, const Json& params) {
-  const Metric metric = metric_of(params);
+  const PartScore metric = part_score(params.at("metric").get<std::string>(), params.at("relative-to") == "in");
   const Units kind = units_of(params);
   std::vector<ScoredUnit> units;
   if (kind.layers()) {
@@ -51,11 +39,7 @@ Params params() {
                             "after), its norm (l1, l2), or its norm over theirs (relative-l1, relative-l2)",
                     .default_value = "relative-l2",
                     .choices = {"cosine", "l1", "l2", "relative-l1", "relative-l2"}});
-  params.push_back({.name = "relative-to",
-                    .type = ParamType::text,
-                    .help = "the norm that the relative metrics divide by: of the state after (out) or before (in)",
-                    .default_value = "out",
-                    .choices = {"out", "in"}});
+  params.push_back(relative_to_param());
   return params;
 }
 

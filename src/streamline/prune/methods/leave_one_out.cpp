@@ -71,12 +71,7 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 Params params() {
   Params params = unit_params();
-  params.push_back({.name = "measure",
-                    .type = ParamType::text,
-                    .help = "what is lost: loss (of the next token), logits (distance from the whole model's), or kl "
-                            "(divergence from it)",
-                    .default_value = "loss",
-                    .choices = {"loss", "logits", "kl"}});
+  params.push_back(measure_param("loss"));
   return params;
 }
 

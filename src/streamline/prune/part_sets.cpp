@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/part_sets.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+
+namespace streamline {
+namespace {
+
+constexpr double kNotANumber = std::numeric_limits<double>::infinity();
+
+// Parts in front of which all of a and b are alike.
+std::size_t common_beginning(const PartSet& a, const PartSet& b) {
+  return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
+
+// A way through the tree: what the last set computed stays as long as the next one begins alike.
+class TreeWalk {
+ public:
+  TreeWalk(const Model& model, std::span<const StackPart> stack, const TextBatch& batch, PartCounter& counter)
+      : model_(model), stack_(stack), batch_(batch), counter_(counter), entering_(stack.size() + 1) {
+    entering_.front() = model.embed(batch.ids);
+  }
+
+  // The states after the last part of the set, [sequences, tokens, hidden].
+  const torch::Tensor& last(const PartSet& set) {
+    const std::size_t shared = previous_ ? common_beginning(*previous_, set) : 0;
+    for (std::size_t i = shared; i < stack_.size(); ++i) {
+      entering_[i + 1] = entering_[i];
+      if (!set[i]) continue;
+      check_interrupted();
+      entering_[i + 1] =
+          block_forward(model_.config(), part_weights(model_, stack_[i]), entering_[i], batch_.positions);
+      counter_.parts += std::ssize(batch_.sequences);
+    }
+    previous_ = set;
+    return entering_.back();
+  }
+
+ private:
+  const Model& model_;
+  std::span<const StackPart> stack_;
+  const TextBatch& batch_;
+  PartCounter& counter_;
+  std::optional<PartSet> previous_;
+  std::vector<torch::Tensor> entering_;  // the stream before each part of the previous set, and behind the last
+};
+
+// Sets that begin alike one behind the other, the whole model first.
+std::vector<std::size_t> tree_order(std::span<const PartSet> sets) {
+  std::vector<std::size_t> order(sets.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return sets[b] < sets[a]; });
+  return order;
+}
+
+}  // namespace
+
+std::vector<double> part_set_values(const Model& model, std::span<const StackPart> stack, std::span<const PartSet> sets,
+                                    std::span<const TextBatch> text, const PartSetOptions& options,
+                                    PartCounter& counter) {
+  const torch::NoGradGuard no_gradients;
+  for (const PartSet& set : sets) SL_ASSERT(set.size() == stack.size());
+  return translating_errors([&] {
+    const std::vector<std::size_t> order = tree_order(sets);
+    const bool compares = options.measure != TextMeasure::loss;
+    std::optional<Progress> progress;
+    if (!options.label.empty()) progress.emplace(options.label, std::ssize(text) * std::ssize(sets), "evaluations");
+    std::vector<double> sums(sets.size(), 0.0);
+    std::int64_t sequences = 0;
+    for (const TextBatch& batch : text) {
+      TreeWalk walk(model, stack, batch, counter);
+      sequences += std::ssize(batch.sequences);
+      const torch::Tensor whole = compares ? walk.last(PartSet(stack.size(), true)) : torch::Tensor();
+      for (const std::size_t i : order) {
+        const torch::Tensor last = walk.last(sets[i]);
+        counter.evaluations += std::ssize(batch.sequences);
+        for (const double value : measure(model, options.measure, batch, whole, last)) sums[i] += value;
+        if (progress) progress->advance(1);
+      }
+    }
+    for (double& sum : sums) sum = std::isfinite(sum) ? sum / static_cast<double>(sequences) : kNotANumber;
+    return sums;
+  });
+}
+
+}  // namespace streamline

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/rescoring.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+
+namespace streamline {
+
+PartScore part_score(const std::string& name, bool in) {
+  if (name == "cosine") return [](const UpdateStatistics& update) { return 1 - update.cosine; };
+  if (name == "angular") return [](const UpdateStatistics& update) { return update.angle; };
+  if (name == "l1") return [](const UpdateStatistics& update) { return update.l1; };
+  if (name == "l2") return [](const UpdateStatistics& update) { return update.l2; };
+  if (name == "relative-l1")
+    return [in](const UpdateStatistics& update) { return in ? update.relative_l1_in : update.relative_l1_out; };
+  SL_ASSERT(name == "relative-l2");
+  return [in](const UpdateStatistics& update) { return in ? update.relative_l2_in : update.relative_l2_out; };
+}
+
+Param part_score_param(const std::string& name, const std::string& default_score) {
+  return {.name = name,
+          .type = ParamType::text,
+          .help =
+              "of what a part adds to the residual stream: cosine (1 - cosine of the states before and after), "
+              "angular (their angle), its norm (l1, l2), or its norm over theirs (relative-l1, relative-l2)",
+          .default_value = default_score,
+          .choices = {"cosine", "angular", "l1", "l2", "relative-l1", "relative-l2"}};
+}
+
+Param relative_to_param() {
+  return {.name = "relative-to",
+          .type = ParamType::text,
+          .help = "the norm that the relative metrics divide by: of the state after (out) or before (in)",
+          .default_value = "out",
+          .choices = {"out", "in"}};
+}
+
+Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, const TokenBatches& text,
+                     const RescoringOptions& options, PartCounter& counter)
+    : model_(model),
+      stack_(stack),
+      counter_(counter),
+      batches_(text_batches(model, text, options.batch_tokens)),
+      entering_(batches_.size(), std::vector<torch::Tensor>(stack.size())),
+      updates_(stack.size()) {
+  for (const TextBatch& batch : batches_) tokens_ += static_cast<double>(batch.ids.numel());
+  const double state = tokens_ * static_cast<double>(model.config().hidden) *
+                       static_cast<double>(torch::elementSize(model.placement().dtype));
+  const double all = state * static_cast<double>(stack.size());
+  const double limit = std::max(state, static_cast<double>(options.kept_bytes));
+  stride_ = static_cast<std::size_t>(std::max(1.0, std::ceil(all / limit)));
+}
+
+void Rescoring::run(const PartSet& parts) {
+  SL_ASSERT(parts.size() == stack_.size());
+  const torch::NoGradGuard no_gradients;
+  const std::size_t from =
+      last_.empty() ? 0 : static_cast<std::size_t>(std::ranges::mismatch(last_, parts).in1 - last_.begin());
+  for (std::size_t i = from; i < updates_.size(); ++i) updates_[i] = {};
+  translating_errors([&] {
+    for (std::size_t batch = 0; batch < batches_.size(); ++batch) run(parts, from, batch);
+  });
+  for (std::size_t i = from; i < updates_.size(); ++i) {
+    updates_[i] /= tokens_;
+    if (!std::isfinite(updates_[i].l1) || !std::isfinite(updates_[i].cosine))
+      fail(ErrorKind::numeric, "what ", name(stack_[i]), " adds to the stream is NaN or infinite; try --dtype float32");
+  }
+  last_ = parts;
+}
+
+void Rescoring::run(const PartSet& parts, std::size_t from, std::size_t batch) {
+  const TextBatch& text = batches_[batch];
+  std::vector<torch::Tensor>& entering = entering_[batch];
+  const std::size_t start = last_.empty() ? 0 : from - from % stride_;
+  torch::Tensor x = start < stack_.size() && entering[start].defined() ? entering[start] : model_.embed(text.ids);
+  for (std::size_t i = start; i < stack_.size(); ++i) {
+    if (keeps(i)) entering[i] = x;
+    if (!parts[i]) continue;
+    check_interrupted();
+    const torch::Tensor after = block_forward(model_.config(), part_weights(model_, stack_[i]), x, text.positions);
+    counter_.parts += std::ssize(text.sequences);
+    if (i >= from) {
+      UpdateStatistics update = update_statistics(x.flatten(0, 1), after.flatten(0, 1));
+      updates_[i] += (update *= static_cast<double>(text.ids.numel()));
+    }
+    x = after;
+  }
+}
+
+}  // namespace streamline

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much each part changes the stream, again and again as parts of the model go: what lies before the first part that
+// changed is not computed again.
+#pragma once
+
+#include "streamline/base/params.h"
+#include "streamline/prune/part_sets.h"
+#include "streamline/prune/update_statistics.h"
+
+namespace streamline {
+
+// The scores of one sweep by name, of what a part does to the stream; the lowest go first.
+using PartScore = std::function<double(const UpdateStatistics&)>;
+// cosine (1 - cosine of the states before and after), angular, l1, l2, relative-l1, relative-l2; `in`: what the
+// relative ones divide by, the norm of the state before, else that after.
+PartScore part_score(const std::string& name, bool in);
+Param part_score_param(const std::string& name, const std::string& default_score);
+Param relative_to_param();
+
+struct RescoringOptions {
+  std::int64_t batch_tokens = 0;             // 0: default_batch_tokens()
+  std::uint64_t kept_bytes = 2'000'000'000;  // of states that are kept between runs; what exceeds it is computed anew
+};
+
+class Rescoring {
+ public:
+  // The model, the text and the counter must live as long. Errors: those of text_batches().
+  Rescoring(const Model& model, const std::vector<StackPart>& stack, const TokenBatches& text,
+            const RescoringOptions& options, PartCounter& counter);
+
+  // Runs the model of these parts. Only what lies behind the first part that differs from the last run is computed
+  // again, from the nearest states before it that are kept. Errors: numeric where states are no numbers.
+  void run(const PartSet& parts);
+  // Of the last run; means over all tokens.
+  const UpdateStatistics& update(std::size_t part) const { return updates_[part]; }
+
+ private:
+  bool keeps(std::size_t part) const { return part % stride_ == 0; }
+  void run(const PartSet& parts, std::size_t from, std::size_t batch);
+
+  const Model& model_;
+  std::vector<StackPart> stack_;
+  PartCounter& counter_;
+  std::vector<TextBatch> batches_;
+  std::size_t stride_ = 1;
+  double tokens_ = 0;
+  PartSet last_ = {};
+  std::vector<std::vector<torch::Tensor>> entering_;  // [batch][part], where kept
+  std::vector<UpdateStatistics> updates_;
+};
+
+}  // namespace streamline

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/search_memory.h"
+
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+
+namespace streamline {
+namespace {
+
+constexpr const char* kSearchFormat = "streamline-search";
+
+}  // namespace
+
+Json SearchMemory::recall(const Json& key) {
+  if (!state_.is_null()) return key_ == key ? state_ : Json();
+  std::error_code error;
+  if (file_.empty() || !std::filesystem::exists(file_, error)) return {};
+  const std::string where = file_.string();
+  const Json file = parse_json(read_text(file_), where);
+  const bool is_state = file.is_object() && file.value("format", Json()) == kSearchFormat && file.contains("key") &&
+                        file.contains("state") && file["state"].is_object();
+  if (!is_state) fail(ErrorKind::format, where, ": is not the state of a search; delete it to begin anew");
+  if (file["key"] != key)
+    fail(ErrorKind::mismatch, where, ": is the state of another search (model, text, method or parameters differ); ",
+         "choose another --state, or delete it");
+  key_ = key;
+  state_ = file["state"];
+  log_info("the search goes on from " + where);
+  return state_;
+}
+
+void SearchMemory::keep(const Json& key, Json state) {
+  key_ = key;
+  state_ = std::move(state);
+  if (file_.empty()) return;
+  if (file_.has_parent_path()) std::filesystem::create_directories(file_.parent_path());
+  write_text(file_, dump_json({{"format", kSearchFormat}, {"key", key_}, {"state", state_}}));
+}
+
+}  // namespace streamline

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a search over many candidates has found so far: the next run of the same search goes on from there, after an
+// interruption or for a larger cut.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "streamline/base/json.h"
+
+namespace streamline {
+
+class SearchMemory {
+ public:
+  SearchMemory() = default;  // in memory only
+  // Kept in a file as well, which need not be there yet.
+  explicit SearchMemory(std::filesystem::path file) : file_(std::move(file)) {}
+
+  // What was kept under this key, which says all that a search depends on; null when there is nothing. Errors: format
+  // for a file that is no such state; mismatch where it belongs to another search.
+  Json recall(const Json& key);
+  // Keeps `state` from now on. Errors: io.
+  void keep(const Json& key, Json state);
+
+ private:
+  std::filesystem::path file_;
+  Json key_, state_;
+};
+
+}  // namespace streamline
