@@ -80,6 +80,29 @@ TEST(OutputFile, ReportsAFullDiskAndLeavesNothing) {
   EXPECT_EQ(entries(directory.path()), 0U);
 }
 
+// Large pieces of a mapped file go from file to file; what is written must not depend on that.
+TEST(OutputFile, WritesMappedBytesWhateverBecameOfTheirFile) {
+  const TemporaryDirectory directory;
+  const fs::path from = directory.path() / "from", to = directory.path() / "to";
+  std::string text(5'000'000, ' ');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 2654435761U >> 13);
+  write_text(from, text);
+  const Blob blob = map_file(from);
+  const auto expect_written = [&] {
+    OutputFile file(to);
+    file.write("before");
+    file.write(blob.bytes.subspan(12'345, 3'000'001));
+    file.write("behind");
+    file.commit();
+    EXPECT_TRUE(read_text(to) == "before" + text.substr(12'345, 3'000'001) + "behind");
+  };
+  expect_written();
+  write_text(from, std::string(5'000'000, 'x'));  // another file of the name
+  expect_written();
+  fs::remove(from);
+  expect_written();
+}
+
 TEST(OutputDirectory, AppearsByCommitOnly) {
   const TemporaryDirectory directory;
   {

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "streamline/base/copy_mapped.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -105,6 +106,9 @@ fs::path temporary_name(const fs::path& path) {
   return path.parent_path() / ("." + path.filename().string() + ".part-" + std::to_string(::getpid()));
 }
 
+constexpr std::size_t kWriteSize = 64 << 20;                 // bytes a call
+constexpr std::size_t kWorthCopying = std::size_t{1} << 20;  // bytes from which on it pays to ask where they come from
+
 void create_parent(const fs::path& path) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
@@ -170,9 +174,9 @@ void OutputFile::close_and_remove() noexcept {
 
 void OutputFile::write(std::span<const std::byte> bytes) {
   SL_ASSERT(descriptor_ >= 0);
+  if (bytes.size() >= kWorthCopying) bytes = bytes.subspan(copy_mapped(bytes, descriptor_));
   while (!bytes.empty()) {
-    // Linux moves at most 0x7ffff000 bytes a call.
-    const ssize_t written = ::write(descriptor_, bytes.data(), std::min<std::size_t>(bytes.size(), 1U << 30));
+    const ssize_t written = ::write(descriptor_, bytes.data(), std::min(bytes.size(), kWriteSize));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());
     bytes = bytes.subspan(static_cast<std::size_t>(written));

@@ -11,9 +11,10 @@ namespace streamline {
 
 // A view of the mapped file in the stored type, which keeps the checkpoint alive; never to be written to (the mapping
 // is read-only). A tensor that does not lie at a multiple of its element's size is copied, and one that is not plain
-// (quantised, rearranged) is read into float32.
-torch::Tensor mapped_tensor(std::shared_ptr<const Checkpoint> checkpoint, const TensorInfo& info);
-// The type that it has.
+// (quantised, rearranged) is read into `type`.
+torch::Tensor mapped_tensor(std::shared_ptr<const Checkpoint> checkpoint, const TensorInfo& info,
+                            torch::ScalarType type = torch::kFloat);
+// The type that it has when none is asked for.
 torch::ScalarType mapped_type(const TensorInfo& info);
 
 // Rows `ids` (any shape, int64, checked) of a matrix, on the CPU; nothing else of it is read.

@@ -89,9 +89,11 @@ struct Model::Source {
   torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const TensorInfo* found = find_tensor(*checkpoint, config, layer, role, part, expert);
     if (!found) return {};
-    auto tensor = mapped_tensor(checkpoint, *found);
+    const bool changed = expert < 0 && part == Part::weight && changes(layer, role);
+    const bool rounds = placement.device.is_cpu() && !changed;  // what is read anew, into the type that computes
+    auto tensor = mapped_tensor(checkpoint, *found, rounds ? placement.dtype : torch::kFloat);
     if (is_transposed(config, layer, role, part)) tensor = tensor.t();
-    return expert < 0 && part == Part::weight && changes(layer, role) ? change->apply(layer, role, tensor) : tensor;
+    return changed ? change->apply(layer, role, tensor) : tensor;
   }
   torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const auto tensor = stored(layer, role, part, expert);
