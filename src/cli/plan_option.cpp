@@ -7,28 +7,27 @@
 #include "streamline/heal/initial.h"
 
 namespace streamline::cli {
-namespace {
 
-void fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurgery& surgery) {
+std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurgery& surgery) {
   Rng rng(seed);
-  for (std::size_t i = 0; i < surgery.plan.segments.size(); ++i) {
-    const Segment& segment = surgery.plan.segments[i];
-    const auto index = static_cast<std::int64_t>(i);
-    if (segment.action != Action::replace || surgery.replacements.count(index) != 0) continue;
+  const std::vector<std::int64_t> missing = missing_weights(surgery.plan, surgery.replacements);
+  for (const std::int64_t index : missing) {
+    const Segment& segment = surgery.plan.segments[static_cast<std::size_t>(index)];
     const Replacement& replacement = find_replacement(segment.replacement);
     const LayerWeights initial = initial_weights(replacement, source, segment.first, replacement.starts.front(), rng);
     surgery.replacements[index] = as_stored(initial, source.config());
-    log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
-                ": the plan has no weights for '" + segment.replacement + "'; it starts untrained");
   }
+  return missing;
 }
-
-}  // namespace
 
 PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed, AnyWeights any_weights) {
   auto [plan, replacements] = read_plan_bundle(path, source, any_weights);
   PlannedSurgery surgery{std::move(plan), std::move(replacements)};
-  fill_initial_weights(source, seed, surgery);
+  for (const std::int64_t index : fill_initial_weights(source, seed, surgery)) {
+    const Segment& segment = surgery.plan.segments[static_cast<std::size_t>(index)];
+    log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
+                ": the plan has no weights for '" + segment.replacement + "'; it starts untrained");
+  }
   return surgery;
 }
 

@@ -18,6 +18,9 @@ struct PlannedSurgery {
 PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed,
                          AnyWeights any_weights = AnyWeights::no);
 
+// Gives the segments that are replaced and have no weights their initial ones. Returns those segments.
+std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurgery& surgery);
+
 // SHA-256 of the plan and of all weights that it puts in.
 std::string digest(const PlannedSurgery& surgery);
 

@@ -21,6 +21,12 @@ void check_options(const PruneOptions& options) {
   if (options.replacement == "auto")
     for (const std::string& name : options.candidates)
       if (name != "none") parse_replacement(name);
+  if (!options.budget.empty()) parse_budgets(options.budget);
+  if (!options.budget.empty() && options.replacement == "auto")
+    fail(ErrorKind::usage, "--budget needs to know what is put back; name it with --replace instead of auto");
+  if (!options.budget.empty() && !options.state.empty() && options.method == "evolve")
+    fail(ErrorKind::usage,
+         "evolve searches anew for every size that --budget tries, and --state keeps one; give one of ", "the two");
   parse_losses(options.loss, options.loss_split);
   if (!options.start.empty()) parse_start(options.start);
   parse_format(options.format);
@@ -92,6 +98,9 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   choice.add("--method", options->method, "how to choose; see `streamline list`");
   add_method_options(choice, *options);
+  choice.add("--budget", options->budget,
+             "the smallest cut that leaves at most this: params=0.8x (of the source's), bytes=100MB, kv-cache=0.5x "
+             "(bytes a token), latency=0.7x (measured here); several with commas between them");
   add_question_options(choice, options->questions);
   healing.add("--replace", options->replacement,
               "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "plan_option.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "streamline/heal/heal_plan.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
@@ -75,7 +77,7 @@ Json describe_choice(const PruneRun& run) {
                                 !proposal.plan.method.parameters["start"].is_null()}};
   if (halves || !proposal.replacements.empty()) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
   if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
-  for (const char* key : {"margin", "estimates"})
+  for (const char* key : {"margin", "estimates", "budgets"})
     if (proposal.plan.scores.contains(key)) choice[key] = proposal.plan.scores[key];
   return choice;
 }
@@ -148,7 +150,9 @@ ReplacementUse replacement_use(const Model& source, const std::string& replaceme
           }};
 }
 
-Proposal propose(PruneRun& run, const std::string& replacement) {
+namespace {
+
+Proposal propose_with(PruneRun& run, const std::string& replacement, const Json& params) {
   const PruneOptions& options = run.options;
   const Method& method = find_method(options.method);
   PruneContext context{.model = run.opened.model,
@@ -160,11 +164,49 @@ Proposal propose(PruneRun& run, const std::string& replacement) {
   context.sweep.beyond_positions = true;
   context.questions = run.questions;
   context.memory = &run.memory;
-  return method.propose(context, resolve_params(method.params, options.method_params, "streamline prune"));
+  return method.propose(context, resolve_params(method.params, params, "streamline prune"));
+}
+
+// What a proposal leaves, with what is put back as large as it will be.
+Model untrained_view(const PruneRun& run, const Proposal& proposal) {
+  const Model& source = run.opened.model;
+  PlannedSurgery surgery{.plan = proposal.plan, .replacements = proposal.replacements};
+  if (run.heals()) surgery.plan = with_networks(surgery.plan, parse_replacement(run.replacement));
+  fill_initial_weights(source, run.options.common.seed, surgery);
+  return source.view(surgery.plan, surgery.replacements);
+}
+
+// The smallest cut within --budget; what it came to goes into the report.
+Proposal propose_within_budget(PruneRun& run) {
+  const Method& method = find_method(run.options.method);
+  const BudgetTrial trial{.propose =
+                              [&](const Json& params) {
+                                Proposal proposal = propose_with(run, run.replacement, params);
+                                if (proposal.scores.layers > 0) run.proposal.scores = proposal.scores;
+                                return proposal;
+                              },
+                          .view = [&](const Proposal& proposal) { return untrained_view(run, proposal); }};
+  WithinBudget found =
+      smallest_cut(method, run.options.method_params, run.opened.model, parse_budgets(run.options.budget), trial);
+  Json budgets = Json::array();
+  for (const BudgetFigure& figure : found.figures) {
+    budgets.push_back(to_json(figure));
+    log_info("--budget " + figure.budget.text + ": --" + found.size_name + " " + std::to_string(found.size) +
+             " leaves " + amount_text(figure.amount, figure.budget.what) + " of " +
+             amount_text(figure.source, figure.budget.what));
+  }
+  found.proposal.plan.scores["budgets"] = std::move(budgets);
+  return std::move(found.proposal);
+}
+
+}  // namespace
+
+Proposal propose(PruneRun& run, const std::string& replacement) {
+  return propose_with(run, replacement, run.options.method_params);
 }
 
 void choose(PruneRun& run) {
-  run.proposal = propose(run, run.replacement);
+  run.proposal = run.options.budget.empty() ? propose(run, run.replacement) : propose_within_budget(run);
   for (const Segment& segment : run.proposal.plan.segments)
     if ((segment.action == Action::drop || segment.action == Action::replace) &&
         segment.count() == run.proposal.plan.base.layers)

@@ -11,7 +11,7 @@
 #include "streamline/eval/perplexity.h"
 #include "streamline/eval/speed.h"
 #include "streamline/heal/candidates.h"
-#include "streamline/prune/method.h"
+#include "streamline/prune/budget.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline::cli {
@@ -23,6 +23,7 @@ struct PruneOptions {
   std::string method = "llm-streamline", max_shard_size = "5GB", format = "auto";
   std::string replacement;              // empty until the command line is read: the method's own
   Json method_params = Json::object();  // what was given on the command line, by parameter name
+  std::string budget;                   // how much, where it is not by these
   QuestionOptions questions;            // that the method may ask
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
   std::string loss = "mse", mse = "plain", start, state, log, memory, cache, cache_limit = "20GB",

@@ -23,7 +23,8 @@ std::function<void(const Json&)> json_lines(const std::string& path);
 // Where a search keeps its state in that directory.
 std::filesystem::path search_state_file(const std::string& directory);
 
-// What a search and a training saved in a directory, once its result is written, and the directory if nothing else is in it.
+// What a search and a training saved in a directory, once its result is written, and the directory if nothing else is
+// in it.
 void remove_state(const std::string& directory);
 
 }  // namespace streamline::cli

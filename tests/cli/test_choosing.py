@@ -103,3 +103,25 @@ def test_a_search_goes_on_where_it_was(tmp_path):
     run_json("prune", BOOKS, *TEXT, "--method", "beam", "--layers", 2, "--width", 2, "--eval", VALID, "--eval-windows", 1,
              "--no-speed", "--out", tmp_path / "out", *state)
     assert not (tmp_path / "state").exists()
+
+
+def test_a_budget_is_met_by_the_smallest_cut(tmp_path):
+    found = run_json("prune", BOOKS, *TEXT, "--method", "shortgpt", "--replace", "none", "--plan-only", "--budget",
+                     "params=0.8x,kv-cache=0.9x")
+    budgets = found["choice"]["budgets"]
+    assert [budget["budget"] for budget in budgets] == ["params=0.8x", "kv-cache=0.9x"]
+    assert all(budget["amount"] <= budget["limit"] for budget in budgets)
+    cut = found["plan"]["method"]["parameters"]["cut"]
+    fewer = plan("shortgpt", "--replace", "none", "--cut", cut - 1)
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    assert 1 - fewer["scores"]["sparsity"] > 0.8
+    # What is put back counts: a layer for one more that goes.
+    with_layer = run_json("prune", BOOKS, *TEXT, "--replace", "layer", "--plan-only", "--budget", "params=0.8x")
+    assert with_layer["plan"]["method"]["parameters"]["cut"] == cut + 1
+
+
+def test_budgets_that_cannot_be_met_say_the_closest():
+    assert "the closest is --halves 12" in error("mlp-drop", "--budget", "kv-cache=0.5x")
+    assert "latency=" in error("shortgpt", "--budget", "speed=2x")
+    assert "so does --cut" in error("shortgpt", "--budget", "params=0.5x", "--cut", 2)
+    assert "--replace" in error("llm-streamline", "--budget", "params=0.5x", "--replace", "auto")

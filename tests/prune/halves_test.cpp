@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Methods that drop halves of layers, and the static metrics of the depth study, whose specification's checks are named
 // by number.
+#include <numbers>
 #include <numeric>
 
+#include <numbers>
 #include "prune/method_fixture.h"
+
 #include "streamline/nn/block.h"
 #include "streamline/plan/drop_halves.h"
 
@@ -152,13 +155,15 @@ UpdateStatistics update(const std::vector<float>& in, const std::vector<float>& 
   const UpdateStatistics fast = update_statistics(x, y), exact = update_statistics_by_tensors(x, y);
   EXPECT_NEAR(fast.cosine, exact.cosine, 1e-6);
   EXPECT_NEAR(fast.relative_l2_out, exact.relative_l2_out, 1e-6);
+  EXPECT_NEAR(fast.angle, exact.angle, 1e-6);
   return fast;
 }
 
 TEST(UpdateStatistics, Check3OfAnIdentityAreZero) {
   const UpdateStatistics s = update({3, -4, 1}, {3, -4, 1});
   EXPECT_EQ(s.cosine, 1);
-  for (const double value : {s.l1, s.l2, s.relative_l1_in, s.relative_l1_out, s.relative_l2_in, s.relative_l2_out})
+  for (const double value :
+       {s.l1, s.l2, s.relative_l1_in, s.relative_l1_out, s.relative_l2_in, s.relative_l2_out, s.angle})
     EXPECT_EQ(value, 0);
 }
 
@@ -178,6 +183,13 @@ TEST(UpdateStatistics, Check5OfNumbersWorkedOutByHand) {
   EXPECT_NEAR(s.relative_l2_in, 1, 1e-12);
   EXPECT_NEAR(s.relative_l2_out, 0.52705, 1e-5);
   EXPECT_NEAR(1 - s.cosine, 0.05132, 1e-5);
+}
+
+TEST(UpdateStatistics, TheAngleIsAShareOfTheHalfTurn) {
+  EXPECT_NEAR(update({1, 0}, {0, 7}).angle, 0.5, 1e-12);
+  EXPECT_NEAR(update({1, 0}, {-3, 0}).angle, 1, 1e-12);
+  EXPECT_NEAR(update({2, 0}, {3, 3}).angle, 0.25, 1e-7);
+  EXPECT_NEAR(update({1, 0}, {1, 1e-6F}).angle, 1e-6 / std::numbers::pi, 1e-12);  // an arccos would round it off
 }
 
 TEST(UpdateStatistics, AgreeWithTensorExpressionsInFloat64) {

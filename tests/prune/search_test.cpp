@@ -96,7 +96,8 @@ TEST_F(Search, IterativeIsTheOneSweepMethodOnWhatIsLeft) {
     const Scores scores = score_layers(view, calibration, {});
     std::size_t least = 0;
     for (std::size_t i = 0; i < left.size(); ++i)
-      if (scores.block_influence(static_cast<std::int64_t>(i)) < scores.block_influence(static_cast<std::int64_t>(least)))
+      if (scores.block_influence(static_cast<std::int64_t>(i)) <
+          scores.block_influence(static_cast<std::int64_t>(least)))
         least = i;
     left.erase(left.begin() + static_cast<std::ptrdiff_t>(least));
     const std::vector<std::int64_t> dropped = test::dropped(propose("iterative", {{"layers", round}}).plan);
@@ -119,8 +120,8 @@ TEST_F(Search, RescoringKeepsWhatLiesBeforeTheChange) {
       EXPECT_EQ(all.update(i).angle, some.update(i).angle);
     }
   }
-  EXPECT_EQ(whole.parts, 8 * (6 + 1 + 3));       // all; behind 4: 5; behind 1: 2, 3, 5
-  EXPECT_EQ(limited.parts, 8 * (6 + 5 + 4));     // from the beginning each time
+  EXPECT_EQ(whole.parts, 8 * (6 + 1 + 3));    // all; behind 4: 5; behind 1: 2, 3, 5
+  EXPECT_EQ(limited.parts, 8 * (6 + 5 + 4));  // from the beginning each time
 }
 
 TEST_F(Search, EvolveKeepsItsBudgetAndNeverGetsWorse) {
@@ -140,9 +141,9 @@ TEST_F(Search, EvolveKeepsItsBudgetAndNeverGetsWorse) {
 }
 
 TEST_F(Search, EvolveFindsTheBestOfFewSets) {
-  const Plan found = propose("evolve", {{"layers", 2}, {"generations", 20}, {"measure", "loss"}, {"offspring", 12},
-                                        {"survivors", 12}})
-                         .plan;
+  const Plan found =
+      propose("evolve", {{"layers", 2}, {"generations", 20}, {"measure", "loss"}, {"offspring", 12}, {"survivors", 12}})
+          .plan;
   EXPECT_NEAR(value(found), best_of_all(2, TextMeasure::loss), 1e-6);
 }
 
