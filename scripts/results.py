@@ -80,10 +80,12 @@ def evaluate(run, model, texts, window, windows, plan=None):
 
 
 def heal(run, args, n, start, replacement, folder):
+    """`replacement` may name its loss: layer@mse+kl."""
     out = pathlib.Path(folder) / f"{replacement}-{n}"
-    rate = dict(pair.split("=") for pair in args.learning_rate).get(replacement)
+    name, _, loss = replacement.partition("@")
+    rate = dict(pair.split("=") for pair in args.learning_rate).get(name)
     report, cost = run("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
-                       "--replace", replacement, "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
+                       "--replace", name, "--loss", loss or "mse", "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
                        "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []))
     seconds = sum(stage["seconds"] for stage in report["stages"] if stage["name"] == "heal")
     return out, report, {**cost, "heal_s": seconds}
@@ -135,7 +137,7 @@ def arguments():
     parser.add_argument("--eval", action="append", required=True, metavar="NAME=FILE", help="text to measure on; repeatable")
     parser.add_argument("--cuts", type=numbers, default=numbers("1-8"), help="lengths to cut, as 1-4,6")
     parser.add_argument("--heal", type=numbers, default=numbers("6,8"), help="lengths to heal")
-    parser.add_argument("--replacements", default="ffn,swiglu-residual,layer")
+    parser.add_argument("--replacements", default="ffn,swiglu-residual,layer", help="each as NAME or NAME@LOSS")
     parser.add_argument("--learning-rate", action="append", default=[], metavar="REPLACEMENT=RATE")
     parser.add_argument("--tokens", type=int, default=320000)
     parser.add_argument("--seq-len", type=int, default=512)

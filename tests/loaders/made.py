@@ -21,6 +21,7 @@ GGUF_OPTIONS = {"phi3": ["--context", "64"]}  # its window, which llama.cpp igno
 # llama.cpp takes GELU from a table in half precision, and multiplies in the type of the file.
 GELU = {"gemma2", "gemma3_text", "phi", "gpt2", "gpt2_bare", "gpt_neox", "starcoder2", "falcon"}
 TYPES = {"f32": 1e-3, "f16": 0.1, "bf16": 0.2, "q8_0": 0.2, "q4_0": 0.2}  # and the difference allowed
+QUANTISED = ("q8_0", "q4_0")
 GELU_TOLERANCE = 2e-2
 CUT = ["--cut", 3, "--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4, "--quiet"]
 
@@ -33,6 +34,7 @@ class Made:
     result: pathlib.Path
     tolerance: float = 1e-3
     loaders: tuple = ()  # that are asked; none: all
+    quantised: bool = False
 
 
 def data():
@@ -113,6 +115,11 @@ def export(args, source, out, kind, *options):
     return out
 
 
+def written_out(args, quantised):
+    """The values of a quantised file as float32."""
+    return export(args, quantised, quantised.with_suffix(".f32.gguf"), "f32")
+
+
 def exported_models(args, scratch):
     """Every type of a trained model and of one cut before; and GGUF files that were themselves cut."""
     for source in trained_models(args):
@@ -124,7 +131,7 @@ def exported_models(args, scratch):
                 if not folder.exists():
                     apply(args, scratch, source, cut, layers_of(source), {layer: "drop" for layer in (4, 5, 6)})
                 out = export(args, folder, scratch / f"{folder.name}-{kind}.gguf", kind)
-                yield Made(f"{title}, {kind}", "llama", source, out, tolerance)
+                yield Made(f"{title}, {kind}", "llama", source, out, tolerance, quantised=kind in QUANTISED)
         for kind, replacement in (("q8_0", "none"), ("q4_0", "none"), ("q8_0", "layer")):
             title = f"{source.name}, {kind}, `prune` of the GGUF file, 3 layers cut, `{replacement}`"
             if args.wants(title):
@@ -132,14 +139,15 @@ def exported_models(args, scratch):
                 out = scratch / f"{source.name}-{kind}-{replacement}.gguf"
                 run(args.build / "streamline", "prune", whole, *data(), "--out", out, *CUT, "--replace", replacement,
                     "--tokens", 20000, "--accept-worse")
-                yield Made(title, "llama", source, out, TYPES[kind])
+                yield Made(title, "llama", source, out, TYPES[kind], quantised=True)
 
 
 def exported_decilm(args, scratch):
     for kind in ("f32", "q8_0"):
         for item in decilm_models(args, scratch, f", {kind}"):
             out = export(args, item.result, scratch / f"{item.result.name}-{kind}.gguf", kind)
-            yield dataclasses.replace(item, title=f"{item.title}, {kind}", result=out, tolerance=TYPES[kind])
+            yield dataclasses.replace(item, title=f"{item.title}, {kind}", result=out, tolerance=TYPES[kind],
+                                      quantised=kind in QUANTISED)
 
 
 def with_tokenizer(args, scratch, family):

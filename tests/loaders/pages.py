@@ -14,8 +14,7 @@ that its own converter made of the directory. Where a loader does not load the u
 for it, the cell says so: llama.cpp has its GELU from a table in half precision, mlx-lm an approximate one. The families' random
 checkpoints are made by transformers; `gpt2_bare` has the tensor names of OpenAI's own. DeciLM is what `--format decilm` writes for
 halves of layers; transformers and vLLM are told to trust the two Python files that travel with it. Of the random model of
-several parts only transformers is held to the result; the other three did not load it ("—"). The script goes on where it was
-interrupted, so that rows may come from several runs of it.
+several parts only transformers is held to the result; the other three did not load it ("—").
 """
 
 GGUF = """
@@ -23,9 +22,9 @@ GGUF = """
 
 Written by `streamline export`, or by `prune` from such a file; ours is what this program computes in float32 from the same file.
 llama.cpp rounds what it multiplies to the type of the file (to eight bits where that is quantised), and has GELU from a table in
-half precision; hence what is allowed. A row in bold is beyond it: SmolLM2 has massive activations, of which eight bits leave
-little, and the tokens are random; its q8_0 file, `export`ed once more as f32, is within 2e-4, and perplexities on text (below)
-are within 1 % where a model survived its cut.
+half precision; hence what is allowed. A quantised file beyond that must agree once `streamline export` has written its values out
+as float32, where llama.cpp rounds nothing: SmolLM2 has massive activations, of which eight bits leave little. A row in bold
+fails.
 """
 
 PERPLEXITIES = """

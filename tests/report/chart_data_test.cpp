@@ -59,6 +59,23 @@ TEST(ChartData, PlacesValidationsByTheTokensSeen) {
   EXPECT_EQ(charts["training-0"]["signals"]["last"], 300);
 }
 
+TEST(ChartData, ASecondStageBeginsWhereTheFirstEnded) {
+  Json report = test::sample_report();
+  Json& stages = report["healing"][0]["stages"];
+  Json second = stages[0];
+  for (Json& step : second["steps"]) {
+    step["step"] = step["step"].get<int>() + 3;
+    step["tokens"] = step["tokens"].get<int>() + 300;
+  }
+  for (Json& validation : second["validations"]) validation["step"] = validation["step"].get<int>() + 3;
+  stages.push_back(second);
+  const Json charts = chart_data(report);
+  EXPECT_EQ(charts["training-0"]["signals"]["first"], 0);
+  EXPECT_EQ(charts["training-1"]["signals"]["first"], 300);
+  EXPECT_EQ(rows(charts, "training-1", "validations")[0]["x"], 300);
+  EXPECT_EQ(charts["training-1"]["signals"]["last"], 600);
+}
+
 TEST(ChartData, CountsStepsWhenTokensAreUnknown) {
   Json report = test::sample_report();
   for (Json& step : report["healing"][0]["stages"][0]["steps"]) step.erase("tokens");

@@ -188,12 +188,13 @@ Json training_chart(const TrainingRun& run) {
   if (steps.empty()) return nullptr;
   const bool by_tokens = std::all_of(steps.begin(), steps.end(), [](const Json& s) { return number(s, "/tokens"); });
   std::map<double, double> tokens;
-  for (const Json& step : elements(stage, "/steps"))
-    if (const auto at = number(step, "/step")) tokens[*at] = number(step, "/tokens").value_or(0);
+  for (const Json& any : elements(run.window, "/stages"))  // a later one begins where the one before it ended
+    for (const Json& step : elements(any, "/steps"))
+      if (const auto at = number(step, "/step")) tokens[*at] = number(step, "/tokens").value_or(0);
   const auto place = [&](double step) { return by_tokens ? tokens_at(tokens, step) : step; };
 
   Json rows = Json::array(), validations = Json::array(), nothing = Json::array();
-  double last = 1;
+  double first = place(*number(steps.front(), "/step") - 1), last = 1;
   for (Json step : steps) {
     step["x"] = place(*number(step, "/step"));
     last = std::max(last, step["x"].get<double>());
@@ -205,7 +206,8 @@ Json training_chart(const TrainingRun& run) {
   }
   if (const auto error = number(stage, "/nothing_error"); error && *error > 0) nothing.push_back({{"error", *error}});
   const Json data = {{"steps", rows}, {"validations", validations}, {"nothing", nothing}};
-  Json signals = {{"last", last},
+  Json signals = {{"first", first},
+                  {"last", last},
                   {"best_step", number(stage, "/best_step").value_or(-1)},
                   {"loss_title", run.loss},
                   {"unit", by_tokens ? "tokens seen" : "step"}};
