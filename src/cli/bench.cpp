@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   CommonOptions common;
-  std::string model, plan;
+  std::string model, plan, cut_in = "everywhere";
   SpeedOptions speed;
 };
 
@@ -30,10 +30,10 @@ std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
 
 Output run(const Options& options) {
   const Placement placement = start(options.common);
-  const Model model =
-      planned_view(Model::open(open_checkpoint(options.model), placement), options.plan, options.common.seed);
+  const PhasedModel model = phased_view(Model::open(open_checkpoint(options.model), placement), options.plan,
+                                        options.cut_in, options.common.seed);
   SpeedOptions speed = options.speed;
-  speed.prompt = resolve_seq_len(model.config(), speed.prompt, false, false, "--prompt-tokens");
+  speed.prompt = resolve_seq_len(model.prefill().config(), speed.prompt, false, false, "--prompt-tokens");
   const SpeedResult result = measure_speed(model, speed, true);
   Json json = {{"run", run_record(command_line(), options.common.seed)}};
   json.update(to_json(result, speed));
@@ -45,6 +45,7 @@ std::function<Output()> declare(Arguments& arguments) {
   options->speed.prompt = 0;
   add_model(arguments, options->model);
   arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
+  add_cut_in(arguments, options->cut_in);
   arguments.add("--prompt-tokens", options->speed.prompt, "tokens of the prefill; default 512 or the model's positions",
                 {.limits = kPositive});
   arguments.add("--decode-tokens", options->speed.decode, "tokens decoded", {.limits = kPositive});

@@ -16,7 +16,7 @@ namespace {
 
 struct Options {
   CommonOptions common;
-  std::string model, plan, prompt;
+  std::string model, plan, cut_in = "everywhere", prompt;
   GenerateOptions generate;
 };
 
@@ -45,7 +45,7 @@ class TextStream {
 Output run(const Options& options) {
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
-  const Model model = planned_view(opened.model, options.plan, options.common.seed);
+  const PhasedModel model = phased_view(opened.model, options.plan, options.cut_in, options.common.seed);
   std::vector<TokenId> prompt = opened.tokenizer->encode(options.prompt, true);
   if (prompt.empty() && opened.tokenizer->bos()) prompt.push_back(*opened.tokenizer->bos());
   if (prompt.empty()) fail(ErrorKind::usage, "--prompt is empty and this tokenizer has no BOS token to begin with");
@@ -78,6 +78,7 @@ std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
   arguments.add("--plan", options->plan, "look at the model through this plan, without writing it");
+  add_cut_in(arguments, options->cut_in);
   arguments.add("--prompt", options->prompt, "text to go on from", {.required = true});
   arguments.add("--max-tokens", options->generate.max_tokens, "at most this many new tokens", {.limits = kPositive});
   arguments.add("--temperature", options->generate.temperature, "0: always the likeliest token",

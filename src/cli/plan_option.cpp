@@ -2,6 +2,7 @@
 #include "plan_option.h"
 
 #include "streamline/base/digest.h"
+#include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/heal/initial.h"
@@ -42,10 +43,20 @@ std::string digest(const PlannedSurgery& surgery) {
   return hash.hex();
 }
 
-Model planned_view(const Model& source, const std::string& path, std::uint64_t seed) {
+PhasedModel phased_view(const Model& source, const std::string& path, const std::string& cut_in, std::uint64_t seed) {
+  const CutIn phase = parse_cut_in(cut_in);
+  if (path.empty() && phase != CutIn::everywhere)
+    fail(ErrorKind::usage, "--cut-in ", cut_in, " needs a --plan that says what is cut");
   if (path.empty()) return source;
   const PlannedSurgery surgery = open_plan(path, source, seed);
-  return source.view(surgery.plan, surgery.replacements);
+  return {source, surgery.plan, surgery.replacements, phase};
+}
+
+void add_cut_in(Arguments& arguments, std::string& cut_in) {
+  arguments.add("--cut-in", cut_in,
+                "where the plan's cut counts: everywhere, decode (all layers read the prompt), or prefill (all layers "
+                "go on from it, as ShortGPT-gen was released)",
+                {.choices = {"everywhere", "decode", "prefill"}});
 }
 
 }  // namespace streamline::cli

@@ -4,7 +4,8 @@
 
 #include <string>
 
-#include "streamline/engine/model.h"
+#include "arguments.h"
+#include "streamline/engine/decoder.h"
 #include "streamline/plan/plan.h"
 #include "streamline/surgery/apply.h"
 
@@ -24,7 +25,9 @@ std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_
 // SHA-256 of the plan and of all weights that it puts in.
 std::string digest(const PlannedSurgery& surgery);
 
-// The model itself when `path` is empty, else seen through the plan.
-Model planned_view(const Model& source, const std::string& path, std::uint64_t seed);
+// The model itself when `path` is empty; cut_in: see parse_cut_in(). Errors: usage for a cut in one phase without a
+// plan.
+PhasedModel phased_view(const Model& source, const std::string& path, const std::string& cut_in, std::uint64_t seed);
+void add_cut_in(Arguments& arguments, std::string& cut_in);
 
 }  // namespace streamline::cli

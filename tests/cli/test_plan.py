@@ -64,3 +64,19 @@ def test_what_cannot_be_merged_is_one_line_and_writes_nothing(tmp_path, words, s
     assert result.returncode == status
     assert message in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_plan_may_count_in_one_phase(tmp_path):
+    cut = plan_file(tmp_path / "cut.json", 12, {5: "drop", 6: "drop", 8: "drop-mlp"})
+    words = ["generate", BOOKS, "--prompt", "It was a dark night and", "--max-tokens", 12, "--temperature", 0]
+    texts = [run_json(*words)["tokens"]]
+    texts += [run_json(*words, "--plan", cut, "--cut-in", phase)["tokens"] for phase in ("everywhere", "decode", "prefill")]
+    assert texts[2][0] == texts[0][0]  # the first token is what all layers say of the prompt
+    assert texts[3][0] == texts[1][0]  # and what is left of them
+    assert all(len(tokens) == 12 for tokens in texts)
+    for phase in ("decode", "prefill"):
+        speed = run_json("bench", BOOKS, "--plan", cut, "--cut-in", phase, "--prompt-tokens", 32, "--decode-tokens", 4,
+                         "--repetitions", 1)
+        assert speed["decode_tokens_per_second"] > 0
+    refused = run(*words, "--cut-in", "decode")
+    assert refused.returncode == 2 and "--plan" in refused.stderr

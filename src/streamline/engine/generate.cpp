@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "streamline/base/error.h"
-#include "streamline/base/log.h"
 #include "streamline/base/random.h"
 
 namespace streamline {
@@ -43,15 +42,10 @@ TokenId choose(std::span<const float> logits, const GenerateOptions& options, Rn
   return static_cast<TokenId>(draw(probabilities, order, options.top_p, rng));
 }
 
-// Feeds tokens at positions first … and returns the logits after the last of them, [vocab] fp32 on the CPU.
-torch::Tensor step(const Model& model, const std::vector<std::int64_t>& ids, std::int64_t first,
-                   std::vector<LayerCache>& caches) {
-  const auto count = static_cast<std::int64_t>(ids.size());
-  torch::Tensor x = model.embed(torch::tensor(ids, torch::kLong).unsqueeze(0), first);
-  const Positions positions = rope_positions(model.config(), first, count, model.placement().device);
-  for (std::int64_t i = 0; i < model.layer_count(); ++i)
-    x = block_forward(model.config(), model.layer(i), x, positions, &caches[static_cast<std::size_t>(i)]);
-  return model.logits(x.narrow(1, count - 1, 1)).flatten().to(torch::kCPU, torch::kFloat).contiguous();
+// Logits behind the last of the tokens, [vocab] fp32 on the CPU.
+torch::Tensor step(Decoder& decoder, const std::vector<std::int64_t>& ids) {
+  const torch::Tensor logits = decoder.read(torch::tensor(ids, torch::kLong).unsqueeze(0));
+  return logits.flatten().to(torch::kCPU, torch::kFloat).contiguous();
 }
 
 void check(const Model& model, const std::vector<TokenId>& prompt, const GenerateOptions& options) {
@@ -66,19 +60,16 @@ void check(const Model& model, const std::vector<TokenId>& prompt, const Generat
 
 }  // namespace
 
-std::vector<TokenId> generate(const Model& model, const std::vector<TokenId>& prompt, const GenerateOptions& options,
-                              const std::function<bool(TokenId)>& on_token) {
-  check(model, prompt, options);
+std::vector<TokenId> generate(const PhasedModel& model, const std::vector<TokenId>& prompt,
+                              const GenerateOptions& options, const std::function<bool(TokenId)>& on_token) {
+  check(model.prefill(), prompt, options);
   const torch::NoGradGuard no_grad;
   Rng rng(options.seed);
-  std::vector<LayerCache> caches(static_cast<std::size_t>(model.layer_count()));
+  Decoder decoder(model);
   std::vector<TokenId> result;
   std::vector<std::int64_t> next(prompt.begin(), prompt.end());
-  std::int64_t position = 0;
   while (static_cast<std::int64_t>(result.size()) < options.max_tokens) {
-    check_interrupted();
-    const torch::Tensor logits = translating_errors([&] { return step(model, next, position, caches); });
-    position += static_cast<std::int64_t>(next.size());
+    const torch::Tensor logits = translating_errors([&] { return step(decoder, next); });
     const std::span<const float> values(logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel()));
     const TokenId token = choose(values, options, rng);
     if (std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end()) break;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <span>
 
-#include "streamline/engine/model.h"
+#include "streamline/engine/decoder.h"
 #include "streamline/text/tokenizer.h"
 
 namespace streamline {
@@ -20,7 +20,7 @@ struct GenerateOptions {
 
 // New tokens after `prompt` (not empty). `on_token` sees each as it is made; return false to stop.
 // Errors: mismatch when prompt + max_tokens exceeds the model's positions.
-std::vector<TokenId> generate(const Model& model, const std::vector<TokenId>& prompt, const GenerateOptions& options,
-                              const std::function<bool(TokenId)>& on_token = {});
+std::vector<TokenId> generate(const PhasedModel& model, const std::vector<TokenId>& prompt,
+                              const GenerateOptions& options, const std::function<bool(TokenId)>& on_token = {});
 
 }  // namespace streamline

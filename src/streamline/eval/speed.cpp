@@ -2,6 +2,7 @@
 #include "streamline/eval/speed.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -23,17 +24,10 @@ void wait_for(const Placement& placement) {
   if (placement.device.is_cuda()) torch::cuda::synchronize(placement.device.index());
 }
 
-// ids: [batch, count] at positions first …; returns when the logits of the last position are there.
-void run(const Model& model, const torch::Tensor& ids, std::int64_t first, std::vector<LayerCache>& caches) {
-  check_interrupted();
-  const std::int64_t count = ids.size(1);
-  const Positions positions = rope_positions(model.config(), first, count, model.placement().device);
-  torch::Tensor x = model.embed(ids, first);  // [batch, count, hidden]
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
-    x = block_forward(model.config(), model.layer(i), x, positions, &caches[static_cast<std::size_t>(i)]);
-  }
-  model.logits(x.narrow(1, count - 1, 1));
-  wait_for(model.placement());
+// Returns when the logits of the last position are there.
+void run(Decoder& decoder, const torch::Tensor& ids, const Placement& placement) {
+  decoder.read(ids);
+  wait_for(placement);
 }
 
 struct Seconds {
@@ -46,21 +40,22 @@ std::int64_t decode_start(const Model& model, const SpeedOptions& options) {
   return positions > 0 ? std::min(options.prompt, positions - options.decode) : options.prompt;
 }
 
-Seconds run_once(const Model& model, const SpeedOptions& options, Rng& rng) {
-  const std::int64_t vocab = model.config().vocab;
-  std::vector<LayerCache> caches(static_cast<std::size_t>(model.layer_count()));
+Seconds run_once(const PhasedModel& model, const SpeedOptions& options, Rng& rng) {
+  const std::int64_t vocab = model.prefill().config().vocab;
+  const Placement& placement = model.prefill().placement();
+  std::optional<Decoder> decoder(model);
   const torch::Tensor prompt = random_ids(options.batch, options.prompt, vocab, rng);
   const Stopwatch prefill;
-  run(model, prompt, 0, caches);
+  run(*decoder, prompt, placement);
   Seconds seconds{.prefill = prefill.seconds()};
-  const std::int64_t start = decode_start(model, options);
+  const std::int64_t start = decode_start(model.prefill(), options);
   if (start < options.prompt) {
-    caches.assign(caches.size(), {});
-    run(model, prompt.narrow(1, 0, start), 0, caches);
+    decoder.emplace(model);
+    run(*decoder, prompt.narrow(1, 0, start), placement);
   }
   const torch::Tensor next = random_ids(options.batch, 1, vocab, rng);
   const Stopwatch decode;
-  for (std::int64_t step = 0; step < options.decode; ++step) run(model, next, start + step, caches);
+  for (std::int64_t step = 0; step < options.decode; ++step) run(*decoder, next, placement);
   seconds.decode = decode.seconds();
   return seconds;
 }
@@ -117,19 +112,19 @@ void check_options(const Model& model, const SpeedOptions& options) {
 
 }  // namespace
 
-SpeedResult measure_speed(const Model& model, const SpeedOptions& options, bool with_gemm) {
+SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options, bool with_gemm) {
   const torch::NoGradGuard no_gradients;
-  check_options(model, options);
+  check_options(model.prefill(), options);
   Rng rng(0);
   std::vector<double> prefill, decode, products;
   return translating_errors([&] {
     run_once(model, options, rng);
-    if (with_gemm) matrix_product_seconds(model, options);
+    if (with_gemm) matrix_product_seconds(model.prefill(), options);
     for (std::int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
       const Seconds seconds = run_once(model, options, rng);
       prefill.push_back(seconds.prefill);
       decode.push_back(seconds.decode);
-      if (with_gemm) products.push_back(matrix_product_seconds(model, options));
+      if (with_gemm) products.push_back(matrix_product_seconds(model.prefill(), options));
     }
     const double tokens = static_cast<double>(options.batch * options.prompt);
     SpeedResult result;
@@ -137,7 +132,7 @@ SpeedResult measure_speed(const Model& model, const SpeedOptions& options, bool 
     if (options.decode > 0) {
       result.decode_tokens_per_second = static_cast<double>(options.batch * options.decode) / median(decode);
     }
-    if (with_gemm && model.layer_count() > 0) result.gemm_tokens_per_second = tokens / median(products);
+    if (with_gemm && model.prefill().layer_count() > 0) result.gemm_tokens_per_second = tokens / median(products);
     result.peak_memory = peak_resident_memory();
     return result;
   });

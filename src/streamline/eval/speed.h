@@ -2,7 +2,7 @@
 // Measured speed: prefill and decode tokens a second, and the rate of bare matrix products of the same shapes.
 #pragma once
 
-#include "streamline/engine/model.h"
+#include "streamline/engine/decoder.h"
 
 namespace streamline {
 
@@ -20,7 +20,7 @@ struct SpeedResult {
 // Random tokens (seeded): the work does not depend on them. One unmeasured run comes first, which brings the weights
 // into memory. Tokens are decoded behind the prompt, or behind as much of it as the model's positions leave room for.
 // Errors: usage for counts below 1, mismatch when prompt or decode exceeds the model's positions.
-SpeedResult measure_speed(const Model& model, const SpeedOptions& options, bool with_gemm);
+SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options, bool with_gemm);
 Json to_json(const SpeedResult& result, const SpeedOptions& options);
 
 }  // namespace streamline

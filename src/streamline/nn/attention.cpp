@@ -186,4 +186,14 @@ torch::Tensor attend(const Config& config, const LayerWeights& weights, const to
   return attention(a, q, k, v).flatten(2);
 }
 
+void cache_keys(const Config& config, const LayerWeights& weights, const torch::Tensor& x, const Positions& positions,
+                LayerCache& cache) {
+  const AttentionConfig& a = *weights.config.attention;
+  const auto heads = [&](Role role) { return linear(x, weights.at(role)).unflatten(-1, {-1, a.head_dim}); };
+  Projected parts = a.layout == QkvLayout::apart ? Projected{{}, heads(Role::k), heads(Role::v)} : project(weights, x);
+  parts.k = turn(config, norm_heads(config, weights, Role::k_norm, parts.k), positions.of(a.rope));
+  SL_ASSERT(positions.first == cache.length);
+  extend(cache, parts.k, parts.v);
+}
+
 }  // namespace streamline

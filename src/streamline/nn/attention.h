@@ -11,6 +11,10 @@ namespace streamline {
 torch::Tensor attend(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                      const Positions& positions, LayerCache* cache);
 
+// Only what others will look at: the keys and values of x, normed, go into the cache, and nobody attends.
+void cache_keys(const Config& config, const LayerWeights& weights, const torch::Tensor& x, const Positions& positions,
+                LayerCache& cache);
+
 // Which of `keys` positions each of the last `queries` of them may look at; [queries, keys] of bool, true: may.
 torch::Tensor attention_mask(std::int64_t queries, std::int64_t keys, std::optional<std::int64_t> window,
                              torch::Device device);
