@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline merge`: models of one base become one, what they learnt scaled with depth.
-#include <charconv>
-#include <cmath>
 #include <iomanip>
 #include <memory>
 #include <sstream>
 
 #include "command.h"
+#include "merge_depth.h"
 #include "merge_request.h"
+#include "merge_sweep.h"
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/io/checkpoint_writer.h"
-#include "streamline/merge/original_depth.h"
 #include "streamline/merge/write.h"
 #include "streamline/report/report.h"
 
@@ -22,67 +21,38 @@ namespace {
 struct Options {
   CommonOptions common;
   MergeOptions merge;
-  std::string out, alpha, beta, outside, index = "position", max_shard_size = "5GB";
+  DepthOptions depth;
+  SweepOptions sweep;
+  std::string out, max_shard_size = "5GB";
   double density = 0;
   bool overwrite = false, dry_run = false;
-
-  bool lines() const { return !alpha.empty(); }
 };
 
-constexpr const char* kAutomatic = "auto";
-
-double number(const std::string& word, const char* option) {
-  double value = 0;
-  const auto result = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (result.ec != std::errc() || result.ptr != word.data() + word.size() || !std::isfinite(value))
-    fail(ErrorKind::usage, option, " is '", word, "'; expected a number");
-  return value;
-}
-
 void check_options(const Options& options) {
-  if (options.out.empty() && !options.dry_run) fail(ErrorKind::usage, "--out for the merged model, or --dry-run");
-  if (!options.lines() && !(options.beta.empty() && options.outside.empty()))
-    fail(ErrorKind::usage, "--lines-beta and --lines-outside go with --lines-alpha");
+  const bool swept = !options.sweep.values.empty();
+  if (options.out.empty() && !options.dry_run && !swept)
+    fail(ErrorKind::usage, "--out for the merged model, --sweep, or --dry-run");
+  if (swept && options.sweep.targets.empty())
+    fail(ErrorKind::usage, "--sweep measures what is kept of --target, a text like the one that was tuned on");
+  if (!swept && !(options.sweep.targets.empty() && options.sweep.control.empty()))
+    fail(ErrorKind::usage, "--target and --control go with --sweep");
+  check_depth(options.depth);
   check_output_directory(options.out, options.overwrite);
 }
 
-// The factors of the layers; `norms` are asked for where alpha is found from them.
-merge::Lines lines_of(const Options& options, const MergeInput& input, const merge::MergePlan& plan,
-                      const std::vector<merge::Norms>& norms) {
-  merge::Lines lines;
-  if (options.alpha == kAutomatic) {
-    merge::Norms total;
-    for (const merge::Norms& layer : norms) total += layer;
-    lines.alpha = merge::automatic_alpha(input.tuned, total.summed_l1, total.l1);
-  } else {
-    lines.alpha = number(options.alpha, "--lines-alpha");
-  }
-  if (options.beta.empty() && input.tuned > 1)
-    fail(ErrorKind::usage, "--lines-beta says how much deeper layers get of several models; it has no default");
-  lines.beta = options.beta.empty() ? 1 - lines.alpha : number(options.beta, "--lines-beta");
-  if (!options.outside.empty()) lines.outside = number(options.outside, "--lines-outside");
-  if (options.index == "original") merge::count_original_depths(plan, lines);
-  return lines;
-}
-
-Json layer_table(const merge::MergePlan& plan, const std::vector<merge::Norms>& norms,
-                 const std::optional<merge::Lines>& lines) {
-  Json rows = Json::array();
-  for (std::size_t i = 0; i < norms.size(); ++i) {
-    const std::int64_t layer = i + 1 == norms.size() ? -1 : static_cast<std::int64_t>(i);
-    const double factor = lines ? merge::depth_factor(*lines, layer, plan.map.after()) : 1;
-    const double norm = std::sqrt(norms[i].squared);
-    rows.push_back({{"layer", layer < 0 ? Json("outside") : Json(layer)},
-                    {"norm", norm},
-                    {"factor", factor},
-                    {"scaled_norm", std::abs(factor) * norm}});
-  }
-  return rows;
-}
+// A merge on its way: the plan before anything is scaled with depth, and what is known of it.
+struct Run {
+  const Options& options;
+  MergeInput input;
+  merge::MergePlan plan = {};
+  std::vector<merge::Norms> norms = {};  // where they are asked for
+  Json record = Json::object();
+};
 
 std::string as_text(const Json& json) {
   std::ostringstream text;
   text << std::fixed << std::setprecision(4);
+  if (json.contains("sweep")) text << sweep_text(json["sweep"]);
   if (json.contains("lines"))
     text << "scaled with depth: alpha " << json["lines"]["alpha"].get<double>() << ", beta "
          << json["lines"]["beta"].get<double>() << "\n";
@@ -101,56 +71,88 @@ std::string as_text(const Json& json) {
   return text.str();
 }
 
-// The plan with its depths; what it does to each layer goes into the record where that was measured.
-merge::MergePlan planned(const Options& options, MergeInput& input, Json& record) {
-  merge::MergePlan plan = merge::plan_merge(std::move(input.request));
-  if (options.merge.config.empty() && options.merge.threshold == "model") merge::take_model_thresholds(plan);
-  plan.notes.insert(plan.notes.end(), input.notes.begin(), input.notes.end());
-  std::vector<merge::Norms> norms;
-  if (options.dry_run || options.alpha == kAutomatic) norms = merge::norms_by_layer(plan);
+void make_plan(Run& run) {
+  const Options& options = run.options;
+  run.plan = merge::plan_merge(std::move(run.input.request));
+  if (options.merge.file.empty() && options.merge.threshold == "model") merge::take_model_thresholds(run.plan);
+  run.plan.notes.insert(run.plan.notes.end(), run.input.notes.begin(), run.input.notes.end());
+  if (options.dry_run || options.depth.automatic()) run.norms = merge::norms_by_layer(run.plan);
+}
+
+// The plan scaled with depth, and recorded as it will be written.
+merge::MergePlan scaled(const Run& run, const DepthOptions& depth, Json& record, Json& recipe) {
+  merge::MergePlan plan = run.plan;
   std::optional<merge::Lines> lines;
-  if (options.lines()) {
-    lines = lines_of(options, input, plan, norms);
+  if (depth.given()) {
+    lines = depth_lines(depth, run.input.tuned, plan, run.norms);
     merge::scale_by_depth(plan, *lines);
-    record["lines"] = {{"alpha", lines->alpha},
-                       {"automatic", options.alpha == kAutomatic},
-                       {"beta", lines->beta},
-                       {"outside", lines->outside.value_or(lines->alpha)},
-                       {"index", options.index}};
-    input.recipe["lines"] = record["lines"];
+    record["lines"] = recipe["lines"] = to_json(*lines, depth);
   }
-  if (!norms.empty()) record["task_vector"] = layer_table(plan, norms, lines);
+  if (!run.norms.empty()) record["task_vector"] = depth_table(plan, run.norms, lines);
   return plan;
+}
+
+// The same with one coefficient set.
+merge::MergePlan with_coefficient(const Run& run, const std::string& name, double value, Json& record, Json& recipe) {
+  DepthOptions depth = run.options.depth;
+  const std::string word = Json(value).dump();
+  if (name == "alpha") depth.alpha = word;
+  if (name == "beta") depth.beta = word;
+  if (name == "beta" && !depth.given()) fail(ErrorKind::usage, "--sweep beta=… goes with --lines-alpha");
+  merge::MergePlan plan = scaled(run, depth, record, recipe);
+  for (merge::TensorMerge& tensor : plan.tensors) {
+    if (name == "scale") tensor.parameters.scale = value;
+    if (name == "t") tensor.parameters.t = value;
+  }
+  if (name == "scale" || name == "t") recipe[name] = value;
+  return plan;
+}
+
+merge::MergePlan chosen(Run& run, const Placement& placement) {
+  if (run.options.sweep.values.empty()) return scaled(run, run.options.depth, run.record, run.input.recipe);
+  const Sweep sweep = parse_sweep(run.options.sweep.values);
+  const auto at = [&](double value) {
+    Json record, recipe;
+    return with_coefficient(run, sweep.name, value, record, recipe);
+  };
+  SweepResult result = run_sweep(run.options.sweep, sweep, run.plan, at, placement);
+  run.record["sweep"] = std::move(result.json);
+  return with_coefficient(run, sweep.name, sweep.values[result.best], run.record, run.input.recipe);
+}
+
+void write(Run& run, const merge::MergePlan& plan) {
+  const Options& options = run.options;
+  merge::WriteOptions write{.max_shard_size = parse_size(options.max_shard_size), .recipe = run.input.recipe};
+  write.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  write.configuration = run.input.configuration;
+  write.run = run.record["run"];
+  write.tokenizer = run.input.tokenizer;
+  const merge::Written written = merge::write_merge(plan, options.out, write);
+  run.record["output"] = options.out;
+  run.record["layers"] = written.layers;
+  run.record["parameters"] = written.parameters;
+  run.record["bytes"] = written.bytes;
+  run.record["notes"] = written.notes;
 }
 
 Output run(const Options& options) {
   check_options(options);
-  start(options.common);
+  const Placement placement = start(options.common);
   const Stopwatch watch;
   MergeOptions wanted = options.merge;
   wanted.seed = options.common.seed;
   if (options.density > 0) wanted.density = options.density;
-  MergeInput input = merge_input(wanted);
-  Json record = {{"run", run_record(command_line(), options.common.seed)}};
-  const merge::MergePlan plan = planned(options, input, record);
-  record["recipe"] = input.recipe;
-  record["notes"] = plan.notes;
-  if (!options.dry_run) {
-    merge::WriteOptions write{.max_shard_size = parse_size(options.max_shard_size), .recipe = input.recipe};
-    write.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
-    write.configuration = input.configuration;
-    write.run = record["run"];
-    write.tokenizer = input.tokenizer;
-    const merge::Written written = merge::write_merge(plan, options.out, write);
-    record["output"] = options.out;
-    record["layers"] = written.layers;
-    record["parameters"] = written.parameters;
-    record["bytes"] = written.bytes;
-    record["notes"] = written.notes;
-  }
-  record["seconds"] = watch.seconds();
-  std::string text = as_text(record);
-  return {std::move(record), std::move(text)};
+  Run run{options, merge_input(wanted)};
+  run.record["run"] = run_record(command_line(), options.common.seed);
+  make_plan(run);
+  if (!options.out.empty() && !options.dry_run) merge::check_writable(run.plan, options.out);
+  const merge::MergePlan plan = chosen(run, placement);
+  run.record["recipe"] = run.input.recipe;
+  run.record["notes"] = plan.notes;
+  if (!options.out.empty() && !options.dry_run) write(run, plan);
+  run.record["seconds"] = watch.seconds();
+  std::string text = as_text(run.record);
+  return {std::move(run.record), std::move(text)};
 }
 
 std::vector<std::string> rule_names() {
@@ -166,7 +168,7 @@ std::function<Output()> declare(Arguments& arguments) {
                 "MODEL ...: tuned from one base; a directory of PEFT files is an adapter for it");
   arguments.add("--base", merge.base, "the model that they were tuned from");
   arguments.add("--out", options->out, "directory of the result");
-  arguments.add("--mergekit", merge.config, "a file of mergekit's that names models, rule and parameters");
+  arguments.add("--mergekit", merge.file, "a file of mergekit's that names models, rule and parameters");
   arguments.add("--rule", merge.rule, "how task vectors become one", {.choices = rule_names()});
   arguments.add("--weights", merge.weights, "one a model, with commas between them; default: 1 each");
   arguments.add("--scale", merge.scale, "of the merged task vector, or of what is passed through");
@@ -177,12 +179,25 @@ std::function<Output()> declare(Arguments& arguments) {
                 {.choices = {"model", "tensor"}});
   arguments.add("--t", merge.t, "of slerp: 0 is the first model, 1 the second");
   Arguments lines = arguments.group("Scaling with depth (LiNeS)");
-  lines.add("--lines-alpha", options->alpha, "factor of the first layer, or auto: as a uniform average would have it");
-  lines.add("--lines-beta", options->beta,
+  lines.add("--lines-alpha", options->depth.alpha,
+            "factor of the first layer, or auto: as a uniform average would have it");
+  lines.add("--lines-beta", options->depth.beta,
             "what is added to it up to the last layer; default, of one model: 1 - alpha");
-  lines.add("--lines-outside", options->outside, "factor of embeddings, final norm and head; default: alpha");
-  lines.add("--lines-index", options->index, "depth by position, or by what a layer was before the base was pruned",
+  lines.add("--lines-outside", options->depth.outside, "factor of embeddings, final norm and head; default: alpha");
+  lines.add("--lines-index", options->depth.index,
+            "depth by position, or by what a layer was before the base was pruned",
             {.choices = {"position", "original"}});
+  SweepOptions& sweep = options->sweep;
+  Arguments trying = arguments.group("Trying coefficients; the best is written if there is an --out");
+  trying.add("--sweep", sweep.values, "alpha, beta, scale or t with values: alpha=0,0.3,0.5,1 or scale=0.1:1:0.1");
+  trying.add("--target", sweep.targets, "text like what was tuned on; of several models one for all, or one each");
+  trying.add("--control", sweep.control, "text of what shall not be forgotten");
+  trying.add("--target-weight", sweep.target_weight, "of targets beside the control, in the score",
+             {.limits = kNonNegative});
+  trying.add("--text-field", sweep.corpus.text_field, "field of a .jsonl line that holds the text");
+  trying.add("--window", sweep.window, "tokens a window; default 512, or the model's positions if fewer",
+             {.shows_default = false, .limits = kNonNegative});
+  trying.add("--windows", sweep.windows, "windows of each text", {.limits = kPositive});
   arguments.flag("--dry-run", options->dry_run, "show each layer's task vector and factor, and write nothing");
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
@@ -198,6 +213,7 @@ const Command& command() {
       "  streamline merge tuned --base BASE --lines-alpha 0.3 --out less-forgetful\n"
       "  streamline merge one two --base BASE --rule ties --lines-alpha auto --lines-beta 0.6 --out both\n"
       "  streamline merge one two --base BASE --rule mean --weights 2,1 --out average\n"
+      "  streamline merge tuned --base BASE --sweep alpha=0:1:0.1 --target LEARNT --control GENERAL\n"
       "  streamline merge --mergekit merge.yml --out merged\n",
       declare};
   return declared;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "merge_request.h"
 
-#include <charconv>
 #include <filesystem>
 
+#include "merge_depth.h"
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/merge/adapter_source.h"
@@ -12,17 +12,9 @@
 namespace streamline::cli {
 namespace {
 
-double parse_weight(const std::string& word) {
-  double value = 0;
-  const auto result = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (result.ec != std::errc() || result.ptr != word.data() + word.size())
-    fail(ErrorKind::usage, "--weights: '", word, "' is not a number");
-  return value;
-}
-
 std::vector<double> parse_weights(const MergeOptions& options) {
   std::vector<double> weights;
-  for (const std::string& word : options.weights) weights.push_back(parse_weight(word));
+  for (const std::string& word : options.weights) weights.push_back(parse_number(word, "--weights"));
   if (!weights.empty() && weights.size() != options.models.size())
     fail(ErrorKind::usage, "--weights has ", weights.size(), " numbers for ", options.models.size(), " models");
   weights.resize(options.models.size(), 1);
@@ -33,9 +25,9 @@ MergeInput from_file(const MergeOptions& options) {
   if (!options.models.empty() || !options.weights.empty())
     fail(ErrorKind::usage, "--mergekit names its models and weights; give none beside it");
   MergeModels models(options.base);
-  const std::string text = read_text(options.config);
+  const std::string text = read_text(options.file);
   merge::MergekitFile file =
-      merge::read_mergekit(text, options.config, [&](const std::string& name) { return models.open(name); });
+      merge::read_mergekit(text, options.file, [&](const std::string& name) { return models.open(name); });
   MergeInput input{.request = std::move(file.request), .configuration = text};
   input.tokenizer = std::move(file.tokenizer);
   input.notes = std::move(file.notes);
@@ -109,7 +101,7 @@ merge::Source MergeModels::open(const std::string& name) {
 }
 
 MergeInput merge_input(const MergeOptions& options) {
-  MergeInput input = options.config.empty() ? from_words(options) : from_file(options);
+  MergeInput input = options.file.empty() ? from_words(options) : from_file(options);
   input.request.seed = options.seed;
   return input;
 }

@@ -14,8 +14,8 @@ namespace streamline::cli {
 
 struct MergeOptions {
   std::vector<std::string> models, weights;
-  std::string base, rule = "mean", config;
-  std::optional<double> density;  // the rule's
+  std::string base, rule = "mean", file;  // file: of mergekit's
+  std::optional<double> density;          // the rule's
   std::string threshold = "model";
   double scale = 1, t = 0.5;
   std::uint64_t seed = 0;

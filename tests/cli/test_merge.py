@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from program import BOOKS, CALIBRATION, copy_of_books, replace, run, run_json, safetensors_bytes, weights
+from program import BOOKS, CALIBRATION, VALID, copy_of_books, replace, run, run_json, safetensors_bytes, weights
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def yaml(path, text):
 
 CASES = {
     "nothing to merge": (lambda t: ["--out", t / "out"], 2, "which models are merged?"),
-    "nowhere to put it": (lambda t: [BOOKS, "--base", BOOKS], 2, "--out for the merged model, or --dry-run"),
+    "nowhere to put it": (lambda t: [BOOKS, "--base", BOOKS], 2, "--out for the merged model, --sweep, or --dry-run"),
     "task vectors of no base": (lambda t: [BOOKS, "--rule", "ties", "--out", t / "out"], 2, "say with --base"),
     "an unknown rule": (lambda t: [BOOKS, "--rule", "best", "--out", t / "out"], 2, "--rule"),
     "weights that do not fit": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--weights", "1,2,3", "--out", t / "out"], 2,
@@ -105,7 +105,7 @@ CASES = {
     "a density of a rule without": (lambda t: [BOOKS, "--base", BOOKS, "--density", "0.5", "--out", t / "out"], 2, "--density says nothing"),
     "no beta of several": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--lines-alpha", "0.5", "--out", t / "out"], 2, "--lines-beta"),
     "beta without alpha": (lambda t: [BOOKS, "--base", BOOKS, "--lines-beta", "0.5", "--out", t / "out"], 2, "go with --lines-alpha"),
-    "an alpha that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "half", "--out", t / "out"], 2, "'half'; expected a number"),
+    "an alpha that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "half", "--out", t / "out"], 2, "'half' is not a number"),
     "no automatic alpha of nothing": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "auto", "--out", t / "out"], 1, "is zero"),
     "depth without a base": (lambda t: [BOOKS, "--rule", "linear", "--lines-alpha", "0.5", "--out", t / "out"], 2, "needs a base model"),
     "a tensor of another shape": (lambda t: [other_shape(t / "m"), "--base", BOOKS, "--out", t / "out"], 1,
@@ -166,3 +166,50 @@ def test_an_adapter_for_another_base_is_refused(adapters, tmp_path):
     assert done.returncode == 1 and "the model has 11 layers" in done.stderr
     alone = run("merge", adapters / "one", "--rule", "linear", "--out", tmp_path / "out")
     assert alone.returncode == 2 and "is an adapter; say with --base" in alone.stderr
+
+
+# ---- sweeps
+
+def sweep(adapters, *arguments):
+    return ["merge", adapters / "one-merged", "--base", BOOKS, "--target", CALIBRATION, "--control", VALID, "--windows", 2,
+            "--window", 64, *arguments]
+
+
+def test_coefficients_are_tried_without_writing(adapters, tmp_path):
+    found = run_json(*sweep(adapters, "--sweep", "alpha=0,0.5,1"))["sweep"]
+    assert [row["value"] for row in found["rows"]] == [0, 0.5, 1]
+    # alpha 1 is the tuned model itself; the scores are as documented.
+    assert found["rows"][2]["targets"] == pytest.approx(found["tuned"][0]["targets"])
+    for row in found["rows"]:
+        expected = 2 * found["tuned"][0]["targets"][0] / row["targets"][0] + found["base"]["control"] / row["control"]
+        assert row["score"] == pytest.approx(expected)
+    scores = [row["score"] for row in found["rows"]]
+    assert found["best"] == found["rows"][scores.index(max(scores))]["value"]
+    text = run(*sweep(adapters, "--sweep", "scale=0:1:0.5"))
+    assert text.returncode == 0 and "best: scale" in text.stdout and text.stdout.count("scale ") == 4
+
+
+def test_the_best_of_a_sweep_is_written(adapters, tmp_path):
+    done = run_json(*sweep(adapters, "--sweep", "scale=0.5,0", "--out", tmp_path / "out"))
+    best = done["sweep"]["best"]
+    assert done["recipe"]["scale"] == best
+    run_json("merge", adapters / "one-merged", "--base", BOOKS, "--scale", best, "--out", tmp_path / "again")
+    assert data_of(tmp_path / "out") == data_of(tmp_path / "again")
+    row = next(row for row in done["sweep"]["rows"] if row["value"] == best)
+    measured = run_json("eval", tmp_path / "out", "--perplexity", VALID, "--window", 64, "--max-windows", 2)
+    assert measured["perplexity"]["value"] == pytest.approx(row["control"], rel=1e-6)
+
+
+@pytest.mark.parametrize("options,message", [
+    (["--sweep", "alpha=0,1"], "--sweep measures what is kept of --target"),
+    (["--sweep", "gamma=0,1", "--target", VALID], "expected alpha, beta, scale or t"),
+    (["--sweep", "alpha=0:1:0", "--target", VALID], "is no range of at most"),
+    (["--sweep", "alpha=0,much", "--target", VALID], "'much' is not a number"),
+    (["--sweep", "beta=0,1", "--target", VALID], "--sweep beta=… goes with --lines-alpha"),
+    (["--sweep", "scale=0,1", "--target", f"{VALID},{VALID},{VALID}"], "--target names 3 texts for 2 models"),
+    (["--target", VALID, "--dry-run"], "--target and --control go with --sweep"),
+])
+def test_a_sweep_that_makes_no_sense_is_refused_in_one_line(options, message):
+    done = run("merge", BOOKS, BOOKS, "--base", BOOKS, "--windows", 1, "--window", 32, *options)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) <= 2
