@@ -6,7 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "streamline/base/error.h"
+#include "streamline/base/simd.h"
+#include "streamline/io/quantize.h"
 
 namespace streamline::merge {
 namespace {
@@ -23,6 +24,40 @@ double lane_sum(std::size_t count, const Term& term) {
   double total = 0;
   for (const double lane : lanes) total += lane;
   return total;
+}
+
+// Adds to `to` the values that have the sign of the sums, and their weight to `shares`.
+SL_INLINE void add_elected_body(const float* __restrict values, const float* __restrict sums, float weight,
+                                std::size_t count, float* __restrict to, float* __restrict shares) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const float signed_value = sums[i] >= 0 ? values[i] : -values[i];
+    to[i] += signed_value > 0 ? values[i] : 0;
+    shares[i] += signed_value > 0 ? weight : 0;
+  }
+}
+SL_DISPATCH(add_elected,
+            (const float* values, const float* sums, float weight, std::size_t count, float* to, float* shares),
+            (values, sums, weight, count, to, shares))
+
+// Sets `beyond` where a value is not finite once rounded.
+SL_INLINE void round_bf16_body(const float* __restrict values, std::size_t count, simd::Bf16* __restrict to,
+                               unsigned* beyond) {
+  constexpr unsigned kExponent = 0x7f80;
+  unsigned found = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    simd::store(to + i, values[i]);
+    found |= (to[i] & kExponent) == kExponent ? 1u : 0u;
+  }
+  *beyond = found;
+}
+SL_DISPATCH(round_bf16, (const float* values, std::size_t count, simd::Bf16* to, unsigned* beyond),
+            (values, count, to, beyond))
+
+bool all_finite(std::span<const float> values) {
+  constexpr std::uint32_t kExponent = 0x7f800000u;
+  unsigned infinite = 0;
+  for (const float value : values) infinite |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent ? 1u : 0u;
+  return infinite == 0;
 }
 
 // A sum of weights that cancels leaves what it would divide as it is.
@@ -73,15 +108,9 @@ void mix_elected(const Parts& parts, std::span<const double> weights, bool norma
   std::vector<float> sums(to.size()), shares(to.size());
   for (const std::vector<float>& part : parts) add(part, sums);
   std::ranges::fill(to, 0.0f);
-  for (std::size_t part = 0; part < parts.size(); ++part) {
-    const auto weight = static_cast<float>(weights[part]);
-    const float* values = parts[part].data();
-    for (std::size_t i = 0; i < to.size(); ++i) {
-      const bool elected = sums[i] >= 0 ? values[i] > 0 : values[i] < 0;
-      to[i] += elected ? values[i] : 0;
-      shares[i] += elected ? weight : 0;
-    }
-  }
+  for (std::size_t part = 0; part < parts.size(); ++part)
+    add_elected(parts[part].data(), sums.data(), static_cast<float>(weights[part]), to.size(), to.data(),
+                shares.data());
   if (!normalise) return;
   for (std::size_t i = 0; i < to.size(); ++i) to[i] /= shares[i] == 0 ? 1 : shares[i];
 }
@@ -96,11 +125,11 @@ double product_sum(std::span<const float> a, std::span<const float> b) {
   return lane_sum(a.size(), [&](std::size_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
 }
 
-bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t kExponent = 0x7f800000u;
-  bool infinite = false;
-  for (const float value : values) infinite |= (std::bit_cast<std::uint32_t>(value) & kExponent) == kExponent;
-  return !infinite;
+bool round_to(DType dtype, std::span<const float> values, std::span<std::byte> to) {
+  if (dtype != DType::bf16) return all_finite(values) && quantize(dtype, values, to);
+  unsigned beyond = 0;
+  round_bf16(values.data(), values.size(), reinterpret_cast<simd::Bf16*>(to.data()), &beyond);
+  return beyond == 0;
 }
 
 }  // namespace streamline::merge

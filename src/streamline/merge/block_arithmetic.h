@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "streamline/io/dtype.h"
+
 namespace streamline::merge {
 
 void scale(std::span<float> values, double factor);
@@ -26,6 +28,9 @@ void mix_elected(const Parts& parts, std::span<const double> weights, bool norma
 double absolute_sum(std::span<const float> values);
 double squared_sum(std::span<const float> values);
 double product_sum(std::span<const float> a, std::span<const float> b);
-bool all_finite(std::span<const float> values);
+
+// Writes the values in a type, rounded once. Returns whether each is a finite number of it. Errors: unsupported for
+// types other than float32, float16 and bfloat16.
+bool round_to(DType dtype, std::span<const float> values, std::span<std::byte> to);
 
 }  // namespace streamline::merge

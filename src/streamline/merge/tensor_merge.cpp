@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "streamline/base/error.h"
-#include "streamline/io/quantize.h"
 #include "streamline/merge/block_arithmetic.h"
 #include "streamline/merge/stored_rows.h"
 #include "streamline/merge/tensor_passes.h"
@@ -170,7 +169,7 @@ Blob merged_bytes(const TensorMerge& merge) {
     const std::span<const float> values = merger.values(block, buffers);
     const auto offset = static_cast<std::uint64_t>(block.start()) * element;
     const std::span<std::byte> to(bytes.get() + offset, values.size() * element);
-    if (!all_finite(values) || !quantize(merge.header.dtype, values, to)) finite = false;
+    if (!round_to(merge.header.dtype, values, to)) finite = false;
   });
   if (!finite) fail_not_finite(merge);
   return {{bytes.get(), size}, bytes};
