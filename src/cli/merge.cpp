@@ -178,6 +178,8 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--threshold", merge.threshold, "what the largest entries of ties are the largest of",
                 {.choices = {"model", "tensor"}});
   arguments.add("--t", merge.t, "of slerp: 0 is the first model, 1 the second");
+  arguments.flag("--union-vocabulary", merge.union_vocabulary,
+                 "take the rows of all where embeddings have different numbers of them; else that is an error");
   Arguments lines = arguments.group("Scaling with depth (LiNeS)");
   lines.add("--lines-alpha", options->depth.alpha,
             "factor of the first layer, or auto: as a uniform average would have it");

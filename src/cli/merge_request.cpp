@@ -103,6 +103,7 @@ merge::Source MergeModels::open(const std::string& name) {
 MergeInput merge_input(const MergeOptions& options) {
   MergeInput input = options.file.empty() ? from_words(options) : from_file(options);
   input.request.seed = options.seed;
+  input.request.union_vocabulary = options.union_vocabulary;
   return input;
 }
 

@@ -19,6 +19,7 @@ struct MergeOptions {
   std::string threshold = "model";
   double scale = 1, t = 0.5;
   std::uint64_t seed = 0;
+  bool union_vocabulary = false;
 };
 
 struct MergeInput {

@@ -65,6 +65,46 @@ TEST(WriteMerge, GrowsTheConfigurationWithTheLayers) {
   EXPECT_EQ(Model::open(result, {}).layer_count(), 6);
 }
 
+// Rows that the base lacks start as the mean of those who have them; who lacks a row changes nothing of it.
+TEST(WriteMerge, TakesTheRowsOfAllVocabularies) {
+  const TemporaryDirectory directory;
+  const Json small = pico_config("llama"), large = pico_config("llama", {{"vocab_size", 35}});
+  merge::Request request = request_on_first(
+      "mean", {pico_source("base", small, 1), pico_source("a", small, 2), pico_source("b", large, 3)}, {1, 3});
+  EXPECT_ERROR(merge::plan_merge(request), mismatch, "--union-vocabulary takes the rows of both");
+  request.union_vocabulary = true;
+  merge::write_merge(merge::plan_merge(request), directory.path() / "out", {});
+  const auto result = Checkpoint::open(directory.path() / "out");
+  EXPECT_EQ(result->config()["vocab_size"], 35);
+  EXPECT_EQ(Model::open(result, {}).config().vocab, 35);
+  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"}) {
+    const auto value = [&](const Checkpoint& checkpoint, std::int64_t row, std::int64_t column) {
+      return load_float(DType::f32, checkpoint.bytes(checkpoint.at(name)).data() + 4 * (16 * row + column));
+    };
+    ASSERT_EQ(result->at(name).shape, (std::vector<std::int64_t>{35, 16}));
+    for (std::int64_t row = 0; row < 35; ++row)
+      for (std::int64_t column = 0; column < 16; ++column) {
+        const float b = value(*request.models[2].checkpoint, row, column);
+        const float a = row < 32 ? value(*request.models[1].checkpoint, row, column) : b;
+        ASSERT_NEAR(value(*result, row, column), (a + 3 * b) / 4, 1e-6) << name << " " << row;
+      }
+  }
+}
+
+TEST(WriteMerge, KeepsRowsOfTheBaseThatAModelLacks) {
+  const TemporaryDirectory directory;
+  merge::Request request = request_on_first("sum", {pico_source("base", pico_config("llama", {{"vocab_size", 35}}), 1),
+                                                    pico_source("a", pico_config("llama"), 2)});
+  request.union_vocabulary = true;
+  merge::write_merge(merge::plan_merge(request), directory.path() / "out", {});
+  const auto result = Checkpoint::open(directory.path() / "out");
+  const auto rows = [](const Checkpoint& checkpoint, std::size_t first, std::size_t count) {
+    return checkpoint.bytes(checkpoint.at("lm_head.weight")).subspan(first * 64, count * 64);
+  };
+  EXPECT_TRUE(std::ranges::equal(rows(*result, 32, 3), rows(*request.models[0].checkpoint, 32, 3)));
+  EXPECT_FALSE(std::ranges::equal(rows(*result, 0, 32), rows(*request.models[0].checkpoint, 0, 32)));
+}
+
 TEST(WriteMerge, SaysWhereItComesFrom) {
   const TemporaryDirectory directory;
   merge::write_merge(two_models(), directory.path() / "out",

@@ -63,11 +63,15 @@ const TensorInfo& counterpart(const Source& source, const Contents& contents, co
   return *found;
 }
 
-void check_same_shape(const Source& source, const TensorInfo& tensor, const Source& reference,
-                      const TensorInfo& other) {
+bool is_vocabulary(const Contents& contents, const TensorInfo& tensor) {
+  return tensor.shape.size() == 2 && (tensor.name == contents.embedding || tensor.name == contents.head);
+}
+
+void check_same_shape(const Source& source, const TensorInfo& tensor, const Source& reference, const TensorInfo& other,
+                      std::string_view hint) {
   if (tensor.shape == other.shape) return;
   fail(ErrorKind::mismatch, source.checkpoint->path_of(tensor), ": '", tensor.name, "' is ", shape_text(tensor), "; '",
-       other.name, "' of ", reference.name, " is ", shape_text(other));
+       other.name, "' of ", reference.name, " is ", shape_text(other), hint);
 }
 
 void check_all_used(const Source& source, const std::vector<const TensorInfo*>& tensors,

@@ -27,8 +27,12 @@ bool is_before_layers(const Contents& contents, const std::string& name);
 const TensorInfo& counterpart(const Source& source, const Contents& contents, const std::string& name,
                               const Source& reference);
 
-// Errors: mismatch, naming both.
-void check_same_shape(const Source& source, const TensorInfo& tensor, const Source& reference, const TensorInfo& other);
+// Whether a tensor has a row an entry of the vocabulary.
+bool is_vocabulary(const Contents& contents, const TensorInfo& tensor);
+
+// Errors: mismatch, naming both; `hint`: what could be done.
+void check_same_shape(const Source& source, const TensorInfo& tensor, const Source& reference, const TensorInfo& other,
+                      std::string_view hint = {});
 
 // Errors: mismatch, naming a tensor of these that is not among the used.
 void check_all_used(const Source& source, const std::vector<const TensorInfo*>& tensors,

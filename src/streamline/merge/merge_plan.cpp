@@ -9,6 +9,7 @@
 #include "streamline/base/log.h"
 #include "streamline/merge/alignment.h"
 #include "streamline/merge/tensor_passes.h"
+#include "streamline/surgery/renumber.h"
 
 namespace streamline::merge {
 namespace {
@@ -101,7 +102,11 @@ class Planner {
   }
 
   Stored stored(std::size_t model, const TensorInfo& tensor, const TensorInfo& like, std::size_t listed) {
-    check_same_shape(models()[model], tensor, models()[listed], like);
+    const bool vocabulary = is_vocabulary(contents_[listed], like) && tensor.shape.size() == 2;
+    const bool grown = vocabulary && request().union_vocabulary && tensor.shape.back() == like.shape.back();
+    if (!grown)
+      check_same_shape(models()[model], tensor, models()[listed], like,
+                       vocabulary ? "; --union-vocabulary takes the rows of both" : "");
     used_[model].insert(&tensor);
     const Source& source = models()[model];
     return {source.checkpoint, &tensor, source.adapter ? source.adapter(tensor.name) : Update{}};
@@ -147,6 +152,7 @@ class Planner {
            .seed = entries_seed(request().seed, merge.operands.size(), merge.header.name)});
     }
     if (what.base) merge.base = stored(what.base->model, find(*what.base), tensor, listed);
+    if (request().union_vocabulary && is_vocabulary(contents_[listed], tensor)) join_rows(what, merge);
     if (is_floating(tensor.dtype)) {
       merge.rule = request().rule;
       merge.header.dtype = request().dtype.value_or(tensor.dtype);
@@ -154,6 +160,29 @@ class Planner {
       check_parameters(*merge.rule, merge.parameters, merge.header.name);
     }
     plan_.tensors.push_back(std::move(merge));
+  }
+
+  // The result has the rows of all.
+  void join_rows(const Slice& slice, TensorMerge& merge) {
+    std::int64_t& rows = merge.header.shape.front();
+    const std::int64_t listed = rows;
+    bool differ = false;
+    const auto widen = [&](const Stored& stored, std::size_t model) {
+      const std::int64_t own = stored.tensor->shape.front();
+      differ = differ || own != listed;
+      if (own > rows || plan_.widest.empty()) plan_.widest = models()[model].name;
+      rows = std::max(rows, own);
+    };
+    if (slice.base) widen(merge.base, slice.base->model);
+    for (std::size_t i = 0; i < merge.operands.size(); ++i) widen(merge.operands[i].stored, slice.operands[i].model);
+    if (!differ) return;
+    plan_.vocabulary = rows;
+    std::vector<Stored> who;  // whose rows stand for those that another lacks
+    for (const Operand& operand : merge.operands) who.push_back(operand.stored);
+    if (slice.base && merge.base.tensor->shape.front() < rows) merge.base.beyond = who;
+    if (slice.base) who = {merge.base};
+    for (Operand& operand : merge.operands)
+      if (operand.stored.tensor->shape.front() < rows) operand.stored.beyond = who;
   }
 
   // A model's own tensors that nothing of the result is made from: of the layers that take part, and outside the
@@ -211,6 +240,21 @@ std::vector<Slice> whole_models(const std::vector<Source>& models, const std::ve
   }
   if (base) slice.base = SliceSource{*base, 0};
   return {slice};
+}
+
+Json result_config(const MergePlan& plan, const Json& provenance, std::vector<std::string>& notes) {
+  const Source& reference = plan.request.models[plan.request.reference];
+  Json config = renumbered_config(*reference.checkpoint, reference.stack, plan.map, provenance, notes);
+  Json& text = text_config(config, reference.stack);
+  if (plan.request.dtype) {
+    const DType dtype = *plan.request.dtype;
+    const char* name = dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
+    for (Json* object : {&config, &text})
+      for (const char* key : {"torch_dtype", "dtype"})  // the spellings of transformers 4 and 5
+        if (object->contains(key)) (*object)[key] = name;
+  }
+  if (plan.vocabulary) text["vocab_size"] = *plan.vocabulary;
+  return config;
 }
 
 MergePlan plan_merge(Request request) {

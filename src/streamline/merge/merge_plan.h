@@ -57,6 +57,9 @@ struct Request {
   std::function<Parameters(const Place&)> parameters = {};
   std::optional<DType> dtype = {};  // of floating-point tensors; else those of the reference
   std::uint64_t seed = 0;           // of Keep::random
+  // Embeddings and heads may have different numbers of rows: the result has the most. A model without a row changes
+  // nothing of it; a row that the base lacks starts as the mean of those who have it.
+  bool union_vocabulary = false;
 };
 
 struct MergePlan {
@@ -64,11 +67,17 @@ struct MergePlan {
   std::vector<TensorMerge> tensors = {};  // outside the layers, then layer by layer
   LayerMap map = {};                      // of the result, to layers of the reference
   std::vector<std::string> notes = {};
+  std::optional<std::int64_t> vocabulary = {};  // rows of the result's embedding, where not all have as many
+  std::string widest = {};                      // the model that has as many
 };
 
 // Every model of the request with the same layers from first to last, whole.
 std::vector<Slice> whole_models(const std::vector<Source>& models, const std::vector<std::size_t>& operands,
                                 std::optional<std::size_t> base);
+
+// The config.json of the result: the reference's, with its layers, type and vocabulary. Errors: those of
+// renumbered_config().
+Json result_config(const MergePlan& plan, const Json& provenance, std::vector<std::string>& notes);
 
 // Errors: mismatch for tensors that one model has and another lacks, or has in another shape, each by name; unsupported
 // for quantised weights of the reference; usage for parameters that make no sense.

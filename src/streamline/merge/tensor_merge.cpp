@@ -22,7 +22,7 @@ const Stored* copied_from(const TensorMerge& merge) {
   if (merge.rule == nullptr) return &merge.operands.front().stored;
   const auto fits = [&](const Stored& stored) {
     return stored.tensor != nullptr && !stored.update && stored.tensor->is_plain() &&
-           stored.tensor->dtype == merge.header.dtype;
+           stored.tensor->dtype == merge.header.dtype && stored.tensor->shape == merge.header.shape;
   };
   if (p.depth == 0 && fits(merge.base)) return &merge.base;
   if (p.depth != 1) return nullptr;

@@ -19,6 +19,9 @@ struct Stored {
   const TensorInfo* tensor = nullptr;
   // Adds an update to rows first … first+count-1, [count, width]; empty: there is none.
   std::function<void(std::int64_t first, std::int64_t count, std::span<float> rows)> update = {};
+  // Rows of the result that the tensor does not have (a smaller vocabulary) are the mean of those of these that have
+  // them; each row is in one of them.
+  std::vector<Stored> beyond = {};
 };
 
 // One model's part.

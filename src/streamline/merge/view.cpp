@@ -5,18 +5,11 @@
 
 #include "streamline/base/error.h"
 #include "streamline/engine/mapped.h"
-#include "streamline/surgery/renumber.h"
 
 namespace streamline::merge {
 namespace {
 
 using ByPlace = std::map<std::pair<std::int64_t, Role>, std::shared_ptr<const TensorMerge>>;
-
-Json view_config(const MergePlan& plan) {
-  const Source& reference = plan.request.models[plan.request.reference];
-  std::vector<std::string> notes;
-  return renumbered_config(*reference.checkpoint, reference.stack, plan.map, nullptr, notes);
-}
 
 // A checkpoint whose every tensor is a blob of its own: those of `later` hold an operand's bytes until they are merged.
 std::shared_ptr<const Checkpoint> parts_of(const MergePlan& plan, Json config,
@@ -63,7 +56,8 @@ std::map<std::string, std::pair<std::int64_t, Role>> places(const Checkpoint& ch
 }  // namespace
 
 Model view(const MergePlan& plan, Placement placement) {
-  Json config = view_config(plan);
+  std::vector<std::string> notes;
+  Json config = result_config(plan, nullptr, notes);
   // Headers alone, with an operand's bytes everywhere, say what the model makes of the names.
   std::map<std::string, std::pair<std::int64_t, Role>> all;
   for (const TensorMerge& merge : plan.tensors) all[merge.header.name] = {};

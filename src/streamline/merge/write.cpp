@@ -9,7 +9,6 @@
 #include "streamline/base/version.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
-#include "streamline/surgery/renumber.h"
 #include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
 
@@ -29,15 +28,6 @@ Json provenance_of_merge(const MergePlan& plan, const Json& recipe) {
     models.push_back({{"model", source.adapter ? source.name : base.model}, {"digest", base.digest}});
   }
   return {{"version", program_version()}, {"method", "merge"}, {"models", models}, {"recipe", recipe}};
-}
-
-// The keys that name the type of the weights, in both spellings of transformers.
-void write_dtype(Json& config, const LayerStack& stack, DType dtype) {
-  const char* name = dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
-  Json& text = text_config(config, stack);
-  for (Json* object : {&config, &text})
-    for (const char* key : {"torch_dtype", "dtype"})
-      if (object->contains(key)) (*object)[key] = name;
 }
 
 std::string card_body(const MergePlan& plan, const std::string& name, const WriteOptions& options) {
@@ -101,9 +91,10 @@ void verify(const MergePlan& plan, const std::filesystem::path& directory, Writt
 }
 
 const Source& tokenizer_source(const MergePlan& plan, const std::string& name) {
-  if (name.empty()) return reference_of(plan);
+  const std::string& wanted = name.empty() && plan.vocabulary ? plan.widest : name;
+  if (wanted.empty()) return reference_of(plan);
   for (const Source& source : plan.request.models)
-    if (source.name == name) return source;
+    if (source.name == wanted) return source;
   fail(ErrorKind::usage, "the tokenizer of ", name, " is asked for, which is none of the models that are merged");
 }
 
@@ -121,14 +112,12 @@ void check_writable(const MergePlan& plan, const std::filesystem::path& out) {
 
 Written write_merge(const MergePlan& plan, const std::filesystem::path& out, const WriteOptions& options) {
   check_writable(plan, out);
-  const Source& reference = reference_of(plan);
   Written written{.notes = plan.notes};
   OutputDirectory directory(out, options.overwrite);
   const std::vector<TensorSource> tensors = sources_of(plan);
   check_space(directory, data_bytes(tensors), out);
   const Json provenance = provenance_of_merge(plan, options.recipe);
-  Json config = renumbered_config(*reference.checkpoint, reference.stack, plan.map, provenance, written.notes);
-  if (plan.request.dtype) write_dtype(config, reference.stack, *plan.request.dtype);
+  const Json config = result_config(plan, provenance, written.notes);
   const Source& tokenizer = tokenizer_source(plan, options.tokenizer);
   copy_side_files(tokenizer.checkpoint->files(), tokenizer.checkpoint->config(), directory);
   write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
