@@ -134,7 +134,7 @@ void check_outputs(const Options& options) {
 Output run(const Options& options) {
   check_outputs(options);
   const Placement placement = start(options.common);
-  const std::vector<ComparedModel> models = open_compared(options.models, placement, options.common.seed);
+  const auto [models, calibration] = open_compared(options.models, placement, options.common.seed);
   Json record = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   Reference reference;
   std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
@@ -150,6 +150,7 @@ Output run(const Options& options) {
   }
   add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);
+  if (!calibration.is_null()) record["calibration"] = calibration;
   if (!options.html.empty()) write_text(options.html, comparison_html(record));
   if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
   if (!options.markdown.empty()) write_text(options.markdown, comparison_markdown(record));
@@ -168,6 +169,13 @@ std::function<Output()> declare(Arguments& arguments) {
   sweep.add("--data", options->models.data.path, "calibration text of the methods");
   sweep.add("--seq-len", options->models.data.seq_len, "tokens of a calibration sequence; default 512",
             {.shows_default = false, .limits = kPositive});
+  sweep.add("--calibration", options->models.calibrations,
+            "several texts instead of --data: each chooses, and how far their cuts differ is told");
+  sweep.add("--seeds", options->models.seeds, "draws of sequences from each text that choose", {.limits = kPositive});
+  sweep.add("--heal-tokens", options->models.heal_tokens,
+            "train adapters on so many tokens in every cut of a method, and show it healed beside it; 0: none",
+            {.limits = kNonNegative});
+  sweep.add("--heal-data", options->models.heal_data, "text to train them on; default: what the methods look at");
   sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
   add_evaluation_options(arguments, options->evaluation);
   output.add("--html", options->html, "one self-contained page");

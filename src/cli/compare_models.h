@@ -14,8 +14,12 @@ struct CompareModelOptions {
   std::vector<std::string> models;  // the first is the source
   std::vector<std::string> plans;   // views of the source
   std::vector<std::string> methods;
-  std::vector<std::string> layers;  // layers that each method takes out
-  DataOptions data;                 // that the methods look at
+  std::vector<std::string> layers;        // layers that each method takes out
+  DataOptions data;                       // that the methods look at
+  std::vector<std::string> calibrations;  // or several texts, each of which chooses
+  std::int64_t seeds = 1;                 // draws of each of them
+  std::int64_t heal_tokens = 0;           // that each cut is trained on, to stand beside it; 0: none
+  std::string heal_data;                  // of what text; empty: what the methods look at
 };
 
 struct ComparedModel {
@@ -27,8 +31,12 @@ struct ComparedModel {
   std::vector<std::string> warnings = {};  // of the method
 };
 
+struct ComparedModels {
+  std::vector<ComparedModel> models;
+  Json calibration = nullptr;  // of the record (docs/report.md): how far the choice of text moves what is cut
+};
+
 // Errors: usage for no model, for methods without sizes or text; those of opening and of the methods.
-std::vector<ComparedModel> open_compared(const CompareModelOptions& options, const Placement& placement,
-                                         std::uint64_t seed);
+ComparedModels open_compared(const CompareModelOptions& options, const Placement& placement, std::uint64_t seed);
 
 }  // namespace streamline::cli

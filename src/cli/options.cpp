@@ -111,6 +111,7 @@ TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& opti
   pack.samples = options.samples;
   pack.pack = !options.documents;
   pack.shuffle = options.shuffle;
+  pack.seed = options.seed;
   TokenBatches batches = load_sequences(options.path, options.corpus, *opened.tokenizer, pack);
   check_token_range(batches, opened.model.config().vocab);
   check_sweep_memory(opened.model, pack.seq_len);

@@ -40,6 +40,7 @@ struct DataOptions {
   std::int64_t samples = 32;
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
+  std::uint64_t seed = 0;  // of the shuffle
 };
 void add_data_options(Arguments& arguments, DataOptions& options);
 

@@ -87,3 +87,37 @@ def test_compare_warns_on_the_page_of_questions_that_were_cut(questions, tmp_pat
     [warning] = found["models"][1]["warnings"]
     assert warning.startswith("sentence_order: 4 of 4 questions (100.0 %) are longer than 40 tokens")
     assert f"<b>books-5m, books-5m (2):</b> {warning}" in (tmp_path / "page.html").read_text()
+
+
+def test_compare_tells_how_far_the_text_moves_a_cut(tmp_path):
+    words = ["compare", BOOKS, "--methods", "shortgpt,deepest", "--layers", 3, "--calibration", f"{CALIBRATION},{VALID}",
+             "--seeds", 2, "--seq-len", 32, "--samples", 2, "--perplexity", VALID, "--window", 64, "--max-windows", 2,
+             "--no-speed", "--html", tmp_path / "page.html", "--markdown", tmp_path / "table.md"]
+    found = run_json(*words)
+    shortgpt, deepest = found["calibration"]
+    assert [(run["text"], run["seed"]) for run in shortgpt["runs"]] == [(path.name, seed) for path in (CALIBRATION, VALID)
+                                                                       for seed in (0, 1)]
+    assert deepest["distinct"] == 1 and deepest["overlap"] == 1  # it looks at no text
+    assert shortgpt["distinct"] == len({run["cut"] for run in shortgpt["runs"]}) and 0 <= shortgpt["overlap"] <= 1
+    # Equal cuts are measured once, and each run names its model.
+    cuts = {model["name"]: model["cut"] for model in found["models"][1:]}
+    assert len(cuts) == shortgpt["distinct"] + 1
+    for entry in found["calibration"]:
+        assert all(cuts[run["model"]] == run["cut"] for run in entry["runs"])
+    assert "What the choice of text moves" in (tmp_path / "page.html").read_text()
+    assert "| deepest | 3 | 4 | 1 | 100 |" in (tmp_path / "table.md").read_text()
+    both = run("compare", BOOKS, "--methods", "shortgpt", "--layers", 3, "--calibration", VALID, "--data", VALID,
+               "--perplexity", VALID)
+    assert both.returncode == 2 and "one of the two" in both.stderr
+
+
+def test_compare_heals_every_cut_alike():
+    found = run_json("compare", BOOKS, "--methods", "shortgpt,joint-drop", "--layers", 3, "--data", CALIBRATION, "--seq-len", 64,
+                     "--samples", 4, "--perplexity", VALID, "--window", 64, "--max-windows", 8, "--no-speed",
+                     "--heal-tokens", 16384)
+    models = {model["name"]: model for model in found["models"]}
+    for name in ("shortgpt -3 layers", "joint-drop -3 layers"):
+        cut, healed = models[name], models[name + ", healed"]
+        assert healed["parameters"] == cut["parameters"] and healed["plan"] == cut["plan"]
+        assert healed["perplexity"]["value"] < cut["perplexity"]["value"]
+    assert models["shortgpt -3 layers, healed"]["healed"] == models["joint-drop -3 layers, healed"]["healed"]

@@ -4,8 +4,11 @@
 
 #include <torch/autograd.h>
 
+#include "streamline/heal/adapted_view.h"
+#include "streamline/heal/initial.h"
 #include "streamline/heal/peft_files.h"
 #include "streamline/heal/tail.h"
+#include "streamline/plan/drop_halves.h"
 #include "streamline/surgery/apply.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
@@ -58,6 +61,25 @@ TEST(Adapters, MergedGiveWhatTheyGiveBeside) {
     const Model healed = model.changed(merging(adapters));
     EXPECT_LT((forward_logits(healed, some_ids()) - beside).abs().max().item<double>(), 1e-4);
     EXPECT_GT((forward_logits(model, some_ids()) - beside).abs().max().item<double>(), 1e-2);
+  }
+}
+
+// Adapters of a view's layers, which are numbered otherwise than the source's: halves come from two layers each.
+TEST(Adapters, OfAViewAreMergedIntoWhatItIsMadeOf) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  Plan replaced = cut_window(6, 3, 2, "layer");
+  Rng rng(3);
+  const Replacements layer = {{1, initial_weights(find_replacement("layer"), model, 3, Start::random, rng)}};
+  const std::vector<std::pair<Plan, Replacements>> cuts = {
+      {drop_layers(6, {1, 3}), {}}, {drop_halves(6, {2, 4}, {1}), {}}, {replaced, layer}};
+  for (const auto& [plan, replacements] : cuts) {
+    const Model view = model.view(plan, replacements);
+    const Adapters adapters = random_adapters(view, parse_adapter_roles({"all"}));
+    const auto beside = adapted_logits(view, adapters, some_ids()), before = forward_logits(view, some_ids());
+    const Model healed = adapted_view(model, plan, replacements, adapters);
+    EXPECT_LT((forward_logits(healed, some_ids()) - beside).abs().max().item<double>(), 1e-4) << summary(plan);
+    EXPECT_GT((before - beside).abs().max().item<double>(), 1e-2);
+    EXPECT_TRUE(torch::equal(forward_logits(model.view(plan, replacements), some_ids()), before));
   }
 }
 

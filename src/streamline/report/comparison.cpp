@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "streamline/base/resources.h"
+#include "streamline/report/comparison_calibration.h"
 #include "streamline/report/comparison_figures.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/report.h"
@@ -147,24 +148,7 @@ std::string questions_line(const Json& record) {
   return line.empty() ? line : line + ".\n";
 }
 
-}  // namespace
-
-std::string comparison_table(const Json& record) {
-  std::string out = format_table(rows(record)) + questions_line(record) +
-                    "* no other model here is better and as small, or as good and smaller (by " +
-                    report::quality_name(record) + ")\n";
-  for (const Json& model : report::elements(record, "/models"))
-    if (report::flag(model, "/pareto/parameters_within_error")) {
-      out += "~ one is, by no more than noise\n";
-      break;
-    }
-  if (const std::string pairs = report::told_together(record, "parameters"); !pairs.empty())
-    out += "Within the error of each other: " + pairs + ".\n";
-  return out;
-}
-
-std::string comparison_markdown(const Json& record) {
-  const std::vector<Row> table = rows(record);
+std::string markdown_table(const std::vector<Row>& table) {
   std::string out;
   for (std::size_t i = 0; i < table.size(); ++i) {
     out += "|";
@@ -178,7 +162,32 @@ std::string comparison_markdown(const Json& record) {
     for (std::size_t column = 0; column < table[i].size(); ++column) out += column == 0 ? "| --- |" : " ---: |";
     out += "\n";
   }
+  return out;
+}
+
+}  // namespace
+
+std::string comparison_table(const Json& record) {
+  std::string out = format_table(rows(record)) + questions_line(record) +
+                    "* no other model here is better and as small, or as good and smaller (by " +
+                    report::quality_name(record) + ")\n";
+  for (const Json& model : report::elements(record, "/models"))
+    if (report::flag(model, "/pareto/parameters_within_error")) {
+      out += "~ one is, by no more than noise\n";
+      break;
+    }
+  if (const std::string pairs = report::told_together(record, "parameters"); !pairs.empty())
+    out += "Within the error of each other: " + pairs + ".\n";
+  if (const std::vector<Row> moved = report::calibration_rows(record); !moved.empty())
+    out += "\nWhat the choice of text moves:\n" + format_table(moved);
+  return out;
+}
+
+std::string comparison_markdown(const Json& record) {
+  std::string out = markdown_table(rows(record));
   if (const std::string line = questions_line(record); !line.empty()) out += "\n" + line;
+  if (const std::vector<Row> moved = report::calibration_rows(record); !moved.empty())
+    out += "\nWhat the choice of text moves:\n\n" + markdown_table(moved);
   return out;
 }
 

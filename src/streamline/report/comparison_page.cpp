@@ -5,6 +5,7 @@
 
 #include "streamline/base/version.h"
 #include "streamline/report/comparison.h"
+#include "streamline/report/comparison_calibration.h"
 #include "streamline/report/comparison_charts.h"
 #include "streamline/report/comparison_figures.h"
 #include "streamline/report/comparison_sections.h"
@@ -124,6 +125,19 @@ std::string divergence_section(const Json& record) {
           "Predictions on text"));
 }
 
+std::string calibration_section(const Json& record) {
+  Rows rows = report::calibration_rows(record);
+  if (rows.empty()) return "";
+  for (std::vector<std::string>& row : rows)
+    for (std::string& cell : row) cell = escaped(cell);
+  const std::vector<std::string> heading = rows.front();
+  rows.erase(rows.begin());
+  return report::section("What the choice of text moves",
+                         "Each method chose once from every text and draw. Overlap: of the attentions and MLPs that "
+                         "two of its cuts take, the share that both do, in the mean over pairs.",
+                         report::html_table(heading, rows, "What the choice of text moves"));
+}
+
 std::string samples_section(const Json& record) {
   std::string list;
   for (const Json& model : elements(record, "/models"))
@@ -150,7 +164,7 @@ std::string comparison_html(const Json& record) {
       (by_size.empty() || by_speed.empty() ? by_size + by_speed
                                            : element("div", "class=\"pair\"", by_size + by_speed)) +
       tasks_section(record) + differences_section(record, charts) + divergence_section(record) +
-      samples_section(record) + report::provenance_section(record) + "</main>\n" +
+      calibration_section(record) + samples_section(record) + report::provenance_section(record) + "</main>\n" +
       element("footer", "",
               "Made by streamline " + escaped(program_version()) + ". This page is self-contained: it loads nothing.");
   return report::page_html("streamline comparison", body, charts);

@@ -104,6 +104,7 @@ class Search {
   Round next_round() {
     const std::vector<UnitSet> sets = extensions();
     std::vector<PartSet> parts;
+    parts.reserve(sets.size());
     for (const UnitSet& out : sets) parts.push_back(parts_without(units_, out));
     if (text_.empty()) text_ = text_batches(context_.model, context_.calibration, context_.sweep.batch_tokens);
     const std::string label = "round " + std::to_string(rounds_.size() + 1);

@@ -161,6 +161,7 @@ class Search {
   std::vector<double> values(const std::vector<UnitSet>& sets, std::span<const TextBatch> text,
                              const std::string& label) {
     std::vector<PartSet> parts;
+    parts.reserve(sets.size());
     for (const UnitSet& out : sets) parts.push_back(parts_without(units_, out));
     return part_set_values(context_.model, units_.stack.parts, parts, text,
                            {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label}, counter_);

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compare_methods.h"
+
+#include <charconv>
+#include <filesystem>
+
+#include "streamline/base/digest.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/heal/adapted_view.h"
+#include "streamline/heal/tuning.h"
+#include "streamline/plan/overlap.h"
+#include "streamline/prune/method.h"
+#include "training.h"
+
+namespace streamline::cli {
+namespace {
+
+constexpr std::int64_t kHealedSequencesAStep = 16, kHealedValidation = 16;
+
+// One text, or one draw from it, by which methods choose.
+struct Chooser {
+  std::string text;
+  std::uint64_t draw = 0;
+  TokenBatches tokens = {};
+  std::optional<Scores> scores = {};
+};
+
+std::vector<std::int64_t> sweep_sizes(const std::vector<std::string>& words) {
+  std::vector<std::int64_t> result;
+  for (const std::string& word : words) {
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
+    if (error != std::errc() || end != word.data() + word.size() || size < 1)
+      fail(ErrorKind::usage, "--layers ", word, ": numbers of layers, e.g. 2,4,8");
+    result.push_back(size);
+  }
+  return result;
+}
+
+struct NamedMethod {
+  const Method* method = nullptr;
+  bool by_name = true;  // else one of "all", which need not all fit the model
+};
+
+std::vector<NamedMethod> named_methods(const std::vector<std::string>& names) {
+  std::vector<NamedMethod> result;
+  for (const std::string& name : names) {
+    if (name != "all") {
+      result.push_back({&find_method(name)});
+      continue;
+    }
+    for (const Method* method : methods()) result.push_back({method, false});
+  }
+  return result;
+}
+
+std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedModel& source, std::uint64_t seed) {
+  std::vector<std::string> texts = options.calibrations;
+  if (texts.empty()) texts = {options.data.path};
+  std::vector<Chooser> result;
+  for (const std::string& text : texts)
+    for (std::int64_t draw = 0; draw < options.seeds; ++draw) {
+      DataOptions data = options.data;
+      data.path = text;
+      data.shuffle = options.seeds > 1;
+      data.seed = seed + static_cast<std::uint64_t>(draw);
+      result.push_back({.text = text, .draw = data.seed, .tokens = load_calibration(source, data)});
+    }
+  return result;
+}
+
+// What a method proposes; nothing, with a warning, where one of "all" cannot do it to this model.
+std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& source, Chooser& chooser,
+                                 std::int64_t layers, std::uint64_t seed) {
+  const Method& method = *named.method;
+  PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = seed};
+  if (chooser.scores) context.scores = &*chooser.scores;
+  context.sweep.label = "scoring";
+  context.sweep.beyond_positions = true;
+  try {
+    Proposal proposal =
+        method.propose(context, resolve_params(method.params, {{"layers", layers}}, "streamline compare"));
+    if (!chooser.scores && proposal.scores.layers > 0) chooser.scores = std::move(proposal.scores);
+    return proposal;
+  } catch (const Error& error) {
+    const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
+    if (named.by_name || fits) throw;
+    log_warning("left out " + std::string(method.name) + " at " + std::to_string(layers) + ": " + error.what());
+    return std::nullopt;
+  }
+}
+
+// The sweep over methods and sizes, filled one by one.
+class MethodSweep {
+ public:
+  MethodSweep(const CompareModelOptions& options, std::shared_ptr<const OpenedModel> source, std::uint64_t seed)
+      : options_(options), source_(std::move(source)), seed_(seed), choosers_(choosers(options, *source_, seed)) {
+    if (options.heal_tokens == 0) return;
+    DataOptions data = options.data;
+    data.path = options.heal_data.empty() ? choosers_.front().text : options.heal_data;
+    text_ = load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed);
+  }
+
+  void add(const NamedMethod& named, std::int64_t count) {
+    const std::string name =
+        std::string(named.method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers");
+    std::vector<Plan> plans;
+    Json runs = Json::array();
+    std::map<std::string, std::size_t> known;  // models of this method and size by what they cut
+    for (Chooser& chooser : choosers_) {
+      std::optional<Proposal> proposal = proposed(named, *source_, chooser, count, seed_);
+      if (!proposal) return;
+      plans.push_back(proposal->plan);
+      const auto [place, is_new] =
+          known.try_emplace(to_json(proposal->plan).at("segments").dump(), result_.models.size());
+      if (is_new) add_models(name, named, count, *proposal);
+      runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},
+                      {"seed", chooser.draw},
+                      {"model", place->second},
+                      {"cut", summary(proposal->plan)}});
+    }
+    if (plans.size() < 2) return;
+    double overlaps = 0;
+    for (std::size_t i = 0; i < plans.size(); ++i)
+      for (std::size_t k = 0; k < i; ++k) overlaps += cut_overlap(plans[i], plans[k]);
+    const auto pairs = static_cast<double>(plans.size() * (plans.size() - 1)) / 2;
+    result_.calibration.push_back({{"method", named.method->name},
+                                   {"layers_removed", count},
+                                   {"runs", runs},
+                                   {"distinct", known.size()},
+                                   {"overlap", overlaps / pairs}});
+  }
+
+  MethodViews result() { return std::move(result_); }
+
+ private:
+  void add_models(const std::string& name, const NamedMethod& named, std::int64_t count, const Proposal& proposal) {
+    for (const std::string& warning : proposal.warnings) log_warning(warning);
+    const Json plan = to_json(proposal.plan);
+    const Model view = source_->model.view(proposal.plan, proposal.replacements);
+    const ComparedModel model = {.name = name,
+                                 .opened = source_,
+                                 .model = view,
+                                 .about = {{"method", named.method->name},
+                                           {"layers_removed", count},
+                                           {"cut", summary(proposal.plan)},
+                                           {"plan", plan}},
+                                 .plan_digest = sha256(dump_json(plan)),
+                                 .warnings = proposal.warnings};
+    result_.models.push_back(model);
+    if (options_.heal_tokens > 0) result_.models.push_back(healed(model, proposal));
+  }
+
+  // After the one budget of training that all of them get: adapters in the MLPs, as `streamline heal` trains them.
+  ComparedModel healed(ComparedModel model, const Proposal& proposal) const {
+    log_info("healing " + model.name);
+    TuningOptions tuning;
+    tuning.adapters.roles = parse_adapter_roles({"mlp"});
+    tuning.heal.clip = 1;
+    tuning.heal.weight_decay = 0;
+    tuning.heal.seed = seed_;
+    tuning.heal.batch_tokens = kHealedSequencesAStep * std::ssize(text_.training.sequences.front());
+    Tuned tuned = tune(model.model, text_.training, text_.validation, tuning);
+    model.model = adapted_view(source_->model, proposal.plan, proposal.replacements, std::move(tuned.adapters));
+    model.name += ", healed";
+    model.about["healed"] = {{"tokens", text_.training.tokens()}, {"source", text_.training.source}};
+    model.plan_digest = sha256(model.plan_digest + text_.training.digest + std::to_string(seed_));
+    return model;
+  }
+
+  const CompareModelOptions& options_;
+  std::shared_ptr<const OpenedModel> source_;
+  std::uint64_t seed_;
+  std::vector<Chooser> choosers_;
+  SplitSequences text_ = {};
+  MethodViews result_ = {};
+};
+
+}  // namespace
+
+MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
+                         std::uint64_t seed) {
+  if (options.methods.empty() && options.layers.empty()) return {};
+  if (options.methods.empty() || options.layers.empty() || (options.data.path.empty() && options.calibrations.empty()))
+    fail(ErrorKind::usage, "a sweep over methods needs --methods, --layers and --data (or --calibration)");
+  if (!options.data.path.empty() && !options.calibrations.empty())
+    fail(ErrorKind::usage, "--data is the one text that methods look at, --calibration names several; give one of ",
+         "the two");
+  const std::vector<std::int64_t> counts = sweep_sizes(options.layers);
+  const std::vector<NamedMethod> named = named_methods(options.methods);
+  MethodSweep sweep(options, source, seed);
+  for (const NamedMethod& method : named)
+    for (const std::int64_t count : counts) sweep.add(method, count);
+  return sweep.result();
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What pruning methods make of a model: every one at every size, from one text or several, healed or not.
+#pragma once
+
+#include "compare_models.h"
+
+namespace streamline::cli {
+
+struct MethodViews {
+  std::vector<ComparedModel> models;
+  // Where several texts or draws choose: for each method and size its runs, of which "model" is an index into `models`,
+  // how many cuts are distinct, and how far two of them overlap in the mean; else null.
+  Json calibration = nullptr;
+};
+
+// Nothing where no method is asked for. Errors: usage for methods without sizes or text; those of the methods.
+MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
+                         std::uint64_t seed);
+
+}  // namespace streamline::cli
