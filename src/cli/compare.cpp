@@ -166,6 +166,8 @@ std::function<Output()> declare(Arguments& arguments) {
   sweep.add("--plan", options->models.plans, "plans on the source, which are looked at without writing them");
   sweep.add("--methods", options->models.methods, "pruning methods to try on the source, or all");
   sweep.add("--layers", options->models.layers, "layers that each of them takes out, e.g. 2,4,8");
+  sweep.add_texts("--budget", options->models.budgets,
+                  "what they may leave, as prune's --budget: the smallest cut of each that meets it; may be repeated");
   sweep.add("--data", options->models.data.path, "calibration text of the methods");
   sweep.add("--seq-len", options->models.data.seq_len, "tokens of a calibration sequence; default 512",
             {.shows_default = false, .limits = kPositive});

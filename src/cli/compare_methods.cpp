@@ -10,7 +10,7 @@
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/plan/overlap.h"
-#include "streamline/prune/method.h"
+#include "streamline/prune/budget.h"
 #include "training.h"
 
 namespace streamline::cli {
@@ -26,14 +26,30 @@ struct Chooser {
   std::optional<Scores> scores = {};
 };
 
-std::vector<std::int64_t> sweep_sizes(const std::vector<std::string>& words) {
-  std::vector<std::int64_t> result;
-  for (const std::string& word : words) {
+// How much each method takes: so many layers, or as little as meets a budget.
+struct SweepSize {
+  std::int64_t layers = 0;
+  std::string budget = {};
+
+  std::string text() const { return budget.empty() ? std::to_string(layers) : budget; }
+  // "-4 layers", "params=0.8x"
+  std::string name() const {
+    return budget.empty() ? "-" + std::to_string(layers) + (layers == 1 ? " layer" : " layers") : budget;
+  }
+};
+
+std::vector<SweepSize> sweep_sizes(const std::vector<std::string>& layers, const std::vector<std::string>& budgets) {
+  std::vector<SweepSize> result;
+  for (const std::string& word : layers) {
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
     if (error != std::errc() || end != word.data() + word.size() || size < 1)
       fail(ErrorKind::usage, "--layers ", word, ": numbers of layers, e.g. 2,4,8");
-    result.push_back(size);
+    result.push_back({.layers = size});
+  }
+  for (const std::string& budget : budgets) {
+    parse_budgets(budget);
+    result.push_back({.budget = budget});
   }
   return result;
 }
@@ -72,21 +88,32 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
 
 // What a method proposes; nothing, with a warning, where one of "all" cannot do it to this model.
 std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& source, Chooser& chooser,
-                                 std::int64_t layers, std::uint64_t seed) {
+                                 const SweepSize& size, std::uint64_t seed) {
   const Method& method = *named.method;
   PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = seed};
   if (chooser.scores) context.scores = &*chooser.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
-  try {
-    Proposal proposal =
-        method.propose(context, resolve_params(method.params, {{"layers", layers}}, "streamline compare"));
-    if (!chooser.scores && proposal.scores.layers > 0) chooser.scores = std::move(proposal.scores);
+  SearchMemory memory;  // what a search found for one size serves the next
+  context.memory = &memory;
+  const auto propose = [&](const Json& params) {
+    Proposal proposal = method.propose(context, resolve_params(method.params, params, "streamline compare"));
+    if (!chooser.scores && proposal.scores.layers > 0) {
+      chooser.scores = std::move(proposal.scores);
+      context.scores = &*chooser.scores;
+    }
     return proposal;
+  };
+  const auto view = [&](const Proposal& proposal) { return source.model.view(proposal.plan, proposal.replacements); };
+  try {
+    if (size.budget.empty()) return propose({{"layers", size.layers}});
+    return smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
+                        {.propose = propose, .view = view})
+        .proposal;
   } catch (const Error& error) {
     const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
     if (named.by_name || fits) throw;
-    log_warning("left out " + std::string(method.name) + " at " + std::to_string(layers) + ": " + error.what());
+    log_warning("left out " + std::string(method.name) + " at " + size.text() + ": " + error.what());
     return std::nullopt;
   }
 }
@@ -102,19 +129,17 @@ class MethodSweep {
     text_ = load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed);
   }
 
-  void add(const NamedMethod& named, std::int64_t count) {
-    const std::string name =
-        std::string(named.method->name) + " -" + std::to_string(count) + (count == 1 ? " layer" : " layers");
+  void add(const NamedMethod& named, const SweepSize& size) {
     std::vector<Plan> plans;
     Json runs = Json::array();
     std::map<std::string, std::size_t> known;  // models of this method and size by what they cut
     for (Chooser& chooser : choosers_) {
-      std::optional<Proposal> proposal = proposed(named, *source_, chooser, count, seed_);
+      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size, seed_);
       if (!proposal) return;
       plans.push_back(proposal->plan);
       const auto [place, is_new] =
           known.try_emplace(to_json(proposal->plan).at("segments").dump(), result_.models.size());
-      if (is_new) add_models(name, named, count, *proposal);
+      if (is_new) add_models(named, size, *proposal);
       runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},
                       {"seed", chooser.draw},
                       {"model", place->second},
@@ -126,7 +151,7 @@ class MethodSweep {
       for (std::size_t k = 0; k < i; ++k) overlaps += cut_overlap(plans[i], plans[k]);
     const auto pairs = static_cast<double>(plans.size() * (plans.size() - 1)) / 2;
     result_.calibration.push_back({{"method", named.method->name},
-                                   {"layers_removed", count},
+                                   {"size", size.text()},
                                    {"runs", runs},
                                    {"distinct", known.size()},
                                    {"overlap", overlaps / pairs}});
@@ -135,19 +160,20 @@ class MethodSweep {
   MethodViews result() { return std::move(result_); }
 
  private:
-  void add_models(const std::string& name, const NamedMethod& named, std::int64_t count, const Proposal& proposal) {
+  void add_models(const NamedMethod& named, const SweepSize& size, const Proposal& proposal) {
     for (const std::string& warning : proposal.warnings) log_warning(warning);
     const Json plan = to_json(proposal.plan);
     const Model view = source_->model.view(proposal.plan, proposal.replacements);
-    const ComparedModel model = {.name = name,
-                                 .opened = source_,
-                                 .model = view,
-                                 .about = {{"method", named.method->name},
-                                           {"layers_removed", count},
-                                           {"cut", summary(proposal.plan)},
-                                           {"plan", plan}},
-                                 .plan_digest = sha256(dump_json(plan)),
-                                 .warnings = proposal.warnings};
+    ComparedModel model = {.name = std::string(named.method->name) + " " + size.name(),
+                           .opened = source_,
+                           .model = view,
+                           .about = {{"method", named.method->name},
+                                     {"size", size.text()},
+                                     {"cut", summary(proposal.plan)},
+                                     {"plan", plan}},
+                           .plan_digest = sha256(dump_json(plan)),
+                           .warnings = proposal.warnings};
+    if (size.budget.empty()) model.about["layers_removed"] = size.layers;
     result_.models.push_back(model);
     if (options_.heal_tokens > 0) result_.models.push_back(healed(model, proposal));
   }
@@ -181,17 +207,19 @@ class MethodSweep {
 
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
                          std::uint64_t seed) {
-  if (options.methods.empty() && options.layers.empty()) return {};
-  if (options.methods.empty() || options.layers.empty() || (options.data.path.empty() && options.calibrations.empty()))
-    fail(ErrorKind::usage, "a sweep over methods needs --methods, --layers and --data (or --calibration)");
+  const bool sized = !options.layers.empty() || !options.budgets.empty();
+  if (options.methods.empty() && !sized) return {};
+  if (options.methods.empty() || !sized || (options.data.path.empty() && options.calibrations.empty()))
+    fail(ErrorKind::usage,
+         "a sweep over methods needs --methods, --layers (or --budget) and --data (or --calibration)");
   if (!options.data.path.empty() && !options.calibrations.empty())
     fail(ErrorKind::usage, "--data is the one text that methods look at, --calibration names several; give one of ",
          "the two");
-  const std::vector<std::int64_t> counts = sweep_sizes(options.layers);
+  const std::vector<SweepSize> sizes = sweep_sizes(options.layers, options.budgets);
   const std::vector<NamedMethod> named = named_methods(options.methods);
   MethodSweep sweep(options, source, seed);
   for (const NamedMethod& method : named)
-    for (const std::int64_t count : counts) sweep.add(method, count);
+    for (const SweepSize& size : sizes) sweep.add(method, size);
   return sweep.result();
 }
 

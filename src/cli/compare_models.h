@@ -16,6 +16,7 @@ struct CompareModelOptions {
   std::vector<std::string> methods;
   std::vector<std::string> layers;        // layers that each method takes out
   DataOptions data;                       // that the methods look at
+  std::vector<std::string> budgets;       // or what it may leave
   std::vector<std::string> calibrations;  // or several texts, each of which chooses
   std::int64_t seeds = 1;                 // draws of each of them
   std::int64_t heal_tokens = 0;           // that each cut is trained on, to stand beside it; 0: none

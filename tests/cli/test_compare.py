@@ -121,3 +121,14 @@ def test_compare_heals_every_cut_alike():
         assert healed["parameters"] == cut["parameters"] and healed["plan"] == cut["plan"]
         assert healed["perplexity"]["value"] < cut["perplexity"]["value"]
     assert models["shortgpt -3 layers, healed"]["healed"] == models["joint-drop -3 layers, healed"]["healed"]
+
+
+def test_compare_gives_every_method_one_budget():
+    found = run_json("compare", BOOKS, "--methods", "shortgpt,joint-drop", "--budget", "params=0.8x", "--data", CALIBRATION,
+                     "--seq-len", 64, "--samples", 4, "--perplexity", VALID, "--window", 64, "--max-windows", 1, "--no-speed")
+    source, *cuts = found["models"]
+    assert [model["name"] for model in cuts] == ["shortgpt params=0.8x", "joint-drop params=0.8x"]
+    assert all(0.7 * source["parameters"] < model["parameters"] <= 0.8 * source["parameters"] for model in cuts)
+    unmet = run("compare", BOOKS, "--methods", "mlp-drop", "--budget", "kv-cache=0.5x", "--data", CALIBRATION, "--seq-len", 64,
+                "--samples", 4, "--perplexity", VALID)
+    assert unmet.returncode == 2 and "the closest is" in unmet.stderr

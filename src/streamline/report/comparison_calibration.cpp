@@ -33,13 +33,13 @@ std::vector<std::vector<std::string>> calibration_rows(const Json& record) {
   std::vector<std::vector<std::string>> rows;
   for (const Json& entry : elements(record, "/calibration")) {
     const auto overlap = number(entry, "/overlap");
-    rows.push_back({text(entry, "/method").value_or("?"), std::to_string(integer(entry, "/layers_removed").value_or(0)),
+    rows.push_back({text(entry, "/method").value_or("?"), text(entry, "/size").value_or("?"),
                     std::to_string(elements(entry, "/runs").size()),
                     std::to_string(integer(entry, "/distinct").value_or(0)), overlap ? fixed(*overlap * 100, 0) : "-",
                     perplexity_range(record, entry)});
   }
   if (!rows.empty())
-    rows.insert(rows.begin(), {"method", "layers", "texts and draws", "distinct cuts", "overlap %", "perplexity"});
+    rows.insert(rows.begin(), {"method", "size", "texts and draws", "distinct cuts", "overlap %", "perplexity"});
   return rows;
 }
 
