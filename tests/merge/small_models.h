@@ -13,9 +13,15 @@
 
 namespace streamline::test {
 
+// Thousands are a matrix, which is computed in blocks of its rows.
+inline std::vector<std::int64_t> shape_of(std::size_t count) {
+  const auto elements = static_cast<std::int64_t>(count);
+  return elements % 1000 == 0 ? std::vector<std::int64_t>{elements / 1000, 1000} : std::vector<std::int64_t>{elements};
+}
+
 // A checkpoint of one tensor "w", which an operand may be made of.
 inline merge::Stored stored_values(const std::vector<float>& values, DType dtype = DType::f32) {
-  TestTensor tensor{{"w", dtype, {static_cast<std::int64_t>(values.size())}}, {}};
+  TestTensor tensor{{"w", dtype, shape_of(values.size())}, {}};
   for (const float value : values) tensor.data += element(dtype, value);
   const auto checkpoint = Checkpoint::open(
       memory_files("numbers", {{"config.json", "{}"}, {"model.safetensors", safetensors_file({tensor})}}));
@@ -32,9 +38,8 @@ inline std::vector<float> floats(const Blob& blob) {
 inline merge::TensorMerge merging(const char* rule, const std::vector<float>& base,
                                   const std::vector<std::vector<float>>& vectors) {
   const merge::Rule& found = merge::find_rule(rule);
-  merge::TensorMerge merge{.header = {"w", DType::f32, {static_cast<std::int64_t>(base.size())}},
-                           .base = stored_values(base),
-                           .rule = &found};
+  merge::TensorMerge merge{
+      .header = {"w", DType::f32, shape_of(base.size())}, .base = stored_values(base), .rule = &found};
   for (const std::vector<float>& vector : vectors) {
     std::vector<float> tuned = base;
     for (std::size_t i = 0; i < tuned.size(); ++i) tuned[i] += vector[i];

@@ -64,7 +64,7 @@ TEST(TensorMerge, FindsTheAutomaticAlphaOfPlainRules) {
 
 // The k largest by a sort, over a tensor of many blocks.
 TEST(TensorMerge, KeepsTheLargestEntries) {
-  const std::size_t count = 100'001;
+  const std::size_t count = 100'000;
   const std::vector<float> base(count), vector = normal_values(count, 3);
   TensorMerge ties = merging("ties", base, {vector});
   ties.parameters.densities = {0.2};
@@ -82,7 +82,7 @@ TEST(TensorMerge, KeepsTheLargestEntries) {
 }
 
 TEST(TensorMerge, KeepsTheFirstOfEqualEntries) {
-  const std::size_t count = 70'000;  // three blocks
+  const std::size_t count = 70'000;  // several blocks
   TensorMerge ties = merging("ties", std::vector<float>(count), {std::vector<float>(count, -1)});
   ties.parameters.densities = {0.5};
   const std::vector<float> result = merged(ties);

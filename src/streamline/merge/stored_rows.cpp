@@ -9,7 +9,7 @@
 namespace streamline::merge {
 
 Grid grid_of(const TensorMerge& merge) {
-  constexpr std::int64_t kElements = std::int64_t{1} << 15;
+  constexpr std::int64_t kElements = std::int64_t{1} << 13;
   const std::vector<std::int64_t>& shape = merge.header.shape;
   Grid grid{.width = shape.empty() ? 1 : shape.back()};
   grid.rows =

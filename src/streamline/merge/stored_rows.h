@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor in blocks of rows that fit a core's cache, visited by all threads.
+// A tensor in blocks of rows that fit a core's first cache, visited by all threads.
 #pragma once
 
 #include <algorithm>
