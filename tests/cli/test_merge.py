@@ -36,6 +36,8 @@ def test_both_ends_of_the_scale_are_exact(adapters, tmp_path):
 
 def test_an_adapter_is_the_model_that_it_makes(adapters, tmp_path):
     merged = run_json("merge", adapters / "one", "--base", BOOKS, "--out", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| `one` | an adapter |" in card and "- \"one\"\n" in card
     assert merged["layers"] == 12 and merged["recipe"]["rule"] == "mean"
     # heal rounds W + B A in its own order of sums: nearly every number is the same.
     ours, theirs = data_of(tmp_path / "out"), data_of(adapters / "one-merged")

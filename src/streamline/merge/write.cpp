@@ -17,7 +17,11 @@ namespace {
 
 constexpr const char* kConfigurationFile = "mergekit_config.yml";  // as mergekit calls it
 
-PlanBase identity_of(const Source& source) { return completed_plan(*source.checkpoint, {}).base; }
+// A model by its name, without the place where it lay, and a digest of its weights; an adapter has none of its own.
+PlanBase identity_of(const Source& source) {
+  if (source.adapter) return {.model = base_name(source.name)};
+  return completed_plan(*source.checkpoint, {}).base;
+}
 
 const Source& reference_of(const MergePlan& plan) { return plan.request.models[plan.request.reference]; }
 
@@ -25,7 +29,7 @@ Json provenance_of_merge(const MergePlan& plan, const Json& recipe) {
   Json models = Json::array();
   for (const Source& source : plan.request.models) {
     const PlanBase base = identity_of(source);
-    models.push_back({{"model", source.adapter ? source.name : base.model}, {"digest", base.digest}});
+    models.push_back({{"model", base.model}, {"digest", base.digest}});
   }
   return {{"version", program_version()}, {"method", "merge"}, {"models", models}, {"recipe", recipe}};
 }
@@ -36,7 +40,7 @@ std::string card_body(const MergePlan& plan, const std::string& name, const Writ
        << plan.request.rule->summary << ".\n\n| model | SHA-256 of a sample of its weights |\n|---|---|\n";
   for (const Source& source : plan.request.models) {
     const PlanBase base = identity_of(source);
-    card << "| `" << (source.adapter ? source.name : base.model) << "` | `" << base.digest << "` |\n";
+    card << "| `" << base.model << "` | " << (base.digest.empty() ? "an adapter" : "`" + base.digest + "`") << " |\n";
   }
   card << "\n## Recipe\n\n```json\n" << dump_json(options.recipe) << "```\n";
   if (options.run.contains("command")) {
@@ -56,8 +60,7 @@ void write_card(const MergePlan& plan, const std::filesystem::path& out, const W
   CardFacts facts{.name = base_name(out.string()),
                   .source_card = source_card(reference),
                   .multimodal = is_multimodal(reference.config())};
-  for (const Source& source : plan.request.models)
-    facts.base_models.push_back(source.adapter ? source.name : identity_of(source).model);
+  for (const Source& source : plan.request.models) facts.base_models.push_back(identity_of(source).model);
   facts.body = card_body(plan, facts.name, options);
   directory.write("README.md", model_card({}, facts));
   if (!options.configuration.empty()) directory.write(kConfigurationFile, options.configuration);
