@@ -56,7 +56,7 @@ def perplexities(args, folder, scratch):
     config = json.loads((folder / "config.json").read_text())
     bos = "on" if config["model_type"].startswith("gemma") else "off"
     windows, skipped = token_windows(args, folder, bos)
-    gguf, cut, wide = folder / "source.gguf", scratch / f"{folder.name}-cut.gguf", scratch / f"{folder.name}-cut-f32.gguf"
+    gguf, cut, wide = folder / "source.gguf", scratch / f"{folder.name}-twin-cut.gguf", scratch / f"{folder.name}-twin-cut-f32.gguf"
     whole = our_perplexity(args, gguf, bos)
     yield Row(f"{folder.name}: GGUF; safetensors of the same values in bfloat16, here too", whole,
               our_perplexity(args, folder, bos), TWINS)
