@@ -9,15 +9,15 @@
 
 namespace streamline {
 
-#define REPLACEMENT(id)                   \
-  namespace id##_replacement {            \
-    extern const Replacement replacement; \
+#define REPLACEMENT(id)                    \
+  namespace id##_replacement {             \
+    extern const Replacement kReplacement; \
   }
 #include "streamline/heal/replacements.def"
 #undef REPLACEMENT
 
 std::span<const Replacement* const> replacements() {
-#define REPLACEMENT(id) &id##_replacement::replacement,
+#define REPLACEMENT(id) &id##_replacement::kReplacement,
   static const Replacement* const all[] = {
 #include "streamline/heal/replacements.def"
   };

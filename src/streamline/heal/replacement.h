@@ -63,6 +63,7 @@ struct ReplacementChoice {
   const Replacement* network = nullptr;
   std::int64_t count = 1;
 
+  // NOLINTNEXTLINE(google-explicit-constructor): a replacement is the choice of one of it
   ReplacementChoice(const Replacement& replacement, std::int64_t networks = 1)
       : network(&replacement), count(networks) {}
 };

@@ -7,16 +7,16 @@
 
 namespace streamline {
 
-#define METHOD(name)            \
-  namespace name##_method {     \
-    extern const Method method; \
+#define METHOD(name)             \
+  namespace name##_method {      \
+    extern const Method kMethod; \
   }
 #include "streamline/prune/methods.def"
 #undef METHOD
 
 std::span<const Method* const> methods() {
   static const auto all = std::to_array<const Method*>({
-#define METHOD(name) &name##_method::method,
+#define METHOD(name) &name##_method::kMethod,
 #include "streamline/prune/methods.def"
 #undef METHOD
   });

@@ -25,7 +25,7 @@ constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "ffn",
     .title = "two matrices with ReLU between, d to 4d to d, no residual",
     .source = "LLM-Streamline (arXiv 2403.19135), FFN",

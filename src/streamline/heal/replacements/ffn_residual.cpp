@@ -35,7 +35,7 @@ constexpr Start kStarts[] = {Start::zero, Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "ffn-residual",
     .title = "ffn behind a norm and with its residual, starting as the identity",
     .source = "after LLM-Streamline (arXiv 2403.19135), FFN; with norm, residual and a zero start",

@@ -10,7 +10,7 @@ constexpr Start kStarts[] = {Start::inherit, Start::zero, Start::random, Start::
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "layer",
     .title = "one decoder layer, starting as the first cut layer",
     .source = "LLM-Streamline (arXiv 2403.19135), layer replacement",

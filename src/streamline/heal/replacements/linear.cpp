@@ -13,7 +13,7 @@ constexpr Start kStarts[] = {Start::closed_form, Start::inherit};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "linear",
     .title = "a matrix behind the MLP before the window, by least squares; folded, costs nothing",
     .source = "ReplaceMe (arXiv 2505.02819)",

@@ -32,7 +32,7 @@ constexpr Start kStarts[] = {Start::closed_form, Start::zero};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "low-rank",
     .title = "x + U V x + b of rank 8, by reduced-rank regression or trained",
     .source = "low-rank adapters (Siddiqui et al., arXiv 2407.16286)",

@@ -31,7 +31,7 @@ constexpr Start kStarts[] = {Start::closed_form};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "mean",
     .title = "a constant: the mean of what the window adds to the stream, without training",
     .source = "emulated updates (Siddiqui et al., arXiv 2407.16286)",

@@ -11,7 +11,7 @@ constexpr Start kStarts[] = {Start::closed_form};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "scale",
     .title = "a factor a channel behind the MLP before the window, by least squares; folded, costs nothing",
     .source = "after LinearPatch (arXiv 2505.24680), the diagonal",

@@ -26,7 +26,7 @@ constexpr Start kStarts[] = {Start::random, Start::closed_form};
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "swiglu",
     .title = "a gated MLP without norm and without residual",
     .source = "LLM-Streamline (arXiv 2403.19135), SwiGLU",

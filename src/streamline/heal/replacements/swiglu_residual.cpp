@@ -36,7 +36,7 @@ constexpr Start kStarts[] = {Start::zero, Start::inherit, Start::random, Start::
 
 }  // namespace
 
-extern const Replacement replacement = {
+extern const Replacement kReplacement = {
     .name = "swiglu-residual",
     .title = "the MLP half of a layer with its residual, starting as the identity",
     .source = "after LLM-Streamline (arXiv 2403.19135), SwiGLU; with norm, residual and a zero start, so that it folds",

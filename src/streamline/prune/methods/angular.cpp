@@ -76,8 +76,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "angular",
     .title = "The Unreasonable Ineffectiveness of the Deeper Layers: the run of layers of smallest angular distance",
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",

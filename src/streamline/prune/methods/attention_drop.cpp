@@ -11,8 +11,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "attention-drop",
     .title = "Attention Drop: the attention of layers that turns the hidden state least",
     .paper = "He et al., arXiv 2406.15786",

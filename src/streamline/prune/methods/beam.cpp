@@ -146,8 +146,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "beam",
     .title = "Beam: layers or halves one by one, by the loss without them, going on from the best few of each round",
     .paper = "this program; of width 1 it is Zhong et al., arXiv 2406.10594",

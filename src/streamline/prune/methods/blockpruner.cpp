@@ -260,8 +260,8 @@ Params parameters() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {.name = "blockpruner",
+extern const Method kMethod;
+const Method kMethod = {.name = "blockpruner",
                        .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
                        .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
                        .params = parameters(),

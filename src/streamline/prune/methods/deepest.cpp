@@ -43,8 +43,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "deepest",
     .title = "The Unreasonable Ineffectiveness of the Deeper Layers, simple heuristic: the deepest layers but the last",
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",

@@ -45,8 +45,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "depth-metrics",
     .title = "A deeper look at depth pruning: layers or halves whose update is smallest, by cosine or norm",
     .paper = "Siddiqui et al., arXiv 2407.16286",

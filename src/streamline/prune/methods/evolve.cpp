@@ -260,8 +260,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "evolve",
     .title = "EvoPress: evolutionary search over the layers or halves that are out, by switches that keep the budget",
     .paper = "Sieberling et al., arXiv 2410.14649",

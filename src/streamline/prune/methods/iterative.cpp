@@ -118,8 +118,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "iterative",
     .title = "Iterative: the layer or half that changes the stream least, one by one, scored again after each",
     .paper = "this program; the scores are those of arXiv 2403.03853, 2403.17887, 2406.15786 and 2407.16286",

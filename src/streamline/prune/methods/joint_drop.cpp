@@ -11,8 +11,8 @@ Proposal propose(PruneContext& context, const Json& params) {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "joint-drop",
     .title = "Joint Layer Drop: attention and MLP of layers on one scale, those that turn the hidden state least",
     .paper = "He et al., arXiv 2406.15786",

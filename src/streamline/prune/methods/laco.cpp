@@ -174,8 +174,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "laco",
     .title = "LaCo: groups of layers folded into one while the output stays alike",
     .paper = "Yang et al., EMNLP 2024 Findings, arXiv 2402.11187",

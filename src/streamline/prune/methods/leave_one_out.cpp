@@ -77,8 +77,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "leave-one-out",
     .title = "A deeper look at depth pruning: layers or halves without which the loss is lowest, all in one shot",
     .paper = "Siddiqui et al., arXiv 2407.16286",

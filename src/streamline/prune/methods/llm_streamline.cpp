@@ -131,8 +131,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "llm-streamline",
     .title = "LLM-Streamline: the run of layers that turns the hidden state least",
     .paper = "Chen et al., ICLR 2025, arXiv 2403.19135",

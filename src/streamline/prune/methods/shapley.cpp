@@ -103,8 +103,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "shapley",
     .title = "Shapley values: layers or halves whose presence is worth least, whatever else is missing",
     .paper = "Siddiqui et al., arXiv 2407.16286",

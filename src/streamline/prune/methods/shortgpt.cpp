@@ -48,8 +48,8 @@ Params params() {
 
 }  // namespace
 
-extern const Method method;
-const Method method = {
+extern const Method kMethod;
+const Method kMethod = {
     .name = "shortgpt",
     .title = "ShortGPT: the layers of lowest block influence",
     .paper = "Men et al., ACL Findings 2025, arXiv 2403.03853",
