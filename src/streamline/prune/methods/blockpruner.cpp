@@ -262,9 +262,9 @@ Params parameters() {
 
 extern const Method kMethod;
 const Method kMethod = {.name = "blockpruner",
-                       .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
-                       .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
-                       .params = parameters(),
-                       .propose = propose};
+                        .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
+                        .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
+                        .params = parameters(),
+                        .propose = propose};
 
 }  // namespace streamline::blockpruner_method
