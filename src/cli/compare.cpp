@@ -65,14 +65,9 @@ Json samples(const Options& options, const ComparedModel& model) {
   for (const std::string& prompt : options.prompts) {
     GenerateOptions generation{.max_tokens = options.prompt_tokens};
     if (tokenizer.eos()) generation.stop = {*tokenizer.eos()};
-    std::vector<TokenId> tokens = tokenizer.encode(prompt, true);
-    const std::string before = tokenizer.decode(tokens, true);
-    const auto added = generate(model.model, tokens, generation);
-    tokens.insert(tokens.end(), added.begin(), added.end());
-    // Together, since a blank between the two may be lost from what is decoded alone.
-    const std::string all = tokenizer.decode(tokens, true);
-    result.push_back({{"prompt", prompt},
-                      {"text", all.starts_with(before) ? all.substr(before.size()) : tokenizer.decode(added, true)}});
+    const std::vector<TokenId> tokens = tokenizer.encode(prompt, true);
+    result.push_back(
+        {{"prompt", prompt}, {"text", decode_after(tokenizer, tokens, generate(model.model, tokens, generation))}});
   }
   return result;
 }

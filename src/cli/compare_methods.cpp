@@ -80,17 +80,17 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
       DataOptions data = options.data;
       data.path = text;
       data.shuffle = options.seeds > 1;
-      data.seed = seed + static_cast<std::uint64_t>(draw);
-      result.push_back({.text = text, .draw = data.seed, .tokens = load_calibration(source, data)});
+      const std::uint64_t drawn = seed + static_cast<std::uint64_t>(draw);
+      result.push_back({.text = text, .draw = drawn, .tokens = load_calibration(source, data, drawn)});
     }
   return result;
 }
 
 // What a method proposes; nothing, with a warning, where one of "all" cannot do it to this model.
 std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& source, Chooser& chooser,
-                                 const SweepSize& size, std::uint64_t seed) {
+                                 const SweepSize& size) {
   const Method& method = *named.method;
-  PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = seed};
+  PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = chooser.draw};
   if (chooser.scores) context.scores = &*chooser.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
@@ -134,12 +134,13 @@ class MethodSweep {
     Json runs = Json::array();
     std::map<std::string, std::size_t> known;  // models of this method and size by what they cut
     for (Chooser& chooser : choosers_) {
-      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size, seed_);
+      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size);
       if (!proposal) return;
       plans.push_back(proposal->plan);
       const auto [place, is_new] =
           known.try_emplace(to_json(proposal->plan).at("segments").dump(), result_.models.size());
-      if (is_new) add_models(named, size, *proposal);
+      if (is_new)
+        add_models(std::string(named.method->name) + " " + size.name() + chosen_by(chooser), named, size, *proposal);
       runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},
                       {"seed", chooser.draw},
                       {"model", place->second},
@@ -160,11 +161,18 @@ class MethodSweep {
   MethodViews result() { return std::move(result_); }
 
  private:
-  void add_models(const NamedMethod& named, const SweepSize& size, const Proposal& proposal) {
+  // Where there are several texts or draws: the first that chose so.
+  std::string chosen_by(const Chooser& chooser) const {
+    if (choosers_.size() < 2) return "";
+    const std::string text = ", " + std::filesystem::path(chooser.text).filename().string();
+    return options_.seeds < 2 ? text : text + " " + std::to_string(chooser.draw);
+  }
+
+  void add_models(const std::string& name, const NamedMethod& named, const SweepSize& size, const Proposal& proposal) {
     for (const std::string& warning : proposal.warnings) log_warning(warning);
     const Json plan = to_json(proposal.plan);
     const Model view = source_->model.view(proposal.plan, proposal.replacements);
-    ComparedModel model = {.name = std::string(named.method->name) + " " + size.name(),
+    ComparedModel model = {.name = name,
                            .opened = source_,
                            .model = view,
                            .about = {{"method", named.method->name},

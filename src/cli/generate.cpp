@@ -23,11 +23,11 @@ struct Options {
 // Prints text as its tokens come; the last character waits until all of its bytes are there.
 class TextStream {
  public:
-  explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  TextStream(const Tokenizer& tokenizer, std::span<const TokenId> prompt) : tokenizer_(tokenizer), prompt_(prompt) {}
 
   void add(TokenId token) {
     tokens_.push_back(token);
-    const std::string text = tokenizer_.decode(tokens_, true);
+    const std::string text = decode_after(tokenizer_, prompt_, tokens_);
     if (!text.ends_with(kIncomplete)) print_rest(text);
   }
   void print_rest(const std::string& text) {
@@ -38,6 +38,7 @@ class TextStream {
  private:
   static constexpr std::string_view kIncomplete = "\xEF\xBF\xBD";  // U+FFFD, which decoding puts there
   const Tokenizer& tokenizer_;
+  std::span<const TokenId> prompt_;
   std::vector<TokenId> tokens_;
   std::size_t printed_ = 0;
 };
@@ -57,13 +58,13 @@ Output run(const Options& options) {
   check_token_range(check, opened.model.config().vocab);
 
   const Stopwatch watch;
-  TextStream stream(*opened.tokenizer);
+  TextStream stream(*opened.tokenizer, prompt);
   if (!options.common.json) print(options.prompt);
   const std::vector<TokenId> tokens = generate(model, prompt, generation, [&](TokenId token) {
     if (!options.common.json) stream.add(token);
     return true;
   });
-  const std::string text = opened.tokenizer->decode(tokens, true);
+  const std::string text = decode_after(*opened.tokenizer, prompt, tokens);
   if (!options.common.json) stream.print_rest(text);
   Json json = {{"run", run_record(command_line(), options.common.seed)},
                {"prompt", options.prompt},

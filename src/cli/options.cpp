@@ -104,14 +104,14 @@ bool resolve_bos(const std::string& given, const Tokenizer& tokenizer) {
   return given == "on" || (given == "auto" && tokenizer.bos() && tokenizer.adds_bos());
 }
 
-TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options) {
+TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options, std::uint64_t seed) {
   PackOptions pack;
   pack.prepend_bos = resolve_bos(options.bos, *opened.tokenizer);
   pack.seq_len = sequence_length(opened, options);
   pack.samples = options.samples;
   pack.pack = !options.documents;
   pack.shuffle = options.shuffle;
-  pack.seed = options.seed;
+  pack.seed = seed;
   TokenBatches batches = load_sequences(options.path, options.corpus, *opened.tokenizer, pack);
   check_token_range(batches, opened.model.config().vocab);
   check_sweep_memory(opened.model, pack.seq_len);

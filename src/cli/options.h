@@ -40,7 +40,6 @@ struct DataOptions {
   std::int64_t samples = 32;
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
-  std::uint64_t seed = 0;  // of the shuffle
 };
 void add_data_options(Arguments& arguments, DataOptions& options);
 
@@ -59,7 +58,7 @@ std::int64_t sequence_length(const OpenedModel& opened, const DataOptions& optio
 // "auto": BOS where the tokenizer has the habit; "on" fails when it has none. Errors: usage.
 bool resolve_bos(const std::string& given, const Tokenizer& tokenizer);
 
-TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options);
+TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& options, std::uint64_t seed);
 // Runs work that reads the weights; where a number came out NaN or infinite, the tensor at fault is named if there is
 // one.
 void naming_bad_tensors(const Model& model, const std::function<void()>& work);

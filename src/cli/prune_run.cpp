@@ -121,7 +121,7 @@ void check_writable(const PruneRun& run) {
 void load_data(PruneRun& run) {
   const PruneOptions& options = run.options;
   describe_source(run);
-  run.calibration = load_calibration(run.opened, options.data);
+  run.calibration = load_calibration(run.opened, options.data, options.common.seed);
   run.report["calibration"] = {
       {"source", run.calibration.source},   {"sequences", run.calibration.sequences.size()},
       {"tokens", run.calibration.tokens()}, {"documents", run.calibration.documents},

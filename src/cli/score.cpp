@@ -64,7 +64,7 @@ Output run(const Options& options) {
   check_output(options.out, options.overwrite);
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
-  TokenBatches calibration = load_calibration(opened, options.data);
+  TokenBatches calibration = load_calibration(opened, options.data, options.common.seed);
   const Stopwatch watch;
   Scores scores;
   naming_bad_tensors(opened.model, [&] {

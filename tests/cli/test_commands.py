@@ -47,6 +47,12 @@ def test_eval_reaches_the_perplexity_of_the_card():
     assert found["tokens"] == 48 * 255
 
 
+def test_generate_keeps_the_blank_behind_the_prompt():
+    words = ["generate", BOOKS, "--prompt", "It was a", "--max-tokens", 4, "--temperature", 0]
+    assert run_json(*words)["text"].startswith(" ")
+    assert run(*words).stdout.startswith("It was a ")
+
+
 def test_generate_is_greedy_at_temperature_zero():
     words = ["generate", BOOKS, "--prompt", "It was a dark night", "--max-tokens", 8, "--temperature", 0]
     first, again = run_json(*words), run_json(*words, "--seed", 1)

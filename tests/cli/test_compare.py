@@ -106,6 +106,12 @@ def test_compare_tells_how_far_the_text_moves_a_cut(tmp_path):
         assert all(cuts[run["model"]] == run["cut"] for run in entry["runs"])
     assert "What the choice of text moves" in (tmp_path / "page.html").read_text()
     assert "| deepest | 3 | 4 | 1 | 100 |" in (tmp_path / "table.md").read_text()
+    # Each draw is that of `prune --shuffle` with its seed.
+    model = next(model for model in found["models"] if model["name"] == f"shortgpt -3 layers, {CALIBRATION.name} 0")
+    digests = [run_json("prune", BOOKS, "--method", "shortgpt", "--layers", 3, "--data", CALIBRATION, "--seq-len", 32, "--samples", 2,
+                        "--shuffle", "--seed", seed, "--replace", "none", "--plan-only")["plan"]["method"]["calibration_digest"]
+               for seed in (0, 1)]
+    assert model["plan"]["method"]["calibration_digest"] == digests[0] != digests[1]
     both = run("compare", BOOKS, "--methods", "shortgpt", "--layers", 3, "--calibration", VALID, "--data", VALID,
                "--perplexity", VALID)
     assert both.returncode == 2 and "one of the two" in both.stderr

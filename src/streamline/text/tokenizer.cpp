@@ -52,6 +52,13 @@ PipelineParts read_tokenizer(const FileSet& files) {
   return parts;
 }
 
+std::string decode_after(const Tokenizer& tokenizer, std::span<const TokenId> before, std::span<const TokenId> ids) {
+  std::vector<TokenId> both(before.begin(), before.end());
+  both.insert(both.end(), ids.begin(), ids.end());
+  const std::string start = tokenizer.decode(before, true), all = tokenizer.decode(both, true);
+  return all.starts_with(start) ? all.substr(start.size()) : tokenizer.decode(ids, true);
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files) {
   if (const std::string gguf = has_tokenizer(files) ? "" : find_gguf(files); !gguf.empty())
     return make_pipeline(read_gguf_tokenizer(open_gguf(files, gguf).front().gguf));

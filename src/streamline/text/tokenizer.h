@@ -33,6 +33,9 @@ class Tokenizer {
   virtual bool adds_bos() const = 0;
 };
 
+// Text of `ids` behind that of `before`: a blank between the two may be lost from what is decoded alone.
+std::string decode_after(const Tokenizer& tokenizer, std::span<const TokenId> before, std::span<const TokenId> ids);
+
 // tokenizer.json first, else tokenizer.model, with tokenizer_config.json beside it for BOS, EOS and added tokens; the
 // metadata of a GGUF file where there is neither.
 // Errors: unsupported naming the component that is not known; format; io when neither file is there.
