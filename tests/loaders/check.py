@@ -71,7 +71,8 @@ def cell(loader, family, result, source, versions):
             both = isinstance(trouble, Difference)
             return f"{trouble.worst:.0e} (the source {of_source.worst:.0e})" if both else f"{trouble}; nor the source", True
     if (loader, family) in KNOWN:
-        return f"{trouble}: {KNOWN[loader, family]}", True
+        said = trouble if isinstance(trouble, Difference) else "does not load"
+        return f"{said}: {KNOWN[loader, family]}", True
     return f"**{trouble}**", False
 
 
