@@ -86,7 +86,7 @@ TEST(PartSets, OfTheWholeModelDifferFromItByNothing) {
   PartCounter counter;
   const auto text = text_batches(model, random_tokens(2, 8, 3), 0);
   EXPECT_NEAR(part_set_values(model, stack, std::span(&whole, 1), text, {.measure = TextMeasure::kl}, counter)[0], 0,
-              1e-9);
+              1e-7);                                // differences of float32 logits
   EXPECT_EQ(counter.parts, 2 * std::ssize(stack));  // the model it is compared with is its own beginning
 }
 
