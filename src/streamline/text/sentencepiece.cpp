@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <exception>
 #include <numeric>
 
 #include "streamline/base/error.h"
@@ -57,8 +58,8 @@ SentencePieceModel read_model(std::string_view bytes, std::string_view where) {
 class LibraryModel : public WordModel {
  public:
   LibraryModel(std::string_view bytes, const std::string& where) {
-    const auto status = processor_.LoadFromSerializedProto({bytes.data(), bytes.size()});
-    if (!status.ok()) fail(ErrorKind::format, where, ": SentencePiece cannot read it: ", status.message());
+    if (const std::string trouble = load(bytes); !trouble.empty())
+      fail(ErrorKind::format, where, ": SentencePiece cannot read it: ", trouble);
   }
   void encode(std::string_view word, std::vector<TokenId>& ids) const override {
     std::vector<int> pieces;
@@ -68,6 +69,16 @@ class LibraryModel : public WordModel {
   }
 
  private:
+  // What is wrong; empty: nothing. The library reports most of it, and throws where a piece begins with a zero byte.
+  std::string load(std::string_view bytes) {
+    try {
+      const auto status = processor_.LoadFromSerializedProto({bytes.data(), bytes.size()});
+      return status.ok() ? "" : status.message();
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+  }
+
   sentencepiece::SentencePieceProcessor processor_;
 };
 
