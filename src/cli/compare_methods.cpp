@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compare_methods.h"
 
-#include <charconv>
 #include <filesystem>
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/parse_number.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/plan/overlap.h"
@@ -41,11 +41,9 @@ struct SweepSize {
 std::vector<SweepSize> sweep_sizes(const std::vector<std::string>& layers, const std::vector<std::string>& budgets) {
   std::vector<SweepSize> result;
   for (const std::string& word : layers) {
-    std::int64_t size = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
-    if (error != std::errc() || end != word.data() + word.size() || size < 1)
-      fail(ErrorKind::usage, "--layers ", word, ": numbers of layers, e.g. 2,4,8");
-    result.push_back({.layers = size});
+    const auto size = parse_number<std::int64_t>(word);
+    if (!size || *size < 1) fail(ErrorKind::usage, "--layers ", word, ": numbers of layers, e.g. 2,4,8");
+    result.push_back({.layers = *size});
   }
   for (const std::string& budget : budgets) {
     parse_budgets(budget);

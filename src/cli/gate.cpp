@@ -2,10 +2,10 @@
 #include "gate.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
 
 namespace streamline::cli {
 namespace {
@@ -49,9 +49,9 @@ Gate parse_gate(const std::string& text) {
   std::string bound = trimmed(text.substr(number));
   gate.relative = !bound.empty() && bound.back() == 'x';
   if (gate.relative) bound.pop_back();
-  const auto [end, error] = std::from_chars(bound.data(), bound.data() + bound.size(), gate.bound);
-  if (error != std::errc() || end != bound.data() + bound.size() || !std::isfinite(gate.bound) || gate.figure.empty())
-    fail(ErrorKind::usage, "--gate '", text, "': ", kForm);
+  const auto value = parse_number<double>(bound);
+  if (!value || !std::isfinite(*value) || gate.figure.empty()) fail(ErrorKind::usage, "--gate '", text, "': ", kForm);
+  gate.bound = *value;
   return gate;
 }
 

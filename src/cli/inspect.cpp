@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "options.h"
+#include "streamline/arch/cache_size.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
@@ -36,14 +37,6 @@ Json layer_entry(const LayerConfig& layer) {
     }
   }
   return entry;
-}
-
-// Bytes of keys and values a token of context costs, in the stored type.
-std::int64_t cache_bytes_per_token(const Config& config, std::size_t element) {
-  std::int64_t numbers = 0;
-  for (const LayerConfig& layer : config.layers)
-    if (layer.attention) numbers += 2 * layer.attention->kv_heads * layer.attention->head_dim;
-  return numbers * static_cast<std::int64_t>(element);
 }
 
 // Bytes of each stored type, most first.
@@ -78,7 +71,7 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"parameters", total_parameters(checkpoint, config)},
           {"bytes", checkpoint.total_bytes()},
           {"tensors", checkpoint.tensors().size()},
-          {"kv_cache_bytes_per_token", cache_bytes_per_token(config, element)},
+          {"kv_cache_bytes_per_token", cache_values_per_token(config) * static_cast<std::int64_t>(element)},
           {"digest", checkpoint.digest()},
           {"layer", layers}};
 }

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "merge_depth.h"
 
-#include <charconv>
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
 #include "streamline/merge/original_depth.h"
 
 namespace streamline::cli {
 
 double parse_number(const std::string& word, const char* option) {
-  double value = 0;
-  const auto result = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (result.ec != std::errc() || result.ptr != word.data() + word.size() || !std::isfinite(value))
-    fail(ErrorKind::usage, option, ": '", word, "' is not a number");
-  return value;
+  const auto value = streamline::parse_number<double>(word);
+  if (!value || !std::isfinite(*value)) fail(ErrorKind::usage, option, ": '", word, "' is not a number");
+  return *value;
 }
 
 void check_depth(const DepthOptions& options) {

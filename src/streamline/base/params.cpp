@@ -2,20 +2,12 @@
 #include "streamline/base/params.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
 
 namespace streamline {
 namespace {
-
-template <class Number>
-std::optional<Number> parse_number(std::string_view word) {
-  Number value{};
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
-  return value;
-}
 
 std::string_view expected(ParamType type) {
   switch (type) {

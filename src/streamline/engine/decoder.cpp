@@ -32,16 +32,6 @@ void check_only_drops(const Plan& plan) {
            ", which has read no prompt");
 }
 
-// One half of a layer alone.
-LayerWeights half_of(const LayerWeights& layer, bool attention) {
-  LayerConfig config = layer.config;
-  if (attention)
-    config.mlp.reset();
-  else
-    config.attention.reset();
-  return joined(config, attention ? &layer : nullptr, attention ? nullptr : &layer);
-}
-
 // Keys and values of a layer whose attention is left out, of the stream as it is.
 void cache_unread(const Config& config, const LayerWeights& layer, const torch::Tensor& x, const Positions& positions,
                   LayerCache& cache) {
@@ -52,9 +42,9 @@ void cache_unread(const Config& config, const LayerWeights& layer, const torch::
 torch::Tensor run_in_part(const Config& config, const LayerWeights& layer, Action action, torch::Tensor x,
                           const Positions& positions, LayerCache& cache) {
   if (action == Action::keep) return block_forward(config, layer, x, positions, &cache);
-  if (action == Action::drop_mlp) return block_forward(config, half_of(layer, true), x, positions, &cache);
+  if (action == Action::drop_mlp) return block_forward(config, kept_halves(layer, true, false), x, positions, &cache);
   if (layer.config.attention) cache_unread(config, layer, x, positions, cache);
-  return action == Action::drop_attention ? block_forward(config, half_of(layer, false), x, positions) : x;
+  return action == Action::drop_attention ? block_forward(config, kept_halves(layer, false, true), x, positions) : x;
 }
 
 }  // namespace

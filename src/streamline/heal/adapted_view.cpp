@@ -11,10 +11,6 @@
 namespace streamline {
 namespace {
 
-bool is_of_attention(Role role) {
-  return role == Role::q || role == Role::k || role == Role::v || role == Role::qkv || role == Role::o;
-}
-
 // Replacements may be shared with others: their tensors are never written into.
 void merge_into(LayerWeights& weights, const Adapter& adapter, double scale) {
   const torch::NoGradGuard no_grad;
@@ -35,7 +31,7 @@ Model adapted_view(const Model& source, const Plan& plan, Replacements replaceme
       merge_into(replacements.at(layer.segment), adapter, scale);
       continue;
     }
-    adapter.layer = is_of_attention(adapter.role) ? layer.source : layer.mlp_source;
+    adapter.layer = is_attention_role(adapter.role) ? layer.source : layer.mlp_source;
     of_source.push_back(std::move(adapter));
   }
   adapters.list = std::move(of_source);

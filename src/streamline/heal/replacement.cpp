@@ -2,9 +2,9 @@
 #include "streamline/heal/replacement.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
 #include "streamline/surgery/fold.h"
 
 namespace streamline {
@@ -53,10 +53,8 @@ ReplacementChoice parse_replacement(std::string_view text) {
   const std::size_t colon = text.find(':');
   const Replacement& network = find_replacement(text.substr(0, colon));
   if (colon == std::string_view::npos) return network;
-  std::int64_t count = 0;
-  const std::string_view digits = text.substr(colon + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
-  if (error != std::errc() || end != digits.data() + digits.size() || count < 1)
+  const std::int64_t count = parse_number<std::int64_t>(text.substr(colon + 1)).value_or(0);
+  if (count < 1)
     fail(ErrorKind::usage, "'", text, "': after the colon stands how many in a row, as in '", network.name, ":2'");
   if (count > 1 && network.before > 0)
     fail(ErrorKind::usage, "'", text, "': '", network.name, "' changes the layer before the window; there is one");

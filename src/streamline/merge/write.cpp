@@ -25,23 +25,27 @@ PlanBase identity_of(const Source& source) {
 
 const Source& reference_of(const MergePlan& plan) { return plan.request.models[plan.request.reference]; }
 
-Json provenance_of_merge(const MergePlan& plan, const Json& recipe) {
+using Identities = std::vector<PlanBase>;
+
+Identities identities_of(const MergePlan& plan) {
+  Identities models;
+  for (const Source& source : plan.request.models) models.push_back(identity_of(source));
+  return models;
+}
+
+Json provenance_of_merge(const Identities& identities, const Json& recipe) {
   Json models = Json::array();
-  for (const Source& source : plan.request.models) {
-    const PlanBase base = identity_of(source);
-    models.push_back({{"model", base.model}, {"digest", base.digest}});
-  }
+  for (const PlanBase& base : identities) models.push_back({{"model", base.model}, {"digest", base.digest}});
   return {{"version", program_version()}, {"method", "merge"}, {"models", models}, {"recipe", recipe}};
 }
 
-std::string card_body(const MergePlan& plan, const std::string& name, const WriteOptions& options) {
+std::string card_body(const MergePlan& plan, const Identities& identities, const std::string& name,
+                      const WriteOptions& options) {
   std::ostringstream card;
   card << "# " << name << "\n\nMerged with `streamline merge` by the rule " << plan.request.rule->name << ": "
        << plan.request.rule->summary << ".\n\n| model | SHA-256 of a sample of its weights |\n|---|---|\n";
-  for (const Source& source : plan.request.models) {
-    const PlanBase base = identity_of(source);
+  for (const PlanBase& base : identities)
     card << "| `" << base.model << "` | " << (base.digest.empty() ? "an adapter" : "`" + base.digest + "`") << " |\n";
-  }
   card << "\n## Recipe\n\n```json\n" << dump_json(options.recipe) << "```\n";
   if (options.run.contains("command")) {
     card << "\n```\n";
@@ -54,14 +58,14 @@ std::string card_body(const MergePlan& plan, const std::string& name, const Writ
   return card.str();
 }
 
-void write_card(const MergePlan& plan, const std::filesystem::path& out, const WriteOptions& options,
-                OutputDirectory& directory) {
+void write_card(const MergePlan& plan, const Identities& identities, const std::filesystem::path& out,
+                const WriteOptions& options, OutputDirectory& directory) {
   const Checkpoint& reference = *reference_of(plan).checkpoint;
   CardFacts facts{.name = base_name(out.string()),
                   .source_card = source_card(reference),
                   .multimodal = is_multimodal(reference.config())};
-  for (const Source& source : plan.request.models) facts.base_models.push_back(identity_of(source).model);
-  facts.body = card_body(plan, facts.name, options);
+  for (const PlanBase& base : identities) facts.base_models.push_back(base.model);
+  facts.body = card_body(plan, identities, facts.name, options);
   directory.write("README.md", model_card({}, facts));
   if (!options.configuration.empty()) directory.write(kConfigurationFile, options.configuration);
 }
@@ -119,14 +123,15 @@ Written write_merge(const MergePlan& plan, const std::filesystem::path& out, con
   OutputDirectory directory(out, options.overwrite);
   const std::vector<TensorSource> tensors = sources_of(plan);
   check_space(directory, data_bytes(tensors), out);
-  const Json provenance = provenance_of_merge(plan, options.recipe);
+  const Identities identities = identities_of(plan);
+  const Json provenance = provenance_of_merge(identities, options.recipe);
   const Json config = result_config(plan, provenance, written.notes);
   const Source& tokenizer = tokenizer_source(plan, options.tokenizer);
   copy_side_files(tokenizer.checkpoint->files(), tokenizer.checkpoint->config(), directory);
   write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   verify(plan, directory.staging(), written);
-  write_card(plan, out, options, directory);
+  write_card(plan, identities, out, options, directory);
   directory.commit();
   return written;
 }

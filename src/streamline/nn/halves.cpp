@@ -23,4 +23,11 @@ LayerWeights joined(const LayerConfig& config, const LayerWeights* attention, co
   return result;
 }
 
+LayerWeights kept_halves(const LayerWeights& layer, bool attention, bool mlp) {
+  LayerConfig config = layer.config;
+  if (!attention) config.attention.reset();
+  if (!mlp) config.mlp.reset();
+  return joined(config, attention ? &layer : nullptr, mlp ? &layer : nullptr);
+}
+
 }  // namespace streamline

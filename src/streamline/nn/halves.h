@@ -10,6 +10,9 @@ namespace streamline {
 // missing. Shapes and residual are those of `config`. An MLP that reads the attention's norm brings that norm along.
 LayerWeights joined(const LayerConfig& config, const LayerWeights* attention, const LayerWeights* mlp);
 
+// What is left of a layer when only these halves of it stay.
+LayerWeights kept_halves(const LayerWeights& layer, bool attention, bool mlp);
+
 // Whether a tensor of this role belongs to the layer's MLP when that stands alone.
 bool serves_mlp(const LayerConfig& layer, Role role);
 

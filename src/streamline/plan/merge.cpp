@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "streamline/base/error.h"
+#include "streamline/plan/layer_text.h"
 
 namespace streamline {
 namespace {
@@ -16,11 +17,6 @@ struct MergedLayer {
 
   bool whole() const { return attention && mlp; }
 };
-
-std::string layers_text(std::int64_t first, std::int64_t last) {
-  return first == last ? "layer " + std::to_string(first)
-                       : "layers " + std::to_string(first) + ".." + std::to_string(last);
-}
 
 void check_same_model(const NamedPlan& first, const NamedPlan& other) {
   if (first.plan.base.layers != other.plan.base.layers)
@@ -69,7 +65,7 @@ class Merge {
 
   [[noreturn]] void contradict(const SegmentOrigin& replaced, std::size_t other, const std::string& what) const {
     const Segment& run = segment(replaced);
-    fail(ErrorKind::mismatch, plans_[replaced.plan].name, " replaces ", layers_text(run.first, run.last), " by '",
+    fail(ErrorKind::mismatch, plans_[replaced.plan].name, " replaces ", named_range(run.first, run.last), " by '",
          run.replacement, "', and ", plans_[other].name, " ", what,
          "; what is replaced cannot be cut again: leave one of the two out");
   }
@@ -81,7 +77,7 @@ class Merge {
       if (!merged.whole()) contradict(origin, merged.cut_by, "cuts layer " + std::to_string(layer));
       if (merged.replaced && !are_same(*merged.replaced, origin))
         contradict(*merged.replaced, origin.plan,
-                   "replaces " + layers_text(run.first, run.last) + " by '" + run.replacement + "'");
+                   "replaces " + named_range(run.first, run.last) + " by '" + run.replacement + "'");
     }
     for (std::int64_t layer = run.first; layer <= run.last; ++layer)
       if (!at(layer).replaced) at(layer).replaced = origin;

@@ -6,19 +6,11 @@
 
 #include "streamline/base/error.h"
 #include "streamline/plan/drop_halves.h"
+#include "streamline/plan/layer_text.h"
 
 namespace streamline {
 
 namespace {
-
-std::string layer_range(std::int64_t first, std::int64_t last) {
-  if (first == last) return std::to_string(first);
-  return std::to_string(first) + ".." + std::to_string(last);
-}
-
-std::string named_range(std::int64_t first, std::int64_t last) {
-  return (first == last ? "layer " : "layers ") + layer_range(first, last);
-}
 
 void check_range(const Segment& segment, std::int64_t next, std::int64_t layers) {
   const auto [first, last] = std::pair(segment.first, segment.last);

@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 
+#include "streamline/arch/cache_size.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/parse_number.h"
 #include "streamline/base/resources.h"
 #include "streamline/eval/speed.h"
 #include "streamline/io/checkpoint_writer.h"
@@ -27,11 +28,8 @@ constexpr std::array kBudgetNames = {BudgetName{BudgetOf::parameters, "params"},
                                      BudgetName{BudgetOf::latency, "latency"}};
 
 std::optional<double> positive_number(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !(value > 0) || !std::isfinite(value))
-    return std::nullopt;
-  return value;
+  const auto value = parse_number<double>(text);
+  return value && *value > 0 && std::isfinite(*value) ? value : std::nullopt;
 }
 
 Budget parse_budget(const std::string& text) {
@@ -59,13 +57,6 @@ Budget parse_budget(const std::string& text) {
     budget.limit = *amount;
   }
   return budget;
-}
-
-double kv_bytes_a_token(const Config& config) {
-  std::int64_t values = 0;
-  for (const LayerConfig& layer : config.layers)
-    if (layer.attention) values += 2 * layer.attention->kv_heads * layer.attention->head_dim;
-  return 2.0 * static_cast<double>(values);
 }
 
 double seconds_of(const Model& model) {
@@ -185,7 +176,7 @@ double amount_of(const Model& model, BudgetOf what) {
     case BudgetOf::bytes:
       return static_cast<double>(model.weight_bytes());
     case BudgetOf::kv_cache:
-      return kv_bytes_a_token(model.config());
+      return 2 * static_cast<double>(cache_values_per_token(model.config()));
     case BudgetOf::latency:
       return seconds_of(model);
   }

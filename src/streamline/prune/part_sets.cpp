@@ -15,11 +15,6 @@ namespace {
 
 constexpr double kNotANumber = std::numeric_limits<double>::infinity();
 
-// Parts in front of which all of a and b are alike.
-std::size_t common_beginning(const PartSet& a, const PartSet& b) {
-  return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
-}
-
 // A way through the tree: what the last set computed stays as long as the next one begins alike.
 class TreeWalk {
  public:
@@ -61,6 +56,10 @@ std::vector<std::size_t> tree_order(std::span<const PartSet> sets) {
 }
 
 }  // namespace
+
+std::size_t common_beginning(const PartSet& a, const PartSet& b) {
+  return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
 
 std::vector<double> part_set_values(const Model& model, std::span<const StackPart> stack, std::span<const PartSet> sets,
                                     std::span<const TextBatch> text, const PartSetOptions& options,

@@ -10,6 +10,9 @@ namespace streamline {
 // Which parts of a stack are there, one flag a part.
 using PartSet = std::vector<bool>;
 
+// Parts in front of which all of a and b are alike; both are of one stack.
+std::size_t common_beginning(const PartSet& a, const PartSet& b);
+
 struct PartSetOptions {
   TextMeasure measure = TextMeasure::loss;
   std::string label = {};  // of the progress line; empty: none

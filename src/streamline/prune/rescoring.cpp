@@ -57,8 +57,7 @@ Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, co
 void Rescoring::run(const PartSet& parts) {
   SL_ASSERT(parts.size() == stack_.size());
   const torch::NoGradGuard no_gradients;
-  const std::size_t from =
-      last_.empty() ? 0 : static_cast<std::size_t>(std::ranges::mismatch(last_, parts).in1 - last_.begin());
+  const std::size_t from = last_.empty() ? 0 : common_beginning(last_, parts);
   for (std::size_t i = from; i < updates_.size(); ++i) updates_[i] = {};
   translating_errors([&] {
     for (std::size_t batch = 0; batch < batches_.size(); ++batch) run(parts, from, batch);

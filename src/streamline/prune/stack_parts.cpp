@@ -36,11 +36,7 @@ std::vector<StackPart> half_parts(const Model& model) {
 
 LayerWeights part_weights(const Model& model, const StackPart& part) {
   LayerWeights whole = model.layer(part.layer);
-  if (part.is_layer()) return whole;
-  LayerConfig config = whole.config;
-  if (!part.attention) config.attention.reset();
-  if (!part.mlp) config.mlp.reset();
-  return joined(config, part.attention ? &whole : nullptr, part.mlp ? &whole : nullptr);
+  return part.is_layer() ? whole : kept_halves(whole, part.attention, part.mlp);
 }
 
 std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens) {

@@ -53,6 +53,8 @@ PipelineParts read_tokenizer(const FileSet& files) {
 }
 
 std::string decode_after(const Tokenizer& tokenizer, std::span<const TokenId> before, std::span<const TokenId> ids) {
+  constexpr std::size_t kContext = 16;  // what is further away makes no difference, and a prompt may be long
+  before = before.last(std::min(before.size(), kContext));
   std::vector<TokenId> both(before.begin(), before.end());
   both.insert(both.end(), ids.begin(), ids.end());
   const std::string start = tokenizer.decode(before, true), all = tokenizer.decode(both, true);
