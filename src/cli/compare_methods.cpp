@@ -116,6 +116,12 @@ std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& so
   }
 }
 
+// Plans of one model that cut the same have the same.
+std::string what_is_cut(const Plan& plan) {
+  const Json json = to_json(plan);
+  return json.at("segments").dump() + json.value("slices", Json()).dump();
+}
+
 // The sweep over methods and sizes, filled one by one.
 class MethodSweep {
  public:
@@ -135,8 +141,7 @@ class MethodSweep {
       std::optional<Proposal> proposal = proposed(named, *source_, chooser, size);
       if (!proposal) return;
       plans.push_back(proposal->plan);
-      const auto [place, is_new] =
-          known.try_emplace(to_json(proposal->plan).at("segments").dump(), result_.models.size());
+      const auto [place, is_new] = known.try_emplace(what_is_cut(proposal->plan), result_.models.size());
       if (is_new)
         add_models(std::string(named.method->name) + " " + size.name() + chosen_by(chooser), named, size, *proposal);
       runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},

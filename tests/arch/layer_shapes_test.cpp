@@ -135,7 +135,7 @@ TEST(PerLayerConfig, TakesHalvesAway) {
   EXPECT_FALSE(model.layers[1].attention || model.layers[3].mlp);
   EXPECT_TRUE(model.layers[1].mlp && model.layers[3].attention && model.layers[0].whole());
   EXPECT_EQ(layer_form(model), LayerForm::per_layer);
-  EXPECT_EQ(per_layer_config(model.layers), config.at("per_layer_config"));
+  EXPECT_EQ(per_layer_config(*model.family, largest_widths(model.layers), model.layers), config.at("per_layer_config"));
   EXPECT_EQ(layer_form(read_shapes(pico_config("llama", {{"per_layer_config", Json::object()}}))), LayerForm::ordinary);
 }
 

@@ -4,10 +4,10 @@
 
 #include <torch/autograd.h>
 
+#include "streamline/engine/tail.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/initial.h"
 #include "streamline/heal/peft_files.h"
-#include "streamline/heal/tail.h"
 #include "streamline/plan/drop_halves.h"
 #include "streamline/surgery/apply.h"
 #include "tests/heal/pico.h"
@@ -70,8 +70,11 @@ TEST(Adapters, OfAViewAreMergedIntoWhatItIsMadeOf) {
   Plan replaced = cut_window(6, 3, 2, "layer");
   Rng rng(3);
   const Replacements layer = {{1, initial_weights(find_replacement("layer"), model, 3, Start::random, rng)}};
+  Plan sliced = drop_halves(6, {2, 4}, {1});
+  sliced.slices[1] = {.kv_heads = KeptUnits{2, {1}}};
+  sliced.slices[2] = {.channels = {KeptUnits{176, {0, 5, 9, 100, 175}}}};
   const std::vector<std::pair<Plan, Replacements>> cuts = {
-      {drop_layers(6, {1, 3}), {}}, {drop_halves(6, {2, 4}, {1}), {}}, {replaced, layer}};
+      {sliced, {}}, {drop_layers(6, {1, 3}), {}}, {drop_halves(6, {2, 4}, {1}), {}}, {replaced, layer}};
   for (const auto& [plan, replacements] : cuts) {
     const Model view = model.view(plan, replacements);
     const Adapters adapters = random_adapters(view, parse_adapter_roles({"all"}));

@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 import safetensors
@@ -202,3 +203,36 @@ def test_the_shipped_model_pruned_and_healed_loads_with_its_tokenizer(replacemen
     text = "It was a dark and stormy night; the rain fell in torrents."
     ours, original = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (out, BOOKS))
     assert ours(text).input_ids == original(text).input_ids
+
+
+def slices(folder, differing):
+    """Every second group of heads and three of five channels of each layer, or more of them in every other one."""
+    config = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config", config)
+    program = subprocess.run([os.environ["STREAMLINE_PROGRAM"], "inspect", folder, "--json"], capture_output=True,
+                             text=True, check=True)
+    layers = json.loads(program.stdout)["layer"]
+    entries = []
+    for i, layer in enumerate(layers):
+        more = i % 2 if differing else 0
+        heads = layer["kv_heads"]
+        entry = {"layer": i}
+        if config["model_type"] not in ("olmo2", "olmo3") and heads > 1:  # whose norms go over all heads together
+            count = min(heads, max(1, heads // 2) + more)
+            entry["kv_heads"] = {"of": heads, "kept": list(range(heads - count, heads))}
+        width = layer["intermediate_size"]
+        entry["channels"] = {"of": width, "kept": list(range(more, width * 3 // 5 + 3 * more))}
+        entries.append(entry)
+    return len(layers), entries
+
+
+@pytest.mark.parametrize("differing", [False, True], ids=["equal", "differing"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sliced_checkpoint_loads_and_agrees(family, differing, tmp_path, caplog):
+    source = model_folder(family)
+    layers, entries = slices(source, differing)
+    (tmp_path / "plan.json").write_text(json.dumps({
+        "format": "streamline-plan", "version": 2, "base": {"layers": layers}, "method": {"name": "manual"},
+        "segments": [{"first": 0, "last": layers - 1, "action": "keep"}], "slices": entries}))
+    streamline("apply", source, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out", "--dtype", "float32")
+    check_logits(tmp_path / "out", tmp_path, caplog)

@@ -101,17 +101,50 @@ void write_max_positions(const Config& source, Json& config) {
     set_beside(config, keys.max_positions_alias, source.max_positions, {keys.max_positions});
 }
 
+// What config.json says of the source's layers together.
+ModelWidths config_widths(const Config& source) {
+  ModelWidths widths = largest_widths(source.layers);
+  const auto read = [&](std::string_view key, std::int64_t& width) {
+    const auto value = key.empty() ? std::nullopt : json_integer(source.json, key, kConfigFile);
+    if (value && width != 0) width = *value;
+  };
+  read(source.family->keys.kv_heads, widths.kv_heads);
+  read(source.family->keys.intermediate, widths.dense);
+  if (source.family->experts) read(source.family->experts->intermediate_key, widths.expert);
+  return widths;
+}
+
+const AttentionConfig* first_attention(const Config& source) {
+  for (const LayerConfig& layer : source.layers)
+    if (layer.attention) return &*layer.attention;
+  return nullptr;
+}
+
+// Where no layer of the result has such a half, the source's number stays.
+ModelWidths with_unused(ModelWidths after, const ModelWidths& before) {
+  if (after.kv_heads == 0) after.kv_heads = before.kv_heads;
+  if (after.dense == 0) after.dense = before.dense;
+  if (after.expert == 0) after.expert = before.expert;
+  return after;
+}
+
 // What a form says of the layers one by one.
 void write_shapes(const Config& source, const std::vector<LayerOrigin>& layers, LayerForm form, Json& config) {
-  std::vector<LayerConfig> shapes;
+  std::vector<LayerConfig> shapes, of_family;
+  bool sliced = false;
   for (const LayerOrigin& origin : layers) {
     shapes.push_back(origin.shape ? *origin.shape : source_layer(source, origin));
+    sliced |= origin.shape.has_value();
     if (form == LayerForm::decilm) shapes.back() = decilm_layer(shapes.back());
+    if (!origin.extension && is_ordinary(shapes.back())) of_family.push_back(shapes.back());
   }
   config.erase("per_layer_config");
-  if (form == LayerForm::decilm) write_decilm(source, shapes, config);
-  const Json missing = form == LayerForm::per_layer ? per_layer_config(shapes) : Json();
-  if (!missing.empty()) set_beside(config, "per_layer_config", missing, {source.family->keys.layers});
+  if (form == LayerForm::decilm) return write_decilm(source, shapes, config);
+  const ModelWidths before = config_widths(source), after = sliced ? largest_widths(of_family) : before;
+  write_widths(*source.family, first_attention(source), before, after, config);
+  const Json apart =
+      form == LayerForm::per_layer ? per_layer_config(*source.family, with_unused(after, before), shapes) : Json();
+  if (!apart.empty()) set_beside(config, "per_layer_config", apart, {source.family->keys.layers});
 }
 
 void write_dtype(const Config& source, Json& config) {
@@ -124,8 +157,14 @@ void write_dtype(const Config& source, Json& config) {
 
 LayerForm layer_form(const Config& config) {
   if (config.family->traits.block_configs) return LayerForm::decilm;
-  const bool some =
-      std::any_of(config.layers.begin(), config.layers.end(), [](const auto& layer) { return layer.partial; });
+  const ModelWidths widths = largest_widths(config.layers);
+  const auto apart = [&](const LayerConfig& layer) {
+    if (!is_ordinary(layer)) return false;
+    const bool narrow = layer.attention && layer.attention->kv_heads != widths.kv_heads;
+    return layer.partial || narrow ||
+           (layer.mlp && layer.mlp->intermediate != (layer.mlp->experts ? widths.expert : widths.dense));
+  };
+  const bool some = std::any_of(config.layers.begin(), config.layers.end(), apart);
   return some ? LayerForm::per_layer : LayerForm::ordinary;
 }
 

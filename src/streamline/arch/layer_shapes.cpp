@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "streamline/arch/activation.h"
+#include "streamline/arch/json_edit.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 
@@ -85,14 +86,45 @@ void take_away(LayerConfig& layer, const Json& half, const std::string& where) {
   layer.partial = true;
 }
 
-void read_overrides(const Json& settings, const std::string& where, LayerConfig& layer) {
+std::int64_t read_override(const Json& settings, std::string_view key, const std::string& where) {
+  const std::int64_t value = json_integer(settings, key, where).value_or(0);
+  if (value < 1 || value > kMaxDimension)
+    fail(ErrorKind::format, where, ": '", key, "' is ", value, "; expected 1 to ", kMaxDimension);
+  return value;
+}
+
+// Whether it is a width under a key of the family, which then is the layer's.
+bool read_width(const ConfigSource& source, const Json& settings, std::string_view key, const std::string& where,
+                LayerConfig& layer) {
+  const ConfigKeys& keys = source.family.keys;
+  const bool sparse = layer.mlp && layer.mlp->experts;
+  if (layer.attention && key == keys.heads) {
+    layer.attention->heads = read_override(settings, key, where);
+  } else if (layer.attention && !keys.kv_heads.empty() && key == keys.kv_heads) {
+    layer.attention->kv_heads = read_override(settings, key, where);
+  } else if (layer.mlp && key == (sparse ? source.family.experts->intermediate_key : keys.intermediate)) {
+    layer.mlp->intermediate = read_override(settings, key, where);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void read_overrides(const ConfigSource& source, const Json& settings, const std::string& where, LayerConfig& layer) {
   if (!settings.is_object()) fail(ErrorKind::format, where, ": not an object");
   for (const auto& [key, value] : settings.items()) {
-    if (key != "skip")
-      fail(ErrorKind::unsupported, where, ": '", key, "' of a single layer is not supported; supported is 'skip'");
-    if (!value.is_array()) fail(ErrorKind::format, where, ": 'skip' is not a list");
-    for (const Json& half : value) take_away(layer, half, where);
+    if (key == "skip" || read_width(source, settings, key, where, layer)) continue;
+    fail(ErrorKind::unsupported, where, ": '", key,
+         "' of a single layer is not supported; supported are 'skip', numbers of heads and widths of MLPs");
   }
+  if (layer.attention && (layer.attention->heads % layer.attention->kv_heads != 0 ||
+                          layer.attention->heads * layer.attention->head_dim > kMaxDimension))
+    fail(ErrorKind::mismatch, where, ": ", layer.attention->heads, " heads do not go with ", layer.attention->kv_heads,
+         " for keys and values");
+  const auto skip = settings.find("skip");
+  if (skip == settings.end()) return;
+  if (!skip->is_array()) fail(ErrorKind::format, where, ": 'skip' is not a list");
+  for (const Json& half : *skip) take_away(layer, half, where);
 }
 
 Json attention_block(const std::optional<AttentionConfig>& attention) {
@@ -147,7 +179,7 @@ void read_per_layer_config(const ConfigSource& source, std::vector<LayerConfig>&
     if (!index || *index >= static_cast<std::int64_t>(layers.size()))
       fail(ErrorKind::mismatch, where, ": is no layer; expected 0 to ", layers.size() - 1);
     LayerConfig& layer = layers[static_cast<std::size_t>(*index)];
-    read_overrides(settings, where, layer);
+    read_overrides(source, settings, where, layer);
     if (layer.partial && layer.residual != Residual::sequential)
       fail(ErrorKind::unsupported, where, ": skips a half of a layer whose halves do not follow each other");
   }
@@ -160,16 +192,53 @@ Json block_configs(std::int64_t hidden, const std::vector<LayerConfig>& layers) 
   return blocks;
 }
 
-Json per_layer_config(const std::vector<LayerConfig>& layers) {
+ModelWidths largest_widths(const std::vector<LayerConfig>& layers) {
+  ModelWidths widths;
+  for (const LayerConfig& layer : layers) {
+    if (!is_ordinary(layer)) continue;
+    if (layer.attention) widths.kv_heads = std::max(widths.kv_heads, layer.attention->kv_heads);
+    if (!layer.mlp) continue;
+    std::int64_t& width = layer.mlp->experts ? widths.expert : widths.dense;
+    width = std::max(width, layer.mlp->intermediate);
+  }
+  return widths;
+}
+
+Json per_layer_config(const Family& family, const ModelWidths& widths, const std::vector<LayerConfig>& layers) {
   Json overrides = Json::object();
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (!layers[i].partial) continue;
-    Json skipped = Json::array();
-    if (!layers[i].attention) skipped.push_back("attention");
-    if (!layers[i].mlp) skipped.push_back("mlp");
-    overrides[std::to_string(i)] = {{"skip", skipped}};
+    const LayerConfig& layer = layers[i];
+    Json entry = Json::object();
+    if (layer.partial && !layer.attention) entry["skip"].push_back("attention");
+    if (layer.partial && !layer.mlp) entry["skip"].push_back("mlp");
+    if (layer.attention && layer.attention->kv_heads != widths.kv_heads) {
+      entry[std::string(family.keys.heads)] = layer.attention->heads;
+      if (!family.keys.kv_heads.empty()) entry[std::string(family.keys.kv_heads)] = layer.attention->kv_heads;
+    }
+    const bool sparse = layer.mlp && layer.mlp->experts;
+    if (layer.mlp && layer.mlp->intermediate != (sparse ? widths.expert : widths.dense))
+      entry[std::string(sparse ? family.experts->intermediate_key : family.keys.intermediate)] =
+          layer.mlp->intermediate;
+    if (!entry.empty()) overrides[std::to_string(i)] = std::move(entry);
   }
   return overrides;
+}
+
+bool says_heads(const Family& family) { return !family.keys.head_dim.empty() && !family.keys.kv_heads.empty(); }
+
+void write_widths(const Family& family, const AttentionConfig* attention, const ModelWidths& before,
+                  const ModelWidths& after, Json& config) {
+  const ConfigKeys& keys = family.keys;
+  if (attention != nullptr && after.kv_heads != 0 && after.kv_heads != before.kv_heads) {
+    SL_ASSERT(says_heads(family));
+    set_beside(config, keys.heads, attention->heads / attention->kv_heads * after.kv_heads, {});
+    set_beside(config, keys.kv_heads, after.kv_heads, {keys.heads});
+    set_beside(config, keys.head_dim, attention->head_dim, {keys.heads, keys.kv_heads});
+  }
+  if (after.dense != 0 && after.dense != before.dense)
+    set_beside(config, keys.intermediate, after.dense, {keys.hidden});
+  if (after.expert != 0 && after.expert != before.expert)
+    set_beside(config, family.experts->intermediate_key, after.expert, {keys.intermediate});
 }
 
 }  // namespace streamline

@@ -65,6 +65,12 @@ std::string layer_tensor(const Family& family, std::int64_t layer, std::string_v
   return std::string(family.layer_prefix).append(std::to_string(layer)).append(".").append(suffix);
 }
 
+std::int64_t layer_expert(const Family& family, std::string_view suffix) {
+  if (!family.experts || !suffix.starts_with(family.experts->prefix)) return -1;
+  suffix.remove_prefix(family.experts->prefix.size());
+  return parse_layer_number(suffix.substr(0, suffix.find('.'))).value_or(-1);
+}
+
 bool is_ignored(const Family& family, std::string_view name) {
   return std::any_of(family.ignored_suffixes.begin(), family.ignored_suffixes.end(),
                      [&](std::string_view suffix) { return name.ends_with(suffix); });

@@ -36,5 +36,7 @@ std::optional<LayerTensorName> parse_layer_tensor(const Family& family, std::str
 // expert's matrix); nullopt for names that the family does not have.
 std::optional<Role> layer_role(const Family& family, std::string_view suffix);
 std::string layer_tensor(const Family& family, std::int64_t layer, std::string_view suffix);
+// The expert that a suffix names ("mlp.experts.7.up_proj.weight"); -1 outside experts.
+std::int64_t layer_expert(const Family& family, std::string_view suffix);
 
 }  // namespace streamline

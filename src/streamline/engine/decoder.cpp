@@ -30,6 +30,10 @@ void check_only_drops(const Plan& plan) {
       fail(ErrorKind::usage, "--cut-in takes plans that only take layers or halves out; this one puts '",
            segment.replacement, "' in place of layers ", segment.first, "..", segment.last,
            ", which has read no prompt");
+  if (!plan.slices.empty())
+    fail(ErrorKind::usage,
+         "--cut-in takes plans that only take layers or halves out; this one slices layers, whose "
+         "keys and values are then those of fewer heads");
 }
 
 // Keys and values of a layer whose attention is left out, of the stream as it is.

@@ -12,6 +12,7 @@
 #include "streamline/nn/halves.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
+#include "streamline/plan/slice.h"
 #include "streamline/plan/stack.h"
 
 namespace streamline {
@@ -38,6 +39,13 @@ constexpr std::array kGlobalRoles = {Role::token_embedding, Role::position_embed
 torch::Tensor row_normalised(const torch::Tensor& matrix) {
   const auto wide = matrix.to(accumulation_type(matrix.scalar_type()));
   return (wide / wide.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12)).to(matrix.scalar_type());
+}
+
+std::shared_ptr<const Gates> joined_gates(const std::shared_ptr<const Gates>& attention,
+                                          const std::shared_ptr<const Gates>& mlp) {
+  if (!attention && !mlp) return nullptr;
+  return std::make_shared<const Gates>(Gates{.heads = attention ? attention->heads : torch::Tensor(),
+                                             .channels = mlp ? mlp->channels : torch::Tensor()});
 }
 
 // Calls visit(role, expert) for all that a layer may have, whether an ordinary one of its family or one of our
@@ -179,12 +187,19 @@ Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placem
 LayerWeights Model::layer(std::int64_t i, Use use) const {
   SL_ASSERT(i >= 0 && i < layer_count());
   const StackEntry& entry = stack_[static_cast<std::size_t>(i)];
+  LayerWeights weights = ungated_layer(entry, config_.layers[static_cast<std::size_t>(i)], use);
+  if (entry.gates) weights.gates = *entry.gates;
+  return weights;
+}
+
+LayerWeights Model::ungated_layer(const StackEntry& entry, const LayerConfig& config, Use use) const {
   if (entry.weights) return *entry.weights;
-  if (entry.attention == entry.mlp) return source_->layer(entry.mlp, use);
+  if (entry.attention == entry.mlp) return sliced(source_->layer(entry.mlp, use), entry.slice);
   std::optional<LayerWeights> attention, mlp;
-  if (entry.attention >= 0) attention = source_->layer(entry.attention, use);
-  if (entry.mlp >= 0) mlp = source_->layer(entry.mlp, use);
-  return joined(config_.layers[static_cast<std::size_t>(i)], attention ? &*attention : nullptr, mlp ? &*mlp : nullptr);
+  if (entry.attention >= 0)
+    attention = sliced(source_->layer(entry.attention, use), {.kv_heads = entry.slice.kv_heads});
+  if (entry.mlp >= 0) mlp = sliced(source_->layer(entry.mlp, use), {.channels = entry.slice.channels});
+  return joined(config, attention ? &*attention : nullptr, mlp ? &*mlp : nullptr);
 }
 
 torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
@@ -235,12 +250,24 @@ torch::Tensor Model::logits(const torch::Tensor& hidden) const {
   return head_logits(head_input(hidden), 0, config_.vocab);
 }
 
-// Calls stored(info) for each tensor of the file that this stack has, trained(tensor) for each of its replacements.
+// Calls stored(info, elements) for each tensor of the file that this stack has, with how much of it a slice leaves, and
+// trained(tensor) for each of its replacements.
 template <class Stored, class Trained>
 void Model::for_each_tensor(Stored&& stored, Trained&& trained) const {
-  const auto visit = [&](std::int64_t layer, Role role, std::int64_t expert) {
-    for (const Part part : {Part::weight, Part::bias})
-      if (const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert)) stored(*info);
+  const auto visit = [&](std::int64_t layer, Role role, std::int64_t expert, const LayerSlice& slice) {
+    for (const Part part : {Part::weight, Part::bias}) {
+      const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert);
+      if (!info) continue;
+      std::int64_t elements = info->elements();
+      if (!slice.empty())
+        if (const auto cut =
+                tensor_cut(source_->config.layers[static_cast<std::size_t>(layer)], slice, role, part, expert)) {
+          const bool turned = info->shape.size() == 2 && is_transposed(source_->config, layer, role, part);
+          const auto before = info->shape[static_cast<std::size_t>(turned ? 1 - cut->dimension : cut->dimension)];
+          elements = elements / before * static_cast<std::int64_t>(cut->indices.size());
+        }
+      stored(*info, elements);
+    }
   };
   for (std::size_t i = 0; i < stack_.size(); ++i) {
     const StackEntry& entry = stack_[i];
@@ -250,7 +277,7 @@ void Model::for_each_tensor(Stored&& stored, Trained&& trained) const {
     const auto visit_half = [&](std::int64_t source, const auto& has) {
       if (source < 0) return;
       for_each_role(source_->config.layers[static_cast<std::size_t>(source)], [&](Role role, std::int64_t expert) {
-        if (has(role)) visit(source, role, expert);
+        if (has(role)) visit(source, role, expert, entry.slice);
       });
     };
     visit_half(entry.attention, is_attention_role);
@@ -259,12 +286,12 @@ void Model::for_each_tensor(Stored&& stored, Trained&& trained) const {
                [&](Role role) { return layer.attention ? !is_attention_role(role) : serves_mlp(layer, role); });
   }
   for (const Role role : kGlobalRoles)
-    if (role != Role::head || !config_.tied_embeddings) visit(-1, role, -1);
+    if (role != Role::head || !config_.tied_embeddings) visit(-1, role, -1, {});
 }
 
 std::int64_t Model::parameters() const {
   std::int64_t total = 0;
-  for_each_tensor([&](const TensorInfo& info) { total += info.elements(); },
+  for_each_tensor([&](const TensorInfo&, std::int64_t elements) { total += elements; },
                   [&](const torch::Tensor& tensor) { total += tensor.numel(); });
   return total;
 }
@@ -273,7 +300,11 @@ std::uint64_t Model::weight_bytes() const {
   std::uint64_t total = 0;
   const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
   const std::uint64_t element = table && table->is_plain() ? dtype_size(table->dtype) : sizeof(float);
-  for_each_tensor([&](const TensorInfo& info) { total += info.size; },
+  const auto share = [](const TensorInfo& info, std::int64_t elements) {
+    const auto part = static_cast<double>(elements) / static_cast<double>(info.elements());
+    return elements == info.elements() ? info.size : static_cast<std::uint64_t>(static_cast<double>(info.size) * part);
+  };
+  for_each_tensor([&](const TensorInfo& info, std::int64_t elements) { total += share(info, elements); },
                   [&](const torch::Tensor& tensor) { total += static_cast<std::uint64_t>(tensor.numel()) * element; });
   return total;
 }
@@ -281,12 +312,26 @@ std::uint64_t Model::weight_bytes() const {
 Model::StackEntry Model::entry_for(const OutputLayer& layer) const {
   const StackEntry& first = stack_[static_cast<std::size_t>(layer.source)];
   const StackEntry& second = stack_[static_cast<std::size_t>(layer.mlp_source)];
-  if (layer.whole() && layer.source == layer.mlp_source) return first;
-  if (!first.weights && !second.weights)
-    return {.attention = layer.attention ? first.attention : -1, .mlp = layer.mlp ? second.mlp : -1};
-  const LayerWeights attention = this->layer(layer.source), mlp = this->layer(layer.mlp_source);
-  return {.weights = std::make_shared<LayerWeights>(joined(
-              layer_config(config_, layer), layer.attention ? &attention : nullptr, layer.mlp ? &mlp : nullptr))};
+  if (layer.untouched()) return first;
+  auto gates = joined_gates(layer.attention ? first.gates : nullptr, layer.mlp ? second.gates : nullptr);
+  SL_ASSERT(!gates || layer.slice.empty());
+  if (!first.weights && !second.weights) {
+    LayerSlice slice = composed({.kv_heads = first.slice.kv_heads, .channels = second.slice.channels}, layer.slice);
+    if (!layer.attention) slice.kv_heads.reset();
+    if (!layer.mlp) slice.channels.clear();
+    return {.attention = layer.attention ? first.attention : -1,
+            .mlp = layer.mlp ? second.mlp : -1,
+            .slice = std::move(slice),
+            .gates = std::move(gates)};
+  }
+  const auto half = [&](const StackEntry& entry, std::int64_t index, const LayerSlice& slice) {
+    return sliced(ungated_layer(entry, config_.layers[static_cast<std::size_t>(index)], Use::often), slice);
+  };
+  const LayerWeights attention = half(first, layer.source, {.kv_heads = layer.slice.kv_heads}),
+                     mlp = half(second, layer.mlp_source, {.channels = layer.slice.channels});
+  return {.weights = std::make_shared<LayerWeights>(
+              joined(layer_config(config_, layer), layer.attention ? &attention : nullptr, layer.mlp ? &mlp : nullptr)),
+          .gates = std::move(gates)};
 }
 
 Model Model::view(const Plan& plan, const Replacements& replacements) const {
@@ -313,6 +358,22 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
     result.stack_.push_back({.weights = std::move(weights)});
   }
   return result;
+}
+
+Model Model::gated(const std::map<std::int64_t, Gates>& gates) const {
+  Model result = *this;
+  for (const auto& [layer, values] : gates)
+    result.stack_.at(static_cast<std::size_t>(layer)).gates = std::make_shared<const Gates>(values);
+  return result;
+}
+
+Model Model::masked(const Plan& plan) const {
+  check_slices(config_, plan);
+  std::map<std::int64_t, Gates> gates;
+  for (const auto& [layer, slice] : plan.slices)
+    gates[layer] =
+        slice_mask(config_.layers[static_cast<std::size_t>(layer)], slice, placement_.device, placement_.dtype);
+  return gated(gates);
 }
 
 Model Model::truncated(std::int64_t count) const {

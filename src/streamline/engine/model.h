@@ -8,6 +8,7 @@
 #include "streamline/engine/placement.h"
 #include "streamline/engine/weight_change.h"
 #include "streamline/nn/block.h"
+#include "streamline/nn/slice.h"
 #include "streamline/plan/plan.h"
 
 namespace streamline {
@@ -49,6 +50,12 @@ class Model {
 
   // The same model through a plan for it; nothing is copied. Errors: mismatch when the plan is not for this stack.
   Model view(const Plan& plan, const Replacements& replacements) const;
+  // The same model with gates inside some of its layers, by layer of this stack, in the compute type. A layer that has
+  // gates is not sliced afterwards.
+  Model gated(const std::map<std::int64_t, Gates>& gates) const;
+  // This model with what the plan's slices take away switched off instead: all layers and widths as they are. The plan
+  // drops and replaces nothing.
+  Model masked(const Plan& plan) const;
   // The first `count` layers only (what healing runs).
   Model truncated(std::int64_t count) const;
   // The same model with some matrices changed; it stands for the changed ones wherever it is computed with or written.
@@ -64,8 +71,11 @@ class Model {
   struct StackEntry {
     std::int64_t attention = -1, mlp = -1;
     std::shared_ptr<const LayerWeights> weights = {};  // shared by views of views
+    LayerSlice slice = {};                             // of the source's halves
+    std::shared_ptr<const Gates> gates = {};
   };
   StackEntry entry_for(const OutputLayer& layer) const;
+  LayerWeights ungated_layer(const StackEntry& entry, const LayerConfig& config, Use use) const;
   template <class Stored, class Trained>
   void for_each_tensor(Stored&& stored, Trained&& trained) const;
   Model() = default;

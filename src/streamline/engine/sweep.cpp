@@ -29,7 +29,11 @@ void run_batch(const Model& model, const SweepBatch& batch, const Positions& pos
   if (visitor.begin) visitor.begin(batch, x);
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     check_interrupted();
-    const LayerWeights weights = model.layer(i, use);
+    LayerWeights weights = model.layer(i, use);
+    if (visitor.inner)
+      weights.tap = [&](Role role, std::int64_t expert, const torch::Tensor& inner) {
+        visitor.inner(batch, i, role, expert, inner);
+      };
     torch::Tensor middle;
     const torch::Tensor y = visitor.middle ? block_forward_halves(model.config(), weights, x, positions, middle)
                                            : block_forward(model.config(), weights, x, positions);

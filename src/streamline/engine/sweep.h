@@ -30,6 +30,9 @@ struct SweepVisitor {
   std::function<void(const SweepBatch&, const torch::Tensor& embedded)> begin = {};  // h_0
   std::function<void(const SweepBatch&, const LayerStep&)> layer = {};
   std::function<void(const SweepBatch&, const torch::Tensor& last)> end = {};  // h_L, before the final norm
+  // What the matrices of the halves read, as InnerTap has it, while a layer runs (before `layer` is called of it).
+  std::function<void(const SweepBatch&, std::int64_t layer, Role role, std::int64_t expert, const torch::Tensor& inner)>
+      inner = {};
   bool middle = false;  // whether steps have LayerStep::middle, which costs a copy of the stream
 };
 

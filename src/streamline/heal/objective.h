@@ -2,8 +2,8 @@
 // What a prediction of the hidden states behind a window is judged by.
 #pragma once
 
+#include "streamline/engine/tail.h"
 #include "streamline/heal/loss.h"
-#include "streamline/heal/tail.h"
 #include "streamline/heal/window_states.h"
 
 namespace streamline {

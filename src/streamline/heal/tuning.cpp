@@ -6,8 +6,8 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
-#include "streamline/heal/tail.h"
 #include "streamline/heal/training_run.h"
 #include "streamline/nn/nf4.h"
 

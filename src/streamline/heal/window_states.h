@@ -3,6 +3,7 @@
 #pragma once
 
 #include "streamline/engine/sweep.h"
+#include "streamline/engine/tail.h"
 
 namespace streamline {
 
@@ -16,12 +17,6 @@ struct HealedWindow {
 
   std::int64_t begin() const { return first - before; }  // the first layer that the replacement stands for
   std::int64_t end() const { return first + count; }
-};
-
-// The most likely next tokens of a model at each position, and what it leaves to all others.
-struct TopTokens {
-  torch::Tensor ids = {};         // [tokens, k] int64
-  torch::Tensor log_shares = {};  // [tokens, k] fp32 or wider, log of their probabilities in the whole vocabulary
 };
 
 // Of some sequences of one length, [batch, seq, hidden] in the compute type.

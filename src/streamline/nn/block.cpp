@@ -12,10 +12,19 @@
 namespace streamline {
 namespace {
 
+// inner: [..., heads * head_dim], the heads of one key and value head side by side; gates: [kv_heads].
+torch::Tensor gated_heads(const torch::Tensor& inner, const torch::Tensor& gates) {
+  return (inner.unflatten(-1, {gates.size(0), -1}) * gates.unsqueeze(1)).flatten(-2);
+}
+
 torch::Tensor attention_inner(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                               const Positions& positions, LayerCache* cache) {
   const bool before = weights.config.attention->norm && weights.config.residual != Residual::norm_after_sum;
-  return attend(config, weights, before ? norm(config, weights.at(Role::attention_norm), x) : x, positions, cache);
+  const auto input = before ? norm(config, weights.at(Role::attention_norm), x) : x;
+  if (weights.tap) weights.tap(Role::q, -1, input);
+  const auto inner = attend(config, weights, input, positions, cache);
+  if (weights.tap) weights.tap(Role::o, -1, inner);
+  return weights.gates.heads.defined() ? gated_heads(inner, weights.gates.heads) : inner;
 }
 
 // What the MLP reads of the residual stream.
@@ -24,6 +33,14 @@ torch::Tensor mlp_input(const Config& config, const LayerWeights& weights, const
   if (mlp.shared_norm) return norm(config, weights.at(Role::attention_norm), x);
   const bool before = mlp.norm && weights.config.residual != Residual::norm_after_sum;
   return before ? norm(config, weights.at(Role::mlp_norm), x) : x;
+}
+
+// What the down projection of an MLP that is not sparse reads.
+torch::Tensor dense_inner(const LayerWeights& weights, const torch::Tensor& input) {
+  if (weights.tap) weights.tap(Role::up, -1, input);
+  const auto inner = mlp_inner(*weights.config.mlp, weights.tensors, input);
+  if (weights.tap) weights.tap(Role::down, -1, inner);
+  return weights.gates.channels.defined() ? inner * weights.gates.channels : inner;
 }
 
 // A half that ends in a matrix; `post` is the role of the norm that may follow it.
@@ -46,7 +63,7 @@ torch::Tensor scaled(const torch::Tensor& x, double scale) { return scale == 1 ?
 torch::Tensor add_mlp(const Config& config, const LayerWeights& weights, const torch::Tensor& stream,
                       const torch::Tensor& input, Reuse reuse) {
   if (weights.config.mlp->experts) return stream + mlp_half(config, weights, input);
-  const auto inner = mlp_inner(*weights.config.mlp, weights.tensors, mlp_input(config, weights, input));
+  const auto inner = dense_inner(weights, mlp_input(config, weights, input));
   return add_ending(config, weights, stream, inner, kMlpEnding, reuse);
 }
 
@@ -93,8 +110,8 @@ torch::Tensor attention_half(const Config& config, const LayerWeights& weights, 
 torch::Tensor mlp_half(const Config& config, const LayerWeights& weights, const torch::Tensor& x) {
   const MlpConfig& mlp = *weights.config.mlp;
   const auto input = mlp_input(config, weights, x);
-  auto out = mlp.experts ? experts_forward(weights, input)
-                         : linear(mlp_inner(mlp, weights.tensors, input), weights.at(Role::down));
+  auto out =
+      mlp.experts ? experts_forward(weights, input) : linear(dense_inner(weights, input), weights.at(Role::down));
   if (weights.has(Role::mlp_post_norm)) out = norm(config, weights.at(Role::mlp_post_norm), out);
   return mlp.residual ? scaled(out, config.scale.residual) : out;
 }

@@ -22,8 +22,13 @@ Groups group_by_expert(const torch::Tensor& expert, std::int64_t experts) {
   return {torch::argsort(flat, /*stable=*/true, /*dim=*/0, /*descending=*/false), {data, data + experts}};
 }
 
-torch::Tensor network(const MlpConfig& config, const TensorsByRole& weights, const torch::Tensor& x) {
-  return linear(mlp_inner(config, weights, x), at(weights, Role::down));
+// gates: [intermediate], or undefined.
+torch::Tensor network(const MlpConfig& config, const TensorsByRole& weights, const torch::Tensor& x,
+                      const torch::Tensor& gates = {}, const InnerTap& tap = {}) {
+  if (tap) tap(Role::up, -1, x);
+  const auto inner = mlp_inner(config, weights, x);
+  if (tap) tap(Role::down, -1, inner);
+  return linear(gates.defined() ? inner * gates : inner, at(weights, Role::down));
 }
 
 torch::Tensor shared_expert(const LayerWeights& weights, const torch::Tensor& x) {
@@ -57,7 +62,12 @@ torch::Tensor experts_forward(const LayerWeights& weights, const torch::Tensor& 
     if (groups.counts[i] == 0) continue;
     const auto places = groups.order.narrow(0, first, groups.counts[i]);
     const auto rows = torch::floor_divide(places, config.active);  // its tokens
-    const auto out = network(mlp, weights.experts[i], tokens.index_select(0, rows));
+    const auto gates =
+        weights.gates.channels.defined() ? weights.gates.channels[static_cast<std::int64_t>(i)] : torch::Tensor();
+    const InnerTap tap = !weights.tap ? InnerTap() : [&](Role role, std::int64_t, const torch::Tensor& inner) {
+      weights.tap(role, static_cast<std::int64_t>(i), inner);
+    };
+    const auto out = network(mlp, weights.experts[i], tokens.index_select(0, rows), gates, tap);
     sum.index_add_(0, rows, (out * shares.index_select(0, places).unsqueeze(1)).to(sum.scalar_type()));
   }
   return sum.view_as(x);

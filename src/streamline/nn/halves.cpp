@@ -12,13 +12,16 @@ bool serves_mlp(const LayerConfig& layer, Role role) {
 LayerWeights joined(const LayerConfig& config, const LayerWeights* attention, const LayerWeights* mlp) {
   SL_ASSERT(config.attention.has_value() == (attention != nullptr) && config.mlp.has_value() == (mlp != nullptr));
   LayerWeights result{.config = config, .tensors = {}};
-  if (attention != nullptr)
+  if (attention != nullptr) {
     for (const auto& [role, tensors] : attention->tensors)
       if (is_attention_role(role)) result.tensors[role] = tensors;
+    result.gates.heads = attention->gates.heads;
+  }
   if (mlp != nullptr) {
     for (const auto& [role, tensors] : mlp->tensors)
       if (serves_mlp(mlp->config, role)) result.tensors[role] = tensors;
     result.experts = mlp->experts;
+    result.gates.channels = mlp->gates.channels;
   }
   return result;
 }

@@ -21,10 +21,23 @@ struct RoleTensors {
 
 using TensorsByRole = std::map<Role, RoleTensors>;
 
+// Factors inside a layer, undefined where there are none: of the heads of each key and value head before the output
+// projection, [kv_heads], and of the channels before the down projection, [intermediate], or [experts, intermediate] of
+// a sparse MLP. Zeros and ones mask; their gradient says what a head or a channel is worth.
+struct Gates {
+  torch::Tensor heads = {}, channels = {};
+};
+
+// Sees what the matrices of a half read: the first ones [..., hidden] (Role::q, Role::up), the last one [..., heads *
+// head_dim] (Role::o) or [..., intermediate] (Role::down); of an expert where `expert` >= 0, then of its tokens alone.
+using InnerTap = std::function<void(Role role, std::int64_t expert, const torch::Tensor& inner)>;
+
 struct LayerWeights {
   LayerConfig config;
   TensorsByRole tensors;
   std::vector<TensorsByRole> experts = {};  // gate, up and down of each, where the MLP is sparse
+  Gates gates = {};                         // none of the layer's tensors, nor of its copies
+  InnerTap tap = {};                        // likewise; may be empty
 
   bool has(Role role) const { return tensors.count(role) != 0; }
   const RoleTensors& at(Role role) const;  // internal error when absent

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/plan/merge.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "streamline/base/error.h"
 #include "streamline/plan/layer_text.h"
+#include "streamline/plan/slice.h"
 
 namespace streamline {
 namespace {
@@ -13,10 +15,21 @@ namespace {
 struct MergedLayer {
   bool attention = true, mlp = true;  // what is left of it
   std::optional<SegmentOrigin> replaced = {};
+  LayerSlice slice = {};
   std::size_t cut_by = 0;  // the last plan that cut of it
 
-  bool whole() const { return attention && mlp; }
+  bool whole() const { return attention && mlp && slice.empty(); }
 };
+
+// What both keep. Errors: mismatch for units of different layers.
+KeptUnits kept_by_both(const KeptUnits& a, const KeptUnits& b, std::int64_t layer) {
+  if (a.of != b.of)
+    fail(ErrorKind::mismatch, "the plans slice layer ", layer, " out of ", a.of, " and out of ", b.of,
+         " units; plans of one model can be merged");
+  KeptUnits both{.of = a.of};
+  std::set_intersection(a.kept.begin(), a.kept.end(), b.kept.begin(), b.kept.end(), std::back_inserter(both.kept));
+  return both;
+}
 
 void check_same_model(const NamedPlan& first, const NamedPlan& other) {
   if (first.plan.base.layers != other.plan.base.layers)
@@ -43,11 +56,17 @@ class Merge {
       else
         drop(origin);
     }
+    for (const auto& [layer, slice] : plans_[plan].plan.slices) cut_inside(layer, slice, plan);
   }
 
   MergedPlan result() const {
     MergedPlan merged;
-    for (std::size_t layer = 0; layer < layers_.size(); ++layer) append(merged, static_cast<std::int64_t>(layer));
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const auto layer = static_cast<std::int64_t>(i);
+      const MergedLayer what = without_empty_halves(layers_[i], layer);
+      append(merged, layer, what);
+      if (!what.slice.empty()) merged.plan.slices[layer] = what.slice;
+    }
     return merged;
   }
 
@@ -94,9 +113,45 @@ class Merge {
     }
   }
 
+  void cut_inside(std::int64_t layer, const LayerSlice& slice, std::size_t plan) {
+    MergedLayer& merged = at(layer);
+    if (merged.replaced) contradict(*merged.replaced, plan, "slices layer " + std::to_string(layer));
+    merged.cut_by = plan;
+    if (slice.kv_heads)
+      merged.slice.kv_heads =
+          merged.slice.kv_heads ? kept_by_both(*merged.slice.kv_heads, *slice.kv_heads, layer) : *slice.kv_heads;
+    std::vector<KeptUnits>& channels = merged.slice.channels;
+    if (channels.empty()) channels = slice.channels;
+    if (slice.channels.empty()) return;
+    if (channels.size() == 1) channels.resize(slice.channels.size(), channels.front());
+    if (slice.channels.size() != 1 && slice.channels.size() != channels.size())
+      fail(ErrorKind::mismatch, "the plans slice the experts of layer ", layer, " as ", channels.size(), " and as ",
+           slice.channels.size(), "; plans of one model can be merged");
+    for (std::size_t i = 0; i < channels.size(); ++i)
+      channels[i] = kept_by_both(channels[i], slice.channels[slice.channels.size() == 1 ? 0 : i], layer);
+  }
+
+  // Without slices of halves that go, and without halves of which nothing would be left.
+  static MergedLayer without_empty_halves(MergedLayer what, std::int64_t layer) {
+    std::vector<KeptUnits>& channels = what.slice.channels;
+    if (what.slice.kv_heads && what.slice.kv_heads->kept.empty()) what.attention = false;
+    const auto is_empty = [](const KeptUnits& units) { return units.kept.empty(); };
+    if (!channels.empty() && std::all_of(channels.begin(), channels.end(), is_empty)) what.mlp = false;
+    if (!what.attention) what.slice.kv_heads.reset();
+    if (!what.mlp) channels.clear();
+    for (const KeptUnits& units : channels)
+      if (units.count() != channels.front().count())
+        fail(ErrorKind::mismatch, "together the plans keep different numbers of channels of the experts of layer ",
+             layer, ", which are of one width; leave one of the plans out");
+    return what;
+  }
+
   // The layer's own segment, or the one before it made longer.
-  void append(MergedPlan& merged, std::int64_t layer) const {
-    const MergedLayer& what = layers_[static_cast<std::size_t>(layer)];
+  static Action action_of(const MergedLayer& what) {
+    if (what.attention) return what.mlp ? Action::keep : Action::drop_mlp;
+    return what.mlp ? Action::drop_attention : Action::drop;
+  }
+  void append(MergedPlan& merged, std::int64_t layer, const MergedLayer& what) const {
     std::vector<Segment>& segments = merged.plan.segments;
     if (what.replaced) {
       if (segment(*what.replaced).first != layer) return;
@@ -104,10 +159,7 @@ class Merge {
       segments.push_back(segment(*what.replaced));
       return;
     }
-    const Action action = what.whole()     ? Action::keep
-                          : what.mlp       ? Action::drop_attention
-                          : what.attention ? Action::drop_mlp
-                                           : Action::drop;
+    const Action action = action_of(what);
     if (!segments.empty() && segments.back().action == action)
       segments.back().last = layer;
     else

@@ -6,8 +6,9 @@
 
 namespace streamline {
 
-// Of the attentions and MLPs that either plan drops or replaces, the share that both do, 0 … 1 (Jaccard's index); 1
-// where neither cuts anything. Errors: mismatch for plans of different numbers of layers.
+// Of what either plan takes of the attentions and MLPs, the share that both do, 0 … 1 (Jaccard's index); 1 where
+// neither cuts anything. A half counts as one, and what goes of it by its share of the half's heads or channels.
+// Errors: mismatch for plans of different numbers of layers.
 double cut_overlap(const Plan& a, const Plan& b);
 
 }  // namespace streamline

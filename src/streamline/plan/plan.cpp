@@ -7,6 +7,7 @@
 #include "streamline/base/error.h"
 #include "streamline/plan/drop_halves.h"
 #include "streamline/plan/layer_text.h"
+#include "streamline/plan/slice.h"
 
 namespace streamline {
 
@@ -112,6 +113,7 @@ void validate(const Plan& plan) {
          plan.base.layers - next == 1 ? " is" : " are", " not covered");
   }
   if (left == 0) fail(ErrorKind::mismatch, "plan: no layer is left; keep or replace at least one");
+  validate_slices(plan);
 }
 
 std::vector<OutputLayer> lower(const Plan& plan) {
@@ -127,7 +129,8 @@ std::vector<OutputLayer> lower(const Plan& plan) {
                         .replaced = segment.action == Action::replace,
                         .attention = segment.action != Action::drop_attention,
                         .mlp = segment.action != Action::drop_mlp,
-                        .mlp_source = layer});
+                        .mlp_source = layer,
+                        .slice = slice_of(plan, layer)});
     }
   }
   return layers;
@@ -200,6 +203,12 @@ std::string summary(const Plan& plan) {
     if (segment.action != Action::replace) continue;
     text += (text.empty() ? "replaced " : "; replaced ") + named_range(segment.first, segment.last) + " by one " +
             segment.replacement;
+  }
+  if (const std::string inside = slice_summary(plan); !inside.empty()) {
+    std::vector<std::int64_t> layers;
+    for (const auto& [layer, slice] : plan.slices) layers.push_back(layer);
+    text += (text.empty() ? "sliced " : "; sliced ") + std::string(layers.size() == 1 ? "layer " : "layers ") +
+            index_ranges(layers) + ": " + inside + " went";
   }
   if (text.empty()) return "kept all " + std::to_string(plan.base.layers) + " layers";
   return text + " (of " + std::to_string(plan.base.layers) + ")";

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "streamline/arch/layer_slice.h"
 #include "streamline/base/json.h"
 
 namespace streamline {
@@ -42,10 +44,12 @@ struct Plan {
   PlanBase base = {};
   MethodUse method = {};
   std::vector<Segment> segments = {};  // in order, tiling 0 … layers-1
-  Json scores = Json::object();        // what the method looked at
+  // By layer of the source: what stays inside the halves that it keeps (plan/slice.h).
+  std::map<std::int64_t, LayerSlice> slices = {};
+  Json scores = Json::object();  // what the method looked at
 };
 
-// Errors: mismatch, e.g. "layers 1..2 are covered twice", "layer 5 is not covered".
+// Errors: mismatch, e.g. "layers 1..2 are covered twice", "layer 5 is not covered", "layer 3 is dropped and sliced".
 void validate(const Plan& plan);
 
 // One layer of the result: a source layer or what is left of it, or the replacement of segments[segment].
@@ -55,8 +59,11 @@ struct OutputLayer {
   bool replaced = false;
   bool attention = true, mlp = true;  // which halves it has
   std::int64_t mlp_source = -1;       // the layer that its MLP comes from
+  LayerSlice slice = {};              // what stays inside its halves
 
   bool whole() const { return attention && mlp; }
+  // Whether it is layer `source` as it was.
+  bool untouched() const { return !replaced && whole() && source == mlp_source && slice.empty(); }
   bool operator==(const OutputLayer&) const = default;
 };
 // Layer by layer as the plan says; plan/stack.h joins what can be joined.
@@ -76,7 +83,8 @@ Json to_json(const Plan& plan);
 // Validated. Errors: format, naming `where` and the key; unknown keys and versions are errors.
 Plan plan_from_json(const Json& json, const std::string& where);
 
-// "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)".
+// "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)"; "sliced layers 2..9: 24 of 96 heads
+// for keys and values and 3072 of 12288 channels went (of 12)".
 std::string summary(const Plan& plan);
 
 }  // namespace streamline

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a plan is written and read: plan.json, version 1 (docs/formats.md). Unknown keys are errors, so that a plan of a
-// later version is never carried out in part.
+// How a plan is written and read: plan.json, version 1, or 2 where it slices (docs/formats.md). Unknown keys are
+// errors, so that a plan of a later version is never carried out in part.
 #include <algorithm>
 #include <array>
 #include <initializer_list>
 
 #include "streamline/base/error.h"
 #include "streamline/plan/plan.h"
+#include "streamline/plan/slice.h"
 
 namespace streamline {
 
 namespace {
 
 constexpr std::string_view kFormat = "streamline-plan";
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 1, kVersionWithSlices = 2;
 
 struct ActionName {
   Action action;
@@ -113,8 +114,12 @@ void check_version(const Json& json, const std::string& where) {
   if (required(json_string(json, "format", where), "format", where) != kFormat)
     fail(ErrorKind::format, where, ": 'format' is not '", kFormat, "'; this is not a plan");
   const std::int64_t version = required(json_integer(json, "version", where), "version", where);
-  if (version != kVersion)
-    fail(ErrorKind::format, where, ": plan version ", version, "; this program reads version ", kVersion);
+  if (version != kVersion && version != kVersionWithSlices)
+    fail(ErrorKind::format, where, ": plan version ", version, "; this program reads versions ", kVersion, " and ",
+         kVersionWithSlices);
+  if (version == kVersion && json.contains("slices"))
+    fail(ErrorKind::format, where, ": 'slices' came with plan version ", kVersionWithSlices, "; this is version ",
+         version);
 }
 
 }  // namespace
@@ -122,22 +127,24 @@ void check_version(const Json& json, const std::string& where) {
 Json to_json(const Plan& plan) {
   Json segments = Json::array();
   for (const Segment& segment : plan.segments) segments.push_back(segment_to_json(segment));
-  return {{"format", kFormat},
-          {"version", kVersion},
-          {"base", {{"layers", plan.base.layers}, {"model", plan.base.model}, {"digest", plan.base.digest}}},
-          {"method",
-           {{"name", plan.method.name},
-            {"parameters", plan.method.parameters},
-            {"calibration_digest", plan.method.calibration_digest},
-            {"seed", plan.method.seed}}},
-          {"segments", std::move(segments)},
-          {"scores", plan.scores}};
+  Json json = {{"format", kFormat},
+               {"version", plan.slices.empty() ? kVersion : kVersionWithSlices},
+               {"base", {{"layers", plan.base.layers}, {"model", plan.base.model}, {"digest", plan.base.digest}}},
+               {"method",
+                {{"name", plan.method.name},
+                 {"parameters", plan.method.parameters},
+                 {"calibration_digest", plan.method.calibration_digest},
+                 {"seed", plan.method.seed}}},
+               {"segments", std::move(segments)}};
+  if (!plan.slices.empty()) json["slices"] = slices_to_json(plan.slices);
+  json["scores"] = plan.scores;
+  return json;
 }
 
 Plan plan_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(ErrorKind::format, where, " is not a JSON object");
   check_version(json, where);
-  check_object(json, where, {"format", "version", "base", "method", "segments", "scores"});
+  check_object(json, where, {"format", "version", "base", "method", "segments", "slices", "scores"});
   Plan plan{.base = base_from_json(member(json, "base", where), where + ": base"),
             .method = method_from_json(member(json, "method", where), where + ": method"),
             .scores = object_or_empty(json, "scores", where)};
@@ -145,6 +152,8 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   if (!segments.is_array()) fail(ErrorKind::format, where, ": 'segments' is not an array");
   for (std::size_t i = 0; i < segments.size(); ++i)
     plan.segments.push_back(segment_from_json(segments[i], where + ": segments[" + std::to_string(i) + "]"));
+  if (const auto slices = json.find("slices"); slices != json.end())
+    plan.slices = slices_from_json(*slices, where + ": slices");
   try {
     validate(plan);
   } catch (const Error& error) {

@@ -2,6 +2,7 @@
 #include "streamline/plan/stack.h"
 
 #include "streamline/base/error.h"
+#include "streamline/plan/slice.h"
 
 namespace streamline {
 
@@ -44,6 +45,7 @@ bool may_join(const Config& config, const OutputLayer& first, const OutputLayer&
 
 std::vector<OutputLayer> output_layers(const Config& config, const Plan& plan) {
   SL_ASSERT(plan.base.layers == config.layer_count());
+  check_slices(config, plan);
   std::vector<OutputLayer> layers;
   for (const OutputLayer& planned : lower(plan)) {
     check_halves(config, planned);
@@ -52,6 +54,7 @@ std::vector<OutputLayer> output_layers(const Config& config, const Plan& plan) {
     if (!layers.empty() && may_join(config, layers.back(), layer)) {
       layers.back().mlp = true;
       layers.back().mlp_source = layer.mlp_source;
+      layers.back().slice.channels = layer.slice.channels;
     } else {
       layers.push_back(layer);
     }
@@ -66,7 +69,7 @@ LayerConfig layer_config(const Config& config, const OutputLayer& layer) {
   if (!layer.attention) result.attention.reset();
   result.mlp = layer.mlp ? source_layer(config, layer.mlp_source).mlp : std::nullopt;
   result.partial = result.partial && !result.whole();
-  return result;
+  return sliced_layer(std::move(result), layer.slice);
 }
 
 }  // namespace streamline

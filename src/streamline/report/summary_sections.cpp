@@ -81,12 +81,12 @@ std::string model_name(const Json& report) {
 }
 
 std::string deed(const Json& report) {
-  const std::vector<ChosenWindow> runs = cut_runs(report);
-  if (runs.empty()) return "";
   if (auto what = text(report, "/choice/summary")) {  // halves of layers: "dropped the attention of layers 2, 5..6"
     if (!what->empty()) what->front() = static_cast<char>(std::toupper(static_cast<unsigned char>(what->front())));
     return *what;
   }
+  const std::vector<ChosenWindow> runs = cut_runs(report);
+  if (runs.empty()) return "";
   const std::string layers = (runs.size() == 1 && runs.front().cut == 1 ? "layer " : "layers ") + cut_ranges(report) +
                              " of " + std::to_string(runs.front().layers);
   const std::string by = replacement(report), each = runs.size() == 1 ? "" : " each";

@@ -69,6 +69,11 @@ bool as_in_source(const Config& config, const OutputLayer& layer) {
 
 std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, const Replacements& replacements,
                                         std::vector<std::string>& notes) {
+  if (!plan.slices.empty())
+    fail(ErrorKind::unsupported,
+         "the plan slices layers, which lie in a GGUF file in blocks that cannot be cut; apply it to the checkpoint "
+         "that "
+         "the file was made from, and export the result");
   std::vector<OutputSource> layers;
   const std::vector<OutputLayer> stack = output_layers(config, plan);
   for (const OutputLayer& layer : stack) {

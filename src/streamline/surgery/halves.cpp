@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "streamline/arch/layer_slice.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/nn/halves.h"
@@ -12,19 +13,6 @@
 namespace streamline {
 
 namespace {
-
-// Zeros, or for a norm what scales by one; scales and other companions of a matrix stay.
-TensorSource neutral(const Checkpoint& source, const Config& config, Role role, const TensorInfo& tensor,
-                     std::string name) {
-  const bool weight = tensor.name.ends_with(".weight");
-  if (!weight && !tensor.name.ends_with(".bias")) return copied(source, tensor, std::move(name));
-  if (!tensor.is_plain())
-    fail(ErrorKind::unsupported, tensor.name,
-         ": a half of a layer cannot be made zero in a quantised form; drop whole ",
-         "layers, or apply the plan to the unquantised checkpoint");
-  const double value = weight && is_norm_role(role) ? 1 - config.family->traits.norm_offset : 0;
-  return tensor_source(std::move(name), torch::full(tensor.shape, value).to(scalar_type(tensor.dtype)));
-}
 
 // Calls visit(role, suffix, tensor) for every stored tensor of the two halves, those of the attention first.
 template <class Visit>
@@ -37,62 +25,109 @@ void for_each_tensor(const Family& family, const StoredTensors& stored, const Ou
     }
 }
 
-// A matrix or a bias in the low corner of zeros; made when it is written.
-TensorSource zero_padded(const Checkpoint& source, const TensorInfo& tensor, std::string name,
-                         std::vector<std::int64_t> shape) {
-  const bool part = tensor.name.ends_with(".weight") || tensor.name.ends_with(".bias");
+bool is_weight(std::string_view suffix) { return suffix.ends_with(".weight"); }
+
+void require_plain(const TensorInfo& tensor) {
+  const bool part = is_weight(tensor.name) || tensor.name.ends_with(".bias");
   if (!part || !tensor.is_plain() || !is_floating(tensor.dtype) || dtype_size(tensor.dtype) < 2)
-    fail(ErrorKind::unsupported, tensor.name, ": is stored in a quantised form, whose width cannot be padded to ",
-         shape.front(), "; use the format ordinary, or the unquantised checkpoint");
-  const auto bytes = [&source, &tensor, shape] {
-    const std::size_t element = tensor.size / static_cast<std::size_t>(tensor.elements());
-    const std::size_t rows = shape.size() == 2 ? static_cast<std::size_t>(tensor.shape[0]) : 1;
-    const std::size_t before = static_cast<std::size_t>(tensor.shape.back()) * element,
-                      after = static_cast<std::size_t>(shape.back()) * element;
-    std::size_t all = element;
-    for (const std::int64_t size : shape) all *= static_cast<std::size_t>(size);
-    const auto padded = std::make_shared<std::vector<std::byte>>(all);
-    for (std::size_t row = 0; row < rows; ++row)
-      std::memcpy(padded->data() + row * after, source.bytes(tensor).data() + row * before, before);
-    return Blob{std::span<const std::byte>(*padded), padded};
-  };
-  return {.header = {.name = std::move(name), .dtype = tensor.dtype, .shape = std::move(shape)}, .bytes = bytes};
+    fail(ErrorKind::unsupported, tensor.name,
+         ": is stored in a quantised form, which cannot be cut or padded; use the format ordinary where nothing is "
+         "sliced, or apply the plan to the unquantised checkpoint");
 }
 
-// The shape of a tensor of an MLP that is to be `width` wide: rows of gate and up, columns of down.
-std::vector<std::int64_t> at_width(const TensorInfo& tensor, Role role, std::int64_t width) {
-  std::vector<std::int64_t> shape = tensor.shape;
-  if (role == Role::gate || role == Role::up) shape.front() = width;
-  if (role == Role::down && shape.size() == 2) shape.back() = width;
+std::vector<std::int64_t> cut_shape(std::vector<std::int64_t> shape, const TensorCut& cut) {
+  shape.at(static_cast<std::size_t>(cut.dimension)) = static_cast<std::int64_t>(cut.indices.size());
   return shape;
+}
+
+// Zeros, or for a norm what scales by one; scales and other companions of a matrix stay.
+TensorSource neutral(const Checkpoint& source, const Config& config, Role role, const TensorInfo& tensor,
+                     std::string name, const std::optional<TensorCut>& cut) {
+  const bool weight = is_weight(tensor.name);
+  if (!weight && !tensor.name.ends_with(".bias")) return copied(source, tensor, std::move(name));
+  if (!tensor.is_plain())
+    fail(ErrorKind::unsupported, tensor.name,
+         ": a half of a layer cannot be made zero in a quantised form; drop whole ",
+         "layers, or apply the plan to the unquantised checkpoint");
+  const double value = weight && is_norm_role(role) ? 1 - config.family->traits.norm_offset : 0;
+  const std::vector<std::int64_t> shape = cut ? cut_shape(tensor.shape, *cut) : tensor.shape;
+  return tensor_source(std::move(name), torch::full(shape, value).to(scalar_type(tensor.dtype)));
+}
+
+// Copies rows or columns of a matrix, or elements of a bias, zeros for -1. `cut` is of the stored layout.
+std::vector<std::byte> gathered_bytes(std::span<const std::byte> bytes, const std::vector<std::int64_t>& shape,
+                                      const TensorCut& cut) {
+  std::size_t elements = 1;
+  for (const std::int64_t size : shape) elements *= static_cast<std::size_t>(size);
+  const std::size_t element = bytes.size() / elements, width = static_cast<std::size_t>(shape.back()) * element;
+  const bool columns = shape.size() == 1 || cut.dimension == 1;
+  const std::size_t rows = shape.size() == 1 ? 1 : static_cast<std::size_t>(shape.front());
+  const std::size_t piece = columns ? element : width;
+  std::vector<std::byte> out((columns ? rows : 1) * cut.indices.size() * piece);
+  std::byte* to = out.data();
+  for (std::size_t row = 0; row < (columns ? rows : 1); ++row)
+    for (const std::int64_t index : cut.indices) {
+      const std::byte* from =
+          bytes.data() + row * width + static_cast<std::size_t>(std::max<std::int64_t>(index, 0)) * piece;
+      if (index >= 0) std::memcpy(to, from, piece);
+      to += piece;
+    }
+  return out;
+}
+
+// What the cut leaves of a tensor; made when it is written.
+TensorSource cut_tensor(const TensorSource& whole, const TensorCut& cut) {
+  const auto bytes = [whole, cut] {
+    const Blob blob = whole.bytes();
+    const auto made =
+        std::make_shared<const std::vector<std::byte>>(gathered_bytes(blob.bytes, whole.header.shape, cut));
+    return Blob{std::span<const std::byte>(*made), made};
+  };
+  TensorSource result{.header = whole.header, .bytes = bytes};
+  result.header.shape = cut_shape(whole.header.shape, cut);
+  return result;
+}
+
+// What is taken of the halves so that they have the widths of `shape`: nothing but zeros of a half that went.
+LayerSlice stored_slice(const LayerConfig& from, const OutputLayer& layer, const LayerConfig& shape) {
+  LayerSlice slice = layer.slice;
+  if (!layer.attention && shape.attention && shape.attention->kv_heads != from.attention->kv_heads)
+    slice.kv_heads = KeptUnits{.of = from.attention->kv_heads};
+  if (!layer.mlp && shape.mlp && shape.mlp->intermediate != from.mlp->intermediate)
+    slice.channels = {KeptUnits{.of = from.mlp->intermediate}};
+  return padded_slice(from, std::move(slice), shape.attention ? shape.attention->kv_heads : 0,
+                      shape.mlp ? shape.mlp->intermediate : 0);
 }
 
 }  // namespace
 
-std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
-                                       const OutputLayer& layer, std::int64_t index) {
+std::vector<TensorSource> half_tensors(const Model& model, const StoredTensors& stored, const OutputLayer& layer,
+                                       std::int64_t index, const LayerConfig& shape, MissingHalf missing) {
+  const Checkpoint& source = model.checkpoint();
+  const Config& config = model.config();
   const LayerConfig& mlp_layer = config.layers[static_cast<std::size_t>(layer.mlp_source)];
+  LayerConfig from = config.layers[static_cast<std::size_t>(layer.source)];
+  from.mlp = mlp_layer.mlp;
+  const LayerSlice slice = stored_slice(from, layer, shape);
   std::vector<TensorSource> tensors;
   for_each_tensor(*config.family, stored, layer, [&](Role role, const std::string& suffix, const TensorInfo& tensor) {
+    const bool half = is_attention_role(role) ? layer.attention : layer.mlp;
+    const bool stays =
+        half || (missing == MissingHalf::zeros && serves_mlp(mlp_layer, role) && is_attention_role(role));
+    if (!stays && missing == MissingHalf::nothing) return;
+    const std::int64_t of = is_attention_role(role) ? layer.source : layer.mlp_source;
+    std::optional<TensorCut> cut = tensor_cut(from, slice, role, is_weight(suffix) ? Part::weight : Part::bias,
+                                              layer_expert(*config.family, suffix));
+    if (cut) require_plain(tensor);
+    if (cut && tensor.shape.size() == 2 && is_transposed(config, of, role, Part::weight))
+      cut->dimension = 1 - cut->dimension;
     std::string name = layer_tensor(*config.family, index, suffix);
-    const bool stays = is_attention_role(role) ? layer.attention || serves_mlp(mlp_layer, role) : layer.mlp;
-    tensors.push_back(stays ? copied(source, tensor, std::move(name))
-                            : neutral(source, config, role, tensor, std::move(name)));
-  });
-  return tensors;
-}
-
-std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
-                                       const OutputLayer& layer, std::int64_t index, const LayerConfig& shape) {
-  std::vector<TensorSource> tensors;
-  const bool widens = layer.mlp && shape.mlp->intermediate !=
-                                       config.layers[static_cast<std::size_t>(layer.mlp_source)].mlp->intermediate;
-  for_each_tensor(*config.family, stored, layer, [&](Role role, const std::string& suffix, const TensorInfo& tensor) {
-    if (!(is_attention_role(role) ? layer.attention : layer.mlp)) return;
-    std::string name = layer_tensor(*config.family, index, suffix);
-    const std::vector<std::int64_t> size = widens ? at_width(tensor, role, shape.mlp->intermediate) : tensor.shape;
-    tensors.push_back(size == tensor.shape ? copied(source, tensor, std::move(name))
-                                           : zero_padded(source, tensor, std::move(name), size));
+    if (!stays) {
+      tensors.push_back(neutral(source, config, role, tensor, std::move(name), cut));
+      return;
+    }
+    TensorSource whole = as_in_model(model, of, {suffix, &tensor}, std::move(name));
+    tensors.push_back(cut ? cut_tensor(whole, *cut) : std::move(whole));
   });
   return tensors;
 }

@@ -13,16 +13,16 @@
 
 namespace streamline {
 
-// The tensors of `layer` as layer `index` of the result. A half that stays is copied byte for byte; in the place of one
-// that went stand matrices of zeros and norms that scale by one, in the types and shapes of what it was. Refers to
-// `source` and `stored`. Errors: unsupported where such a matrix is stored in a quantised form.
-std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
-                                       const OutputLayer& layer, std::int64_t index);
+// What becomes of halves that went: matrices of zeros and norms that scale by one, in the types of what was there; or
+// nothing.
+enum class MissingHalf { zeros, nothing };
 
-// The same in forms that leave out what went: the tensors of the halves that stay, an MLP padded with zeros to the
-// width that `shape` has.
-std::vector<TensorSource> half_tensors(const Checkpoint& source, const Config& config, const StoredTensors& stored,
-                                       const OutputLayer& layer, std::int64_t index, const LayerConfig& shape);
+// The tensors of `layer` as layer `index` of the result, in the widths of `shape` (its missing halves aside). What
+// stays of a half is copied byte for byte, and padded with zeros where `shape` is wider. Refers to the model's
+// checkpoint and to `stored`. Errors: unsupported where a matrix that is cut, padded or made zero is stored in a
+// quantised form, and where the model changes one that is made zero.
+std::vector<TensorSource> half_tensors(const Model& model, const StoredTensors& stored, const OutputLayer& layer,
+                                       std::int64_t index, const LayerConfig& shape, MissingHalf missing);
 
 // "30 layers and 4 halves become …" for people; empty where every layer is whole and of one source.
 std::string packing_note(std::span<const OutputLayer> layers, LayerForm form);

@@ -33,6 +33,9 @@ void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& p
   validate(plan);
   if (plan.base.layers != stack.layers)
     fail(ErrorKind::mismatch, source.label(), " has ", stack.layers, " layers; the plan is for ", plan.base.layers);
+  if (!plan.slices.empty())
+    fail(ErrorKind::unsupported, source.label(),
+         ": the plan slices layers; by names alone only whole layers can be dropped");
   for (const Segment& segment : plan.segments) {
     if (segment.action == Action::drop_attention || segment.action == Action::drop_mlp)
       fail(ErrorKind::unsupported, source.label(), ": the plan drops a half of layers ", segment.first, "..",

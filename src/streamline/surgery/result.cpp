@@ -5,13 +5,13 @@
 #include <cstring>
 #include <iterator>
 
-#include "streamline/arch/decilm.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/fold.h"
 #include "streamline/surgery/halves.h"
+#include "streamline/surgery/widths.h"
 
 namespace streamline {
 namespace {
@@ -39,55 +39,12 @@ void add_outside(const Checkpoint& source, const Config& config, const StoredTen
                            " tensors of the parts beside the text model are carried over as they are");
 }
 
-// What is stored of a surviving layer in forms in which layers have shapes of their own.
-LayerConfig own_shape(const Config& config, const OutputLayer& layer, LayerForm form) {
-  LayerConfig shape = layer_config(config, layer);
-  if (form == LayerForm::decilm) return decilm_layer(shape);
-  shape.partial = !shape.whole();
-  return shape;
-}
-
-// A matrix that the model changes, computed when it is written, in the type and layout in which it was stored.
-std::optional<TensorSource> changed(const Model& model, std::int64_t layer, const LayerTensor& stored,
-                                    std::string name) {
-  const auto role = layer_role(*model.config().family, stored.suffix);
-  if (!role || !stored.suffix.ends_with(".weight") || !model.changes(layer, *role)) return std::nullopt;
-  const TensorInfo& info = *stored.tensor;
-  if (!info.is_plain())
-    fail(ErrorKind::unsupported, model.checkpoint().path_of(info), ": '", info.name,
-         "' is quantised; changed weights cannot be written into it");
-  return TensorSource{.header = {.name = std::move(name), .dtype = info.dtype, .shape = info.shape},
-                      .bytes = [model, layer, role = *role] {
-                        auto value = model.stored_matrix(layer, role);
-                        if (is_transposed(model.config(), layer, role, Part::weight)) value = value.t();
-                        auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
-                        const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());
-                        return Blob{{data, owner->nbytes()}, owner};
-                      }};
-}
-
-// Halves, and layers of shapes of their own, are written from the file alone.
-void require_unchanged(const Model& model, std::int64_t layer) {
-  for (int role = static_cast<int>(kFirstLayerRole); role <= static_cast<int>(kLastRole); ++role)
-    if (model.changes(layer, static_cast<Role>(role)))
-      fail(ErrorKind::unsupported, model.checkpoint().label(), ": layer ", layer,
-           " has a shape of its own; changed weights cannot be written into such layers");
-}
-
 std::vector<TensorSource> surviving_layer(const Model& model, const StoredTensors& stored, const OutputLayer& layer,
                                           std::int64_t index) {
-  const Checkpoint& source = model.checkpoint();
-  const Config& config = model.config();
-  if (!layer.whole() || layer.source != layer.mlp_source) {
-    require_unchanged(model, layer.source);
-    return half_tensors(source, config, stored, layer, index);
-  }
   std::vector<TensorSource> tensors;
-  for (const LayerTensor& tensor : stored.layers.at(layer.source)) {
-    const std::string name = layer_tensor(*config.family, index, tensor.suffix);
-    auto other = changed(model, layer.source, tensor, name);
-    tensors.push_back(other ? std::move(*other) : copied(source, *tensor.tensor, name));
-  }
+  for (const LayerTensor& tensor : stored.layers.at(layer.source))
+    tensors.push_back(
+        as_in_model(model, layer.source, tensor, layer_tensor(*model.config().family, index, tensor.suffix)));
   return tensors;
 }
 
@@ -115,6 +72,8 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
   add_outside(source, model.config(), stored, result);
   const std::vector<OutputLayer> stack = output_layers(model.config(), plan);
   if (std::string note = packing_note(stack, form); !note.empty()) result.notes.push_back(std::move(note));
+  for (std::string& note : width_notes(model.config(), stack, form)) result.notes.push_back(std::move(note));
+  const bool sliced = !plan.slices.empty();
   for (std::size_t i = 0; i < stack.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
     if (stack[i].replaced) {
@@ -124,17 +83,40 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
       std::move(folded.tensors.begin(), folded.tensors.end(), std::back_inserter(result.tensors));
     } else {
       LayerOrigin origin{.source = stack[i].source, .mlp = stack[i].mlp_source};
-      const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(stack[i].source)];
-      if (form != LayerForm::ordinary && is_ordinary(layer)) origin.shape = own_shape(model.config(), stack[i], form);
-      if (origin.shape) require_unchanged(model, stack[i].source);
-      std::vector<TensorSource> tensors =
-          origin.shape ? half_tensors(source, model.config(), stored, stack[i], index, *origin.shape)
-                       : surviving_layer(model, stored, stack[i], index);
+      const bool ordinary = is_ordinary(model.config().layers[static_cast<std::size_t>(stack[i].source)]);
+      const LayerConfig shape = stored_shape_of(model.config(), stack, stack[i], form);
+      const bool whole = form == LayerForm::ordinary && !sliced;
+      if (ordinary && !whole) origin.shape = shape;
+      const MissingHalf missing =
+          origin.shape && form != LayerForm::ordinary ? MissingHalf::nothing : MissingHalf::zeros;
+      std::vector<TensorSource> tensors = !ordinary || (whole && stack[i].untouched())
+                                              ? surviving_layer(model, stored, stack[i], index)
+                                              : half_tensors(model, stored, stack[i], index, shape, missing);
       result.layers.push_back(std::move(origin));
       std::move(tensors.begin(), tensors.end(), std::back_inserter(result.tensors));
     }
   }
   return result;
+}
+
+TensorSource as_in_model(const Model& model, std::int64_t layer, const LayerTensor& stored, std::string name) {
+  const Family& family = *model.config().family;
+  const TensorInfo& info = *stored.tensor;
+  const auto role = layer_role(family, stored.suffix);
+  const bool changed = role && stored.suffix.ends_with(".weight") && layer_expert(family, stored.suffix) < 0 &&
+                       model.changes(layer, *role);
+  if (!changed) return copied(model.checkpoint(), info, std::move(name));
+  if (!info.is_plain())
+    fail(ErrorKind::unsupported, model.checkpoint().path_of(info), ": '", info.name,
+         "' is quantised; changed weights cannot be written into it");
+  return {.header = {.name = std::move(name), .dtype = info.dtype, .shape = info.shape},
+          .bytes = [model, layer, role = *role] {
+            auto value = model.stored_matrix(layer, role);
+            if (is_transposed(model.config(), layer, role, Part::weight)) value = value.t();
+            auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
+            const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());
+            return Blob{{data, owner->nbytes()}, owner};
+          }};
 }
 
 TensorSource copied(const Checkpoint& source, const TensorInfo& tensor, std::string name) {

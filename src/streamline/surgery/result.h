@@ -40,6 +40,10 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
 // The bytes of a stored tensor under another name. `source` and `tensor` must outlive it.
 TensorSource copied(const Checkpoint& source, const TensorInfo& tensor, std::string name);
 
+// A tensor of a layer as the model has it: those bytes, or a matrix that it changes, computed when it is written, in
+// the type and layout in which it was stored. Errors: unsupported for a changed matrix in a quantised form.
+TensorSource as_in_model(const Model& model, std::int64_t layer, const LayerTensor& stored, std::string name);
+
 std::uint64_t data_bytes(const std::vector<TensorSource>& tensors);
 
 }  // namespace streamline

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/heal/tail.h"
+#include "streamline/engine/tail.h"
 
 #include "streamline/engine/sweep.h"
 #include "tests/heal/pico.h"

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers behind a window and the head, frozen: what a loss on logits runs through, and its gradient back to the
-// window. Each layer's activations are computed anew on the way back (Chen et al., arXiv 1604.06174), so memory holds
-// one layer's, the hidden states between layers, and a block of logits.
+// The layers from one on and the head: what a loss on logits runs through, and its gradient back to where they begin.
+// Each layer's activations are computed anew on the way back (Chen et al., arXiv 1604.06174), so memory holds one
+// layer's, the hidden states between layers, and a block of logits.
 #pragma once
 
 #include <functional>
 
 #include "streamline/engine/model.h"
-#include "streamline/heal/window_states.h"
 
 namespace streamline {
+
+// The most likely next tokens of a model at each position, and what it leaves to all others.
+struct TopTokens {
+  torch::Tensor ids = {};         // [tokens, k] int64
+  torch::Tensor log_shares = {};  // [tokens, k] fp32 or wider, log of their probabilities in the whole vocabulary
+};
 
 // A sum over tokens, and its gradient with respect to the hidden states asked about (undefined where none was wanted).
 struct TailLoss {

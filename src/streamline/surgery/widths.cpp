@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/surgery/widths.h"
+
+#include <algorithm>
+
+#include "streamline/arch/decilm.h"
+#include "streamline/arch/layer_shapes.h"
+#include "streamline/base/error.h"
+#include "streamline/plan/stack.h"
+
+namespace streamline {
+namespace {
+
+const LayerConfig& layer_of(const Config& config, std::int64_t layer) {
+  return config.layers[static_cast<std::size_t>(layer)];
+}
+
+bool is_sliced(const std::vector<OutputLayer>& stack) {
+  return std::any_of(stack.begin(), stack.end(), [](const OutputLayer& layer) { return !layer.slice.empty(); });
+}
+
+// A replacement is folded into a layer of the source's widths.
+bool is_replaced(const std::vector<OutputLayer>& stack) {
+  return std::any_of(stack.begin(), stack.end(), [](const OutputLayer& layer) { return layer.replaced; });
+}
+
+// With the source's heads.
+LayerConfig with_heads(LayerConfig shape, const LayerConfig& source, std::int64_t kv_heads) {
+  if (!shape.attention) return shape;
+  shape.attention->heads = source.attention->heads / source.attention->kv_heads * kv_heads;
+  shape.attention->kv_heads = kv_heads;
+  return shape;
+}
+
+// The widths of an ordinary result: those of its widest layers.
+ModelWidths ordinary_widths(const Config& config, const std::vector<OutputLayer>& stack) {
+  ModelWidths widths = largest_widths(config.layers);
+  if (!is_sliced(stack) || is_replaced(stack)) return widths;
+  std::vector<LayerConfig> layers;
+  for (const OutputLayer& layer : stack)
+    if (is_ordinary(layer_of(config, layer.source))) layers.push_back(layer_config(config, layer));
+  for (LayerConfig& layer : layers) layer.partial = !layer.whole();
+  const ModelWidths kept = largest_widths(layers);
+  if (kept.kv_heads != 0 && says_heads(*config.family)) widths.kv_heads = kept.kv_heads;
+  if (kept.dense != 0 && !config.family->keys.intermediate.empty()) widths.dense = kept.dense;
+  if (kept.expert != 0) widths.expert = kept.expert;
+  return widths;
+}
+
+LayerConfig ordinary_shape(const Config& config, const std::vector<OutputLayer>& stack, const OutputLayer& layer) {
+  const ModelWidths widths = ordinary_widths(config, stack);
+  LayerConfig shape = layer_of(config, layer.source);
+  shape.mlp = layer_of(config, layer.mlp_source).mlp;
+  if (shape.attention) shape = with_heads(shape, layer_of(config, layer.source), widths.kv_heads);
+  if (shape.mlp) shape.mlp->intermediate = shape.mlp->experts ? widths.expert : widths.dense;
+  return shape;
+}
+
+std::int64_t parameters_of(const Config& config, const std::vector<LayerConfig>& layers) {
+  std::int64_t parameters = 0;
+  for (const LayerConfig& layer : layers) parameters += layer_parameters(config, layer);
+  return parameters;
+}
+
+std::string in_millions(std::int64_t parameters) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2fM", static_cast<double>(parameters) / 1e6);
+  return text;
+}
+
+}  // namespace
+
+LayerConfig stored_shape_of(const Config& config, const std::vector<OutputLayer>& stack, const OutputLayer& layer,
+                            LayerForm form) {
+  SL_ASSERT(!layer.replaced);
+  if (form == LayerForm::ordinary) return ordinary_shape(config, stack, layer);
+  LayerConfig shape = layer_config(config, layer);
+  const LayerConfig& source = layer_of(config, layer.source);
+  const bool own_heads = form == LayerForm::per_layer && says_heads(*config.family);
+  if (shape.attention && !own_heads) shape = with_heads(shape, source, source.attention->kv_heads);
+  if (form == LayerForm::decilm) return decilm_layer(shape);
+  shape.partial = !shape.whole();
+  return shape;
+}
+
+std::vector<std::string> width_notes(const Config& config, const std::vector<OutputLayer>& stack, LayerForm form) {
+  if (!is_sliced(stack)) return {};
+  std::vector<LayerConfig> whole, kept, written;
+  for (const OutputLayer& layer : stack) {
+    if (layer.replaced) continue;
+    OutputLayer unsliced = layer;
+    unsliced.slice = {};
+    whole.push_back(layer_config(config, unsliced));
+    kept.push_back(layer_config(config, layer));
+    LayerConfig shape = stored_shape_of(config, stack, layer, form);
+    if (!layer.attention) shape.attention.reset();  // its zeros are packing_note()'s
+    if (!layer.mlp) shape.mlp.reset();
+    written.push_back(std::move(shape));
+  }
+  const std::int64_t before = parameters_of(config, whole), real = parameters_of(config, kept),
+                     stored = parameters_of(config, written);
+  std::vector<std::string> notes = {"slices take " + in_millions(before - real) + " of " + in_millions(before) +
+                                    " parameters of these layers"};
+  if (stored == real) {
+    notes.back() += ", and all of it is gained: nothing is padded";
+    return notes;
+  }
+  notes.back() += ", of which " + in_millions(before - stored) + " are gained and " + in_millions(stored - real) +
+                  " are written as padding: zeros that take memory and time and change nothing";
+  if (form == LayerForm::ordinary && is_replaced(stack)) {
+    notes.push_back("beside a replacement, which has the source's widths, all layers keep them");
+  } else if (form == LayerForm::ordinary) {
+    const ModelWidths kept_widths = largest_widths(written);
+    notes.push_back(
+        "an ordinary " + std::string(config.family->name) +
+        " model has one width for all its layers, that of the widest: " + std::to_string(kept_widths.kv_heads) +
+        " heads for keys and values" + (kept_widths.dense > 0 ? ", MLPs of " + std::to_string(kept_widths.dense) : "") +
+        (kept_widths.expert > 0 ? ", experts of " + std::to_string(kept_widths.expert) : ""));
+    if (why_not_decilm(config).empty())
+      notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth));
+  }
+  if (form != LayerForm::per_layer && !says_heads(*config.family))
+    notes.push_back("the configuration of " + std::string(config.family->title) +
+                    " cannot say the size of a head beside their number: heads that went are zeros");
+  if (form == LayerForm::decilm) notes.push_back("DeciLM has one number of heads: heads that went are zeros");
+  return notes;
+}
+
+}  // namespace streamline
