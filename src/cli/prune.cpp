@@ -24,9 +24,10 @@ void check_options(const PruneOptions& options) {
   if (!options.budget.empty()) parse_budgets(options.budget);
   if (!options.budget.empty() && options.replacement == "auto")
     fail(ErrorKind::usage, "--budget needs to know what is put back; name it with --replace instead of auto");
-  if (!options.budget.empty() && !options.state.empty() && options.method == "evolve")
-    fail(ErrorKind::usage,
-         "evolve searches anew for every size that --budget tries, and --state keeps one; give one of ", "the two");
+  if (!options.budget.empty() && !options.state.empty() &&
+      (options.method == "evolve" || options.method == "policy-gradient"))
+    fail(ErrorKind::usage, options.method,
+         " searches anew for every size that --budget tries, and --state keeps one; give one of ", "the two");
   parse_losses(options.loss, options.loss_split);
   if (!options.start.empty()) parse_start(options.start);
   parse_format(options.format);
@@ -67,6 +68,10 @@ Output run(const PruneOptions& options) {
     stage(run, "heal", [&] { heal(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.plan, run.replacements)); });
   }
+  if (options.refit) {
+    stage(run, "refit", [&] { refit(run); });
+    stage(run, "measure healed", [&] { measure(run, "healed", run.opened.model.view(run.plan, run.replacements)); });
+  }
   if (!options.dry_run) {
     write(run);
     remove_state(options.state);
@@ -105,6 +110,10 @@ std::function<Output()> declare(Arguments& arguments) {
   healing.add("--replace", options->replacement,
               "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "
               "default: what the method's paper trains there (layer for llm-streamline)");
+  healing.flag(
+      "--refit", options->refit,
+      "of methods that take heads and channels: fit the matrices that read them to what went, by least squares "
+      "over the text of --data");
   healing.add("--candidates", options->candidates, "what --replace auto tries");
   healing.add("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on",
               {.limits = kPositive});
@@ -120,7 +129,8 @@ std::function<Output()> declare(Arguments& arguments) {
   healing.add("--patience", options->heal.patience, "validations without improvement that end the training",
               {.limits = kPositive});
   healing.add("--state", options->state,
-              "directory where a search (blockpruner, iterative, beam, evolve) and the training save their state until "
+              "directory where a search (blockpruner, iterative, beam, evolve, policy-gradient) and the training save "
+              "their state until "
               "the result is written; the same command goes on from there");
   healing.add("--cache", options->cache,
               "directory where hidden states are kept for further epochs, candidates and runs");

@@ -10,6 +10,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/heal/heal_plan.h"
+#include "streamline/heal/refit.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
@@ -62,7 +63,17 @@ Json describe_choice(const PruneRun& run) {
     halves |= !whole;
     cut_layers += whole ? segment.count() : 0;
   }
-  if (cut == nullptr) return nullptr;
+  const Json& decided = proposal.plan.scores;
+  const auto add_reasons = [&](Json choice) {
+    for (const char* key : {"margin", "estimates", "budgets", "ratio"})
+      if (decided.contains(key)) choice[key] = decided[key];
+    return choice;
+  };
+  if (cut == nullptr && proposal.plan.slices.empty()) return nullptr;
+  if (cut == nullptr)  // all layers stay, narrower
+    return add_reasons({{"method", proposal.plan.method.name},
+                        {"summary", summary(proposal.plan)},
+                        {"protect", proposal.plan.method.parameters.value("protect", Json::array())}});
   Json windows = Json::array();
   for (const Window& window : proposal.windows) windows.push_back({{"start", window.start}, {"cosine", window.cosine}});
   Json choice = {{"method", proposal.plan.method.name},
@@ -75,11 +86,10 @@ Json describe_choice(const PruneRun& run) {
                  {"protect", proposal.plan.method.parameters.value("protect", Json::array())},
                  {"forced", proposal.plan.method.parameters.contains("start") &&
                                 !proposal.plan.method.parameters["start"].is_null()}};
-  if (halves || !proposal.replacements.empty()) choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
+  if (halves || !proposal.replacements.empty() || !proposal.plan.slices.empty())
+    choice["summary"] = summary(proposal.plan);  // what `cuts` cannot say
   if (proposal.scores.layers > 0) choice["cosine"] = proposal.scores.window_cosine(cut->first, cut->count());
-  for (const char* key : {"margin", "estimates", "budgets"})
-    if (proposal.plan.scores.contains(key)) choice[key] = proposal.plan.scores[key];
-  return choice;
+  return add_reasons(std::move(choice));
 }
 
 void end_stage(PruneRun& run, const std::string& name, const Stopwatch& watch) {
@@ -191,9 +201,8 @@ Proposal propose_within_budget(PruneRun& run) {
   Json budgets = Json::array();
   for (const BudgetFigure& figure : found.figures) {
     budgets.push_back(to_json(figure));
-    log_info("--budget " + figure.budget.text + ": --" + found.size_name + " " + std::to_string(found.size) +
-             " leaves " + amount_text(figure.amount, figure.budget.what) + " of " +
-             amount_text(figure.source, figure.budget.what));
+    log_info("--budget " + figure.budget.text + ": --" + found.size_name + " " + found.size_text + " leaves " +
+             amount_text(figure.amount, figure.budget.what) + " of " + amount_text(figure.source, figure.budget.what));
   }
   found.proposal.plan.scores["budgets"] = std::move(budgets);
   return std::move(found.proposal);
@@ -245,6 +254,19 @@ void measure(PruneRun& run, const std::string& name, const Model& model) {
   log_info(name + ": perplexity " + three_digits(result.value));
 }
 
+void refit(PruneRun& run) {
+  const Refit found = refit_slices(run.opened.model, run.plan, run.calibration);
+  Json matrices = Json::array();
+  for (const auto& [place, fit] : found.matrices)
+    matrices.push_back({{"layer", place.first},
+                        {"matrix", role_name(place.second)},
+                        {"missing_before", fit.before},
+                        {"missing_after", fit.after},
+                        {"ridge", std::isfinite(fit.ridge) ? Json(fit.ridge) : Json()}});
+  run.report["refit"] = std::move(matrices);
+  run.opened.model = run.opened.model.changed(found.change);
+}
+
 namespace {
 
 Json provenance(const PruneRun& run) {
@@ -268,6 +290,7 @@ void write(PruneRun& run) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
+  apply.repeatable = !options.refit;
   apply.provenance = provenance(run);
   reset_peak_memory();
   const Stopwatch watch;

@@ -33,6 +33,7 @@ struct PruneOptions {
   std::int64_t candidate_tokens = 50000;
   HealOptions heal;
   std::string recipe;  // what was given, as a file of --config
+  bool refit = false;
   bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false, plan_only = false;
 };
 
@@ -70,7 +71,8 @@ void load_data(PruneRun& run);
 void choose(PruneRun& run);
 void choose_replacement(PruneRun& run);                                    // for --replace auto: tries the candidates
 void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
-void heal(PruneRun& run);  // and rounds what it trained to what is written
+void heal(PruneRun& run);   // and rounds what it trained to what is written
+void refit(PruneRun& run);  // of plans that slice: the model then is one with fitted matrices
 void write(PruneRun& run);
 
 }  // namespace streamline::cli

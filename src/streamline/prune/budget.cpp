@@ -17,6 +17,7 @@
 namespace streamline {
 namespace {
 
+constexpr std::int64_t kRatioSteps = 1000;  // in which a share is looked for
 constexpr std::int64_t kLatencyPrompt = 128, kLatencyDecode = 16, kLatencyRepetitions = 3;
 
 struct BudgetName {
@@ -72,15 +73,19 @@ double seconds_of(const Model& model) {
 struct SizeParam {
   std::string name;
   std::int64_t most = 0;
+  double step = 0;  // of a share; 0: it counts
+
+  Json at(std::int64_t size) const { return step > 0 ? Json(static_cast<double>(size) * step) : Json(size); }
 };
 
 SizeParam size_param(const Method& method, const Json& params, std::int64_t layers) {
   const auto has = [&](std::string_view name) {
     return std::ranges::any_of(method.params, [&](const Param& param) { return param.name == name; });
   };
-  for (const char* size : {"layers", "cut", "halves", "sparsity", "threshold"})
+  for (const char* size : {"layers", "cut", "halves", "sparsity", "threshold", "ratio", "keep-heads", "keep-channels"})
     if (params.contains(size) && !params[size].is_null())
       fail(ErrorKind::usage, "--budget says how much to cut, and so does --", size, "; give one of the two");
+  if (has("ratio")) return {"ratio", kRatioSteps - 1, 1.0 / kRatioSteps};
   const Json resolved = resolve_params(method.params, params, std::string(method.name));
   const bool of_layers = has("units") && resolved.at("units") == "layers";
   if (has("halves") && !of_layers) return {"halves", 2 * layers};
@@ -124,7 +129,7 @@ class Halving {
   std::optional<WithinBudget> first_possible(std::int64_t first, std::int64_t end) {
     for (std::int64_t size = first; size < end; ++size) {
       Json params = params_;
-      params[size_.name] = size;
+      params[size_.name] = size_.at(size);
       try {
         return looked_at(size, trial_.propose(params));
       } catch (const Error& error) {
@@ -136,14 +141,17 @@ class Halving {
   }
 
   WithinBudget looked_at(std::int64_t size, Proposal proposal) const {
-    WithinBudget found{.size_name = size_.name, .size = size, .proposal = std::move(proposal), .figures = sources_};
+    WithinBudget found{.size_name = size_.name,
+                       .size = size,
+                       .size_text = size_.at(size).dump(),
+                       .proposal = std::move(proposal),
+                       .figures = sources_};
     const Model view = trial_.view(found.proposal);
     for (BudgetFigure& figure : found.figures) {
       // What else runs here changes with time, so that the two are measured side by side.
       if (figure.budget.what == BudgetOf::latency) figure.source = amount_of(source_, BudgetOf::latency);
       figure.amount = amount_of(view, figure.budget.what);
-      log_detail("--" + size_.name + " " + std::to_string(size) + ": " +
-                 amount_text(figure.amount, figure.budget.what));
+      log_detail("--" + size_.name + " " + found.size_text + ": " + amount_text(figure.amount, figure.budget.what));
     }
     return found;
   }
@@ -208,8 +216,8 @@ WithinBudget smallest_cut(const Method& method, const Json& params, const Model&
       char share[32];
       std::snprintf(share, sizeof share, "%.3gx", figure.amount / figure.source);
       fail(ErrorKind::usage, "--budget ", figure.budget.text, ": ", method.name, " cannot meet it; the closest is --",
-           found->size_name, " ", found->size, " with ", amount_text(figure.amount, figure.budget.what), " (", share,
-           ")");
+           found->size_name, " ", found->size_text, " with ", amount_text(figure.amount, figure.budget.what), " (",
+           share, ")");
     }
   return std::move(*found);
 }

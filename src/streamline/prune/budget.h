@@ -44,8 +44,9 @@ struct BudgetFigure {
 Json to_json(const BudgetFigure& figure);
 
 struct WithinBudget {
-  std::string size_name = {};  // the parameter that says how much: "cut", "layers", "halves"
-  std::int64_t size = 0;
+  std::string size_name = {};  // the parameter that says how much: "cut", "layers", "halves", "ratio"
+  std::int64_t size = 0;       // in its steps: layers and halves, thousandths of a ratio
+  std::string size_text = {};  // as it is given: "4", "0.25"
   Proposal proposal = {};
   std::vector<BudgetFigure> figures = {};
 };

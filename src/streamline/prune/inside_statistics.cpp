@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/inside_statistics.h"
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+// rows: [tokens, in].
+void add_rows(ReadMoments& moments, const torch::Tensor& rows) {
+  const auto wide = rows.to(torch::kFloat);
+  const auto sum = wide.sum(0, /*keepdim=*/false, torch::kDouble).to(torch::kCPU),
+             squares = wide.square().sum(0, /*keepdim=*/false, torch::kDouble).to(torch::kCPU);
+  moments.sum = moments.sum.defined() ? moments.sum + sum : sum;
+  moments.squares = moments.squares.defined() ? moments.squares + squares : squares;
+  moments.tokens += rows.size(0);
+}
+
+void fill_unseen(const LayerConfig& layer, std::int64_t hidden, LayerReads& reads) {
+  const auto fill = [&](Role role, std::int64_t expert, std::int64_t width) {
+    ReadMoments& moments = reads[{role, expert}];
+    if (moments.sum.defined()) return;
+    moments.sum = torch::zeros({width}, torch::kDouble);
+    moments.squares = torch::zeros({width}, torch::kDouble);
+    moments.tokens = 1;
+  };
+  if (!layer.mlp || !layer.mlp->experts) return;
+  for (std::int64_t expert = 0; expert < layer.mlp->experts->count; ++expert) {
+    fill(Role::up, expert, hidden);
+    fill(Role::down, expert, layer.mlp->intermediate);
+  }
+}
+
+}  // namespace
+
+std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& text, const SweepOptions& options) {
+  std::vector<LayerReads> reads(static_cast<std::size_t>(model.layer_count()));
+  sweep(model, text, options,
+        {.inner = [&](const SweepBatch& batch, std::int64_t layer, Role role, std::int64_t expert,
+                      const torch::Tensor& inner) {
+          const bool placed = inner.dim() == 3;
+          const auto seen = placed ? inner.narrow(1, batch.skip_first, inner.size(1) - batch.skip_first) : inner;
+          if (seen.numel() > 0)
+            add_rows(reads[static_cast<std::size_t>(layer)][{role, expert}], seen.reshape({-1, inner.size(-1)}));
+        }});
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    const LayerConfig& layer = model.config().layers[i];
+    fill_unseen(layer, model.config().hidden, reads[i]);
+    if (layer.attention && reads[i].count({Role::o, -1}) == 0)
+      fail(ErrorKind::resource, "the text has no tokens to measure what layers read; give more of it");
+  }
+  return reads;
+}
+
+Role read_by(Role role) {
+  switch (role) {
+    case Role::q:
+    case Role::k:
+    case Role::v:
+    case Role::qkv:
+      return Role::q;
+    case Role::gate:
+    case Role::up:
+    case Role::gate_up:
+      return Role::up;
+    default:
+      return role;
+  }
+}
+
+}  // namespace streamline

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/taylor_scores.h"
+
+#include <array>
+#include <cmath>
+
+#include "streamline/base/error.h"
+
+namespace streamline {
+namespace {
+
+struct FormName {
+  std::string_view name;
+  TaylorForm form;
+};
+constexpr std::array kTaylorForms = {FormName{"elements", TaylorForm::elements}, FormName{"group", TaylorForm::group},
+                                     FormName{"gate", TaylorForm::gate}};
+
+InsideScores by_weights(const LayerGradients& gradients, TaylorForm form) {
+  GroupedValues sums(gradients.weights.config);
+  for (const PlacedTensor& tensor : placed_tensors(gradients.weights)) {
+    if (tensor.part != Part::weight || !tensor.value.grad().defined()) continue;
+    const auto change = tensor.value.detach() * tensor.value.grad();
+    sums.add(tensor.role, tensor.part, tensor.expert, form == TaylorForm::elements ? change.abs() : change);
+  }
+  return sums.scores(form == TaylorForm::elements ? GroupSum::magnitudes : GroupSum::signed_sum);
+}
+
+std::vector<double> magnitudes_of(const torch::Tensor& values) {
+  const auto plain = values.abs().to(torch::kCPU, torch::kDouble).contiguous();
+  return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
+}
+
+InsideScores by_gates(const LayerGradients& gradients) {
+  InsideScores scores = no_scores(gradients.weights.config);
+  if (!scores.heads.empty() && gradients.heads.defined()) scores.heads = magnitudes_of(gradients.heads);
+  for (std::size_t i = 0; i < scores.channels.size() && gradients.channels.defined(); ++i)
+    scores.channels[i] = magnitudes_of(gradients.channels.dim() == 2 ? gradients.channels[static_cast<std::int64_t>(i)]
+                                                                     : gradients.channels);
+  return scores;
+}
+
+}  // namespace
+
+TaylorForm taylor_form(std::string_view name) {
+  for (const FormName& known : kTaylorForms)
+    if (known.name == name) return known.form;
+  fail(ErrorKind::usage, "'", name, "' is none of elements, group and gate");
+}
+
+UnitScores taylor_scores(const Model& model, const torch::Tensor& ids, TaylorForm form) {
+  UnitScores scores(static_cast<std::size_t>(model.layer_count()));
+  const double loss = inside_gradients(model, ids, form == TaylorForm::gate ? GradientOf::gates : GradientOf::weights,
+                                       [&](std::int64_t layer, const LayerGradients& gradients) {
+                                         scores[static_cast<std::size_t>(layer)] = form == TaylorForm::gate
+                                                                                       ? by_gates(gradients)
+                                                                                       : by_weights(gradients, form);
+                                       });
+  if (!std::isfinite(loss))
+    fail(ErrorKind::numeric, "the loss is NaN or infinite, and so are its gradients; try --dtype float32");
+  return scores;
+}
+
+Params gradient_params() {
+  return {{.name = "gradient-sequences",
+           .type = ParamType::integer,
+           .help = "sequences of the text that the loss is taken of",
+           .default_value = 16,
+           .minimum = 1},
+          {.name = "gradient-length",
+           .type = ParamType::integer,
+           .help = "tokens of each of them",
+           .default_value = 128,
+           .minimum = 2}};
+}
+
+torch::Tensor gradient_tokens(const Model& model, const TokenBatches& text, const Json& params) {
+  return first_sequences(text, params.at("gradient-sequences").get<std::int64_t>(),
+                         params.at("gradient-length").get<std::int64_t>(), model.placement().device);
+}
+
+}  // namespace streamline

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/prune/width_choice.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "streamline/base/error.h"
+#include "streamline/plan/slice.h"
+#include "streamline/prune/cut_request.h"
+#include "streamline/prune/proposal.h"
+#include "streamline/prune/unit_search.h"
+
+namespace streamline {
+namespace {
+
+constexpr std::int64_t kRatioSteps = 1000;  // that a share of parameters is looked for in
+
+// The channels of a layer as units that all its experts have: by rank in each, worth the mean over them.
+struct RankedChannels {
+  std::vector<std::vector<std::size_t>> order = {};  // by network, the least first
+  std::vector<double> worth = {};                    // by rank
+};
+
+std::vector<std::size_t> rising(const std::vector<double>& values) {
+  std::vector<std::size_t> order(values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return values[i]; });
+  return order;
+}
+
+RankedChannels ranked_channels(const std::vector<std::vector<double>>& networks) {
+  RankedChannels ranked;
+  if (networks.empty()) return ranked;
+  ranked.worth.resize(networks.front().size());
+  for (const std::vector<double>& network : networks) {
+    ranked.order.push_back(rising(network));
+    for (std::size_t rank = 0; rank < network.size(); ++rank)
+      ranked.worth[rank] += network[ranked.order.back()[rank]] / static_cast<double>(networks.size());
+  }
+  return ranked;
+}
+
+KeptUnits without_first(const std::vector<std::size_t>& order, std::int64_t removed) {
+  KeptUnits units{.of = std::ssize(order)};
+  for (std::size_t i = static_cast<std::size_t>(removed); i < order.size(); ++i)
+    units.kept.push_back(static_cast<std::int64_t>(order[i]));
+  std::ranges::sort(units.kept);
+  return units;
+}
+
+std::int64_t share_of(std::int64_t units, double ratio) {
+  // Not below what the decimal number says: 0.3 * 10 is 3.
+  return std::min(units, static_cast<std::int64_t>(std::floor(static_cast<double>(units) * ratio + 1e-9)));
+}
+
+// Of several layers' lists, each rising, how many of the first of each go so that `removed` go in all.
+std::vector<std::int64_t> removed_globally(const std::vector<std::vector<double>>& lists, std::int64_t removed) {
+  struct Unit {
+    double worth;
+    std::size_t list, rank;
+  };
+  std::vector<Unit> units;
+  for (std::size_t list = 0; list < lists.size(); ++list) {
+    double sum = 0, count = 0;
+    for (const double worth : lists[list])
+      if (worth >= 0) sum += worth, ++count;
+    const double mean = sum > 0 ? sum / count : 1;
+    for (std::size_t rank = 0; rank < lists[list].size(); ++rank) {
+      const double worth = lists[list][rank];
+      units.push_back({worth < 0 ? worth : worth / mean, list, rank});
+    }
+  }
+  std::ranges::stable_sort(units, {}, &Unit::worth);
+  std::vector<std::int64_t> counts(lists.size());
+  for (std::int64_t i = 0; i < removed; ++i) ++counts[units[static_cast<std::size_t>(i)].list];
+  return counts;
+}
+
+// How many of each layer's units go; empty lists lose none.
+std::vector<std::int64_t> removed_units(const std::vector<std::vector<double>>& lists, double ratio, Scope scope) {
+  if (scope == Scope::global) {
+    std::int64_t units = 0;
+    for (const auto& list : lists) units += std::ssize(list);
+    return removed_globally(lists, share_of(units, ratio));
+  }
+  std::vector<std::int64_t> counts;
+  for (const auto& list : lists) counts.push_back(share_of(std::ssize(list), ratio));
+  return counts;
+}
+
+void fix_counts(std::vector<std::int64_t>& counts, const std::vector<std::vector<double>>& lists,
+                const std::optional<std::int64_t>& kept) {
+  if (!kept) return;
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = std::max<std::int64_t>(0, std::ssize(lists[i]) - *kept);
+}
+
+bool is_protected(const WidthRequest& request, std::size_t layer) {
+  return std::ranges::find(request.protect, static_cast<std::int64_t>(layer)) != request.protect.end();
+}
+
+// What of the parameters does not change what units are worth.
+Json without_sizes(Json params) {
+  for (const char* size : {"ratio", "sparsity", "keep-heads", "keep-channels", "inside", "scope", "protect"})
+    params.erase(size);
+  return params;
+}
+
+}  // namespace
+
+Params width_params(const char* scope) {
+  return {{.name = "ratio",
+           .type = ParamType::number,
+           .help = "share of the groups of heads and of the channels that goes, between 0 and 1",
+           .minimum = 0,
+           .maximum = 1},
+          {.name = "sparsity",
+           .type = ParamType::number,
+           .help = "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that "
+                   "comes closest"},
+          {.name = "keep-heads",
+           .type = ParamType::integer,
+           .help = "query heads that each layer keeps: whole groups of those that share keys and values",
+           .minimum = 1},
+          {.name = "keep-channels",
+           .type = ParamType::integer,
+           .help = "channels of its MLP that each layer keeps",
+           .minimum = 1},
+          {.name = "inside",
+           .type = ParamType::text,
+           .help = "what may go inside layers",
+           .default_value = "both",
+           .choices = {"both", "heads", "channels"}},
+          {.name = "scope",
+           .type = ParamType::text,
+           .help = "local: every layer loses the same share; global: what is worth least of all, each layer's scores "
+                   "over their mean",
+           .default_value = scope,
+           .choices = {"local", "global"}},
+          {.name = "protect",
+           .type = ParamType::integers,
+           .help = "layers never to cut, e.g. 0,1,28-29",
+           .default_value = Json::array()}};
+}
+
+WidthRequest read_width_request(const PruneContext& context, const Json& params, std::string_view method) {
+  WidthRequest request{.ratio = optional_value<double>(params, "ratio"),
+                       .channels = optional_value<std::int64_t>(params, "keep-channels"),
+                       .protect = params.at("protect").get<std::vector<std::int64_t>>()};
+  const auto heads = optional_value<std::int64_t>(params, "keep-heads");
+  const bool counts = heads || request.channels;
+  const int given = (request.ratio ? 1 : 0) + (params.at("sparsity").is_null() ? 0 : 1) + (counts ? 1 : 0);
+  if (given != 1)
+    fail(ErrorKind::usage, method, " needs exactly one of --ratio, --sparsity and --keep-heads / --keep-channels; ",
+         given, " are given");
+  if (!params.at("sparsity").is_null()) request.sparsity = read_sparsity(params, method, {"sparsity"});
+  const std::string inside = params.at("inside").get<std::string>();
+  request.heads = inside != "channels" && (!counts || heads);
+  request.mlps = inside != "heads" && (!counts || request.channels);
+  request.scope = params.at("scope") == "global" ? Scope::global : Scope::local;
+  check_protected(request.protect, context.model.layer_count());
+  if (context.replacement.name != "none")
+    fail(ErrorKind::usage, method, " takes heads and channels and leaves layers where they are: nothing can be put in ",
+         "their place; leave out --replace");
+  if (heads)
+    for (const LayerConfig& layer : context.model.config().layers)
+      if (layer.attention) request.kv_heads = kv_heads_of(*layer.attention, *heads, "--keep-heads");
+  return request;
+}
+
+std::map<std::int64_t, LayerSlice> kept_units(const Config& config, const UnitScores& scores,
+                                              const WidthRequest& request, double ratio) {
+  SL_ASSERT(std::ssize(scores) == config.layer_count());
+  std::vector<std::vector<std::size_t>> head_order(scores.size());
+  std::vector<RankedChannels> channels(scores.size());
+  std::vector<std::vector<double>> heads(scores.size()), worth(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (is_protected(request, i)) continue;
+    if (request.heads) {
+      head_order[i] = rising(scores[i].heads);
+      for (const std::size_t head : head_order[i]) heads[i].push_back(scores[i].heads[head]);
+    }
+    if (request.mlps) channels[i] = ranked_channels(scores[i].channels);
+    worth[i] = channels[i].worth;
+  }
+  std::vector<std::int64_t> less_heads = removed_units(heads, ratio, request.scope),
+                            less_channels = removed_units(worth, ratio, request.scope);
+  fix_counts(less_heads, heads, request.kv_heads);
+  fix_counts(less_channels, worth, request.channels);
+  std::map<std::int64_t, LayerSlice> slices;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    LayerSlice slice;
+    if (less_heads[i] > 0) slice.kv_heads = without_first(head_order[i], less_heads[i]);
+    if (less_channels[i] > 0)
+      for (const auto& order : channels[i].order) slice.channels.push_back(without_first(order, less_channels[i]));
+    if (!slice.empty()) slices[static_cast<std::int64_t>(i)] = std::move(slice);
+  }
+  return slices;
+}
+
+double resolved_ratio(const PruneContext& context, const UnitScores& scores, const WidthRequest& request) {
+  if (!request.sparsity) return request.ratio.value_or(0);
+  const Model& model = context.model;
+  const auto saved = [&](std::int64_t step) {
+    const auto slices =
+        kept_units(model.config(), scores, request, static_cast<double>(step) / static_cast<double>(kRatioSteps));
+    const Plan plan = with_slices(model.config(), keep_all(model.layer_count()), slices).plan;
+    return static_cast<double>(parameters_saved(context, plan)) / static_cast<double>(model.parameters());
+  };
+  std::int64_t below = 0, above = kRatioSteps - 1;
+  if (saved(above) < *request.sparsity)
+    fail(ErrorKind::usage, "--sparsity ", *request.sparsity, ": heads and channels are ", saved(above),
+         " of all parameters");
+  while (below + 1 < above) {
+    const std::int64_t middle = (below + above) / 2;
+    (saved(middle) < *request.sparsity ? below : above) = middle;
+  }
+  const bool nearer_below = below > 0 && *request.sparsity - saved(below) < saved(above) - *request.sparsity;
+  return static_cast<double>(nearer_below ? below : above) / static_cast<double>(kRatioSteps);
+}
+
+Proposal width_proposal(const PruneContext& context, std::string_view method, const Json& params,
+                        const UnitScores& scores, const WidthRequest& request) {
+  const Config& config = context.model.config();
+  const double ratio = resolved_ratio(context, scores, request);
+  const auto slices = kept_units(config, scores, request, ratio);
+  if (slices.empty())
+    fail(ErrorKind::usage, method, ": a ratio of ", ratio, " takes no head and no channel; take a larger one",
+         request.scope == Scope::local ? ", or --scope global" : "");
+  SlicedPlan made = with_slices(config, keep_all(context.model.layer_count()), slices);
+  Proposal proposal;
+  proposal.plan = std::move(made.plan);
+  proposal.warnings = std::move(made.notes);
+  proposal.plan.scores = {{"ratio", ratio}};
+  proposal.plan.scores.update(savings(context, proposal.plan));
+  sign(proposal.plan, context, method, params);
+  return proposal;
+}
+
+UnitScores remembered_scores(const PruneContext& context, std::string_view method, const Json& params,
+                             const std::function<UnitScores()>& make) {
+  Json key = search_key(context, method, params);
+  key["parameters"] = without_sizes(params);
+  UnitScores scores;
+  const auto read = [&](const Json& known) { scores = unit_scores_from_json(known.at("scores"), "the state"); };
+  if (restore(context, key, read) && std::ssize(scores) == context.model.layer_count()) return scores;
+  scores = make();
+  keep(context, key, {{"scores", to_json(scores)}});
+  return scores;
+}
+
+}  // namespace streamline

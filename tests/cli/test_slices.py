@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Narrower layers from the command line: methods that take heads and channels, their plans, and what is written."""
+
+import json
+
+import pytest
+from program import BOOKS, CALIBRATION, VALID, run, run_json
+
+TEXT = ["--data", CALIBRATION, "--seq-len", 64, "--samples", 8]
+SHORT = ["--eval", VALID, "--eval-windows", 1, "--no-speed"]
+
+
+def plan_of(tmp_path, *arguments, name="plan.json"):
+    result = run("prune", BOOKS, *TEXT, "--plan-only", "--quiet", *arguments)
+    assert result.returncode == 0, result.stderr
+    (tmp_path / name).write_text(result.stdout)
+    return tmp_path / name
+
+
+def test_uniform_widths_are_an_ordinary_model_that_gains_all(tmp_path):
+    before = run_json("inspect", BOOKS)
+    report = run_json("prune", BOOKS, *TEXT, *SHORT, "--method", "wanda-sp", "--ratio", 0.5, "--out", tmp_path / "out")
+    after = run_json("inspect", tmp_path / "out")
+    kv, width = before["layer"][0]["kv_heads"], before["layer"][0]["intermediate_size"]
+    assert {layer["kv_heads"] for layer in after["layer"]} == {kv - int(0.5 * kv)}
+    assert {layer["intermediate_size"] for layer in after["layer"]} == {width - int(0.5 * width)}
+    assert after["layer"][0]["head_dim"] == before["layer"][0]["head_dim"]
+    assert after["parameters"] == report["models"][1]["parameters"] < before["parameters"]
+    assert report["output"]["ordinary"] and any("nothing is padded" in note for note in report["output"]["notes"])
+    assert report["choice"]["summary"].startswith("sliced layers 0..11")
+    again = run_json("apply", BOOKS, "--plan", tmp_path / "out", "--out", tmp_path / "again")
+    assert again["layers"] == 12
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["magnitude-structured", "wanda-sp", "flap", "taylor", "random-structured", "mini-llm"])
+def test_a_budget_of_parameters_is_met(method, tmp_path):
+    words = ["--probes", 4] if method == "mini-llm" else []
+    plan = json.loads(plan_of(tmp_path, "--method", method, "--budget", "params=0.8x", *words).read_text())
+    assert 0.2 <= plan["scores"]["sparsity"] < 0.23
+    assert plan["version"] == 2 and plan["slices"]
+
+
+def test_policy_gradient_learns_and_goes_on(tmp_path):
+    words = ["prune", BOOKS, *TEXT, *SHORT, "--method", "policy-gradient", "--ratio", 0.25, "--steps", 4, "--batch", 2,
+             "--length", 32, "--check-every", 2, "--state", tmp_path / "state", "--dry-run"]
+    report = run_json(*words)
+    assert report["models"][1]["parameters"] < report["models"][0]["parameters"]
+
+
+def test_plans_that_slice_are_measured_and_merged(tmp_path):
+    width = plan_of(tmp_path, "--method", "wanda-sp", "--ratio", 0.2, name="width.json")
+    depth = plan_of(tmp_path, "--method", "shortgpt", "--cut", 3, name="depth.json")
+    merged = run_json("plan", "merge", width, depth, "--out", tmp_path / "both.json")
+    assert "dropped layers" in merged["summary"] and "channels went" in merged["summary"]
+    measured = run_json("eval", BOOKS, "--plan", tmp_path / "both.json", "--perplexity", VALID, "--window", 64, "--max-windows", 1)
+    assert measured["perplexity"]["value"] > 1
+    written = run_json("apply", BOOKS, "--plan", tmp_path / "both.json", "--out", tmp_path / "both")
+    assert written["layers"] == 9
+    narrow = run_json("inspect", tmp_path / "both")["layer"][0]
+    assert narrow["intermediate_size"] < run_json("inspect", BOOKS)["layer"][0]["intermediate_size"]
+    exported = run("export", tmp_path / "both", "--out", tmp_path / "both.gguf")
+    assert exported.returncode == 0, exported.stderr
+    assert run_json("inspect", tmp_path / "both.gguf")["layer"][0]["intermediate_size"] == narrow["intermediate_size"]
+
+
+def test_padding_is_said(tmp_path):
+    plan = plan_of(tmp_path, "--method", "wanda-sp", "--ratio", 0.3, "--protect", "0,11")
+    padded = run_json("apply", BOOKS, "--plan", plan, "--out", tmp_path / "padded")
+    assert any("are written as padding" in note for note in padded["notes"])
+    narrow = run_json("apply", BOOKS, "--plan", plan, "--out", tmp_path / "narrow", "--format", "per-layer")
+    assert narrow["parameters"] < padded["parameters"] and any("all of it is gained" in note for note in narrow["notes"])
+
+
+def test_refit_leaves_less_missing(tmp_path):
+    report = run_json("prune", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 24, *SHORT, "--method", "wanda-sp",
+                      "--ratio", 0.3, "--inside", "channels", "--refit", "--out", tmp_path / "out")
+    assert len(report["refit"]) == 12
+    assert sum(fit["missing_after"] for fit in report["refit"]) < 0.95 * sum(fit["missing_before"] for fit in report["refit"])
+    assert [model["name"] for model in report["models"]] == ["source", "cut", "healed"]
+    assert not (tmp_path / "out" / "streamline" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("words,status,message", [
+    (["--ratio", 1.5], 2, "ratio"),
+    ([], 2, "needs exactly one of --ratio"),
+    (["--ratio", 0.001], 2, "takes no head and no channel"),
+    (["--ratio", 0.2, "--replace", "layer"], 2, "nothing can be put in their place"),
+    (["--ratio", 0.2, "--protect", 40], 2, "the model has layers 0..11"),
+    (["--budget", "params=0.05x"], 2, "cannot meet it"),
+])
+def test_what_cannot_be_is_one_line(words, status, message):
+    result = run("prune", BOOKS, *TEXT, "--plan-only", "--method", "wanda-sp", *words)
+    assert result.returncode == status, result.stderr
+    assert message in result.stderr
