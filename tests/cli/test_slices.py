@@ -59,7 +59,7 @@ def test_plans_that_slice_are_measured_and_merged(tmp_path):
     assert written["layers"] == 9
     narrow = run_json("inspect", tmp_path / "both")["layer"][0]
     assert narrow["intermediate_size"] < run_json("inspect", BOOKS)["layer"][0]["intermediate_size"]
-    exported = run("export", tmp_path / "both", "--out", tmp_path / "both.gguf")
+    exported = run("export", tmp_path / "both", "--gguf", tmp_path / "both.gguf")
     assert exported.returncode == 0, exported.stderr
     assert run_json("inspect", tmp_path / "both.gguf")["layer"][0]["intermediate_size"] == narrow["intermediate_size"]
 

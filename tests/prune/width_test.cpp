@@ -34,8 +34,9 @@ Model with_dead_units() {
 
 class WidthMethod : public testing::TestWithParam<const char*> {
  protected:
-  Proposal propose(const Json& given) const {
+  Proposal propose(Json given) const {
     const Method& method = find_method(GetParam());
+    if (method.name == "mini-llm") given["gradient"] = "exact";  // estimates are noise for these few tokens
     PruneContext context{.model = model, .calibration = calibration, .seed = 3};
     return method.propose(context, resolve_params(method.params, given, "test"));
   }

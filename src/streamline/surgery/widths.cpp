@@ -11,6 +11,9 @@
 namespace streamline {
 namespace {
 
+// Rows of experts are whole blocks of 16 bytes in half precision, as grouped matrix products of transformers 5 ask for.
+constexpr std::int64_t kExpertStep = 8;
+
 const LayerConfig& layer_of(const Config& config, std::int64_t layer) {
   return config.layers[static_cast<std::size_t>(layer)];
 }
@@ -32,6 +35,20 @@ LayerConfig with_heads(LayerConfig shape, const LayerConfig& source, std::int64_
   return shape;
 }
 
+// The least number of heads for keys and values from `kv_heads` on whose query heads divide the hidden size, where
+// those of the source do: transformers 5 refuses other Llama and Gemma configurations, whatever head_dim says.
+std::int64_t loadable_heads(const Config& config, std::int64_t kv_heads) {
+  for (const LayerConfig& layer : config.layers) {
+    if (!layer.attention) continue;
+    const AttentionConfig& source = *layer.attention;
+    if (config.hidden % source.heads != 0) return kv_heads;
+    const std::int64_t group = source.heads / source.kv_heads;
+    while (kv_heads < source.kv_heads && config.hidden % (group * kv_heads) != 0) ++kv_heads;
+    return kv_heads;
+  }
+  return kv_heads;
+}
+
 // The widths of an ordinary result: those of its widest layers.
 ModelWidths ordinary_widths(const Config& config, const std::vector<OutputLayer>& stack) {
   ModelWidths widths = largest_widths(config.layers);
@@ -41,9 +58,10 @@ ModelWidths ordinary_widths(const Config& config, const std::vector<OutputLayer>
     if (is_ordinary(layer_of(config, layer.source))) layers.push_back(layer_config(config, layer));
   for (LayerConfig& layer : layers) layer.partial = !layer.whole();
   const ModelWidths kept = largest_widths(layers);
-  if (kept.kv_heads != 0 && says_heads(*config.family)) widths.kv_heads = kept.kv_heads;
+  if (kept.kv_heads != 0 && says_heads(*config.family)) widths.kv_heads = loadable_heads(config, kept.kv_heads);
   if (kept.dense != 0 && !config.family->keys.intermediate.empty()) widths.dense = kept.dense;
-  if (kept.expert != 0) widths.expert = kept.expert;
+  if (kept.expert != 0)
+    widths.expert = std::min(widths.expert, (kept.expert + kExpertStep - 1) / kExpertStep * kExpertStep);
   return widths;
 }
 
@@ -119,6 +137,10 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
     if (why_not_decilm(config).empty())
       notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth));
   }
+  if (form == LayerForm::ordinary && !is_replaced(stack) &&
+      largest_widths(written).kv_heads > largest_widths(kept).kv_heads && says_heads(*config.family))
+    notes.push_back("with the heads that are left, a number that does not divide the hidden size " +
+                    std::to_string(config.hidden) + ", transformers 5 would refuse the configuration");
   if (form != LayerForm::per_layer && !says_heads(*config.family))
     notes.push_back("the configuration of " + std::string(config.family->title) +
                     " cannot say the size of a head beside their number: heads that went are zeros");
