@@ -139,6 +139,20 @@ TEST(PerLayerConfig, TakesHalvesAway) {
   EXPECT_EQ(layer_form(read_shapes(pico_config("llama", {{"per_layer_config", Json::object()}}))), LayerForm::ordinary);
 }
 
+TEST(PerLayerConfig, GivesLayersTheirOwnWidths) {
+  const Json config = pico_config(
+      "llama",
+      {{"per_layer_config",
+        {{"1", {{"intermediate_size", 8}}}, {"2", {{"num_key_value_heads", 1}, {"num_attention_heads", 2}}}}}});
+  const Config model = read_shapes(config);
+  EXPECT_EQ(model.layers[1].mlp->intermediate, 8);
+  EXPECT_EQ(model.layers[2].attention->heads, 2);
+  EXPECT_EQ(model.layers[2].attention->kv_heads, 1);
+  EXPECT_EQ(model.layers[2].attention->head_dim, model.layers[0].attention->head_dim);
+  EXPECT_EQ(layer_form(model), LayerForm::per_layer);
+  EXPECT_EQ(output_config(model, {{.source = 1}, {.source = 2}, {.source = 0}}).at("per_layer_config").size(), 2u);
+}
+
 TEST(PerLayerConfig, ThatIsBrokenIsRefusedInOneLine) {
   using enum ErrorKind;
   const std::vector<Bad> table = {
@@ -149,7 +163,9 @@ TEST(PerLayerConfig, ThatIsBrokenIsRefusedInOneLine) {
       {{{"1", "skip"}}, format, "per_layer_config[\"1\"]: not an object"},
       {{{"1", {{"skip", "mlp"}}}}, format, "'skip' is not a list"},
       {{{"1", {{"skip", {"norm"}}}}}, unsupported, "'skip' has \"norm\"; supported are"},
-      {{{"1", {{"intermediate_size", 8}}}}, unsupported, "'intermediate_size' of a single layer is not supported"},
+      {{{"1", {{"hidden_size", 8}}}}, unsupported, "'hidden_size' of a single layer is not supported"},
+      {{{"1", {{"intermediate_size", 0}}}}, format, "'intermediate_size' is 0; expected 1 to"},
+      {{{"1", {{"num_key_value_heads", 3}}}}, mismatch, "heads do not go with 3 for keys and values"},
   };
   expect_refused(table, [](const Json& layers) { read_shapes(pico_config("llama", {{"per_layer_config", layers}})); });
   EXPECT_ERROR(read_shapes(pico_config("phi", {{"per_layer_config", {{"1", {{"skip", {"mlp"}}}}}}})), unsupported,

@@ -85,7 +85,7 @@ TEST(PlanJson, RefusesWhatItDoesNotUnderstand) {
       {"plan.json: method: unknown key 'paper'", [](Json& j) { j["method"]["paper"] = ""; }},
       {"segments[1]: unknown key 'scale'", [](Json& j) { j["segments"][1]["scale"] = 0.5; }},
       {"segments[1].weights: unknown key 'md5'", [](Json& j) { j["segments"][1]["weights"]["md5"] = ""; }},
-      {"plan version 2; this program reads version 1", [](Json& j) { j["version"] = 2; }},
+      {"plan version 3; this program reads versions 1 and 2", [](Json& j) { j["version"] = 3; }},
       {"this is not a plan", [](Json& j) { j["format"] = "safetensors"; }},
       {"'format' is missing", [](Json& j) { j.erase("format"); }},
       {"'version' is missing", [](Json& j) { j.erase("version"); }},

@@ -172,18 +172,21 @@ TEST(MiniLlm, M9CountsTheParametersOfLlama7B) {
 // Channel c has weights of size 2 * 1.15^c in gate and down and of the inverse third power in up: what is large matters
 // little.
 constexpr std::int64_t kScaled = 20;
-Model with_scaled_channels() {
+Model with_scaled_channels(Placement placement = {}) {
   Json json = tiny_llama(1);
   json["intermediate_size"] = kScaled;
-  return pico_model(json, 5, [](const ExpectedTensor& tensor, std::vector<float>& values) {
-    const bool rows = tensor.role == Role::gate || tensor.role == Role::up;
-    if (!rows && tensor.role != Role::down) return;
-    const auto columns = static_cast<std::size_t>(tensor.shape[1]);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const double a = 2 * std::pow(1.15, static_cast<double>(rows ? i / columns : i % columns));
-      values[i] *= static_cast<float>(tensor.role == Role::up ? std::pow(a, -3) : a);
-    }
-  });
+  return pico_model(
+      json, 5,
+      [](const ExpectedTensor& tensor, std::vector<float>& values) {
+        const bool rows = tensor.role == Role::gate || tensor.role == Role::up;
+        if (!rows && tensor.role != Role::down) return;
+        const auto columns = static_cast<std::size_t>(tensor.shape[1]);
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          const double a = 2 * std::pow(1.15, static_cast<double>(rows ? i / columns : i % columns));
+          values[i] *= static_cast<float>(tensor.role == Role::up ? std::pow(a, -3) : a);
+        }
+      },
+      placement);
 }
 
 TEST(MiniLlm, M10OneProbeRanksByMagnitudeAndExactGradientsDoNot) {
@@ -217,7 +220,7 @@ TEST_F(MiniLlmMethod, SaysWhenItsGradientIsNoise) {
 }
 
 TEST(MiniLlm, ManyProbesOfGatesRankAsTheExactSlopesDo) {
-  const Model model = with_scaled_channels();
+  const Model model = with_scaled_channels({.dtype = torch::kFloat64});  // slopes are small
   const auto ids = to_tensor(random_tokens(4, 16, 4), {0, 1, 2, 3}, torch::kCPU);
   const std::vector<Probe> probes = probe_slopes(
       [&](std::uint64_t seed, double step) { return loss_along(model, ids, ProbeSpace::gates, seed, step); }, 1500,
