@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, run, run_json
+from program import BOOKS, CALIBRATION, NARROWING, VALID, run, run_json, size_of_cut
 
 METHODS = [method["name"] for method in json.loads(run("list", "--json").stdout)["methods"]]
 TEXT = ["--data", CALIBRATION, "--seq-len", 128, "--samples", 4]
@@ -22,15 +22,15 @@ def error(method, *options):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_chooses_the_same(method):
-    options = ["--layers", 2, "--replace", "none"]
+    options = [*size_of_cut(method), "--replace", "none"]
     assert plan(method, *options) == plan(method, *options)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_parameters_list_what_exists(method):
     wrong = ["--threshold", "0.5"] if method != "laco" else ["--windows", 2]
-    message = error(method, "--layers", 2, *wrong)
-    assert wrong[0].strip("-") in message and "layers" in message
+    message = error(method, *size_of_cut(method), *wrong)
+    assert wrong[0].strip("-") in message and ("ratio" if method in NARROWING else "layers") in message
 
 
 def test_unknown_methods_list_what_exists():
@@ -42,7 +42,7 @@ def test_compare_tries_them_all():
     found = run_json("compare", BOOKS, "--methods", "all", "--layers", 2, *TEXT, "--perplexity", VALID, "--window", 128,
                      "--max-windows", 2, "--no-speed")
     names = [model["name"] for model in found["models"]]
-    assert names[1:] == [f"{method} -2 layers" for method in METHODS]
+    assert names[1:] == [f"{method} -2 layers" for method in METHODS if method not in NARROWING]
 
 
 def test_compare_scores_for_a_method_that_follows_one_without_scores():

@@ -14,6 +14,8 @@ from test_checkpoints import check_logits
 ROOT = pathlib.Path(__file__).parents[2]
 BOOKS = ROOT / "models" / "books-5m"
 TEXT = ROOT / "models" / "text"
+NARROWING = {"magnitude-structured": [], "wanda-sp": [], "flap": [], "taylor": [], "random-structured": [],
+             "mini-llm": ["--probes", 4], "policy-gradient": ["--steps", 2, "--batch", 2, "--length", 32]}
 METHODS = [name.replace("_", "-") for name in
            re.findall(r"^METHOD\((\w+)\)", (ROOT / "src/streamline/prune/methods.def").read_text(), re.MULTILINE)]
 
@@ -26,8 +28,9 @@ def test_the_list_is_that_of_the_program():
 @pytest.mark.parametrize("method", METHODS)
 def test_results_load_in_transformers(tmp_path, caplog, method):
     out = tmp_path / "out"
+    size = ["--ratio", 0.5, *NARROWING[method]] if method in NARROWING else ["--layers", 2]
     streamline("prune", BOOKS, "--data", TEXT / "calibration.jsonl", "--eval", TEXT / "valid.txt", "--eval-windows", 1,
-               "--seq-len", 64, "--samples", 4, "--no-speed", "--dtype", "float32", "--method", method, "--layers", 2,
+               "--seq-len", 64, "--samples", 4, "--no-speed", "--dtype", "float32", "--method", method, *size,
                "--replace", "none", "--out", out)
     report = json.loads((out / "report.json").read_text())
     assert report["choice"]["method"] == method
