@@ -219,14 +219,20 @@ TEST_F(MiniLlmMethod, SaysWhenItsGradientIsNoise) {
   EXPECT_TRUE(propose({{"ratio", 0.25}, {"gradient", "exact"}}).warnings.empty());
 }
 
-TEST(MiniLlm, ManyProbesOfGatesRankAsTheExactSlopesDo) {
+TEST(MiniLlm, ManyProbesOfGatesAreAsNearTheExactSlopesAsTheirVarianceSays) {
   const Model model = with_scaled_channels({.dtype = torch::kFloat64});  // slopes are small
   const auto ids = to_tensor(random_tokens(4, 16, 4), {0, 1, 2, 3}, torch::kCPU);
   const std::vector<Probe> probes = probe_slopes(
       [&](std::uint64_t seed, double step) { return loss_along(model, ids, ProbeSpace::gates, seed, step); }, 3000,
       1e-3, 5);
-  EXPECT_GT(spearman(all_scores(probed_gates(model, probes)), all_scores(taylor_scores(model, ids, TaylorForm::gate))),
-            0.6);  // 22 unknowns; the smallest slopes stay below the noise
+  const std::vector<double> probed = all_scores(probed_gates(model, probes)),
+                            exact = all_scores(taylor_scores(model, ids, TaylorForm::gate));
+  double wrong = 0, whole = 0;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    wrong += (probed[i] - exact[i]) * (probed[i] - exact[i]);
+    whole += exact[i] * exact[i];
+  }
+  EXPECT_LT(std::sqrt(wrong / whole), 0.2);  // sqrt(23 / 3000) of 22 unknowns is 0.09
 }
 
 TEST_F(MiniLlmMethod, TakesInRoundsAsMuchAsAtOnce) {
