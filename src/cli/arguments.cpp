@@ -50,9 +50,18 @@ void set_up(CLI::Option* option, const std::string& group, const Rules& rules, b
   if (!rules.choices.empty()) check(option, CLI::IsMember(rules.choices));
 }
 
+CLI::App* add_named_command(CLI::App& of, const std::string& name, const std::string& summary,
+                            const std::string& footer) {
+  of.require_subcommand(1);
+  CLI::App* command = of.add_subcommand(name, summary);
+  command->footer(footer);
+  return command;
+}
+
 [[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
-  const auto chosen = program.get_subcommands();
-  const std::string command = chosen.empty() ? "" : " " + chosen.front()->get_name();
+  std::string command;
+  for (auto chosen = program.get_subcommands(); !chosen.empty(); chosen = chosen.front()->get_subcommands())
+    command += " " + chosen.front()->get_name();
   std::string what = error.what();
   for (char& letter : what)
     if (letter == '\n') letter = ' ';
@@ -102,6 +111,10 @@ void Arguments::flag(const std::string& names, bool& value, const std::string& h
   if (!group_.empty()) option->group(group_);
 }
 
+Arguments Arguments::action(const std::string& name, const std::string& summary, const std::string& footer) const {
+  return Arguments(*add_named_command(*app_, name, summary, footer));
+}
+
 Arguments Arguments::group(const std::string& title) const {
   Arguments grouped(*this);
   grouped.group_ = title;
@@ -109,7 +122,11 @@ Arguments Arguments::group(const std::string& title) const {
 }
 
 bool Arguments::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
-bool Arguments::given(const std::string& name) const { return app_->count(name) > 0; }
+bool Arguments::given(const std::string& name) const {
+  for (const CLI::App* action : app_->get_subcommands())
+    if (action->get_option_no_throw(name) != nullptr) return action->count(name) > 0;
+  return app_->count(name) > 0;
+}
 
 GivenOptions Arguments::given() const {
   GivenOptions all;
@@ -135,10 +152,7 @@ Program::~Program() = default;
 Arguments Program::arguments() { return Arguments(*app_); }
 
 Arguments Program::add_command(const std::string& name, const std::string& summary, const std::string& footer) {
-  app_->require_subcommand(1);
-  CLI::App* command = app_->add_subcommand(name, summary);
-  command->footer(footer);
-  return Arguments(*command);
+  return Arguments(*add_named_command(*app_, name, summary, footer));
 }
 
 std::optional<std::string> Program::parse(const std::vector<std::string>& words) {

@@ -57,11 +57,14 @@ class Arguments {
   void add(const std::string& names, const std::function<void(const std::string& word)>& take, const std::string& help);
   void flag(const std::string& names, bool& value, const std::string& help);
 
+  // A command of this command, of which each command line names one.
+  Arguments action(const std::string& name, const std::string& summary, const std::string& footer) const;
+
   // The same command; what is added here stands under `title` in --help.
   Arguments group(const std::string& title) const;
 
   bool has(const std::string& name) const;    // declared
-  bool given(const std::string& name) const;  // on the command line, once that is parsed
+  bool given(const std::string& name) const;  // on the command line, also of its action, once that is parsed
   GivenOptions given() const;                 // all that are
   bool chosen() const;                        // the command is the one on the command line
 

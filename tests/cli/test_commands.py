@@ -10,7 +10,7 @@ import sys
 import pytest
 from program import BOOKS, CALIBRATION, VALID, run, run_json
 
-COMMANDS = ["inspect", "score", "prune", "apply", "plan", "merge", "export", "eval", "stability", "generate", "bench", "list"]
+COMMANDS = ["inspect", "score", "prune", "apply", "plan", "merge", "export", "eval", "stability", "chip", "generate", "bench", "list"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

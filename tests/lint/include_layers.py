@@ -24,6 +24,7 @@ COMPUTING = {
     "prune": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval"],
     "heal": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval", "surgery"],
     "merge": ["base", "io", "arch", "plan", "nn", "engine", "surgery", "heal"],
+    "chip": ["base", "io", "arch", "plan", "text", "tasks", "nn", "engine", "surgery", "heal"],
 }
 ALLOWED = TORCH_FREE | COMPUTING
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

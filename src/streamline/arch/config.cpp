@@ -132,6 +132,9 @@ bool is_parameter(const Config& config, const TensorInfo& tensor) {
   fail(ErrorKind::mismatch, checkpoint.path_of(tensor), ": tensor '", tensor.name, "' is there, but ", why);
 }
 
+// The head of a model that classifies, which stands in the place of the language model's.
+bool is_class_head(const TensorInfo& tensor) { return tensor.name == kClassHead; }
+
 void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const std::vector<ExpectedTensor>& expected,
                       bool fp8) {
   std::unordered_set<std::string_view> names;
@@ -139,7 +142,8 @@ void check_no_surplus(const Checkpoint& checkpoint, const Config& config, const 
   const std::string head = tensor_name(*config.family, -1, Role::head, Part::weight);
   for (const TensorInfo& tensor : checkpoint.tensors())
     if (names.count(tensor.name) == 0 && tensor.name != head && !is_ignored(*config.family, tensor.name) &&
-        !(fp8 && is_scale(tensor.name)) && !(config.multimodal && is_carried(*config.family, tensor.name)))
+        !(fp8 && is_scale(tensor.name)) && !is_class_head(tensor) &&
+        !(config.multimodal && is_carried(*config.family, tensor.name)))
       fail_surplus(checkpoint, config, tensor);
 }
 

@@ -20,6 +20,9 @@ std::string expert_tensor_name(const Family& family, std::int64_t layer, std::in
 // The same for a layer of the "streamline" extension: "model.layers.13.replacement.up.weight".
 std::string extension_tensor_name(const Family& family, std::int64_t layer, Role role, Part part);
 
+// The head of a …ForSequenceClassification checkpoint, in all families, and in GGUF files.
+inline constexpr std::string_view kClassHead = "score.weight", kGgufClassHead = "cls.output.weight";
+
 // Buffers that old files of the family hold: neither read nor copied.
 bool is_ignored(const Family& family, std::string_view name);
 

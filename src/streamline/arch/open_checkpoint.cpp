@@ -61,6 +61,10 @@ void split_experts(const TensorInfo& all, const GgufTensorName& name, const Fami
 // Appends the tensor, or tensors, with the names and the values that they have in a Hugging Face checkpoint.
 void translate(TensorInfo tensor, const Family& family, const Json& config, const std::string& where,
                std::vector<TensorInfo>& tensors) {
+  if (tensor.name == kGgufClassHead) {
+    tensor.name = kClassHead;
+    return tensors.push_back(std::move(tensor));
+  }
   const auto name = parse_gguf_tensor(family, tensor.name);
   if (!name)
     fail(ErrorKind::unsupported, where, ": tensor '", tensor.name, "' is none that a ", family.name, " model has");

@@ -15,7 +15,7 @@ bool is_shard(const std::filesystem::path& path) { return path.extension() == ".
 
 }  // namespace
 
-CacheIndex::CacheIndex(std::filesystem::path directory, std::string model)
+CacheIndex::CacheIndex(std::filesystem::path directory, std::string model, const std::string& others)
     : directory_(std::move(directory)), model_(std::move(model)) {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
@@ -26,8 +26,7 @@ CacheIndex::CacheIndex(std::filesystem::path directory, std::string model)
     const Json json = parse_json(read_text(file), where);
     try {
       if (json.at("model").get<std::string>() != model_)
-        fail(ErrorKind::mismatch, directory_.string(),
-             ": these are the hidden states of another model; give another --cache, or delete this one");
+        fail(ErrorKind::mismatch, directory_.string(), ": these are ", others);
       clock_ = json.at("clock").get<std::uint64_t>();
       for (const auto& [name, shard] : json.at("shards").items()) {
         const std::filesystem::path path = name;

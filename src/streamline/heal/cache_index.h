@@ -17,8 +17,10 @@ struct CachedShard {
 class CacheIndex {
  public:
   // Reads the index, or begins one for `model` (a digest). Files that it does not name, of writes that were cut short,
-  // are removed. Errors: mismatch for another model's directory, format.
-  CacheIndex(std::filesystem::path directory, std::string model);
+  // are removed. Errors: mismatch for another model's directory, which are then called `others`; format.
+  CacheIndex(
+      std::filesystem::path directory, std::string model,
+      const std::string& others = "the hidden states of another model; give another --cache, or delete this one");
 
   const CachedShard* find(const std::string& name) const;
   std::filesystem::path path(const std::string& name) const { return directory_ / name; }

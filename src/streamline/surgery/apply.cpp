@@ -112,6 +112,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   follow_layers(stack, map, config, applied.notes);
   exempt_replacements(layers, stack, result.tensors, config);
   const FileSet& files = source.checkpoint().files();
+  if (options.edit) options.edit(result.tensors, config);
   copy_side_files(files, source.checkpoint().config(), directory);
   write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);

@@ -31,6 +31,8 @@ struct ApplyOptions {
   std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
   bool repeatable = true;  // the plan repeats the result, and lies in it; not where the model's weights changed
   bool verify = true;      // compare the re-opened logits; everything else is always checked
+  // Called before anything is written: changes tensors outside the layers, and config.json. Not of a GGUF source.
+  std::function<void(std::vector<TensorSource>&, Json& config)> edit = {};
   // Called last, before the rename: what is written here appears together with the checkpoint.
   std::function<void(OutputDirectory&, const AppliedPlan&)> finish = {};
 };

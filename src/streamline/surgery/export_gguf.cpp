@@ -46,7 +46,8 @@ GgufFields all_fields(const Checkpoint& checkpoint, const Config& config, const 
   add_gguf_metadata(config, context, fields);
   fields.u32("general.file_type", file_type(options.type));
   fields.u32("general.quantization_version", kQuantisationVersion);
-  for (const GgufField& field : options.vocabulary.all()) fields.add(field);
+  for (const GgufFields* more : {&options.vocabulary, &options.fields})
+    for (const GgufField& field : more->all()) fields.add(field);
   return fields;
 }
 
@@ -101,7 +102,8 @@ ExportedGguf export_gguf(const Model& source, const fs::path& file, const Export
   GgufOutput out(file, options.overwrite);
   const std::vector<GgufLayoutTensor> layout = gguf_layout(checkpoint, config, context);
   const GgufFields fields = all_fields(checkpoint, config, layout, context, options);
-  const std::vector<GgufTensor> tensors = all_tensors(checkpoint, config, layout, options.type);
+  std::vector<GgufTensor> tensors = all_tensors(checkpoint, config, layout, options.type);
+  tensors.insert(tensors.end(), options.tensors.begin(), options.tensors.end());
   ExportedGguf result{.architecture = std::string(config.family->gguf.arch),
                       .layers = config.layer_count(),
                       .parameters = source.parameters(),

@@ -11,6 +11,7 @@
 #include "streamline/base/file.h"
 #include "streamline/engine/model.h"
 #include "streamline/io/gguf_fields.h"
+#include "streamline/io/gguf_writer.h"
 
 namespace streamline {
 
@@ -19,6 +20,8 @@ struct ExportOptions {
   std::int64_t context = 0;  // positions that the file claims; 0: those of the model
   Overwrite overwrite = Overwrite::no;
   GgufFields vocabulary = {};  // what add_gguf_vocabulary() says
+  GgufFields fields = {};      // beside those of the model
+  std::vector<GgufTensor> tensors = {};
 };
 
 struct ExportedGguf {

@@ -2,6 +2,7 @@
 // Reading expressions: a parser by recursive descent.
 #include "streamline/tasks/expression.h"
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 
@@ -193,6 +194,12 @@ bool uses(const Expression& expression, std::string_view field) {
   for (const Expression& part : expression.parts)
     if (uses(part, field)) return true;
   return false;
+}
+
+void add_fields(const Expression& expression, std::vector<std::string>& names) {
+  if (expression.kind == Kind::field && std::find(names.begin(), names.end(), expression.name) == names.end())
+    names.push_back(expression.name);
+  for (const Expression& part : expression.parts) add_fields(part, names);
 }
 
 }  // namespace streamline

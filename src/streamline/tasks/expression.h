@@ -38,6 +38,8 @@ Json evaluate(const Expression& expression, const Json& fields);
 
 // Whether the field occurs in it.
 bool uses(const Expression& expression, std::string_view field);
+// Appends the names of the fields that occur in it and are not among `names` yet.
+void add_fields(const Expression& expression, std::vector<std::string>& names);
 
 // A value as it stands in a text: strings as they are, integers, true, false. Errors: format for anything else.
 std::string as_text(const Json& value);

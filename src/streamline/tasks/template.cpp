@@ -28,7 +28,7 @@ std::size_t end_of_expression(std::string_view text, std::size_t from) {
 
 }  // namespace
 
-Template::Template(std::string_view text, std::string_view where) {
+Template::Template(std::string_view text, std::string_view where) : source_(text) {
   check_utf8(text, where);
   while (!text.empty()) {
     const std::size_t begin = text.find("{{");
@@ -54,6 +54,12 @@ std::string Template::text(const Json& fields) const {
 bool Template::uses(std::string_view field) const {
   return std::any_of(parts_.begin(), parts_.end(),
                      [&](const Expression& part) { return streamline::uses(part, field); });
+}
+
+std::vector<std::string> Template::fields() const {
+  std::vector<std::string> names;
+  for (const Expression& part : parts_) add_fields(part, names);
+  return names;
 }
 
 }  // namespace streamline

@@ -20,8 +20,12 @@ class Template {
   Json value(const Json& fields) const;
   std::string text(const Json& fields) const;
   bool uses(std::string_view field) const;
+  // Names of the fields that occur in it, each once, in the order of their first appearance.
+  std::vector<std::string> fields() const;
+  const std::string& source() const { return source_; }  // as it was written
 
  private:
+  std::string source_;
   std::vector<Expression> parts_;  // plain text is a constant
 };
 

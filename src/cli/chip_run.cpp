@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline chip run` and `streamline chip eval`: texts and features through chosen chips.
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "chip_actions.h"
+#include "options.h"
+#include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
+#include "streamline/chip/classify.h"
+#include "streamline/chip/export.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct ChipRunOptions {
+  CommonOptions common;
+  std::string model, chips, task;
+  double exit = 0;
+  std::int64_t batch = 16;
+};
+
+struct ChipEvalOptions {
+  CommonOptions common;
+  std::string chips, task;
+  std::vector<std::string> features, exits;
+};
+
+Json verdict_json(const chip::TaskChips& task, const chip::Verdict& verdict) {
+  Json shares = Json::object();
+  for (std::size_t i = 0; i < task.classes.size(); ++i) shares[task.classes[i]] = verdict.probabilities[i];
+  return {{"task", task.task},
+          {"label", task.classes[verdict.best()]},
+          {"probabilities", std::move(shares)},
+          {"layer", verdict.layer}};
+}
+
+// One line a text: for each task its label and all probabilities, with tabs between.
+std::string verdicts_text(const chip::Chips& chips, const std::vector<chip::Verdict>& verdicts, bool exits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(6);
+  for (std::size_t t = 0; t < verdicts.size(); ++t) {
+    const chip::TaskChips& task = chips.tasks[t];
+    if (t > 0) text << '\t';
+    if (chips.tasks.size() > 1) text << task.task << ": ";
+    text << task.classes[verdicts[t].best()];
+    for (std::size_t i = 0; i < task.classes.size(); ++i)
+      text << '\t' << task.classes[i] << '=' << verdicts[t].probabilities[i];
+    if (exits) text << "\tlayer=" << verdicts[t].layer;
+  }
+  text << '\n';
+  return text.str();
+}
+
+chip::Chips chips_to_run(const ChipRunOptions& options) {
+  chip::Chips chips = chip::read_chips(options.chips.empty() ? chip::chips_file_in(options.model)
+                                                             : std::filesystem::path(options.chips));
+  if (!options.task.empty()) {
+    chip::TaskChips only = chip::task_named(chips, options.task);
+    chips.tasks.assign(1, std::move(only));
+  }
+  for (chip::TaskChips& task : chips.tasks)
+    if (!task.choice) task.choice = chip::select_chip(task.chips, {});
+  return chips;
+}
+
+Output run_lines(const ChipRunOptions& options, bool exits) {
+  const Placement placement = start(options.common);
+  const chip::Chips chips = chips_to_run(options);
+  const OpenedModel opened = open_model(options.model, placement);
+  chip::check_trunk(chips.trunk, opened.model, options.chips.empty() ? options.model : options.chips);
+  chip::ClassifyOptions classify;
+  if (exits) classify.exit = options.exit;
+  Json rows = Json::array();
+  std::vector<std::string> lines;
+  const auto flush = [&] {
+    for (const auto& verdicts : chip::classify(opened.model, *opened.tokenizer, chips, lines, classify)) {
+      if (!options.common.json) print(verdicts_text(chips, verdicts, exits));
+      Json row = Json::array();
+      for (std::size_t t = 0; t < verdicts.size(); ++t) row.push_back(verdict_json(chips.tasks[t], verdicts[t]));
+      if (options.common.json) rows.push_back(std::move(row));
+    }
+    lines.clear();
+  };
+  // What is waiting is answered before more is read where a person types.
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    lines.push_back(std::move(line));
+    if (std::ssize(lines) >= options.batch) flush();
+  }
+  if (!lines.empty()) flush();
+  return {{{"run", computing_record(placement, options.common.seed)}, {"lines", std::move(rows)}}, ""};
+}
+
+// Features and chips of one task on one trunk, with the same classes in the same order.
+void check_features(const chip::TaskChips& task, const chip::Trunk& trunk, const chip::Features& features,
+                    const std::string& chips) {
+  const chip::FeatureDescription& description = features.description();
+  if (description.trunk.digest != trunk.digest)
+    fail(ErrorKind::mismatch, features.label(), ": its hidden states are of another model (", description.trunk.model,
+         ") than ", chips, " (", trunk.model, ")");
+  const auto listed = [](const std::vector<std::string>& classes) {
+    std::string all;
+    for (const std::string& name : classes) all += (all.empty() ? "" : ", ") + name;
+    return all;
+  };
+  if (description.classes != task.classes)
+    fail(ErrorKind::mismatch, features.label(), ": its classes are ", listed(description.classes), "; those of ", chips,
+         " are ", listed(task.classes));
+  if (description.input.position != task.input.position)
+    fail(ErrorKind::mismatch, features.label(), ": has the states of position ", to_string(description.input.position),
+         "; ", chips, " reads ", to_string(task.input.position));
+}
+
+Output run_eval(const ChipEvalOptions& options) {
+  start_logging(options.common);
+  const chip::Chips chips = chip::read_chips(options.chips);
+  Json results = Json::array();
+  std::vector<std::vector<std::string>> rows = {{"features", "task", "exit at", "accuracy", "95 %", "mean layers"}};
+  std::vector<double> thresholds = {2};  // never
+  for (const std::string& word : options.exits) {
+    const auto threshold = parse_number<double>(word);
+    if (!threshold || !(*threshold >= 0 && *threshold <= 1))
+      fail(ErrorKind::usage, "--exit '", word, "' is no probability");
+    thresholds.push_back(*threshold);
+  }
+  for (const std::string& path : options.features) {
+    const chip::Features features = chip::Features::open(path);
+    chip::TaskChips task = chip::task_named(
+        chips, options.task.empty() && chips.tasks.size() > 1 ? features.description().task : options.task);
+    check_features(task, chips.trunk, features, options.chips);
+    if (!task.choice) task.choice = chip::select_chip(task.chips, {});
+    for (const double threshold : thresholds) {
+      const chip::ExitScore found = chip::score_exits(task, features, threshold);
+      Json json = to_json(found.score);
+      json["features"] = path;
+      json["task"] = task.task;
+      json["exit"] = threshold > 1 ? Json() : Json(threshold);
+      json["mean_layers"] = found.layers;
+      std::ostringstream range, accuracy, layers;
+      accuracy << std::fixed << std::setprecision(4) << found.score.accuracy();
+      range << std::fixed << std::setprecision(4) << json["low"].get<double>() << ".." << json["high"].get<double>();
+      layers << std::fixed << std::setprecision(2) << found.layers;
+      rows.push_back({path, task.task, threshold > 1 ? "never" : Json(threshold).dump(), accuracy.str(), range.str(),
+                      layers.str()});
+      results.push_back(std::move(json));
+    }
+  }
+  return {{{"run", run_record(command_line(), 0)}, {"results", std::move(results)}}, format_table(rows)};
+}
+
+}  // namespace
+
+std::function<Output()> declare_chip_run(Arguments arguments) {
+  auto options = std::make_shared<ChipRunOptions>();
+  add_model(arguments, options->model);
+  arguments.add("--chips", options->chips,
+                "chips of this model; default: those in a directory that `chip export` made");
+  arguments.add("--task", options->task, "classify for this task only; default: for all");
+  arguments.add("--exit", options->exit,
+                "stop behind the first layer whose chip is so sure; default: run up to the chosen chip",
+                {.shows_default = false, .limits = Limits{0, 1}});
+  arguments.add("--batch", options->batch, "lines that run together", {.limits = kPositive});
+  add_compute_options(arguments, options->common);
+  return [options, arguments] { return run_lines(*options, arguments.given("--exit")); };
+}
+
+std::function<Output()> declare_chip_eval(Arguments arguments) {
+  auto options = std::make_shared<ChipEvalOptions>();
+  arguments.add("CHIPS", options->chips, "a file that `streamline chip train` made", {.required = true});
+  arguments.add("--features", options->features, "files of features of texts that the chips have not seen");
+  arguments.add("--task", options->task, "the chips of this task");
+  arguments.add("--exit", options->exits, "also with early exits at these probabilities, as 0.8,0.9");
+  add_output_options(arguments, options->common);
+  return [options] {
+    if (options->features.empty()) fail(ErrorKind::usage, "--features names the files to classify");
+    return run_eval(*options);
+  };
+}
+
+}  // namespace streamline::cli

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline chip select`, and choosing chips elsewhere.
+#include <iomanip>
+#include <memory>
+#include <sstream>
+
+#include "chip_actions.h"
+#include "options.h"
+#include "streamline/base/error.h"
+#include "streamline/report/report.h"
+
+namespace streamline::cli {
+namespace {
+
+struct ChipSelectOptions {
+  CommonOptions common;
+  ChoiceOptions choice;
+  std::string chips, task, out;
+  bool overwrite = false;
+};
+
+std::string three_digits(double value) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(3) << value;
+  return text.str();
+}
+
+std::string accuracy_text(const chip::Score& score) {
+  if (score.count == 0) return "-";
+  const auto [low, high] = chip::interval(score);
+  return three_digits(score.accuracy()) + " (" + three_digits(low) + ".." + three_digits(high) + ")";
+}
+
+Output run_select(const ChipSelectOptions& options) {
+  start_logging(options.common);
+  check_output(options.out, options.overwrite);
+  chip::Chips chips = chip::read_chips(options.chips);
+  const std::string only = options.task.empty() ? "" : chip::task_named(chips, options.task).task;
+  std::string text;
+  for (chip::TaskChips& task : chips.tasks) {
+    if (only.empty() || task.task == only) task.choice = chip::select_chip(task.chips, choice_options(options.choice));
+    if (task.choice) text += choice_text(task, chips.trunk) + "\n";
+  }
+  if (!options.out.empty()) chip::write_chips(chips, options.out);
+  Json json = chips_json(chips);
+  json["run"] = run_record(command_line(), 0);
+  if (!options.out.empty()) json["output"] = options.out;
+  return {std::move(json), std::move(text)};
+}
+
+}  // namespace
+
+void add_choice_options(Arguments& arguments, ChoiceOptions& options) {
+  Arguments choice = arguments.group("Choosing, by the validation texts");
+  choice.add("--rule", options.rule,
+             "best; earliest: the first layer within --within of the best; fixed: the one behind --layer",
+             {.choices = {"best", "earliest", "fixed"}});
+  choice.add("--within", options.within, "of earliest: how much accuracy may be lost", {.limits = Limits{0, 1}});
+  choice.add("--layer", options.layer, "of fixed: the last layer that is kept",
+             {.shows_default = false, .limits = kNonNegative});
+  choice.add("--only", options.kind, "chips of one kind only: linear, mlp");
+}
+
+chip::SelectOptions choice_options(const ChoiceOptions& options) {
+  chip::SelectOptions select{.rule = chip::rule_named(options.rule), .within = options.within, .layer = options.layer};
+  if (!options.kind.empty()) select.kind = chip::kind_named(options.kind);
+  if (select.rule == chip::Rule::fixed && options.layer < 0) fail(ErrorKind::usage, "--rule fixed needs --layer");
+  return select;
+}
+
+std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk) {
+  const chip::Choice& choice = *task.choice;
+  const chip::TrainedChip& chosen = task.chips[choice.chip];
+  std::ostringstream text;
+  text << task.task << ": " << chip::name(choice.kind) << " chip behind layer " << choice.layer << " (" << choice.rule
+       << "), accuracy " << accuracy_text(chosen.validation) << " on " << chosen.validation.count
+       << " validation texts";
+  if (chosen.test.count > 0) text << ", " << accuracy_text(chosen.test) << " on " << chosen.test.count << " test texts";
+  text << "; keeps " << choice.layer + 1 << " of " << trunk.layers << " layers";
+  return text.str();
+}
+
+std::string chips_table(const chip::TaskChips& task) {
+  std::vector<std::vector<std::string>> rows = {{"layer", "chip", "train", "validation", "test", "loss", "margin"}};
+  for (const chip::TrainedChip& trained : task.chips)
+    rows.push_back({std::to_string(trained.chip.layer), std::string(chip::name(trained.chip.kind)),
+                    three_digits(trained.train.accuracy()), accuracy_text(trained.validation),
+                    accuracy_text(trained.test), three_digits(trained.validation.loss),
+                    three_digits(trained.validation.margin)});
+  return format_table(rows);
+}
+
+Json chips_json(const chip::Chips& chips) {
+  Json tasks = Json::array();
+  for (const chip::TaskChips& task : chips.tasks) tasks.push_back(to_json(task));
+  return {{"trunk", to_json(chips.trunk)}, {"tasks", std::move(tasks)}};
+}
+
+std::function<Output()> declare_chip_select(Arguments arguments) {
+  auto options = std::make_shared<ChipSelectOptions>();
+  arguments.add("CHIPS", options->chips, "a file that `streamline chip train` made", {.required = true});
+  arguments.add("--task", options->task, "choose for this task only; default: for all");
+  add_choice_options(arguments, options->choice);
+  arguments.add("--out", options->out, "a file of the same chips with this choice");
+  arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
+  add_output_options(arguments, options->common);
+  return [options] { return run_select(*options); };
+}
+
+}  // namespace streamline::cli

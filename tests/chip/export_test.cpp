@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chips on a model that is cut behind them: H5, H6, H11, and what is refused.
+#include "streamline/chip/export.h"
+
+#include "streamline/arch/open_checkpoint.h"
+#include "streamline/chip/classify.h"
+#include "tests/chip/chips.h"
+#include "tests/support/core/expect.h"
+
+namespace streamline::chip {
+namespace {
+
+// Every byte is a token.
+struct Bytes : Tokenizer {
+  std::vector<TokenId> encode(std::string_view text, bool) const override {
+    std::vector<TokenId> ids;
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string decode(std::span<const TokenId>, bool) const override { return {}; }
+  std::int64_t vocab_size() const override { return 256; }
+  std::optional<TokenId> bos() const override { return std::nullopt; }
+  std::optional<TokenId> eos() const override { return std::nullopt; }
+  bool adds_bos() const override { return false; }
+};
+
+Json with_class(Json json, const std::string& name) {
+  json["architectures"] = Json::array({name});
+  return json;
+}
+
+class ExportedChips : public testing::Test {
+ protected:
+  Chips chips_of(const Model& model, const TrainOptions& options, std::int64_t layer, const std::string& task = "toy") {
+    auto labelled = test::random_labels(test::kTexts, 3, 4);
+    labelled.name = task;
+    const auto features = test::make_features(model, labelled, test::random_prompts(test::kTexts, 2),
+                                              folder_.path() / (task + ".features"));
+    Chips chips{.trunk = features.description().trunk, .tasks = {}};
+    chips.tasks.push_back({.task = task,
+                           .classes = features.description().classes,
+                           .input = features.description().input,
+                           .chips = train_chips(features, options)});
+    chips.tasks[0].choice = select_chip(chips.tasks[0].chips, {.rule = Rule::fixed, .layer = layer});
+    std::filesystem::remove(folder_.path() / (task + ".features"));
+    return chips;
+  }
+  TrainOptions exact() const {
+    TrainOptions options;
+    options.kinds = {Kind::linear};
+    options.method = Method::ridge;
+    options.norm = FeatureNorm::rms;
+    options.bias = false;
+    return options;
+  }
+  std::vector<std::vector<Verdict>> run(const Model& model, const Chips& chips, std::optional<double> exit = {}) {
+    return classify(model, Bytes(), chips, {"a text", "another, which is longer", "x"}, {.exit = exit});
+  }
+
+  streamline::test::TemporaryDirectory folder_;
+  std::filesystem::path out_ = folder_.path() / "out";
+  Model llama_ = pico_model(with_class(streamline::test::tiny_llama(6), "LlamaForCausalLM"), 1);
+};
+
+TEST_F(ExportedChips, H5GiveTheSameLogitsAsOnTheWholeModel) {
+  const Chips chips = chips_of(llama_, exact(), 2);
+  const Exported exported = export_chips(llama_, chips, out_, {});
+  EXPECT_EQ(exported.architecture, "LlamaForSequenceClassification");
+  EXPECT_LT(exported.largest_difference, 1e-5);
+  const Model trunk = Model::open(Checkpoint::open(out_), {});
+  const auto whole = run(llama_, chips), cut = run(trunk, read_chips(chips_file_in(out_)));
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_EQ(whole[i][0].probabilities, cut[i][0].probabilities);
+  // The head that transformers has, on the norm without weights.
+  const auto states = hidden_states(trunk, torch::tensor({{1, 2, 3}}));
+  const auto last = states.back().select(1, 2);
+  EXPECT_TRUE(torch::allclose(torch::linear(trunk.final_norm(last), class_head(trunk)),
+                              logits(chips.tasks[0].chips[chips.tasks[0].choice->chip].chip, last), 1e-4, 1e-5));
+}
+
+TEST_F(ExportedChips, H11HaveNoTensorOfALayerAbove) {
+  for (const std::int64_t layer : {0, 3, 5}) {
+    const Exported exported =
+        export_chips(llama_, chips_of(llama_, exact(), layer), out_, {.overwrite = Overwrite::yes});
+    const auto written = Checkpoint::open(out_);
+    const Config config = resolve_config(*written);
+    EXPECT_EQ(config.layer_count(), layer + 1);
+    std::int64_t kept = 0, all = 0;
+    for (std::int64_t i = 0; i < 6; ++i) {
+      all += layer_parameters(llama_.config(), llama_.config().layers[static_cast<std::size_t>(i)]);
+      if (i <= layer) kept += layer_parameters(config, config.layers[static_cast<std::size_t>(i)]);
+    }
+    EXPECT_EQ(kept * 6, all * (layer + 1));
+    for (const TensorInfo& tensor : written->tensors()) {
+      EXPECT_EQ(tensor.name.find("layers." + std::to_string(layer + 1) + "."), std::string::npos);
+      EXPECT_NE(tensor.name, "lm_head.weight");
+    }
+    EXPECT_EQ(exported.layers, layer + 1);
+  }
+}
+
+TEST_F(ExportedChips, AreAPlainTrunkWhereTransformersHasNoSuchHead) {
+  const auto reason = [&](const TrainOptions& options, Kind kind = Kind::linear) {
+    Chips chips = chips_of(llama_, options, 2);
+    chips.tasks[0].choice = select_chip(chips.tasks[0].chips, {.rule = Rule::fixed, .layer = 2, .kind = kind});
+    const Exported exported = export_chips(llama_, chips, out_, {.overwrite = Overwrite::yes});
+    EXPECT_EQ(exported.architecture, exported.why_plain.empty() ? "LlamaForSequenceClassification" : "LlamaModel");
+    EXPECT_EQ(Checkpoint::open(out_)->find("score.weight") == nullptr, !exported.why_plain.empty());
+    const auto whole = run(llama_, chips),
+               cut = run(Model::open(Checkpoint::open(out_), {}), read_chips(chips_file_in(out_)));
+    EXPECT_EQ(whole[0][0].probabilities, cut[0][0].probabilities);
+    return exported.why_plain;
+  };
+  EXPECT_EQ(reason(exact()), "");
+  TrainOptions options = exact();
+  options.bias = true;
+  EXPECT_THAT(reason(options), testing::HasSubstr("no bias"));
+  options = exact();
+  options.norm = FeatureNorm::standardise;
+  EXPECT_THAT(reason(options), testing::HasSubstr("--feature-norm rms"));
+  options = exact();
+  options.method = Method::adamw;
+  options.kinds = {Kind::linear, Kind::mlp};
+  EXPECT_THAT(reason(options, Kind::mlp), testing::HasSubstr("the chip an MLP"));
+}
+
+// A LayerNorm has a bias of its own, which takes the chip's.
+TEST_F(ExportedChips, KeepTheirBiasInALayerNorm) {
+  const Model opt = pico_model(with_class(streamline::test::tiny_opt(), "OPTForCausalLM"), 1);
+  TrainOptions options = exact();
+  options.norm = FeatureNorm::layer;
+  options.bias = true;
+  const Exported exported = export_chips(opt, chips_of(opt, options, 1), out_, {});
+  EXPECT_EQ(exported.architecture, "OPTForSequenceClassification");
+  EXPECT_LT(exported.largest_difference, 1e-5);
+}
+
+TEST_F(ExportedChips, OfSeveralTasksShareOneTrunk) {
+  Chips chips = chips_of(llama_, exact(), 1);
+  const Chips other = chips_of(llama_, exact(), 3, "other");
+  chips.tasks.push_back(other.tasks[0]);
+  const Exported exported = export_chips(llama_, chips, out_, {});
+  EXPECT_EQ(exported.layers, 4);
+  EXPECT_THAT(exported.why_plain, testing::HasSubstr("several tasks"));
+  const auto both = run(Model::open(Checkpoint::open(out_), {}), read_chips(chips_file_in(out_)));
+  const auto alone = run(llama_, other);
+  EXPECT_EQ(both[1][1].probabilities, alone[1][0].probabilities);
+  EXPECT_EQ(both[1][0].layer, 1);
+}
+
+TEST_F(ExportedChips, LetTextsLeaveEarly) {
+  const Chips chips = chips_of(llama_, exact(), 4);
+  const auto never = run(llama_, chips, 1.0), always = run(llama_, chips, 0.0), whole = run(llama_, chips);
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_EQ(never[i][0].layer, 4);
+    EXPECT_EQ(always[i][0].layer, 0);
+    for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(never[i][0].probabilities[c], whole[i][0].probabilities[c], 1e-5);
+  }
+}
+
+TEST_F(ExportedChips, CountTheLayersThatExitsSave) {
+  const auto labelled = test::random_labels(test::kTexts, 3, 4);
+  const auto features =
+      test::make_features(llama_, labelled, test::random_prompts(test::kTexts, 2), folder_.path() / "f");
+  TaskChips task{.task = "toy", .classes = labelled.classes, .input = {}, .chips = train_chips(features, exact())};
+  task.choice = select_chip(task.chips, {.rule = Rule::fixed, .layer = 4});
+  EXPECT_EQ(score_exits(task, features, 2).layers, 5);
+  EXPECT_EQ(score_exits(task, features, 0).layers, 1);
+  EXPECT_EQ(score_exits(task, features, 2).score.right,
+            score(task.chips[4].chip, features.layer(4), features.labels()).right);
+  const double some = score_exits(task, features, 0.5).layers;
+  EXPECT_GE(some, 1);
+  EXPECT_LE(some, 5);
+}
+
+TEST_F(ExportedChips, AreRefusedForAnotherModel) {
+  const Chips chips = chips_of(llama_, exact(), 2);
+  const Model other = pico_model(with_class(streamline::test::tiny_llama(6), "LlamaForCausalLM"), 2);
+  EXPECT_ERROR(export_chips(other, chips, out_, {}), mismatch, "other weights");
+  EXPECT_ERROR(run(other, chips), mismatch, "other weights");
+  Chips open = chips;
+  open.tasks[0].choice.reset();
+  EXPECT_ERROR(export_chips(llama_, open, out_, {}), usage, "no chip of toy is chosen");
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+// What a GGUF reader finds beside the trunk.
+TEST_F(ExportedChips, BecomeTheClassifierOfAGgufFile) {
+  const Model qwen = pico_model(with_class(streamline::test::tiny_qwen3(), "Qwen3ForCausalLM"), 1);
+  EXPECT_EQ(why_not_in_llama_cpp(qwen), "");
+  EXPECT_THAT(why_not_in_llama_cpp(llama_), testing::HasSubstr("qwen3 only"));
+  const Chips chips = chips_of(qwen, exact(), 2);
+  export_chips(qwen, chips, out_, {});
+  const auto file = folder_.path() / "toy.gguf";
+  export_chips_gguf(out_, file, DType::f32, Overwrite::no);
+  const Model read = Model::open(open_checkpoint(file), {});
+  EXPECT_EQ(read.layer_count(), 3);
+  EXPECT_TRUE(torch::equal(class_head(read), class_head(Model::open(Checkpoint::open(out_), {}))));
+  const std::string bytes = read_text(file);
+  EXPECT_NE(bytes.find("qwen3.pooling_type"), std::string::npos);
+  EXPECT_NE(bytes.find("qwen3.classifier.output_labels"), std::string::npos);
+  EXPECT_NE(bytes.find("class 2"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace streamline::chip
