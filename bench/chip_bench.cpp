@@ -31,7 +31,9 @@ chip::Prompts random_texts(const Model& model, const Options& options) {
 }
 
 LabelledTexts labels_for(std::int64_t texts) {
-  LabelledTexts labelled{.name = "random", .classes = {"a", "b"}};
+  LabelledTexts labelled;
+  labelled.name = "random";
+  labelled.classes = {"a", "b"};
   labelled.texts.resize(static_cast<std::size_t>(texts));
   for (std::int64_t i = 0; i < texts; ++i) labelled.labels.push_back(i % 3 == 0);
   return labelled;
@@ -41,7 +43,10 @@ LabelledTexts labels_for(std::int64_t texts) {
 void measure_features(const Model& model, const Options& options, const chip::Prompts& prompts,
                       const std::string& file) {
   const LabelledTexts labelled = labels_for(options.texts);
-  chip::FeatureDescription description{.task = "random", .classes = labelled.classes, .trunk = chip::trunk_of(model)};
+  chip::FeatureDescription description;
+  description.task = labelled.name;
+  description.classes = labelled.classes;
+  description.trunk = chip::trunk_of(model);
   description.input.max_tokens = options.tokens;
   for (std::int64_t i = 0; i < model.layer_count(); ++i) description.layers.push_back(i);
   TokenBatches sorted = prompts.batches;

@@ -7,7 +7,11 @@
 #include "tests/heal/pico.h"
 #include "tests/support/core/temporary_directory.h"
 
-namespace streamline::chip::test {
+namespace streamline::chip {
+
+using streamline::test::pico_model;
+
+namespace test {
 
 inline constexpr std::int64_t kTexts = 60;
 
@@ -25,7 +29,8 @@ inline Prompts random_prompts(std::int64_t texts, std::uint64_t seed) {
 }
 
 inline LabelledTexts random_labels(std::int64_t texts, std::int64_t classes, std::uint64_t seed) {
-  LabelledTexts labelled{.name = "toy"};
+  LabelledTexts labelled;
+  labelled.name = "toy";
   for (std::int64_t c = 0; c < classes; ++c) labelled.classes.push_back("class " + std::to_string(c));
   Rng rng(seed);
   for (std::int64_t i = 0; i < texts; ++i) {
@@ -36,7 +41,10 @@ inline LabelledTexts random_labels(std::int64_t texts, std::int64_t classes, std
 }
 
 inline FeatureDescription describe(const Model& model, const LabelledTexts& labelled, const Prompts& prompts) {
-  FeatureDescription description{.task = labelled.name, .classes = labelled.classes, .trunk = trunk_of(model)};
+  FeatureDescription description;
+  description.task = labelled.name;
+  description.classes = labelled.classes;
+  description.trunk = trunk_of(model);
   description.input.max_tokens = 64;
   for (std::int64_t i = 0; i < model.layer_count(); ++i) description.layers.push_back(i);
   description.digest = prompts.batches.digest;
@@ -67,4 +75,5 @@ inline Chip zero_chip(Kind kind, std::int64_t hidden, std::int64_t classes, std:
   return chip;
 }
 
-}  // namespace streamline::chip::test
+}  // namespace test
+}  // namespace streamline::chip

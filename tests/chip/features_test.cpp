@@ -111,8 +111,10 @@ TEST_F(FeatureFiles, ThatAreDamagedAreRefused) {
   EXPECT_ERROR(with(changed), format, "is damaged");
   EXPECT_ERROR(with("hello"), format, "toy.features");
   const auto chips = folder_.path() / "toy.chips";
-  write_chips({.trunk = trunk_of(model_), .tasks = {{.task = "t", .classes = {"a", "b"}, .input = {.max_tokens = 4}}}},
-              chips);
+  TaskChips task;
+  task.classes = {"a", "b"};
+  task.input.max_tokens = 4;
+  write_chips({.trunk = trunk_of(model_), .tasks = {task}}, chips);
   EXPECT_ERROR(Features::open(chips), format, "no file of features");
   EXPECT_ERROR(read_chips(path_), format, "toy.features");
 }

@@ -14,12 +14,14 @@ VALID = ROOT / "models" / "text" / "valid.txt"
 
 
 COMPUTING = ["score", "prune", "heal", "apply", "merge", "export", "eval", "generate", "bench"]
+COMPUTING_CHIPS = ["cache", "train", "export", "run"]
 
 
 def run(*arguments, **options):
     command = [os.environ["STREAMLINE_PROGRAM"], *map(str, arguments)]
     # Tests run beside each other: threads that wait for their turn cost more than they bring.
-    if arguments and arguments[0] in COMPUTING and "--help" not in arguments:
+    computing = arguments and (arguments[0] in COMPUTING or (arguments[0] == "chip" and arguments[1] in COMPUTING_CHIPS))
+    if computing and "--help" not in arguments:
         command += ["--threads", "1"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 

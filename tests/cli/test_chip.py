@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamline chip` as a user calls it, on the shipped model: which of two orders has a sentence?"""
+"""`streamline chip` as a user calls it, on the shipped model: does a text end on the sea or at home?"""
 
 import json
 import random
@@ -9,7 +9,7 @@ import shutil
 import pytest
 from program import BOOKS, VALID, run, run_json
 
-TEXTS = 160
+TEXTS = 120
 
 
 def words():
@@ -18,10 +18,11 @@ def words():
 
 def rows(seed, count=TEXTS):
     draw, source = random.Random(seed), words()
+    ends = {"sea": ["the deep sea", "a great ship", "the white sails", "his old boat"],
+            "home": ["the warm kitchen", "her little house", "the front door", "a good fire"]}
     for _ in range(count):
-        start = draw.randrange(len(source) - 20)
-        text, label = source[start : start + 10], draw.choice(["forwards", "backwards"])
-        yield " ".join(text if label == "forwards" else text[::-1]), label
+        start, label = draw.randrange(len(source) - 20), draw.choice(list(ends))
+        yield " ".join([*source[start : start + 8], draw.choice(ends[label])]), label
 
 
 def chip(*arguments, **options):
@@ -36,32 +37,31 @@ def chip_json(*arguments):
 def made(tmp_path_factory):
     """Texts, their features, and chips of several kinds."""
     folder = tmp_path_factory.mktemp("chips")
-    (folder / "order.jsonl").write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows(1)))
-    chip_json("cache", BOOKS, "--data", folder / "order.jsonl", "--prompt", "{{text}}\\n", "--out", folder / "order.features")
+    (folder / "place.jsonl").write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows(1)))
+    chip_json("cache", BOOKS, "--data", folder / "place.jsonl", "--prompt", "{{text}}\\n", "--out", folder / "place.features")
     for name, options in {"exact": ["--feature-norm", "rms", "--no-bias"], "plain": ["--feature-norm", "standardise"]}.items():
-        chip_json("train", folder / "order.features", "--kind", "linear", "--method", "ridge", *options, "--validation", 0.25, "--out",
+        chip_json("train", folder / "place.features", "--kind", "linear", "--method", "ridge", *options, "--validation", 0.25, "--out",
                   folder / f"{name}.chips")
     return folder
 
 
 def test_features_say_what_they_are_of(made, tmp_path):
-    found = chip_json("cache", BOOKS, "--data", made / "order.jsonl", "--out", tmp_path / "f", "--layers", "3,7", "--limit", 20)
-    assert found["texts"] == 20 and found["layers"] == [3, 7] and found["classes"] == ["backwards", "forwards"]
+    found = chip_json("cache", BOOKS, "--data", made / "place.jsonl", "--out", tmp_path / "f", "--layers", "3,7", "--limit", 20)
+    assert found["texts"] == 20 and found["layers"] == [3, 7] and found["classes"] == ["home", "sea"]
     assert sum(found["class_counts"]) == 20 and found["input"]["position"] == "last"
-    again = chip("cache", BOOKS, "--data", made / "order.jsonl", "--out", tmp_path / "f")
+    again = chip("cache", BOOKS, "--data", made / "place.jsonl", "--out", tmp_path / "f")
     assert again.returncode == 1 and "already exists" in again.stderr
 
 
-def test_the_order_of_words_is_learnt(made, tmp_path):
-    found = chip_json("train", made / "order.features", "--kind", "linear", "--method", "ridge", "--feature-norm", "rms", "--test", 0.25,
+def test_where_a_text_ends_is_learnt(made, tmp_path):
+    found = chip_json("train", made / "place.features", "--kind", "linear", "--method", "ridge", "--feature-norm", "rms", "--test", 0.25,
                       "--validation", 0.25, "--html", tmp_path / "page.html")
     (task,) = found["tasks"]
     chosen = task["chips"][task["choice"]["chip"]]
     assert [entry["layer"] for entry in task["chips"]] == list(range(12))
-    assert chosen["validation"]["count"] == 40 and chosen["test"]["count"] == 40
-    # Four standard errors above chance.
+    assert chosen["validation"]["count"] == 30 and chosen["test"]["count"] == 30
     assert chosen["test"]["accuracy"] > 0.8
-    assert chosen["validation"]["low"] < chosen["validation"]["accuracy"] < chosen["validation"]["high"]
+    assert chosen["validation"]["low"] < chosen["validation"]["accuracy"] <= chosen["validation"]["high"]
     page = (tmp_path / "page.html").read_text()
     assert "Chips on books-5m" in page and "chips-0" in page and "Accuracy by layer" in page
 
@@ -69,7 +69,7 @@ def test_the_order_of_words_is_learnt(made, tmp_path):
 @pytest.mark.parametrize("method", ["newton", "adamw"])
 def test_other_methods_learn_it_too(made, method):
     options = ["--learning-rate", "1e-3", "--epochs", 5] if method == "adamw" else []
-    found = chip_json("train", made / "order.features", "--kind", "linear", "--method", method, "--feature-norm", "standardise",
+    found = chip_json("train", made / "place.features", "--kind", "linear", "--method", method, "--feature-norm", "standardise",
                       "--validation", 0.25, *options)
     task = found["tasks"][0]
     assert task["chips"][task["choice"]["chip"]]["validation"]["accuracy"] > 0.75
@@ -107,7 +107,7 @@ def test_what_is_exported_says_the_same(made, tmp_path, chips):
 
 
 def test_texts_leave_early_where_chips_are_sure(made, tmp_path):
-    found = chip_json("eval", made / "exact.chips", "--features", made / "order.features", "--exit", "0,0.7,1")["results"]
+    found = chip_json("eval", made / "exact.chips", "--features", made / "place.features", "--exit", "0,0.7,1")["results"]
     never, at_once, some, _ = found
     assert never["mean_layers"] >= some["mean_layers"] >= at_once["mean_layers"] == 1
     assert never["count"] == TEXTS
@@ -121,28 +121,28 @@ def test_several_tasks_share_a_trunk(made, tmp_path):
     (tmp_path / "long.csv").write_text("words,long\n" + "".join(f'"{text[: 10 + 30 * (i % 2)]}",{i % 2}\n' for i, (text, _) in enumerate(rows(3, 60))))
     chip_json("cache", BOOKS, "--data", tmp_path / "long.csv", "--text-field", "words", "--label-field", "long", "--position", "mean",
               "--out", tmp_path / "long.features")
-    chip_json("train", made / "order.features", tmp_path / "long.features", "--kind", "linear", "--method", "ridge", "--out", tmp_path / "both.chips")
+    chip_json("train", made / "place.features", tmp_path / "long.features", "--kind", "linear", "--method", "ridge", "--out", tmp_path / "both.chips")
     exported = chip_json("export", BOOKS, "--chips", tmp_path / "both.chips", "--out", tmp_path / "out")
     assert "several tasks" in exported["why_plain"]
     result = chip("run", tmp_path / "out", input="it was a dark and stormy night\n")
-    first, second = re.findall(r"(order|long): (\w+)", result.stdout)
-    assert (first[0], second[0]) == ("order", "long") and second[1] in "01"
+    first, second = re.findall(r"(place|long): (\w+)", result.stdout)
+    assert (first[0], second[0]) == ("place", "long") and second[1] in "01"
     alone = chip("run", tmp_path / "out", "--task", "long", input="it was a dark and stormy night\n")
     assert alone.stdout.startswith(second[1] + "\t0=")
 
 
 BAD = {
     "no texts": (lambda m, t: ["cache", BOOKS, "--out", t / "f"], 2, ["--task NAME", "--data FILE"]),
-    "labels that differ": (lambda m, t: ["cache", BOOKS, "--data", f"{m / 'order.jsonl'},{other_labels(t)}", "--out", t / "f"], 1,
+    "labels that differ": (lambda m, t: ["cache", BOOKS, "--data", f"{m / 'place.jsonl'},{other_labels(t)}", "--out", t / "f"], 1,
                            ["other.jsonl: has the label 'sideways', which"]),
     "another task's classes": (lambda m, t: ["eval", m / "exact.chips", "--features", other_features(t)], 1,
-                               ["its classes are sideways, up; those of", "backwards, forwards"]),
-    "a truncated cache": (lambda m, t: ["train", cut_short(m / "order.features", t / "f")], 1, ["f: "]),
-    "a changed cache": (lambda m, t: ["train", changed(m / "order.features", t / "f")], 1, ["is damaged"]),
+                               ["its classes are sideways, up; those of", "home, sea"]),
+    "a truncated cache": (lambda m, t: ["train", cut_short(m / "place.features", t / "f")], 1, ["f: "]),
+    "a changed cache": (lambda m, t: ["train", changed(m / "place.features", t / "f")], 1, ["is damaged"]),
     "chips for features": (lambda m, t: ["train", m / "exact.chips"], 1, ["no file of features"]),
     "another model": (lambda m, t: ["run", other_model(t), "--chips", m / "exact.chips"], 1, ["is of other weights"]),
     "an export of another model": (lambda m, t: ["export", other_model(t), "--chips", m / "exact.chips", "--out", t / "o"], 1, ["is of other weights"]),
-    "an MLP in closed form": (lambda m, t: ["train", m / "order.features", "--kind", "mlp", "--method", "ridge"], 2, ["no closed form"]),
+    "an MLP in closed form": (lambda m, t: ["train", m / "place.features", "--kind", "mlp", "--method", "ridge"], 2, ["no closed form"]),
     "a GGUF file that cannot be": (lambda m, t: ["export", BOOKS, "--chips", m / "plain.chips", "--out", t / "o", "--gguf", t / "o.gguf"], 1,
                                    ["--feature-norm rms"]),
     "no such action": (lambda m, t: ["tune"], 2, ["streamline chip --help"]),
@@ -188,7 +188,7 @@ def test_bad_input_is_one_clear_line(made, tmp_path, case):
 
 
 def test_a_line_that_does_not_fit_the_prompt_is_told(made, tmp_path):
-    chip_json("cache", BOOKS, "--data", made / "order.jsonl", "--prompt", "{{text}} {{label}}", "--out", tmp_path / "f", "--limit", 30)
+    chip_json("cache", BOOKS, "--data", made / "place.jsonl", "--prompt", "{{text}} {{label}}", "--out", tmp_path / "f", "--limit", 30)
     chip_json("train", tmp_path / "f", "--kind", "linear", "--method", "ridge", "--out", tmp_path / "c")
     result = chip("run", BOOKS, "--chips", tmp_path / "c", input='{"text": "a", "label": "b"}\nplain\n')
     assert result.returncode == 1 and "line 2: the prompt is made of several fields (text, label)" in result.stderr
