@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "command.h"
+#include "heal_run.h"
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
@@ -17,25 +18,6 @@
 
 namespace streamline::cli::heal_command {
 namespace {
-
-struct Options {
-  CommonOptions common;
-  DataOptions data;
-  std::string model, out, adapters, evaluation, base = "stored", state, log, memory, max_shard_size = "5GB";
-  std::vector<std::string> targets = {"mlp"};
-  TuningOptions tuning;
-  std::int64_t tokens = 300000, sequences_per_step = 16, validation_sequences = 16, evaluation_windows = 64;
-  bool overwrite = false;
-};
-
-struct Run {
-  const Options& options;
-  OpenedModel opened;
-  SplitSequences text = {};
-  EvaluationText evaluation = {};
-  PerplexityOptions perplexity = {};
-  Json report = Json::object();
-};
 
 void check_options(const Options& options) {
   if (options.out.empty() && options.adapters.empty())
@@ -61,30 +43,11 @@ void load_text(Run& run) {
   run.perplexity.progress = true;
 }
 
-void measure(Run& run, const char* name, const Model& model) {
-  Json row = {{"name", name},
-              {"layers", model.layer_count()},
-              {"parameters", model.parameters()},
-              {"bytes", model.weight_bytes()}};
-  if (!run.options.evaluation.empty()) {
-    const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
-    row["perplexity"] = to_json(result, run.perplexity, run.evaluation);
-  }
-  run.report["models"].push_back(std::move(row));
-}
-
-TuningOptions tuning_options(const Options& options, std::int64_t seq_len) {
-  TuningOptions tuning = options.tuning;
-  tuning.adapters.roles = parse_adapter_roles(options.targets);
-  tuning.base = options.base == "nf4" ? FrozenBase::nf4 : FrozenBase::stored;
-  tuning.heal.seed = options.common.seed;
-  tuning.heal.batch_tokens = options.sequences_per_step * seq_len;
-  if (!options.memory.empty()) tuning.heal.memory = parse_size(options.memory);
-  if (!options.state.empty()) {
-    std::filesystem::create_directories(options.state);
-    tuning.heal.state_file = std::filesystem::path(options.state) / "adapters.safetensors";
-  }
-  tuning.heal.log = json_lines(options.log);
+TuningOptions tuning_options(const Run& run) {
+  TuningOptions tuning = run.options.tuning;
+  tuning.adapters.roles = parse_adapter_roles(run.options.targets);
+  tuning.base = run.options.base == "nf4" ? FrozenBase::nf4 : FrozenBase::stored;
+  tuning.heal = heal_options(run, "adapters");
   return tuning;
 }
 
@@ -103,37 +66,40 @@ std::string card(const Run& run) {
        << adapters["parameters"] << " parameters) beside its matrices " << adapters["matrices"].dump()
        << ", trained on " << run.report["training"]["tokens"] << " tokens of " << run.report["training"]["source"]
        << " for the next token and merged into the weights. They lie in `streamline/adapters` as PEFT files.\n";
-  if (!run.options.evaluation.empty())
-    text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"] << ": "
-         << run.report["models"][0]["perplexity"]["value"] << " before, "
-         << run.report["models"][1]["perplexity"]["value"] << " after.\n";
-  text << "\n## Recipe\n\n```\n";
-  for (const Json& word : run.report["run"]["command"]) text << word.get<std::string>() << ' ';
-  text << "\n```\n";
+  text << card_end(run);
   return text.str();
 }
 
 void write_merged(const Run& run, const Adapters& adapters, const Model& healed) {
   const Options& options = run.options;
-  Plan plan{.base = {.layers = healed.layer_count(), .digest = healed.checkpoint().digest()}};
-  plan.segments = {{.first = 0, .last = healed.layer_count() - 1}};
-  plan.method = {.name = "heal"};
-  ApplyOptions apply;
-  apply.max_shard_size = parse_size(options.max_shard_size);
-  apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
-  apply.provenance = run.report["run"];
-  apply.provenance["source"] = options.model;
-  apply.provenance["training"] = run.report["training"];
+  ApplyOptions apply = apply_options(run, card(run));
   apply.provenance["adapters"] = run.report["adapters"];
-  apply.card_body = card(run);
-  apply.repeatable = false;
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
     const std::filesystem::path folder = directory.staging() / "streamline" / "adapters";
     std::filesystem::create_directories(folder);
     write_peft(folder, adapters, run.opened.model, options.model);
     directory.write("report.json", dump_json(run.report));
   };
-  apply_plan(healed, plan, {}, options.out, apply);
+  apply_plan(healed, plan_of_all(healed), {}, options.out, apply);
+}
+
+void heal_with_adapters(Run& run) {
+  const Options& options = run.options;
+  const Model& model = run.opened.model;
+  const TuningOptions tuning = tuning_options(run);
+  Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
+  Json targets = Json::array();
+  for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
+  run.report["adapters"] = {{"rank", tuned.adapters.options.rank},       {"scale", tuned.adapters.options.scale()},
+                            {"dropout", tuned.adapters.options.dropout}, {"matrices", targets},
+                            {"parameters", tuned.adapters.parameters()}, {"base", options.base}};
+  Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
+  record.update(to_json(tuned.result));
+  run.report["healing"] = Json::array({std::move(record)});
+  const Model healed = model.changed(merging(tuned.adapters));
+  measure(run, "healed", healed);
+  if (!options.adapters.empty()) write_adapters(run, tuned.adapters);
+  if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
 }
 
 Output run(const Options& options) {
@@ -149,22 +115,35 @@ Output run(const Options& options) {
                           {"digest", model.checkpoint().digest()}};
   load_text(run);
   measure(run, "source", model);
-  const TuningOptions tuning = tuning_options(options, run.report["training"]["seq_len"]);
-  Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
-  Json targets = Json::array();
-  for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
-  run.report["adapters"] = {{"rank", tuned.adapters.options.rank},       {"scale", tuned.adapters.options.scale()},
-                            {"dropout", tuned.adapters.options.dropout}, {"matrices", targets},
-                            {"parameters", tuned.adapters.parameters()}, {"base", options.base}};
-  Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
-  record.update(to_json(tuned.result));
-  run.report["healing"] = Json::array({std::move(record)});
-  const Model healed = model.changed(merging(tuned.adapters));
-  measure(run, "healed", healed);
-  if (!options.adapters.empty()) write_adapters(run, tuned.adapters);
-  if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
+  if (options.with == "sherl")
+    heal_with_sherl(run);
+  else
+    heal_with_adapters(run);
   remove_state(options.state);
   return {run.report, report_table(run.report)};
+}
+
+// What the other choice is told by means nothing here.
+void check_choice(const Options& options, const Arguments& arguments) {
+  const bool sherl = options.with == "sherl";
+  const std::vector<std::string> lora_only = {"--rank", "--alpha", "--dropout", "--matrices", "--base", "--adapters"},
+                                 sherl_only = {"--late", "--features", "--reduction", "--start", "--feature-norm"};
+  for (const std::string& name : sherl ? lora_only : sherl_only)
+    if (arguments.given(name)) fail(ErrorKind::usage, name, " goes with --with ", sherl ? "lora" : "sherl");
+}
+
+void add_sherl_options(Arguments& arguments, Options& options) {
+  Arguments sherl = arguments.group("SHERL");
+  sherl.add("--late", options.sherl.late, "last layers, which read what was merged; nothing is learnt through others",
+            {.limits = kPositive});
+  sherl.add("--features", options.sherl.features, "hidden states that are merged, the embedding's included",
+            {.limits = kPositive});
+  sherl.add("--reduction", options.sherl.reduction, "the width of the merging is the hidden size over this",
+            {.limits = kPositive});
+  sherl.add("--start", options.start, "identity: the model as it is; paper: small random weights and a closed gate",
+            {.choices = {"identity", "paper"}});
+  sherl.add("--feature-norm", options.feature_norm, "divide hidden states by their root mean square first, or not",
+            {.choices = {"rms", "none"}});
 }
 
 std::function<Output()> declare(Arguments& arguments) {
@@ -175,6 +154,12 @@ std::function<Output()> declare(Arguments& arguments) {
   add_data_options(arguments, options->data);
   arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  arguments.add(
+      "--with", options->with,
+      "lora: adapters in all layers, merged into them; sherl: one that makes what the last layers read of what "
+      "the early ones said, in a file beside the model",
+      {.choices = {"lora", "sherl"}});
+  add_sherl_options(arguments, *options);
   Arguments training = arguments.group("Training");
   AdapterOptions& adapters = options->tuning.adapters;
   HealOptions& heal = options->tuning.heal;
@@ -193,7 +178,8 @@ std::function<Output()> declare(Arguments& arguments) {
   training.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
   training.add("--epochs", heal.epochs, "times over them", {.limits = kPositive});
   training.add("--batch", options->sequences_per_step, "sequences an optimizer step", {.limits = kPositive});
-  training.add("--learning-rate", heal.learning_rate, "largest rate; default: 3e-4", {.limits = kPositive});
+  training.add("--learning-rate", heal.learning_rate, "largest rate; default: 3e-4 (lora), 1e-3 (sherl)",
+               {.limits = kPositive});
   training.add("--warmup", options->tuning.warmup_steps, "steps up to it, at most a tenth of all",
                {.limits = kNonNegative});
   training.add("--weight-decay", heal.weight_decay, "AdamW weight decay", {.limits = kNonNegative});
@@ -210,7 +196,10 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace what is there");
   add_compute_options(arguments, options->common);
-  return [options] { return run(*options); };
+  return [options, arguments] {
+    check_choice(*options, arguments);
+    return run(*options);
+  };
 }
 
 }  // namespace
@@ -218,7 +207,8 @@ std::function<Output()> declare(Arguments& arguments) {
 const Command& command() {
   static const Command declared{"heal", "train adapters (LoRA) in all layers of a model that was cut",
                                 "  streamline heal smaller --data FILE --out healed\n"
-                                "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n",
+                                "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n"
+                                "  streamline heal smaller --data FILE --with sherl --late 2 --out healed\n",
                                 declare};
   return declared;
 }

@@ -10,6 +10,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/heal/sherl.h"
 #include "streamline/io/hub.h"
 #include "streamline/report/report.h"
 
@@ -82,8 +83,7 @@ void add_data_options(Arguments& arguments, DataOptions& options) {
 
 OpenedModel open_model(const std::string& model, const Placement& placement) {
   auto checkpoint = open_checkpoint(model);
-  OpenedModel opened{Model::open(checkpoint, placement), open_tokenizer(checkpoint->files())};
-  return opened;
+  return {with_side_route(Model::open(checkpoint, placement)), open_tokenizer(checkpoint->files())};
 }
 
 std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allow_long, bool bos, const char* option) {

@@ -83,10 +83,11 @@ Decoder::Decoder(const PhasedModel& model) : model_(model) {}
 torch::Tensor Decoder::read_prompt(torch::Tensor x, const Positions& positions) {
   const Model& model = model_.prefill_;
   std::vector<LayerCache> caches(static_cast<std::size_t>(model.layer_count()));
+  RouteWalk route(model.route());
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     const auto at = static_cast<std::size_t>(i);
     const Action action = model_.skips_.empty() ? Action::keep : model_.skips_[at];
-    x = run_in_part(model.config(), model.layer(i), action, x, positions, caches[at]);
+    x = run_in_part(model.config(), model.layer(i), action, route.enter(i, x), positions, caches[at]);
   }
   for (const std::int64_t layer : model_.reads_)
     caches_.push_back(layer < 0 ? LayerCache{} : std::move(caches[static_cast<std::size_t>(layer)]));
@@ -103,8 +104,10 @@ torch::Tensor Decoder::read(const torch::Tensor& ids) {
   if (prompt) {
     x = read_prompt(x, positions);
   } else {
+    RouteWalk route(model.route());
     for (std::int64_t i = 0; i < model.layer_count(); ++i)
-      x = block_forward(model.config(), model.layer(i), x, positions, &caches_[static_cast<std::size_t>(i)]);
+      x = block_forward(model.config(), model.layer(i), route.enter(i, x), positions,
+                        &caches_[static_cast<std::size_t>(i)]);
   }
   position_ += count;
   return model.logits(x.narrow(1, count - 1, 1));

@@ -293,7 +293,7 @@ std::int64_t Model::parameters() const {
   std::int64_t total = 0;
   for_each_tensor([&](const TensorInfo&, std::int64_t elements) { total += elements; },
                   [&](const torch::Tensor& tensor) { total += tensor.numel(); });
-  return total;
+  return total + (route_ ? route_->parameters : 0);
 }
 
 std::uint64_t Model::weight_bytes() const {
@@ -336,6 +336,9 @@ Model::StackEntry Model::entry_for(const OutputLayer& layer) const {
 
 Model Model::view(const Plan& plan, const Replacements& replacements) const {
   validate(plan);
+  if (route_)
+    fail(ErrorKind::unsupported, checkpoint_->label(),
+         ": was healed with SHERL, whose side route reads its layers where they are; cut first, then heal");
   if (plan.base.layers != layer_count())
     fail(ErrorKind::mismatch, "the plan is for a model of ", plan.base.layers, " layers; ", checkpoint_->label(),
          " has ", layer_count());
@@ -379,6 +382,7 @@ Model Model::masked(const Plan& plan) const {
 Model Model::truncated(std::int64_t count) const {
   SL_ASSERT(count >= 0 && count <= layer_count());
   Model result = *this;
+  if (route_ && route_->at >= count) result.route_.reset();
   result.stack_.resize(static_cast<std::size_t>(count));
   result.config_.layers.resize(static_cast<std::size_t>(count));
   return result;
@@ -388,6 +392,13 @@ Model Model::changed(std::shared_ptr<const WeightChange> change) const {
   SL_ASSERT(!source_->change);
   Model result = *this;
   result.source_ = std::make_shared<Source>(checkpoint_, source_->config, placement_, std::move(change));
+  return result;
+}
+
+Model Model::routed(std::shared_ptr<const SideRoute> route) const {
+  SL_ASSERT(!route || (route->at > 0 && route->at < layer_count()));
+  Model result = *this;
+  result.route_ = std::move(route);
   return result;
 }
 
@@ -401,8 +412,9 @@ std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor
   return translating_errors([&] {
     const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
     std::vector<torch::Tensor> states = {model.embed(ids)};
+    RouteWalk route(model.route());
     for (std::int64_t i = 0; i < model.layer_count(); ++i)
-      states.push_back(block_forward(model.config(), model.layer(i), states.back(), positions));
+      states.push_back(block_forward(model.config(), model.layer(i), route.enter(i, states.back()), positions));
     return states;
   });
 }
@@ -411,8 +423,9 @@ torch::Tensor forward_logits(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {
     const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
     torch::Tensor x = model.embed(ids);
+    RouteWalk route(model.route());
     for (std::int64_t i = 0; i < model.layer_count(); ++i)
-      x = block_forward(model.config(), model.layer(i), x, positions);
+      x = block_forward(model.config(), model.layer(i), route.enter(i, x), positions);
     return model.logits(x);
   });
 }

@@ -6,6 +6,7 @@
 
 #include "streamline/arch/config.h"
 #include "streamline/engine/placement.h"
+#include "streamline/engine/side_route.h"
 #include "streamline/engine/weight_change.h"
 #include "streamline/nn/block.h"
 #include "streamline/nn/slice.h"
@@ -60,6 +61,10 @@ class Model {
   Model truncated(std::int64_t count) const;
   // The same model with some matrices changed; it stands for the changed ones wherever it is computed with or written.
   Model changed(std::shared_ptr<const WeightChange> change) const;
+  // The same model with what enters one layer made by a side route; it runs wherever the layers do, and no plan takes
+  // layers out of such a model.
+  Model routed(std::shared_ptr<const SideRoute> route) const;
+  const std::shared_ptr<const SideRoute>& route() const { return route_; }  // null: none
   // A matrix of a layer of the checkpoint as it would be stored, [out, in] in the stored type, changed or not.
   torch::Tensor stored_matrix(std::int64_t layer, Role role) const;
   bool changes(std::int64_t layer, Role role) const;
@@ -82,6 +87,7 @@ class Model {
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<Source> source_;
   std::vector<StackEntry> stack_;
+  std::shared_ptr<const SideRoute> route_;
   Config config_;
   Placement placement_;
 };

@@ -27,6 +27,7 @@ void run_batch(const Model& model, const SweepBatch& batch, const Positions& pos
   const Model::Use use = batch.ids.numel() >= kConversionPaysOff ? Model::Use::once : Model::Use::often;
   torch::Tensor x = model.embed(batch.ids);  // [batch, seq, hidden]
   if (visitor.begin) visitor.begin(batch, x);
+  RouteWalk route(model.route());
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     check_interrupted();
     LayerWeights weights = model.layer(i, use);
@@ -34,6 +35,7 @@ void run_batch(const Model& model, const SweepBatch& batch, const Positions& pos
       weights.tap = [&](Role role, std::int64_t expert, const torch::Tensor& inner) {
         visitor.inner(batch, i, role, expert, inner);
       };
+    x = route.enter(i, x);
     torch::Tensor middle;
     const torch::Tensor y = visitor.middle ? block_forward_halves(model.config(), weights, x, positions, middle)
                                            : block_forward(model.config(), weights, x, positions);

@@ -65,9 +65,10 @@ torch::Tensor run_layers(const Model& model, const PackedRequests& packed) {
   const Positions positions = packed_rope_positions(model.config(), packing, device);
   const auto ids = torch::tensor(std::vector<std::int64_t>(packed.ids.begin(), packed.ids.end()), torch::kLong);
   torch::Tensor x = model.embed(ids.unsqueeze(0), packed_positions(*packing));  // [1, rows, hidden]
+  RouteWalk route(model.route());
   for (std::int64_t i = 0; i < model.layer_count(); ++i) {
     check_interrupted();
-    x = block_forward(model.config(), model.layer(i), x, positions);
+    x = block_forward(model.config(), model.layer(i), route.enter(i, x), positions);
   }
   return x.squeeze(0).index_select(0, torch::tensor(packed.head_rows, torch::kLong).to(device));
 }

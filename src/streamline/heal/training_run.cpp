@@ -233,6 +233,9 @@ class TrainingRun {
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation) {
   if (model.placement().dtype == torch::kFloat16)
     fail(ErrorKind::unsupported, "healing: gradients underflow in float16; use --dtype bfloat16 or float32");
+  if (model.route())
+    fail(ErrorKind::unsupported, model.checkpoint().label(),
+         ": was healed with SHERL already; nothing learns beside its side route. Start from the model before it");
   if (training.tokens() == 0) fail(ErrorKind::resource, "healing: there is no training text; give more with --data");
   if (validation.tokens() == 0)
     fail(ErrorKind::resource, "healing: there is no validation text, by which the best weights are chosen");

@@ -8,7 +8,7 @@
 #include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
-#include "streamline/heal/training_run.h"
+#include "streamline/heal/next_token_run.h"
 #include "streamline/nn/nf4.h"
 
 namespace streamline {
@@ -70,28 +70,12 @@ class Tuning {
   Tuned run() {
     Tuned tuned;
     tuned.result.trained_parameters = adapters_.parameters();
-    const Trainee trainee{.parameters = parameters(),
-                          .add_gradient = [&](Loss, std::int64_t step,
-                                              const Indices& sequences) { return add_gradient(step, sequences); },
-                          .validation_error = [&](Loss, bool of_nothing) { return validation_error(of_nothing); },
-                          .snapshot =
-                              [&] {
-                                std::vector<torch::Tensor> copy;
-                                for (const torch::Tensor& matrix : parameters())
-                                  copy.push_back(matrix.detach().cpu().clone());
-                                return copy;
-                              },
-                          .restore =
-                              [&](const std::vector<torch::Tensor>& values) {
-                                const torch::NoGradGuard no_grad;
-                                auto matrices = parameters();
-                                for (std::size_t i = 0; i < matrices.size(); ++i) matrices[i].copy_(values[i]);
-                              },
-                          .is_solved = [](const HealStage&) { return false; }};
+    const Trainee trainee = trainee_of(
+        parameters(), [&](std::int64_t step, const Indices& sequences) { return add_gradient(step, sequences); },
+        [&](bool of_nothing) { return validation_error(of_nothing); });
     HealOptions heal = options_.heal;
     heal.losses = {{.loss = Loss::next_token}};
-    heal.warmup_fraction = std::min(
-        0.1, static_cast<double>(options_.warmup_steps) / static_cast<double>(std::max<std::int64_t>(pace_.steps, 1)));
+    heal.warmup_fraction = warmup_share(options_.warmup_steps, pace_.steps);
     train(
         trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
     for (Adapter& adapter : adapters_.list)
@@ -121,10 +105,6 @@ class Tuning {
             }};
   }
 
-  static double terms(const TokenBatches& batches, const Indices& sequences) {
-    return static_cast<double>(token_count(batches, sequences) - std::ssize(sequences));
-  }
-
   double add_gradient(std::int64_t step, const Indices& sequences) {
     double sum = 0;
     std::uint64_t part = 0;
@@ -133,7 +113,7 @@ class Tuning {
       const std::uint64_t seed = Rng(options_.heal.seed ^ (static_cast<std::uint64_t>(step) << 20) ^ ++part).next();
       sum += next_token(adapted(seed), training_, group, /*gradient=*/true);
     }
-    const double count = terms(training_, sequences);
+    const double count = predicted_tokens(training_, sequences);
     for (const torch::Tensor& matrix : parameters()) matrix.mutable_grad().div_(count);
     return sum / count;
   }
@@ -147,7 +127,7 @@ class Tuning {
       check_interrupted();
       sum += next_token(tail, validation_, group, /*gradient=*/false);
     }
-    return sum / terms(validation_, all);
+    return sum / predicted_tokens(validation_, all);
   }
 
   double next_token(const Tail& tail, const TokenBatches& batches, const Indices& group, bool gradient) const {
@@ -160,19 +140,12 @@ class Tuning {
   }
 
   std::string digest() const {
-    const HealOptions& heal = options_.heal;
     const AdapterOptions& adapters = adapters_.options;
     Json roles = Json::array();
     for (const Role role : adapters.roles) roles.push_back(role_name(role));
     const Json all = {{"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
-                      {"model", model_.checkpoint().digest()},
-                      {"dtype", torch::toString(model_.placement().dtype)},
                       {"base", options_.base == FrozenBase::nf4 ? "nf4" : "stored"},
-                      {"text", {text_digest(training_), text_digest(validation_)}},
-                      {"rates", {heal.learning_rate, heal.minimum_learning_rate, options_.warmup_steps}},
-                      {"adamw", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
-                      {"pace", {heal.epochs, heal.batch_tokens, heal.validate_every, heal.patience}},
-                      {"seed", heal.seed}};
+                      {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
     return sha256(all.dump());
   }
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline heal --with sherl`.
+#include <sstream>
+
+#include "heal_run.h"
+#include "streamline/base/error.h"
+#include "streamline/heal/sherl_tuning.h"
+
+namespace streamline::cli::heal_command {
+namespace {
+
+std::string sherl_card(const Run& run) {
+  const Json& sherl = run.report["sherl"];
+  std::ostringstream text;
+  text << "`" << run.options.model << "` healed with SHERL (arXiv 2407.07523): what enters layer " << sherl["at"]
+       << " is made of the hidden states " << sherl["features"].dump() << " by an adapter of " << sherl["parameters"]
+       << " parameters, trained on " << run.report["training"]["tokens"] << " tokens of "
+       << run.report["training"]["source"]
+       << ". It lies in `streamline/sherl.safetensors` and cannot be folded into the weights: streamline computes with "
+          "it, other programs load the model without it, as it was before.\n"
+       << card_end(run);
+  return text.str();
+}
+
+void write_healed(const Run& run, const SherlAdapter& adapter) {
+  const Model& model = run.opened.model;
+  ApplyOptions apply = apply_options(run, sherl_card(run));
+  apply.provenance["sherl"] = run.report["sherl"];
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
+    const std::filesystem::path folder = directory.staging() / "streamline";
+    std::filesystem::create_directories(folder);
+    write_sherl(adapter, Model::open(Checkpoint::open(directory.staging()), model.placement()),
+                folder / "sherl.safetensors");
+    directory.write("report.json", dump_json(run.report));
+  };
+  apply_plan(model, plan_of_all(model), {}, run.options.out, apply);
+}
+
+}  // namespace
+
+void heal_with_sherl(Run& run) {
+  const Options& options = run.options;
+  const Model& model = run.opened.model;
+  if (!model.checkpoint().is_safetensors())
+    fail(ErrorKind::unsupported, model.checkpoint().label(), ": a GGUF file has no place for what SHERL trains");
+  SherlTuningOptions tuning{.sherl = options.sherl, .warmup_steps = options.tuning.warmup_steps};
+  tuning.sherl.start = options.start == "paper" ? SherlStart::paper : SherlStart::identity;
+  tuning.sherl.feature_norm = options.feature_norm == "rms";
+  tuning.heal = heal_options(run, "sherl");
+  const SherlTuned tuned = tune_sherl(model, run.text.training, run.text.validation, tuning);
+  run.report["sherl"] = {{"at", tuned.adapter.at},
+                         {"features", tuned.adapter.features},
+                         {"late", options.sherl.late},
+                         {"width", tuned.adapter.score.size(0)},
+                         {"feature_norm", options.feature_norm},
+                         {"start", options.start},
+                         {"gate", std::tanh(tuned.adapter.gate.item<double>() / 0.1)},
+                         {"parameters", tuned.adapter.parameters()}};
+  Json record = {{"replacement", "sherl"}, {"loss", "lm"}};
+  record.update(to_json(tuned.result));
+  run.report["healing"] = Json::array({std::move(record)});
+  measure(run, "healed", model.routed(route_of(tuned.adapter, model.placement())));
+  write_healed(run, tuned.adapter);
+}
+
+}  // namespace streamline::cli::heal_command

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/next_token_run.h"
+
+#include <algorithm>
+
+namespace streamline {
+
+Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
+                   std::function<double(std::int64_t, const Indices&)> add_gradient,
+                   std::function<double(bool)> validation_error) {
+  return {
+      .parameters = parameters,
+      .add_gradient = [add = std::move(add_gradient)](Loss, std::int64_t step,
+                                                      const Indices& sequences) { return add(step, sequences); },
+      .validation_error = [error = std::move(validation_error)](Loss, bool of_nothing) { return error(of_nothing); },
+      .snapshot =
+          [parameters] {
+            std::vector<torch::Tensor> copy;
+            for (const torch::Tensor& parameter : parameters) copy.push_back(parameter.detach().cpu().clone());
+            return copy;
+          },
+      .restore =
+          [parameters](const std::vector<torch::Tensor>& values) {
+            const torch::NoGradGuard no_grad;
+            for (std::size_t i = 0; i < parameters.size(); ++i) torch::Tensor(parameters[i]).copy_(values[i]);
+          },
+      .is_solved = [](const HealStage&) { return false; }};
+}
+
+double warmup_share(std::int64_t warmup_steps, std::int64_t steps) {
+  return std::min(0.1, static_cast<double>(warmup_steps) / static_cast<double>(std::max<std::int64_t>(steps, 1)));
+}
+
+double predicted_tokens(const TokenBatches& batches, const Indices& sequences) {
+  return static_cast<double>(token_count(batches, sequences) - std::ssize(sequences));
+}
+
+Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+               const HealOptions& heal, std::int64_t warmup_steps) {
+  return {{"model", model.checkpoint().digest()},
+          {"dtype", torch::toString(model.placement().dtype)},
+          {"text", {text_digest(training), text_digest(validation)}},
+          {"rates", {heal.learning_rate, heal.minimum_learning_rate, warmup_steps}},
+          {"adamw", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
+          {"pace", {heal.epochs, heal.batch_tokens, heal.validate_every, heal.patience}},
+          {"seed", heal.seed}};
+}
+
+}  // namespace streamline

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/heal/sherl_tuning.h"
+
+#include <algorithm>
+
+#include "streamline/base/digest.h"
+#include "streamline/base/error.h"
+#include "streamline/base/log.h"
+#include "streamline/heal/heal_memory.h"
+#include "streamline/heal/next_token_run.h"
+#include "streamline/engine/tail.h"
+
+namespace streamline {
+namespace {
+
+// What the early layers leave behind: the features and the stream in front of the late route.
+struct EarlyStates {
+  std::vector<torch::Tensor> features;
+  torch::Tensor stream;
+};
+
+EarlyStates run_early(const Model& model, const SherlAdapter& adapter, const torch::Tensor& ids) {
+  const torch::NoGradGuard no_gradients;
+  EarlyStates states{.features = {}, .stream = model.embed(ids)};
+  const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
+  for (std::int64_t layer = 0;; ++layer) {
+    if (std::ranges::find(adapter.features, layer) != adapter.features.end()) states.features.push_back(states.stream);
+    if (layer == adapter.at) return states;
+    states.stream = block_forward(model.config(), model.layer(layer), states.stream, positions);
+  }
+}
+
+class SherlTuning {
+ public:
+  SherlTuning(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+              const SherlTuningOptions& options)
+      : model_(model),
+        training_(training),
+        validation_(validation),
+        options_(options),
+        pace_(pace_of(training, validation, kSherlRate, options.heal)),
+        rng_(options.heal.seed),
+        adapter_(initial_sherl(model, options.sherl, rng_)),
+        late_(model, adapter_.at) {
+    pace_.micro_batch_tokens =
+        fitting_micro_batch({.model = model,
+                             .window = {.first = adapter_.at, .count = 0},
+                             .shape = {},
+                             .networks = 0,
+                             .longest = longest_sequence(training),
+                             .on_logits = true},
+                            pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0, options.heal.memory);
+    for (torch::Tensor* tensor : adapter_.tensors())
+      *tensor = tensor->to(model.placement().device).requires_grad_(true);
+  }
+
+  SherlTuned run() {
+    SherlTuned tuned;
+    tuned.result.trained_parameters = adapter_.parameters();
+    std::vector<torch::Tensor> parameters;
+    for (const torch::Tensor* tensor : adapter_.tensors()) parameters.push_back(*tensor);
+    const Trainee trainee = trainee_of(
+        parameters, [&](std::int64_t, const Indices& sequences) { return add_gradient(sequences); },
+        [&](bool of_nothing) { return validation_error(of_nothing); });
+    HealOptions heal = options_.heal;
+    heal.losses = {{.loss = Loss::next_token}};
+    heal.warmup_fraction = warmup_share(options_.warmup_steps, pace_.steps);
+    train(
+        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
+    for (torch::Tensor* tensor : adapter_.tensors()) *tensor = tensor->detach().cpu();
+    tuned.adapter = std::move(adapter_);
+    return tuned;
+  }
+
+ private:
+  double add_gradient(const Indices& sequences) {
+    double sum = 0;
+    for (const Indices& group : micro_batches(training_, sequences, pace_.micro_batch_tokens)) {
+      check_interrupted();
+      const auto ids = to_tensor(training_, group, model_.placement().device);
+      const EarlyStates early = run_early(model_, adapter_, ids);
+      const torch::AutoGradMode with_gradient(true);
+      const auto merged = sherl_output(adapter_, early.features, early.stream);
+      const TailLoss loss = late_.next_token(merged.detach(), ids, /*gradient=*/true);
+      merged.backward(loss.gradient);
+      sum += loss.sum;
+    }
+    const double count = predicted_tokens(training_, sequences);
+    for (const torch::Tensor* tensor : adapter_.tensors()) {
+      if (!tensor->grad().defined()) tensor->mutable_grad() = torch::zeros_like(*tensor);
+      tensor->mutable_grad().div_(count);
+    }
+    return sum / count;
+  }
+
+  double validation_error(bool of_nothing) {
+    const torch::NoGradGuard no_gradients;
+    const Indices all = all_sequences(validation_);
+    double sum = 0;
+    for (const Indices& group : micro_batches(validation_, all, pace_.micro_batch_tokens)) {
+      check_interrupted();
+      const auto ids = to_tensor(validation_, group, model_.placement().device);
+      const EarlyStates early = run_early(model_, adapter_, ids);
+      sum += late_
+                 .next_token(of_nothing ? early.stream : sherl_output(adapter_, early.features, early.stream), ids,
+                             /*gradient=*/false)
+                 .sum;
+    }
+    return sum / predicted_tokens(validation_, all);
+  }
+
+  std::string digest() const {
+    const SherlOptions& sherl = options_.sherl;
+    const Json all = {
+        {"sherl", {sherl.late, sherl.features, sherl.reduction, sherl.feature_norm, sherl.start == SherlStart::paper}},
+        {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
+    return sha256(all.dump());
+  }
+
+  const Model& model_;
+  const TokenBatches& training_;
+  const TokenBatches& validation_;
+  const SherlTuningOptions& options_;
+  Pace pace_;
+  Rng rng_;
+  SherlAdapter adapter_;
+  Tail late_;
+};
+
+}  // namespace
+
+SherlTuned tune_sherl(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+                      const SherlTuningOptions& options) {
+  check_trainable(model, training, validation);
+  return translating_errors([&] { return SherlTuning(model, training, validation, options).run(); });
+}
+
+}  // namespace streamline

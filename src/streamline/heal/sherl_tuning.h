@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trains a SHERL adapter for the next token: the early layers run without a graph, the way back goes through the late
+// ones alone.
+#pragma once
+
+#include "streamline/heal/sherl.h"
+#include "streamline/heal/trainer.h"
+
+namespace streamline {
+
+struct SherlTuningOptions {
+  SherlOptions sherl = {};
+  std::int64_t warmup_steps = 100;  // at most a tenth of all
+  HealOptions heal = {};            // its losses, objective, start, cache and warmup_fraction have no meaning here
+};
+
+constexpr double kSherlRate = 1e-3;
+
+struct SherlTuned {
+  SherlAdapter adapter = {};  // of the step that was best on the validation text
+  HealResult result = {};     // one stage; "nothing" is the model without it
+};
+
+// Errors: those of initial_sherl() and tune().
+SherlTuned tune_sherl(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+                      const SherlTuningOptions& options);
+
+}  // namespace streamline
