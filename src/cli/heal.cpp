@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline heal`: adapters trained in all layers of a model that was cut, merged into it or beside it.
+#include <algorithm>
 #include <memory>
 #include <sstream>
 
@@ -46,6 +47,8 @@ void load_text(Run& run) {
 TuningOptions tuning_options(const Run& run) {
   TuningOptions tuning = run.options.tuning;
   tuning.adapters.roles = parse_adapter_roles(run.options.targets);
+  if (run.options.with == "dora") tuning.adapters.kind = AdapterKind::dora;
+  if (run.options.with == "norms") tuning.adapters.kind = AdapterKind::norms;
   tuning.base = run.options.base == "nf4" ? FrozenBase::nf4 : FrozenBase::stored;
   tuning.heal = heal_options(run, "adapters");
   return tuning;
@@ -62,10 +65,16 @@ void write_adapters(const Run& run, const Adapters& adapters) {
 std::string card(const Run& run) {
   const Json& adapters = run.report["adapters"];
   std::ostringstream text;
-  text << "`" << run.options.model << "` healed: adapters of rank " << adapters["rank"] << " ("
-       << adapters["parameters"] << " parameters) beside its matrices " << adapters["matrices"].dump()
-       << ", trained on " << run.report["training"]["tokens"] << " tokens of " << run.report["training"]["source"]
-       << " for the next token and merged into the weights. They lie in `streamline/adapters` as PEFT files.\n";
+  text << "`" << run.options.model << "` healed: ";
+  if (run.options.with == "norms")
+    text << "the weights of its layers' norms (" << adapters["parameters"] << " parameters)";
+  else
+    text << "adapters (" << run.options.with << ") of rank " << adapters["rank"] << " (" << adapters["parameters"]
+         << " parameters) beside its matrices " << adapters["matrices"].dump();
+  text << ", trained on " << run.report["training"]["tokens"] << " tokens of " << run.report["training"]["source"]
+       << " for the next token and merged into the weights.";
+  if (run.options.with == "lora") text << " They lie in `streamline/adapters` as PEFT files.";
+  text << "\n";
   text << card_end(run);
   return text.str();
 }
@@ -76,8 +85,10 @@ void write_merged(const Run& run, const Adapters& adapters, const Model& healed)
   apply.provenance["adapters"] = run.report["adapters"];
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
     const std::filesystem::path folder = directory.staging() / "streamline" / "adapters";
-    std::filesystem::create_directories(folder);
-    write_peft(folder, adapters, run.opened.model, options.model);
+    if (options.with == "lora") {
+      std::filesystem::create_directories(folder);
+      write_peft(folder, adapters, run.opened.model, options.model);
+    }
     directory.write("report.json", dump_json(run.report));
   };
   apply_plan(healed, plan_of_all(healed), {}, options.out, apply);
@@ -90,9 +101,13 @@ void heal_with_adapters(Run& run) {
   Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
   Json targets = Json::array();
   for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
-  run.report["adapters"] = {{"rank", tuned.adapters.options.rank},       {"scale", tuned.adapters.options.scale()},
-                            {"dropout", tuned.adapters.options.dropout}, {"matrices", targets},
-                            {"parameters", tuned.adapters.parameters()}, {"base", options.base}};
+  run.report["adapters"] = {{"with", options.with},
+                            {"rank", tuned.adapters.options.rank},
+                            {"scale", tuned.adapters.options.scale()},
+                            {"dropout", tuned.adapters.options.dropout},
+                            {"matrices", targets},
+                            {"parameters", tuned.adapters.parameters()},
+                            {"base", options.base}};
   Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});
@@ -125,11 +140,19 @@ Output run(const Options& options) {
 
 // What the other choice is told by means nothing here.
 void check_choice(const Options& options, const Arguments& arguments) {
-  const bool sherl = options.with == "sherl";
-  const std::vector<std::string> lora_only = {"--rank", "--alpha", "--dropout", "--matrices", "--base", "--adapters"},
-                                 sherl_only = {"--late", "--features", "--reduction", "--start", "--feature-norm"};
-  for (const std::string& name : sherl ? lora_only : sherl_only)
-    if (arguments.given(name)) fail(ErrorKind::usage, name, " goes with --with ", sherl ? "lora" : "sherl");
+  struct Meant {
+    std::string name;
+    std::vector<std::string> with;
+  };
+  static const std::vector<Meant> meant = {{"--rank", {"lora", "dora"}}, {"--alpha", {"lora", "dora"}},
+                                           {"--dropout", {"lora"}},      {"--matrices", {"lora", "dora"}},
+                                           {"--adapters", {"lora"}},     {"--base", {"lora", "dora", "norms"}},
+                                           {"--late", {"sherl"}},        {"--features", {"sherl"}},
+                                           {"--reduction", {"sherl"}},   {"--start", {"sherl"}},
+                                           {"--feature-norm", {"sherl"}}};
+  for (const Meant& option : meant)
+    if (arguments.given(option.name) && std::ranges::find(option.with, options.with) == option.with.end())
+      fail(ErrorKind::usage, option.name, " goes with --with ", option.with.front());
 }
 
 void add_sherl_options(Arguments& arguments, Options& options) {
@@ -156,9 +179,10 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   arguments.add(
       "--with", options->with,
-      "lora: adapters in all layers, merged into them; sherl: one that makes what the last layers read of what "
-      "the early ones said, in a file beside the model",
-      {.choices = {"lora", "sherl"}});
+      "lora: adapters in all layers, merged into them; dora: with the lengths of the matrices' rows apart; "
+      "norms: the layers' norms alone; sherl: one that makes what the last layers read of what the early ones "
+      "said, in a file beside the model",
+      {.choices = {"lora", "dora", "norms", "sherl"}});
   add_sherl_options(arguments, *options);
   Arguments training = arguments.group("Training");
   AdapterOptions& adapters = options->tuning.adapters;

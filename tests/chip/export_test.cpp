@@ -29,6 +29,11 @@ Json with_class(Json json, const std::string& name) {
   return json;
 }
 
+// Weights that lie elsewhere in memory may go through another kernel, which sums in another order.
+void expect_same(const Verdict& a, const Verdict& b) {
+  for (std::size_t c = 0; c < a.probabilities.size(); ++c) EXPECT_NEAR(a.probabilities[c], b.probabilities[c], 1e-6);
+}
+
 class ExportedChips : public testing::Test {
  protected:
   Chips chips_of(const Model& model, const TrainOptions& options, std::int64_t layer, const std::string& task = "toy") {
@@ -69,7 +74,10 @@ TEST_F(ExportedChips, H5GiveTheSameLogitsAsOnTheWholeModel) {
   EXPECT_LT(exported.largest_difference, 1e-5);
   const Model trunk = Model::open(Checkpoint::open(out_), {});
   const auto whole = run(llama_, chips), cut = run(trunk, read_chips(chips_file_in(out_)));
-  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_EQ(whole[i][0].probabilities, cut[i][0].probabilities);
+  // The same kernels on the same weights: layers above cannot matter at all.
+  const auto ids = torch::tensor({{5, 6, 7}});
+  EXPECT_TRUE(torch::equal(hidden_states(llama_, ids)[3], hidden_states(llama_.truncated(3), ids)[3]));
+  for (std::size_t i = 0; i < whole.size(); ++i) expect_same(whole[i][0], cut[i][0]);
   // The head that transformers has, on the norm without weights.
   const auto states = hidden_states(trunk, torch::tensor({{1, 2, 3}}));
   const auto last = states.back().select(1, 2);
@@ -107,7 +115,7 @@ TEST_F(ExportedChips, AreAPlainTrunkWhereTransformersHasNoSuchHead) {
     EXPECT_EQ(Checkpoint::open(out_)->find("score.weight") == nullptr, !exported.why_plain.empty());
     const auto whole = run(llama_, chips),
                cut = run(Model::open(Checkpoint::open(out_), {}), read_chips(chips_file_in(out_)));
-    EXPECT_EQ(whole[0][0].probabilities, cut[0][0].probabilities);
+    expect_same(whole[0][0], cut[0][0]);
     return exported.why_plain;
   };
   EXPECT_EQ(reason(exact()), "");
@@ -143,7 +151,7 @@ TEST_F(ExportedChips, OfSeveralTasksShareOneTrunk) {
   EXPECT_THAT(exported.why_plain, testing::HasSubstr("several tasks"));
   const auto both = run(Model::open(Checkpoint::open(out_), {}), read_chips(chips_file_in(out_)));
   const auto alone = run(llama_, other);
-  EXPECT_EQ(both[1][1].probabilities, alone[1][0].probabilities);
+  expect_same(both[1][1], alone[1][0]);
   EXPECT_EQ(both[1][0].layer, 1);
 }
 

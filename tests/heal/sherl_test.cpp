@@ -150,7 +150,8 @@ TEST_F(Sherl, S8WritesAsItReads) {
   const auto ids = torch::randint(256, {1, 8}, torch::kLong);
   const auto whole = forward_logits(routed, ids);
   EXPECT_FALSE(torch::allclose(whole, forward_logits(model_, ids), 1e-2, 1e-2));
-  Decoder decoder{PhasedModel(routed)};
+  const PhasedModel phased(routed);
+  Decoder decoder(phased);
   EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, 0, 3))[0][0], whole[0][2], 1e-4, 1e-5));
   for (std::int64_t t = 3; t < 8; ++t)
     EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, t, 1))[0][0], whole[0][t], 1e-4, 1e-5)) << t;

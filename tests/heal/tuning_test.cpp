@@ -64,6 +64,55 @@ TEST(Adapters, MergedGiveWhatTheyGiveBeside) {
   }
 }
 
+// DoRA starts as the model, to the bit, and its rows keep their lengths apart from where they point.
+TEST(Adapters, OfDoraStartAsTheModelAndKeepLengthsApart) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  Rng rng(1);
+  Adapters adapters = initial_adapters(model, {.kind = AdapterKind::dora, .rank = 4}, rng);
+  EXPECT_EQ(adapters.parameters(), 6 * 3 * 4 * (64 + 176) + 6 * (176 + 176 + 64));
+  EXPECT_TRUE(torch::equal(adapted_logits(model, adapters, some_ids()), forward_logits(model, some_ids())));
+  torch::manual_seed(5);
+  for (Adapter& adapter : adapters.list) adapter.b = 0.1 * torch::randn_like(adapter.b);
+  const Adapter& first = adapters.list.front();
+  const Model healed = model.changed(merging(adapters));
+  const auto w = model.stored_matrix(0, first.role).to(torch::kFloat64);
+  const auto v = w + first.b.to(torch::kFloat64).mm(first.a.to(torch::kFloat64));
+  const auto expected = w.norm(2, 1).unsqueeze(1) * v / v.norm(2, 1).unsqueeze(1);
+  EXPECT_TRUE(torch::allclose(healed.stored_matrix(0, first.role).to(torch::kFloat64), expected, 1e-4, 1e-6));
+  EXPECT_LT(
+      (forward_logits(healed, some_ids()) - adapted_logits(model, adapters, some_ids())).abs().max().item<double>(),
+      1e-4);
+}
+
+TEST(Adapters, OfNormsAreTheirWeights) {
+  for (const Json& json : {test::tiny_llama(), test::tiny_opt(), test::tiny_qwen3()}) {
+    const Model model = pico_model(json, 1);
+    Rng rng(1);
+    Adapters adapters = initial_adapters(model, {.kind = AdapterKind::norms}, rng);
+    EXPECT_TRUE(torch::equal(adapted_logits(model, adapters, some_ids()), forward_logits(model, some_ids())));
+    for (Adapter& adapter : adapters.list) adapter.norm = 1.5 * adapter.norm;
+    const auto beside = adapted_logits(model, adapters, some_ids());
+    EXPECT_LT((forward_logits(model.changed(merging(adapters)), some_ids()) - beside).abs().max().item<double>(), 1e-4);
+    EXPECT_GT((forward_logits(model, some_ids()) - beside).abs().max().item<double>(), 1e-2);
+  }
+}
+
+// Every kind learns the text that it is judged by, and its parameters alone.
+TEST(Adapters, OfEveryKindLearn) {
+  const Model model = pico_model(test::tiny_llama(4), 1);
+  const auto text = random_tokens(8, 24, 2);
+  for (const AdapterKind kind : {AdapterKind::lora, AdapterKind::dora, AdapterKind::norms}) {
+    TuningOptions options{.adapters = {.kind = kind, .rank = 4, .dropout = 0}};
+    options.heal.epochs = 8;
+    options.heal.batch_tokens = 96;
+    options.heal.validate_every = 8;
+    options.heal.learning_rate = 2e-2;
+    const Tuned tuned = tune(model, text, text, options);
+    EXPECT_NEAR(tuned.result.last().initial, tuned.result.last().nothing, 1e-5);
+    EXPECT_LT(tuned.result.last().best, 0.99 * tuned.result.last().nothing) << static_cast<int>(kind);
+  }
+}
+
 // Adapters of a view's layers, which are numbered otherwise than the source's: halves come from two layers each.
 TEST(Adapters, OfAViewAreMergedIntoWhatItIsMadeOf) {
   const Model model = pico_model(test::tiny_llama(), 1);

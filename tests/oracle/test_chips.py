@@ -17,7 +17,7 @@ TEXTS = ["It was a dark night.", "The ship sailed at dawn, and nobody saw her ag
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chips")
-    rows = [{"text": f"{text} {i}", "label": ["calm", "loud", "sad"][i % 3]} for i, text in enumerate(TEXTS)]
+    rows = [{"text": f"{text} {i}", "label": ["calm", "loud", "sad", "calm"][i % 4]} for i, text in enumerate(TEXTS)]
     (folder / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     streamline("chip", "cache", BOOKS, "--data", folder / "toy.jsonl", "--feature-dtype", "float32", "--dtype", "float32", "--out",
                folder / "toy.features")

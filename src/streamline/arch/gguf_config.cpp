@@ -29,7 +29,10 @@ double shortest(double value) {
 // Values under "<arch>."; each that is asked for counts as known.
 class Metadata {
  public:
-  Metadata(const Gguf& gguf, std::string_view arch) : gguf_(gguf), prefix_(std::string(arch) + ".") {}
+  Metadata(const Gguf& gguf, std::string_view arch) : gguf_(gguf), prefix_(std::string(arch) + ".") {
+    // What a classifier's head does with its states is nothing of the model's.
+    for (const char* name : {"pooling_type", "classifier.output_labels"}) known_.insert(prefix_ + name);
+  }
 
   const std::string& where() const { return gguf_.where; }
   std::string key(std::string_view name) {

@@ -65,11 +65,21 @@ TensorSource owned(std::string name, const torch::Tensor& value) {
           }};
 }
 
-// The bias of a LayerNorm that adds the chip's own: A (x + c) = A x + b.
-torch::Tensor norm_bias(const Chip& chip, std::int64_t hidden) {
-  if (!chip.bias.defined()) return torch::zeros({hidden});
+// What all classes have in common changes no probability.
+torch::Tensor without_common(const torch::Tensor& values) { return values - values.mean(-1, /*keepdim=*/true); }
+
+// The bias of a LayerNorm that adds the chip's own, but for what all classes have in common: A (x + c) = A x + b.
+torch::Tensor norm_bias(const Chip& chip) {
   const auto a = chip.weight.to(torch::kFloat64);
-  return torch::linalg_pinv(a).mv(chip.bias.to(torch::kFloat64)).to(torch::kFloat32);
+  if (!chip.bias.defined()) return torch::zeros({a.size(1)});
+  return torch::linalg_pinv(a).mv(without_common(chip.bias.to(torch::kFloat64))).to(torch::kFloat32);
+}
+
+// Whether there is such a bias: not where classes' rows depend on each other otherwise than their biases.
+bool fits_into_norm(const Chip& chip) {
+  if (!chip.bias.defined()) return true;
+  const auto reached = torch::mv(chip.weight, norm_bias(chip)), wanted = without_common(chip.bias);
+  return (reached - wanted).abs().max().item<double>() <= 1e-5 * std::max(1.0, wanted.abs().max().item<double>());
 }
 
 // The head in the place of the language model's, behind a norm that only normalises.
@@ -82,7 +92,7 @@ void edit_into_classifier(const Model& model, const Chip& chip, std::vector<Tens
     if (tensor.header.name == weight)
       tensor = owned(weight, torch::full(tensor.header.shape, 1 - family.traits.norm_offset, type));
     else if (tensor.header.name == bias)
-      tensor = owned(bias, norm_bias(chip, model.config().hidden));
+      tensor = owned(bias, norm_bias(chip));
   }
   tensors.push_back(owned(std::string(kClassHead), chip.weight));
 }
@@ -153,9 +163,8 @@ double compare_written(const Model& model, const Chips& kept, const fs::path& di
     const auto expected = logits(meant, before[at]);
     largest = std::max(largest, relative_difference(logits(found, after[at]), expected));
     if (!classifier) continue;
-    const auto head = class_head(written);
-    largest = std::max(
-        largest, relative_difference(torch::linear(written.final_norm(after[at]).to(torch::kFloat32), head), expected));
+    const auto head = torch::linear(written.final_norm(after[at]).to(torch::kFloat32), class_head(written));
+    largest = std::max(largest, relative_difference(without_common(head), without_common(expected)));
   }
   return largest;
 }
@@ -181,6 +190,7 @@ std::string why_no_classifier(const Model& model, const Chips& chips) {
            (layer_norm ? "layer" : "rms");
   if (chip.bias.defined() && !(layer_norm && config.family->traits.norm_bias))
     return "its head has no bias; train with --no-bias";
+  if (!fits_into_norm(chip)) return "its head has no bias, and the final norm cannot take the chip's; train with --no-bias";
   return {};
 }
 

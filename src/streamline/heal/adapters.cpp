@@ -13,6 +13,17 @@ namespace {
 const std::vector<Role> kMlpRoles = {Role::gate_up, Role::gate, Role::up, Role::down};
 const std::vector<Role> kAttentionRoles = {Role::qkv, Role::q, Role::k, Role::v, Role::o};
 
+const std::vector<Role> kNormRoles = {Role::attention_norm, Role::attention_post_norm, Role::mlp_norm,
+                                      Role::mlp_post_norm,  Role::q_norm,              Role::k_norm};
+
+// m (W + scale B A) / |W + scale B A|, row by row, in fp32 and rounded to W's type. On the way back the length counts as
+// a constant (arXiv 2402.09353, section 4.3).
+torch::Tensor with_magnitude(const torch::Tensor& weight, const Adapter& adapter, double scale) {
+  const auto direction = torch::addmm(weight.to(torch::kFloat32), adapter.b, adapter.a, 1, scale);
+  const auto length = direction.detach().norm(2, 1);
+  return ((adapter.magnitude / length).unsqueeze(1) * direction).to(weight.scalar_type());
+}
+
 torch::Tensor uniform_matrix(std::int64_t rows, std::int64_t columns, double bound, Rng& rng) {
   auto matrix = torch::empty({rows, columns}, torch::kFloat32);
   std::span values(matrix.data_ptr<float>(), static_cast<std::size_t>(rows * columns));
@@ -29,9 +40,17 @@ void check(const AdapterOptions& options) {
 
 }  // namespace
 
+std::vector<torch::Tensor*> Adapter::tensors() {
+  std::vector<torch::Tensor*> all;
+  for (torch::Tensor* tensor : {&a, &b, &magnitude, &norm})
+    if (tensor->defined()) all.push_back(tensor);
+  return all;
+}
+
 std::int64_t Adapters::parameters() const {
   std::int64_t count = 0;
-  for (const Adapter& adapter : list) count += adapter.a.numel() + adapter.b.numel();
+  for (Adapter adapter : list)
+    for (const torch::Tensor* tensor : adapter.tensors()) count += tensor->numel();
   return count;
 }
 
@@ -56,16 +75,27 @@ std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names) {
 Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng) {
   check(options);
   Adapters adapters{.options = options};
-  if (adapters.options.roles.empty()) adapters.options.roles = kMlpRoles;
+  const bool norms = options.kind == AdapterKind::norms;
+  if (norms)
+    adapters.options.roles = kNormRoles;
+  else if (adapters.options.roles.empty())
+    adapters.options.roles = kMlpRoles;
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
     const LayerWeights weights = model.layer(layer, Model::Use::once);
     for (const auto& [role, tensors] : weights.tensors) {
       if (std::ranges::count(adapters.options.roles, role) == 0 || !tensors.weight.defined()) continue;
-      const std::int64_t out = tensors.weight.size(0), in = tensors.weight.size(1);
-      adapters.list.push_back({.layer = layer,
-                               .role = role,
-                               .a = uniform_matrix(options.rank, in, 1 / std::sqrt(static_cast<double>(in)), rng),
-                               .b = torch::zeros({out, options.rank}, torch::kFloat32)});
+      Adapter& adapter = adapters.list.emplace_back();
+      adapter.layer = layer;
+      adapter.role = role;
+      const auto weight = tensors.weight.cpu().to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
+      if (norms) {
+        adapter.norm = weight;
+        continue;
+      }
+      const std::int64_t out = weight.size(0), in = weight.size(1);
+      adapter.a = uniform_matrix(options.rank, in, 1 / std::sqrt(static_cast<double>(in)), rng);
+      adapter.b = torch::zeros({out, options.rank}, torch::kFloat32);
+      if (options.kind == AdapterKind::dora) adapter.magnitude = weight.norm(2, 1);
     }
   }
   std::erase_if(adapters.options.roles, [&](Role role) {
@@ -81,7 +111,16 @@ void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, La
   for (std::size_t i = 0; i < adapters.list.size(); ++i) {
     const Adapter& adapter = adapters.list[i];
     if (adapter.layer != layer) continue;
-    weights.tensors.at(adapter.role).low_rank = {.a = adapter.a,
+    RoleTensors& tensors = weights.tensors.at(adapter.role);
+    if (adapter.norm.defined()) {
+      tensors.weight = adapter.norm.to(tensors.weight.scalar_type());
+      continue;
+    }
+    if (adapter.magnitude.defined()) {
+      tensors.weight = with_magnitude(tensors.weight, adapter, adapters.options.scale());
+      continue;
+    }
+    tensors.low_rank = {.a = adapter.a,
                                                  .b = adapter.b,
                                                  .scale = adapters.options.scale(),
                                                  .dropout = seed == 0 ? 0 : adapters.options.dropout,
@@ -90,9 +129,9 @@ void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, La
 }
 
 std::shared_ptr<const WeightChange> merging(Adapters adapters) {
-  std::map<std::pair<std::int64_t, Role>, LowRank> updates;
-  for (const Adapter& adapter : adapters.list)
-    updates[{adapter.layer, adapter.role}] = {.a = adapter.a, .b = adapter.b, .scale = adapters.options.scale()};
+  std::map<std::pair<std::int64_t, Role>, Adapter> updates;
+  const double scale = adapters.options.scale();
+  for (const Adapter& adapter : adapters.list) updates[{adapter.layer, adapter.role}] = adapter;
   auto shared = std::make_shared<const decltype(updates)>(std::move(updates));
   return std::make_shared<const WeightChange>(
       WeightChange{.touches =
@@ -100,9 +139,12 @@ std::shared_ptr<const WeightChange> merging(Adapters adapters) {
                          return shared->count({layer, role}) != 0;
                        },
                    .apply =
-                       [shared](std::int64_t layer, Role role, const torch::Tensor& stored) {
+                       [shared, scale](std::int64_t layer, Role role, const torch::Tensor& stored) {
                          const torch::NoGradGuard no_grad;
-                         return merged(stored, shared->at({layer, role}));
+                         const Adapter& adapter = shared->at({layer, role});
+                         if (adapter.norm.defined()) return adapter.norm.to(stored.scalar_type());
+                         if (adapter.magnitude.defined()) return with_magnitude(stored, adapter, scale);
+                         return merged(stored, {.a = adapter.a, .b = adapter.b, .scale = scale});
                        }});
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA adapters (Hu et al., arXiv 2106.09685): a low-rank update beside chosen matrices of every decoder layer, which
-// learns while the matrices stay as they are.
+// What learns in every decoder layer while its matrices stay as they are, and is merged into it in the end: low-rank
+// updates beside chosen matrices (LoRA, Hu et al., arXiv 2106.09685), also with the length of every row apart (DoRA, Liu
+// et al., arXiv 2402.09353), or the weights of the layers' norms.
 #pragma once
 
 #include <functional>
@@ -13,11 +14,15 @@
 
 namespace streamline {
 
+enum class AdapterKind { lora, dora, norms };
+
 struct AdapterOptions {
+  AdapterKind kind = AdapterKind::lora;
   std::int64_t rank = 64;
   double alpha = 0;              // the update is scaled by alpha / rank; 0: alpha = rank
   double dropout = 0.05;         // share of an adapter's input that is left out while it learns
-  std::vector<Role> roles = {};  // empty: the matrices of the MLP (Gromov et al., arXiv 2403.17887, appendix A.1)
+  // Empty: the matrices of the MLP (Gromov et al., arXiv 2403.17887, appendix A.1). Of norms: all there are.
+  std::vector<Role> roles = {};
 
   double scale() const { return alpha == 0 ? 1 : alpha / static_cast<double>(rank); }
 };
@@ -25,7 +30,11 @@ struct AdapterOptions {
 struct Adapter {
   std::int64_t layer = 0;
   Role role = Role::down;
-  torch::Tensor a, b;  // [rank, in] and [out, rank], fp32
+  torch::Tensor a = {}, b = {};    // [rank, in] and [out, rank], fp32; undefined for a norm
+  torch::Tensor magnitude = {};    // of DoRA: the lengths of the rows, [out]
+  torch::Tensor norm = {};         // a norm's weight, [width]
+
+  std::vector<torch::Tensor*> tensors();  // those that are there
 };
 
 struct Adapters {
@@ -38,7 +47,7 @@ struct Adapters {
 // Of "mlp", "attention", "all", or names of roles (q, k, v, o, gate, up, down …). Errors: usage.
 std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names);
 
-// A uniform in ±1/√in, as PEFT starts it, B zero: the model as it is. Errors: usage for a rank below 1, a dropout
+// A uniform in ±1/√in, as PEFT starts it, B zero, magnitudes and norms those of the model, which is as it is. Errors: usage for a rank below 1, a dropout
 // outside [0, 1), and where no layer has any of the roles outside experts.
 Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng);
 

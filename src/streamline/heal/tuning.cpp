@@ -63,8 +63,8 @@ class Tuning {
       for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
         packed_.push_back(pack(model.layer(layer, Model::Use::once)));
     for (Adapter& adapter : adapters_.list)
-      for (torch::Tensor* matrix : {&adapter.a, &adapter.b})
-        *matrix = matrix->to(model.placement().device).requires_grad_(true);
+      for (torch::Tensor* tensor : adapter.tensors())
+        *tensor = tensor->to(model.placement().device).requires_grad_(true);
   }
 
   Tuned run() {
@@ -79,16 +79,17 @@ class Tuning {
     train(
         trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
     for (Adapter& adapter : adapters_.list)
-      for (torch::Tensor* matrix : {&adapter.a, &adapter.b}) *matrix = matrix->detach().cpu();
+      for (torch::Tensor* tensor : adapter.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapters = std::move(adapters_);
     return tuned;
   }
 
  private:
   std::vector<torch::Tensor> parameters() const {
-    std::vector<torch::Tensor> matrices;
-    for (const Adapter& adapter : adapters_.list) matrices.insert(matrices.end(), {adapter.a, adapter.b});
-    return matrices;
+    std::vector<torch::Tensor> all;
+    for (Adapter adapter : adapters_.list)
+      for (const torch::Tensor* tensor : adapter.tensors()) all.push_back(*tensor);
+    return all;
   }
 
   LayerWeights base(std::int64_t layer) const {
@@ -143,7 +144,8 @@ class Tuning {
     const AdapterOptions& adapters = adapters_.options;
     Json roles = Json::array();
     for (const Role role : adapters.roles) roles.push_back(role_name(role));
-    const Json all = {{"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
+    const Json all = {{"kind", static_cast<int>(adapters.kind)},
+                      {"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
                       {"base", options_.base == FrozenBase::nf4 ? "nf4" : "stored"},
                       {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
     return sha256(all.dump());
