@@ -5,9 +5,9 @@
 #include <cmath>
 
 #include "streamline/engine/decoder.h"
+#include "streamline/engine/tail.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/heal/sherl_tuning.h"
-#include "streamline/engine/tail.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
 #include "tests/support/core/temporary_directory.h"

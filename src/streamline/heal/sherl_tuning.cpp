@@ -6,9 +6,9 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
-#include "streamline/engine/tail.h"
 
 namespace streamline {
 namespace {
