@@ -170,7 +170,7 @@ TEST(ReportPage, EveryChartSpecificationIsJson) {
       EXPECT_TRUE(parse_json(asset.text, asset.name).contains("marks")) << asset.name;
       ++charts;
     }
-  EXPECT_EQ(charts, 6);
+  EXPECT_EQ(charts, 7);
 }
 
 TEST(ScriptJson, CannotEndItsElement) {
