@@ -25,11 +25,48 @@ struct Options {
   SweepOptions sweep;
   std::string out, max_shard_size = "5GB";
   double density = 0;
+  std::optional<Sweep> tried = {};  // what the sweep's word says
   bool overwrite = false, dry_run = false;
 };
 
+struct Idle {
+  const char* option;
+  bool idle;
+  const char* why;
+};
+
+// An option that says nothing to this merge is a mistake, not a wish to be passed over.
+void refuse_idle_options(const Arguments& arguments, const Options& options) {
+  const bool file = !options.merge.file.empty();
+  const merge::Rule& rule = merge::find_rule(options.merge.rule);
+  const bool between = rule.combine == merge::Combine::slerp, single = rule.combine == merge::Combine::passthrough;
+  const bool average = rule.combine == merge::Combine::average;
+  const char* named = "the file of mergekit's says it; put it there";
+  for (const char* option : {"--rule", "--density", "--scale", "--base", "--t", "--threshold", "--weights"})
+    if (file && arguments.given(option)) fail(ErrorKind::usage, option, " beside --mergekit: ", named);
+  if (file) return;
+  const std::string tried = options.tried ? options.tried->name : "";
+  const Idle idle[] = {
+      {"--density", rule.keep == merge::Keep::all, "it is for ties, dare and dare-ties"},
+      {"--threshold", rule.keep != merge::Keep::largest, "it is for ties"},
+      {"--t", !between, "it is for slerp"},
+      {"--weights", between || single, "slerp takes --t, and passthrough one model"},
+      {"--scale", between || average, "what is averaged has no task vector to scale"},
+      {"--sweep", tried == "t" && !between, "t is of slerp"},
+      {"--sweep", tried == "scale" && (between || average), "what is averaged has no task vector to scale"},
+  };
+  for (const Idle& entry : idle)
+    if (entry.idle && arguments.given(entry.option))
+      fail(ErrorKind::usage, entry.option, " says nothing to the rule ", rule.name, ": ", entry.why);
+  const std::pair<const char*, const char*> swept[] = {
+      {"alpha", "--lines-alpha"}, {"beta", "--lines-beta"}, {"scale", "--scale"}, {"t", "--t"}};
+  for (const auto& [name, option] : swept)
+    if (tried == name && arguments.given(option))
+      fail(ErrorKind::usage, option, " beside --sweep ", name, "=…: the values tried take its place");
+}
+
 void check_options(const Options& options) {
-  const bool swept = !options.sweep.values.empty();
+  const bool swept = options.tried.has_value();
   if (options.out.empty() && !options.dry_run && !swept)
     fail(ErrorKind::usage, "--out for the merged model, --sweep, or --dry-run");
   if (swept && options.sweep.targets.empty())
@@ -109,8 +146,8 @@ merge::MergePlan with_coefficient(const Run& run, const std::string& name, doubl
 }
 
 merge::MergePlan chosen(Run& run, const Placement& placement) {
-  if (run.options.sweep.values.empty()) return scaled(run, run.options.depth, run.record, run.input.recipe);
-  const Sweep sweep = parse_sweep(run.options.sweep.values);
+  if (!run.options.tried) return scaled(run, run.options.depth, run.record, run.input.recipe);
+  const Sweep& sweep = *run.options.tried;
   const auto at = [&](double value) {
     Json record, recipe;
     return with_coefficient(run, sweep.name, value, record, recipe);
@@ -135,7 +172,9 @@ void write(Run& run, const merge::MergePlan& plan) {
   run.record["notes"] = written.notes;
 }
 
-Output run(const Options& options) {
+Output run(const Arguments& arguments, Options& options) {
+  if (!options.sweep.values.empty()) options.tried = parse_sweep(options.sweep.values);
+  refuse_idle_options(arguments, options);
   check_options(options);
   const Placement placement = start(options.common);
   const Stopwatch watch;
@@ -177,7 +216,7 @@ std::function<Output()> declare(Arguments& arguments) {
                 {.shows_default = false, .limits = Limits{1e-9, 1, "above 0, up to 1"}});
   arguments.add("--threshold", merge.threshold, "what the largest entries of ties are the largest of",
                 {.choices = {"model", "tensor"}});
-  arguments.add("--t", merge.t, "of slerp: 0 is the first model, 1 the second");
+  arguments.add("--t", merge.t, "of slerp: 0 is the first model, 1 the second", {.limits = Limits{0, 1}});
   arguments.flag("--union-vocabulary", merge.union_vocabulary,
                  "take the rows of all where embeddings have different numbers of them; else that is an error");
   Arguments lines = arguments.group("Scaling with depth (LiNeS)");
@@ -204,7 +243,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(arguments, options->common);
-  return [options] { return run(*options); };
+  return [arguments, options] { return run(arguments, *options); };
 }
 
 }  // namespace

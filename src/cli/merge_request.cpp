@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "merge_request.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "merge_depth.h"
 #include "options.h"
@@ -18,12 +20,16 @@ std::vector<double> parse_weights(const MergeOptions& options) {
   if (!weights.empty() && weights.size() != options.models.size())
     fail(ErrorKind::usage, "--weights has ", weights.size(), " numbers for ", options.models.size(), " models");
   weights.resize(options.models.size(), 1);
+  if (std::ranges::all_of(weights, [](double weight) { return weight == 0; }))
+    fail(ErrorKind::usage, "--weights are all 0: nothing would be merged");
+  if (merge::find_rule(options.rule).normalise && std::reduce(weights.begin(), weights.end()) == 0)
+    fail(ErrorKind::usage, "--weights add up to 0, by which the rule ", options.rule, " divides");
   return weights;
 }
 
 MergeInput from_file(const MergeOptions& options) {
-  if (!options.models.empty() || !options.weights.empty())
-    fail(ErrorKind::usage, "--mergekit names its models and weights; give none beside it");
+  if (!options.models.empty())
+    fail(ErrorKind::usage, "--mergekit names its models; give none beside it");
   MergeModels models(options.base);
   const std::string text = read_text(options.file);
   merge::MergekitFile file =
@@ -44,8 +50,6 @@ MergeInput from_words(const MergeOptions& options) {
   if (rule.needs_base && options.base.empty())
     fail(ErrorKind::usage, "the rule ", rule.name,
          " merges task vectors; say with --base what the models were tuned from");
-  if (options.density && rule.keep == merge::Keep::all)
-    fail(ErrorKind::usage, "--density says nothing to the rule ", rule.name, "; it is for ties, dare and dare-ties");
   MergeInput input{.request = {.rule = &rule}};
   input.tuned = static_cast<std::int64_t>(options.models.size());
   MergeModels models(options.base);

@@ -2,6 +2,7 @@
 #include "merge_sweep.h"
 
 #include <cmath>
+#include <filesystem>
 #include <iomanip>
 #include <sstream>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::string_view kCoefficients[] = {"alpha", "beta", "scale", "t"};
 constexpr std::size_t kMostValues = 1000;
+constexpr int kNameWidth = 24;
 
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
@@ -169,16 +171,22 @@ SweepResult run_sweep(const SweepOptions& options, const Sweep& sweep, const mer
 
 std::string sweep_text(const Json& sweep) {
   std::ostringstream text;
-  text << std::fixed << std::setprecision(3) << "perplexity    on targets, on control, score\n";
+  const std::size_t targets = sweep["texts"]["targets"].size();
+  const bool controlled = !sweep["texts"]["control"].is_null();
+  text << std::fixed << std::setprecision(3) << std::setw(kNameWidth) << "perplexity on";
+  for (std::size_t i = 0; i < targets; ++i)
+    text << std::setw(12) << "target" + (targets > 1 ? " " + std::to_string(i + 1) : "");
+  text << (controlled ? "     control" : "") << "   score\n";
   const auto row = [&](const std::string& name, const Json& measured) {
-    text << std::setw(12) << name;
+    text << std::setw(kNameWidth) << name;
     for (const Json& value : measured["targets"]) text << std::setw(12) << value.get<double>();
     if (!measured["control"].is_null()) text << std::setw(12) << measured["control"].get<double>();
-    if (measured.contains("score")) text << std::setw(9) << measured["score"].get<double>();
+    if (measured.contains("score")) text << std::setw(8) << measured["score"].get<double>();
     text << "\n";
   };
   row("base", sweep["base"]);
-  for (const Json& tuned : sweep["tuned"]) row("tuned", tuned);
+  for (const Json& tuned : sweep["tuned"])
+    row(std::filesystem::path(tuned["model"].get<std::string>()).filename().string(), tuned);
   for (const Json& tried : sweep["rows"]) {
     std::ostringstream name;
     name << sweep["coefficient"].get<std::string>() << " " << tried["value"].get<double>();

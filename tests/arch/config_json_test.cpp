@@ -156,6 +156,36 @@ TEST(ConfigJson, ReadsExperts) {
   EXPECT_EQ(qwen.layers[1].mlp->intermediate, 24);
 }
 
+TEST(ConfigJson, ReadsLlama4) {
+  const Config config = read(pico_config("llama4_text"));
+  const ExpertsConfig experts{
+      .count = 4, .active = 2, .shared = 6, .shared_routed = false, .stacked = true, .scales_input = true};
+  EXPECT_EQ(config.layers[0].mlp->experts, experts);
+  EXPECT_FALSE(config.layers[1].mlp->experts);  // moe_layers
+  EXPECT_EQ(config.layers[1].mlp->intermediate, 24);
+  EXPECT_EQ(config.layers[0].attention->chunk, 8);
+  EXPECT_EQ(config.layers[0].attention->qk_norm, QkNorm::unit);
+  EXPECT_FALSE(config.layers[0].attention->temperature);
+  const AttentionConfig& unrotated = *config.layers[1].attention;
+  EXPECT_FALSE(unrotated.chunk);
+  EXPECT_EQ(unrotated.qk_norm, QkNorm::none);
+  EXPECT_EQ(unrotated.temperature, (QueryTemperature{.scale = 0.5, .floor = 4}));
+
+  // The first files have a number for the temperature and an empty list of rotated layers.
+  const Config early =
+      read(pico_config("llama4_text", {{"attn_temperature_tuning", 4}, {"no_rope_layers", Json::array()}}));
+  EXPECT_TRUE(early.layers[3].attention->temperature);
+  EXPECT_EQ(early.layers[3].attention->rope, RopeUse::none);
+  const Config plain = read(pico_config("llama4_text", {{"attn_temperature_tuning", false},
+                                                        {"use_qk_norm", false},
+                                                        {"attention_chunk_size", nullptr},
+                                                        {"moe_layers", nullptr}}));
+  EXPECT_FALSE(plain.layers[1].attention->temperature);
+  EXPECT_EQ(plain.layers[0].attention->qk_norm, QkNorm::none);
+  EXPECT_FALSE(plain.layers[0].attention->chunk);
+  EXPECT_TRUE(plain.layers[1].mlp->experts);  // interleave_moe_layer_step is 1
+}
+
 TEST(ConfigJson, ReadsHowTheHalvesOfALayerMeet) {
   EXPECT_EQ(read(pico_config("phi")).layers[0].residual, Residual::parallel);
   EXPECT_TRUE(read(pico_config("phi")).layers[0].mlp->shared_norm);
@@ -343,6 +373,13 @@ std::vector<Refused> refused_changes() {
       {"smollm3", {{"no_rope_layers", {1, 0}}}, mismatch, "'no_rope_layers' has 2 entries; num_hidden_layers is 4"},
       {"smollm3", {{"no_rope_layers", {1, 0, 2, 1}}}, format, "'no_rope_layers' has 2; expected 0 or 1"},
       {"mixtral", {{"num_local_experts", 100000}}, format, "'num_local_experts' is 100000; expected 1 to 4096"},
+      {"llama4_text", {{"floor_scale", 0}}, format, "'floor_scale' is 0"},
+      {"llama4_text", {{"attention_chunk_size", -1}}, format, "'attention_chunk_size' is -1; expected 1 or more"},
+      {"llama4_text", {{"moe_layers", 3}}, format, "'moe_layers' is not a list"},
+      {"llama4_text",
+       {{"interleave_moe_layer_step", 0}, {"moe_layers", nullptr}},
+       format,
+       "'interleave_moe_layer_step' is 0"},
       {"mixtral", {{"num_experts_per_tok", 5}}, mismatch, "'num_experts_per_tok' is 5, of 4 experts"},
       {"mixtral",
        {{"num_local_experts", 4096}, {"num_hidden_layers", 10000}},

@@ -44,8 +44,10 @@ TEST(ResolveConfig, AcceptsEveryFamilyWithItsTensors) {
       const TensorInfo* head = find_tensor(*checkpoint, config, -1, Role::head, Part::weight);
       ASSERT_NE(head, nullptr);
       EXPECT_EQ(head == find_tensor(*checkpoint, config, -1, Role::token_embedding, Part::weight), tied);
-      const std::int64_t expert = config.layers[3].mlp->experts ? 3 : -1;
-      EXPECT_NE(find_tensor(*checkpoint, config, 3, Role::down, Part::weight, expert), nullptr);
+      const auto& experts = config.layers[3].mlp->experts;
+      const bool stacked = experts && experts->stacked;
+      const Role down = stacked ? Role::stacked_down : Role::down;
+      EXPECT_NE(find_tensor(*checkpoint, config, 3, down, Part::weight, experts && !stacked ? 3 : -1), nullptr);
     }
 }
 

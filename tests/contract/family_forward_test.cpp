@@ -43,10 +43,12 @@ TEST_P(EveryFamily, ForwardWithBiasesIsTheReference) { expect_reference_forward(
 TEST_P(EveryFamily, ForwardWithAWindowIsTheReference) {
   const WindowRule rule = GetParam()->traits.window;
   if (rule == WindowRule::none) GTEST_SKIP() << "this family has no sliding window";
-  const Json extra = {{"sliding_window", 7}, {"use_sliding_window", true}, {"max_window_layers", 2}};
+  const Json extra = {
+      {"sliding_window", 7}, {"attention_chunk_size", 7}, {"use_sliding_window", true}, {"max_window_layers", 2}};
   const Config config = config_from_json(pico_config(*GetParam(), {.extra = extra}), "pico");
-  EXPECT_TRUE(std::any_of(config.layers.begin(), config.layers.end(),
-                          [](const LayerConfig& layer) { return layer.attention->window == 7; }));
+  EXPECT_TRUE(std::any_of(config.layers.begin(), config.layers.end(), [](const LayerConfig& layer) {
+    return layer.attention->window == 7 || layer.attention->chunk == 7;
+  }));
   expect_reference_forward(*GetParam(), {.extra = extra});
 }
 

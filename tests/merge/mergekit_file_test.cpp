@@ -65,7 +65,7 @@ dtype: float32
   EXPECT_EQ(p.densities[1], 1);
   EXPECT_TRUE(p.normalise);
   EXPECT_EQ(p.rescale, merge::Rescale::none);
-  EXPECT_THAT(file.notes, testing::ElementsAre("m.yml: ties takes no parameter 't'; it is passed over"));
+  EXPECT_THAT(file.notes, testing::ElementsAre("warning: m.yml: ties takes no parameter 't'; it is passed over"));
 }
 
 TEST(MergekitFile, PutsTheBaseFirstOnTheSphere) {

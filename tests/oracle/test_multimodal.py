@@ -54,6 +54,20 @@ MODELS = {
     "llava": ("LlavaForConditionalGeneration", "LlavaConfig", {"model_type": "llama", "num_hidden_layers": 5},
               {"vision_config": {"model_type": "clip_vision_model", "projection_dim": 16, **VISION},
                "image_token_index": 90, "vision_feature_layer": -2, "tie_word_embeddings": False}),
+    # Chunks shorter than the text, and queries whose temperature changes within it.
+    "llama4": ("Llama4ForConditionalGeneration", "Llama4Config",
+               {"intermediate_size_mlp": 40, "num_hidden_layers": 6, "head_dim": 8, "num_local_experts": 3,
+                "interleave_moe_layer_step": 2, "attention_chunk_size": 16, "floor_scale": 4, "attn_scale": 0.5},
+               {"vision_config": VISION | {"intermediate_size": 64, "vision_output_dim": 16,
+                                           "projector_input_dim": 16, "projector_output_dim": 16},
+                "image_token_index": 90, "boi_token_index": 91, "eoi_token_index": 92}),
+    # As Maverick: no norm of q and k; two experts a token.
+    "llama4_plain": ("Llama4ForConditionalGeneration", "Llama4Config",
+                     {"intermediate_size_mlp": 40, "num_hidden_layers": 5, "head_dim": 8, "num_local_experts": 4,
+                      "num_experts_per_tok": 2, "use_qk_norm": False, "attn_temperature_tuning": False},
+                     {"vision_config": VISION | {"intermediate_size": 64, "vision_output_dim": 16,
+                                                 "projector_input_dim": 16, "projector_output_dim": 16},
+                      "image_token_index": 90, "boi_token_index": 91, "eoi_token_index": 92}),
 }
 
 
@@ -93,7 +107,9 @@ def check_logits(name, folder, tmp_path, caplog):
     assert {key: list(found) for key, found in info.items() if found} == {}
     ids = torch.randint(3, 88, (2, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = model.eval()(input_ids=ids).logits
+        # Llama 4's own class fails without images in transformers 5.24.
+        text = model.language_model if name.startswith("llama4") else model
+        expected = text.eval()(input_ids=ids).logits
     difference = (our_logits(folder, ids, tmp_path) - expected).abs().max() / expected.abs().max()
     assert difference < LOGITS_TOLERANCE
 
@@ -136,12 +152,21 @@ def test_a_cut_model_loads_with_its_other_parts(name, dropped, tmp_path, caplog)
     assert {key: after[key] for key in unchanged} == {key: before[key] for key in unchanged}
 
 
+# Of Llama 4 a layer with experts.
 @pytest.mark.parametrize("replacement", ["layer", "swiglu-residual"])
-def test_a_replaced_layer_loads_too(replacement, tmp_path, caplog):
-    source = made("gemma3", tmp_path / "m")
-    out, _ = apply(source, 7, (2,), tmp_path, replacement)
-    check_logits("gemma3", out, tmp_path, caplog)
+@pytest.mark.parametrize(("name", "layer"), [("gemma3", 2), ("llama4", 1)])
+def test_a_replaced_layer_loads_too(name, layer, replacement, tmp_path, caplog):
+    source = made(name, tmp_path / "m")
+    out, _ = apply(source, layers_of(name), (layer,), tmp_path, replacement)
+    check_logits(name, out, tmp_path, caplog)
     check_other_parts(source, out)
+
+
+def test_llama_4_keeps_the_kind_of_every_layer(tmp_path):
+    out, _ = apply(made("llama4", tmp_path / "m"), 6, (0, 2), tmp_path)
+    config = json.loads((out / "config.json").read_text())["text_config"]
+    assert config["moe_layers"] == [0, 1, 3] and config["no_rope_layers"] == [1, 0, 1, 1]
+    assert config["layer_types"] == ["chunked_attention", "full_attention", "chunked_attention", "chunked_attention"]
 
 
 # As transformers 4.49 wrote Qwen2.5-VL: the text model's keys at the top, the RoPE type "mrope".
@@ -182,39 +207,6 @@ def test_deepstack_is_kept_and_what_it_means_now_is_said(tmp_path):
     config = json.loads((out / "config.json").read_text())
     assert config["vision_config"]["deepstack_visual_indexes"] == [0, 2]
     assert any("DeepStack" in note and "now layers 0, 2" in note for note in result["notes"])
-
-
-LLAMA4 = {"text_config": TEXT | {"intermediate_size_mlp": 48, "num_hidden_layers": 4, "head_dim": 8,
-                                 "num_local_experts": 2, "interleave_moe_layer_step": 2, "attention_chunk_size": 64},
-          "vision_config": {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 2,
-                            "num_attention_heads": 2, "image_size": 28, "patch_size": 14, "vision_output_dim": 16,
-                            "projector_input_dim": 16, "projector_output_dim": 16},
-          "image_token_index": 90, "boi_token_index": 91, "eoi_token_index": 92}
-
-
-def test_llama_4_is_cut_by_names_and_loads(tmp_path):
-    """Its computation is not ours, so what transformers computes is compared with the model cut in its own memory."""
-    torch.manual_seed(0)
-    model = transformers.Llama4ForConditionalGeneration(transformers.Llama4Config(**LLAMA4)).eval().to(torch.float32)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, mean=0.0 if parameter.dim() > 1 else 1.0, std=0.1)
-    model.save_pretrained(tmp_path / "m")
-    out, result = apply(tmp_path / "m", 4, (0, 2), tmp_path)
-    assert result["parameters"] is None
-    config = json.loads((out / "config.json").read_text())["text_config"]
-    assert config["moe_layers"] == [0, 1] and config["no_rope_layers"] == [1, 0]
-    assert config["layer_types"] == ["chunked_attention", "full_attention"]
-    check_other_parts(tmp_path / "m", out)
-    cut, info = transformers.Llama4ForConditionalGeneration.from_pretrained(
-        out, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
-    assert {key: list(found) for key, found in info.items() if found} == {}
-    for place, origin in enumerate((1, 3)):
-        before = model.model.language_model.layers[origin].state_dict() if hasattr(model, "model") else \
-            model.language_model.model.layers[origin].state_dict()
-        after = cut.model.language_model.layers[place].state_dict() if hasattr(cut, "model") else \
-            cut.language_model.model.layers[place].state_dict()
-        assert before.keys() == after.keys()
-        assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_safetensors_opens_a_result(tmp_path):

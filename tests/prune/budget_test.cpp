@@ -96,6 +96,8 @@ TEST(Budgets, ThatAreNoneListWhatExists) {
   for (const char* text : {"params=1.2x", "params=0x", "params=x", "latency=nanx"})
     EXPECT_ERROR(parse_budgets(text), usage, "a share lies between 0 and 1");
   EXPECT_ERROR(parse_budgets("params=many"), usage, "neither a share");
+  EXPECT_ERROR(parse_budgets("params=M"), usage, "4000000, 4M or 7B");
+  EXPECT_ERROR(parse_budgets("latency=2M"), usage, "0.5, in seconds");
   EXPECT_ERROR(parse_budgets("bytes=-4GB"), usage, "is not a size");
 }
 

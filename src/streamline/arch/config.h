@@ -44,9 +44,17 @@ std::int64_t rotary_dim(const RopeConfig& rope, std::int64_t head_dim);
 // Which of a model's rotary embeddings a layer has.
 enum class RopeUse { none, global, local };
 
+// The query at position p is times 1 + scale * ln(1 + floor((p + 1) / floor)).
+struct QueryTemperature {
+  double scale = 0, floor = 1;
+
+  bool operator==(const QueryTemperature&) const = default;
+};
+
 struct AttentionConfig {
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::optional<std::int64_t> window = {};  // a token sees itself and window - 1 tokens before it
+  std::optional<std::int64_t> chunk = {};   // a token sees no other chunk of so many positions than its own
   QkNorm qk_norm = QkNorm::none;            // RMSNorm of q and k before RoPE
   bool qkv_bias = false, o_bias = false;    // as the tensors show
   bool norm = true;                         // before the attention (after its sum: Residual::norm_after_sum)
@@ -55,6 +63,7 @@ struct AttentionConfig {
   RopeUse rope = RopeUse::global;
   std::optional<double> scale = {};  // of the scores; else 1 / sqrt(head_dim)
   double softcap = 0;                // c tanh(score / c); 0: none
+  std::optional<QueryTemperature> temperature = {};
 
   bool operator==(const AttentionConfig&) const = default;
 };
@@ -63,7 +72,10 @@ struct AttentionConfig {
 struct ExpertsConfig {
   std::int64_t count = 0, active = 0;
   bool renormalised = false;  // the shares of the active ones add up to one
-  std::int64_t shared = 0;    // width of one more that computes every token, behind a sigmoid; 0: none
+  std::int64_t shared = 0;    // width of one more that computes every token; 0: none
+  bool shared_routed = true;  // its output is times a sigmoid of its own
+  bool stacked = false;       // one tensor has the matrices of all
+  bool scales_input = false;  // a share is the sigmoid of the expert's logit, and multiplies what the expert reads
 
   bool operator==(const ExpertsConfig&) const = default;
 };

@@ -42,6 +42,21 @@ std::optional<double> read_score_scale(const ConfigSource& source, std::int64_t 
   return scale == 1 / std::sqrt(static_cast<double>(head_dim)) ? std::nullopt : scale;
 }
 
+// Of layers that do not turn their heads.
+std::optional<QueryTemperature> read_temperature(const ConfigSource& source) {
+  if (!source.family.traits.query_temperature) return std::nullopt;
+  constexpr const char* kUse = "attn_temperature_tuning";  // early files have a number here
+  const auto use = source.json.find(kUse);
+  const bool off = use != source.json.end() && (*use == Json(false) || *use == Json(0) || use->is_null());
+  if (off) return std::nullopt;
+  const QueryTemperature temperature{.scale = json_number(source.json, "attn_scale", source.where).value_or(0.1),
+                                     .floor = json_number(source.json, "floor_scale", source.where).value_or(8192)};
+  if (!(temperature.floor > 0) || !std::isfinite(temperature.floor) || !std::isfinite(temperature.scale))
+    fail(ErrorKind::format, source.where, ": 'floor_scale' is ", temperature.floor, " and 'attn_scale' ",
+         temperature.scale, "; expected a positive number and a number");
+  return temperature;
+}
+
 AttentionConfig read_attention(const ConfigSource& source, std::int64_t hidden) {
   const Family& family = source.family;
   const ConfigKeys& keys = family.keys;
@@ -58,7 +73,7 @@ AttentionConfig read_attention(const ConfigSource& source, std::int64_t hidden) 
   if (attention.heads * attention.head_dim > kMaxDimension)
     fail(ErrorKind::format, source.where, ": ", attention.heads, " heads of ", attention.head_dim, " are wider than ",
          kMaxDimension);
-  attention.qk_norm = family.traits.qk_norm;
+  attention.qk_norm = read_flag(source, family.traits.qk_norm_used) ? family.traits.qk_norm : QkNorm::none;
   attention.qkv_bias = read_flag(source, family.traits.qkv_bias);
   // vLLM's spelling for biases on q, k and v alone (Qwen2 as DeciLM).
   if (family.traits.block_configs)
@@ -108,14 +123,19 @@ MlpConfig read_sparse_mlp(const ConfigSource& source, MlpConfig dense, std::int6
   const ExpertsRule& rule = *source.family.experts;
   ExpertsConfig experts{.count = read_expert_count(source, rule),
                         .active = dimension(source, rule.active_key, rule.active, kMaxExperts),
-                        .renormalised = read_flag(source, rule.renormalised)};
+                        .renormalised = read_flag(source, rule.renormalised),
+                        .stacked = rule.stacked,
+                        .scales_input = rule.scales_input};
   if (experts.active > experts.count)
     fail(ErrorKind::mismatch, source.where, ": '", rule.active_key, "' is ", experts.active, ", of ", experts.count,
          " experts");
   if (experts.count * layers > kMaxExpertsInAll)
     fail(ErrorKind::format, source.where, ": ", layers, " layers of ", experts.count, " experts are more than ",
          kMaxExpertsInAll);
-  if (!rule.shared_key.empty()) experts.shared = dimension(source, rule.shared_key, rule.shared);
+  if (!rule.shared_key.empty()) {
+    experts.shared = dimension(source, rule.shared_key, rule.shared);
+    experts.shared_routed = has_role(source.family, Role::shared_router);
+  }
   std::optional<std::int64_t> otherwise;
   if (rule.intermediate > 0) otherwise = rule.intermediate;
   dense.intermediate = dimension(source, rule.intermediate_key, otherwise);
@@ -138,10 +158,16 @@ std::vector<LayerConfig> read_layers(const ConfigSource& source, std::int64_t hi
   const bool some_sparse = std::find(pattern.sparse.begin(), pattern.sparse.end(), true) != pattern.sparse.end();
   std::optional<MlpConfig> sparse;
   if (some_sparse) sparse = read_sparse_mlp(source, *ordinary.mlp, count);
+  const std::optional<QueryTemperature> temperature = read_temperature(source);
   std::vector<LayerConfig> layers(static_cast<std::size_t>(count), ordinary);
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (pattern.sliding[i]) layers[i].attention->window = pattern.window;
-    layers[i].attention->rope = pattern.rope[i];
+    AttentionConfig& attention = *layers[i].attention;
+    if (pattern.sliding[i]) (sees_chunks(source.family) ? attention.chunk : attention.window) = pattern.window;
+    attention.rope = pattern.rope[i];
+    if (attention.rope == RopeUse::none) {
+      attention.temperature = temperature;
+      if (attention.qk_norm == QkNorm::unit) attention.qk_norm = QkNorm::none;
+    }
     if (pattern.sparse[i]) layers[i].mlp = sparse;
   }
   if (source.family.traits.block_configs) read_block_configs(source, hidden, layers);

@@ -39,7 +39,7 @@ void write_layer_types(const Config& source, const std::vector<LayerOrigin>& lay
   if (!has_layer_types(*source.family) && !has_list) return;
   Json types = Json::array();
   for (const LayerOrigin& origin : layers)
-    types.push_back(layer_type_name(pattern.sliding[static_cast<std::size_t>(origin.source)]));
+    types.push_back(layer_type_name(*source.family, pattern.sliding[static_cast<std::size_t>(origin.source)]));
   set_beside(config, "layer_types", types, {"max_window_layers", "sliding_window", "use_sliding_window"});
 }
 
@@ -74,10 +74,11 @@ void write_experts(const Config& source, const std::vector<LayerOrigin>& layers,
     for (const auto& [from, to] :
          {std::pair(rule.count_key, rule.count_alias), std::pair(rule.count_alias, rule.count_key)})
       if (const auto count = json_integer(config, from, kConfigFile)) set_beside(config, to, *count, {from});
-  if (!rule.dense_layers) return;
-  Json dense = Json::array();
+  if (!rule.dense_layers && !rule.sparse_listed) return;
+  Json dense = Json::array(), sparse = Json::array();
   for (std::size_t i = 0; i < layers.size(); ++i)
-    if (!pattern.sparse[static_cast<std::size_t>(layers[i].mlp.value_or(layers[i].source))]) dense.push_back(i);
+    (pattern.sparse[static_cast<std::size_t>(layers[i].mlp.value_or(layers[i].source))] ? sparse : dense).push_back(i);
+  if (rule.sparse_listed) return set_beside(config, "moe_layers", sparse, {"interleave_moe_layer_step"});
   set_beside(config, "decoder_sparse_step", 1, {});
   set_beside(config, "mlp_only_layers", dense, {"decoder_sparse_step"});
 }

@@ -54,7 +54,8 @@ std::string why_not_attention(const Config& config, const AttentionConfig& atten
     return "has " + std::to_string(attention.heads) + " heads of " + std::to_string(attention.head_dim) +
            ", which are not the hidden size " + std::to_string(config.hidden);
   const bool plain = attention.norm && !attention.post_norm && attention.layout == QkvLayout::apart &&
-                     attention.qk_norm == QkNorm::none && !attention.scale && attention.softcap == 0;
+                     attention.qk_norm == QkNorm::none && !attention.chunk && !attention.temperature &&
+                     !attention.scale && attention.softcap == 0;
   return plain ? "" : "has another attention than Llama";
 }
 

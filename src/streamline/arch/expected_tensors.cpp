@@ -23,7 +23,7 @@ RoleShape if_there(bool there, const RoleShape& shape) { return there ? shape : 
 RoleShape attention_shape(const Config& config, const AttentionConfig& attention, Role role) {
   const std::int64_t q_width = attention.heads * attention.head_dim, kv_width = attention.kv_heads * attention.head_dim;
   const bool apart = attention.layout == QkvLayout::apart, whole = attention.qk_norm == QkNorm::whole;
-  const bool qk_norm = attention.qk_norm != QkNorm::none;
+  const bool qk_norm = whole || attention.qk_norm == QkNorm::head;
   switch (role) {
     case Role::attention_norm:
       return if_there(attention.norm, norm_shape(*config.family, config.hidden));
@@ -65,6 +65,7 @@ RoleShape network_shape(const Config& config, const MlpConfig& mlp, std::int64_t
 
 RoleShape mlp_shape(const Config& config, const MlpConfig& mlp, Role role) {
   const std::int64_t shared = mlp.experts ? mlp.experts->shared : 0;
+  const std::int64_t stacked = mlp.experts && mlp.experts->stacked ? mlp.experts->count : 0;
   switch (role) {
     case Role::mlp_norm:
       return if_there(mlp.norm, norm_shape(*config.family, config.hidden));
@@ -73,12 +74,16 @@ RoleShape mlp_shape(const Config& config, const MlpConfig& mlp, Role role) {
     case Role::router:
       return if_there(mlp.experts.has_value(), {{mlp.experts ? mlp.experts->count : 0, config.hidden}});
     case Role::shared_router:
-      return if_there(shared > 0, {{1, config.hidden}});
+      return if_there(shared > 0 && mlp.experts->shared_routed, {{1, config.hidden}});
     case Role::shared_gate:
     case Role::shared_up:
       return if_there(shared > 0, {{shared, config.hidden}});
     case Role::shared_down:
       return if_there(shared > 0, {{config.hidden, shared}});
+    case Role::stacked_gate_up:
+      return if_there(stacked > 0, {{stacked, config.hidden, 2 * mlp.intermediate}});
+    case Role::stacked_down:
+      return if_there(stacked > 0, {{stacked, mlp.intermediate, config.hidden}});
     default:
       return mlp.experts ? RoleShape{} : network_shape(config, mlp, mlp.intermediate, role);
   }
@@ -110,6 +115,7 @@ void append(std::vector<ExpectedTensor>& tensors, const ExpectedTensor& place, c
 void append_experts(std::vector<ExpectedTensor>& tensors, const Config& config, const MlpConfig& mlp,
                     std::int64_t index) {
   const Family& family = *config.family;
+  if (mlp.experts->stacked) return;
   for (std::int64_t expert = 0; expert < mlp.experts->count; ++expert)
     for (const Role role : {Role::gate, Role::up, Role::down})
       append(tensors, {.layer = index, .role = role, .name = {}, .shape = {}, .expert = expert},

@@ -19,6 +19,7 @@ enum class QkNorm {
   none,
   head,   // over each head of q and k
   whole,  // over all heads together
+  unit,   // over each head, without weights; in layers that turn their heads (Llama 4)
 };
 enum class Activation { silu, relu, gelu, gelu_tanh };
 enum class Position { rope, learned };
@@ -43,6 +44,7 @@ enum class WindowRule {
   below_max_window_layers,  // every other layer, the first included, below it, if use_sliding_window (Qwen2-MoE)
   unrotated,                // layers without rotary embedding, if use_sliding_window (SmolLM3)
   periodic,                 // all but every period-th layer (Gemma)
+  chunks_if_rotated,        // layers with rotary embedding see no further back than their chunk (Llama 4)
 };
 // Which rotary embedding the layers have.
 enum class RopeRule {
@@ -56,6 +58,7 @@ enum class RopeRule {
 struct RoleName {
   Role role;
   std::string_view name;
+  bool bare = false;  // the tensor is called so, without ".weight"
 };
 
 // config.json keys; empty where the family has no such key.
@@ -115,6 +118,7 @@ struct Traits {
   double norm_offset = 0;  // added to the weight: x * (offset + w)
   bool gated_mlp = true;
   QkNorm qk_norm = QkNorm::none;
+  FlagRule qk_norm_used = {.otherwise = true};  // of QkNorm::unit
   QkvLayout qkv = QkvLayout::apart;
   bool transposed = false;                     // matrices of layers are stored [in, out]
   FlagRule parallel = {};                      // Residual::parallel
@@ -124,6 +128,7 @@ struct Traits {
   bool neighbours_rotate = false;    // component 2j turns with 2j + 1, not j with j + dim / 2
   RopeRule rope = RopeRule::everywhere;
   WindowRule window = WindowRule::none;
+  bool query_temperature = false;  // attn_temperature_tuning: queries grow with their position where heads do not turn
   FlagRule qkv_bias = {}, o_bias = {}, mlp_bias = {};
   bool head_bias = false;
   NormalisedHead normalised_head = {};
@@ -144,6 +149,9 @@ struct ExpertsRule {
   std::int64_t count = 0, active = 0, intermediate = 0, shared = 0;  // what missing keys mean
   FlagRule renormalised = {};  // whether the shares of the chosen experts add up to one
   bool dense_layers = false;   // mlp_only_layers and decoder_sparse_step say which layers are not sparse
+  bool sparse_listed = false;  // moe_layers says which are, else interleave_moe_layer_step (Llama 4)
+  bool stacked = false;        // one tensor has the matrices of all (Role::stacked_gate_up, stacked_down)
+  bool scales_input = false;   // a share is the sigmoid of the expert's own logit, and multiplies what it reads
 };
 
 // What a missing key means.

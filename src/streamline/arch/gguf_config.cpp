@@ -93,7 +93,7 @@ void set(Json& config, std::string_view key, const Json& value) {
 }
 
 // Which layers slide: a value for each, or the period after which one does not.
-void add_layer_types(const std::vector<std::int64_t>& slides, Metadata& metadata, Json& config) {
+void add_layer_types(const Family& family, const std::vector<std::int64_t>& slides, Metadata& metadata, Json& config) {
   const std::int64_t layers = metadata.required("block_count");
   if (slides.size() != 1 && static_cast<std::int64_t>(slides.size()) != layers)
     fail(ErrorKind::format, metadata.where(), ": '", metadata.key("attention.sliding_window_pattern"), "' has ",
@@ -102,8 +102,8 @@ void add_layer_types(const std::vector<std::int64_t>& slides, Metadata& metadata
   for (std::int64_t i = 0; i < std::min(layers, kMaxLayers); ++i) {
     const std::int64_t period = slides.front();
     const bool listed = slides.size() != 1 || layers == 1;
-    types.push_back(
-        layer_type_name(listed ? slides[static_cast<std::size_t>(i)] != 0 : period == 0 || i % period < period - 1));
+    types.push_back(layer_type_name(
+        family, listed ? slides[static_cast<std::size_t>(i)] != 0 : period == 0 || i % period < period - 1));
   }
   config["layer_types"] = types;
 }
@@ -150,7 +150,7 @@ void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden
   if (const auto window = metadata.integer("attention.sliding_window"); window && *window > 0)
     config["sliding_window"] = *window;
   if (const auto slides = metadata.integers("attention.sliding_window_pattern"); slides && family.gguf.windows)
-    add_layer_types(*slides, metadata, config);
+    add_layer_types(family, *slides, metadata, config);
 }
 
 void add_scales(Metadata& metadata, const Family& family, Json& config) {

@@ -16,7 +16,7 @@ namespace streamline {
 // One entry a layer.
 struct LayerPattern {
   std::vector<bool> sliding = {};
-  std::optional<std::int64_t> window = {};  // of the sliding layers
+  std::optional<std::int64_t> window = {};  // of the sliding layers; the chunk of those that see only theirs
   std::vector<RopeUse> rope = {};
   std::vector<bool> sparse = {};
 };
@@ -24,8 +24,10 @@ struct LayerPattern {
 // Errors: format and mismatch (length, window), unsupported (layer types that this family does not have).
 LayerPattern layer_pattern(const Family& family, const Json& config, std::int64_t layers, const std::string& where);
 
-// "sliding_attention" or "full_attention".
-std::string_view layer_type_name(bool sliding);
+// "sliding_attention", or "chunked_attention" in families with chunks; or "full_attention".
+std::string_view layer_type_name(const Family& family, bool sliding);
+
+bool sees_chunks(const Family& family);
 
 // Whether `layer_types` decides in this family; in others it must agree with the rule.
 bool has_layer_types(const Family& family);

@@ -110,6 +110,9 @@ void check_slice(const LayerConfig& layer, const LayerSlice& slice, const std::s
   }
   if (slice.channels.empty()) return;
   if (!layer.mlp) fail(ErrorKind::mismatch, where, " keeps channels of an MLP that is not there");
+  if (layer.mlp->experts && layer.mlp->experts->stacked)
+    fail(ErrorKind::unsupported, where, ": the channels of experts that one tensor holds are not sliced; slice its ",
+         "attention, or the MLPs of layers without experts");
   check_channels(*layer.mlp, slice.channels, where);
 }
 

@@ -12,17 +12,23 @@ constexpr std::string_view kExtension = "replacement.";
 
 std::string_view suffix(Part part) { return part == Part::weight ? ".weight" : ".bias"; }
 
-std::string_view find_role(const std::vector<RoleName>& names, Role role) {
+const RoleName* find_name(const std::vector<RoleName>& names, Role role) {
   for (const RoleName& candidate : names)
-    if (candidate.role == role) return candidate.name;
-  return {};
+    if (candidate.role == role) return &candidate;
+  return nullptr;
+}
+
+std::string_view find_role(const std::vector<RoleName>& names, Role role) {
+  const RoleName* found = find_name(names, role);
+  return found == nullptr ? std::string_view() : found->name;
 }
 
 // The role whose name, and then a dot, `text` starts with.
 std::optional<Role> role_at(const std::vector<RoleName>& names, std::string_view text) {
   for (const RoleName& candidate : names) {
     const std::size_t length = candidate.name.size();
-    if (text.starts_with(candidate.name) && text.size() > length && text[length] == '.') return candidate.role;
+    if (!text.starts_with(candidate.name)) continue;
+    if (candidate.bare ? text.size() == length : text.size() > length && text[length] == '.') return candidate.role;
   }
   return std::nullopt;
 }
@@ -31,9 +37,9 @@ std::optional<Role> role_at(const std::vector<RoleName>& names, std::string_view
 
 std::string tensor_name(const Family& family, std::int64_t layer, Role role, Part part) {
   SL_ASSERT((layer >= 0) == is_layer_role(role));
-  const std::string_view name = find_role(layer < 0 ? family.global_names : family.layer_names, role);
-  if (name.empty()) return {};
-  std::string full = std::string(name).append(suffix(part));
+  const RoleName* name = find_name(layer < 0 ? family.global_names : family.layer_names, role);
+  if (name == nullptr || (name->bare && part == Part::bias)) return {};
+  std::string full = std::string(name->name).append(name->bare ? "" : suffix(part));
   return layer < 0 ? full : layer_tensor(family, layer, full);
 }
 
@@ -53,7 +59,7 @@ std::string extension_tensor_name(const Family& family, std::int64_t layer, Role
 }
 
 std::optional<Role> layer_role(const Family& family, std::string_view suffix) {
-  if (family.experts && suffix.starts_with(family.experts->prefix)) {
+  if (family.experts && !family.experts->stacked && suffix.starts_with(family.experts->prefix)) {
     suffix.remove_prefix(family.experts->prefix.size());
     const std::size_t dot = suffix.find('.');  // after the expert's index
     return dot == std::string_view::npos ? std::nullopt : role_at(family.experts->names, suffix.substr(dot + 1));

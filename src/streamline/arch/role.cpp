@@ -28,6 +28,8 @@ constexpr std::string_view kRoleNames[] = {"token_embedding",
                                            "shared_gate",
                                            "shared_up",
                                            "shared_down",
+                                           "stacked_gate_up",
+                                           "stacked_down",
                                            "gate_up",
                                            "gate",
                                            "up",
@@ -48,6 +50,8 @@ std::optional<Role> parse_role(std::string_view name) {
 }
 
 bool is_layer_role(Role role) { return role >= kFirstLayerRole; }
+bool is_stack_role(Role role) { return role == Role::stacked_gate_up || role == Role::stacked_down; }
+
 bool is_attention_role(Role role) { return role >= Role::attention_norm && role <= Role::k_norm; }
 
 bool is_norm_role(Role role) {

@@ -54,7 +54,8 @@ template <class Visit>
 void for_each_role(const LayerConfig& layer, Visit&& visit) {
   for (int i = static_cast<int>(kFirstLayerRole); i <= static_cast<int>(kLastRole); ++i)
     visit(static_cast<Role>(i), std::int64_t{-1});
-  const std::int64_t experts = layer.mlp && layer.mlp->experts ? layer.mlp->experts->count : 0;
+  const bool apart = layer.mlp && layer.mlp->experts && !layer.mlp->experts->stacked;
+  const std::int64_t experts = apart ? layer.mlp->experts->count : 0;
   for (std::int64_t expert = 0; expert < experts; ++expert)
     for (const Role role : {Role::gate, Role::up, Role::down}) visit(role, expert);
 }

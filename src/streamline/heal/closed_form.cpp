@@ -100,8 +100,9 @@ class Fit {
       return weights;
     }
     for (const PlacedTensor& tensor : placed_tensors(weights)) {
-      if (tensor.role != Role::down && tensor.role != Role::shared_down) continue;
-      torch::Tensor value = tensor.value;
+      const bool stack = tensor.role == Role::stacked_down;  // [experts, in, out]
+      if (tensor.role != Role::down && tensor.role != Role::shared_down && !stack) continue;
+      torch::Tensor value = stack ? tensor.value.transpose(1, 2) : tensor.value;
       const auto exact = value.to(torch::kFloat64);
       const bool matrix = tensor.part == Part::weight;
       if (kind_ == ClosedForm::output_matrix) {

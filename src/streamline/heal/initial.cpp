@@ -35,6 +35,9 @@ void randomise(const Config& config, LayerWeights& weights, Rng& rng) {
     torch::Tensor value = tensor.value;
     if (value.dim() == 2)
       value.copy_(normal_matrix(value.size(0), value.size(1), initializer_range(config), rng));
+    else if (value.dim() == 3)  // a stack of them
+      value.copy_(normal_matrix(value.size(0) * value.size(1), value.size(2), initializer_range(config), rng)
+                      .view(value.sizes()));
     else
       value.zero_();
   }
@@ -75,7 +78,8 @@ LayerWeights random_weights(const Config& model, const LayerConfig& shape, Rng& 
 void zero_output(const Config& config, LayerWeights& weights) {
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
     torch::Tensor value = tensor.value;
-    const bool of_mlp = tensor.role == Role::down || tensor.role == Role::shared_down;
+    const bool of_mlp =
+        tensor.role == Role::down || tensor.role == Role::shared_down || tensor.role == Role::stacked_down;
     if ((of_mlp && !weights.has(Role::mlp_post_norm)) ||
         (tensor.role == Role::o && !weights.has(Role::attention_post_norm)))
       value.zero_();

@@ -58,6 +58,9 @@ ReplacementChoice parse_replacement(std::string_view text) {
     fail(ErrorKind::usage, "'", text, "': after the colon stands how many in a row, as in '", network.name, ":2'");
   if (count > 1 && network.before > 0)
     fail(ErrorKind::usage, "'", text, "': '", network.name, "' changes the layer before the window; there is one");
+  const bool whole = network.closed_form == ClosedForm::constant || network.closed_form == ClosedForm::low_rank;
+  if (count > 1 && whole)
+    fail(ErrorKind::usage, "'", text, "': '", network.name, "' is one equation for the whole window; there is one");
   return {network, count};
 }
 

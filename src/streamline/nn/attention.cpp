@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/nn/flash_attention.h"
@@ -44,6 +45,8 @@ Projected project(const LayerWeights& weights, const torch::Tensor& x) {
 torch::Tensor norm_heads(const Config& config, const LayerWeights& weights, Role role, const torch::Tensor& heads) {
   const QkNorm kind = weights.config.attention->qk_norm;
   if (kind == QkNorm::none) return heads;
+  if (kind == QkNorm::unit)  // before turning or after: a rotation leaves it as it is
+    return rms_norm(heads, torch::ones({heads.size(-1)}, heads.options()), config.norm_epsilon, 0);
   const auto norm = [&](const torch::Tensor& x) {
     return rms_norm(x, weights.at(role).weight, config.norm_epsilon, config.family->traits.norm_offset);
   };
@@ -126,9 +129,41 @@ torch::Tensor capped_attention(const AttentionConfig& a, const torch::Tensor& q,
   return torch::cat(blocks, 1);  // [batch, queries, heads, head_dim]
 }
 
+// Positions of the rows of x in their sequences, [rows].
+torch::Tensor row_positions(const Positions& positions, std::int64_t rows, torch::Device device) {
+  if (positions.packing) return packed_positions(*positions.packing).to(device);
+  return torch::arange(positions.first, positions.first + rows, torch::TensorOptions(torch::kLong).device(device));
+}
+
+// Longer contexts sharpen the attention (Nakanishi, arXiv 2501.19399). q: [batch, rows, heads, head_dim].
+torch::Tensor heated(const QueryTemperature& temperature, const torch::Tensor& q, const Positions& positions) {
+  const auto type = accumulation_type(q.scalar_type());
+  const auto steps = ((row_positions(positions, q.size(1), q.device()).to(type) + 1) / temperature.floor).floor();
+  const auto factor = steps.log1p() * temperature.scale + 1;
+  return (q * factor.unsqueeze(1).unsqueeze(1)).to(q.scalar_type());
+}
+
 // The kernels know neither caps nor another scale than 1 / sqrt(head_dim).
 torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
+                        const torch::Tensor& v);
+
+// Chunk by chunk, each a sequence of its own. Keys are those from position 0 on.
+torch::Tensor chunked_attention(AttentionConfig a, const torch::Tensor& q, const torch::Tensor& k,
+                                const torch::Tensor& v) {
+  const std::int64_t chunk = *std::exchange(a.chunk, std::nullopt), keys = k.size(1), before = keys - q.size(1);
+  std::vector<torch::Tensor> parts;
+  for (std::int64_t first = before; first < keys;) {
+    const std::int64_t start = first / chunk * chunk, end = std::min(keys, start + chunk);
+    parts.push_back(attention(a, q.narrow(1, first - before, end - first), k.narrow(1, start, end - start),
+                              v.narrow(1, start, end - start)));
+    first = end;
+  }
+  return parts.empty() ? torch::empty_like(q) : torch::cat(parts, 1);
+}
+
+torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
                         const torch::Tensor& v) {
+  if (a.chunk && k.size(1) > *a.chunk) return chunked_attention(a, q, k, v);
   if (a.softcap != 0) return capped_attention(a, q, k, v);
   if (!a.scale && flash_attention_serves(q, k, v)) return flash_attention(q, k, v, a.window);
   return library_attention(q, k, v, a.window, a.scale);
@@ -175,6 +210,7 @@ torch::Tensor attend(const Config& config, const LayerWeights& weights, const to
   auto [q, k, v] = project(weights, x);
   q = turn(config, norm_heads(config, weights, Role::q_norm, q), table);
   k = turn(config, norm_heads(config, weights, Role::k_norm, k), table);
+  if (a.temperature) q = heated(*a.temperature, q, positions);
   if (positions.packing) {
     SL_ASSERT(!cache && x.size(0) == 1 && x.size(1) == positions.packing->rows());
     return packed_attention(a, q, k, v, *positions.packing).flatten(2);

@@ -53,9 +53,13 @@ Budget parse_budget(const std::string& text) {
   if (budget.what == BudgetOf::bytes || budget.what == BudgetOf::kv_cache) {
     budget.limit = static_cast<double>(parse_size(value));
   } else {
-    const auto amount = positive_number(value);
-    if (!amount) fail(ErrorKind::usage, "--budget ", text, ": '", value, "' is neither a share (0.8x) nor a number");
-    budget.limit = *amount;
+    const bool counted = budget.what == BudgetOf::parameters;
+    const double unit = !counted ? 1 : value.ends_with('M') ? 1e6 : value.ends_with('B') ? 1e9 : 1;
+    const auto amount = positive_number(std::string_view(value).substr(0, value.size() - (unit > 1 ? 1 : 0)));
+    if (!amount)
+      fail(ErrorKind::usage, "--budget ", text, ": '", value, "' is neither a share (0.8x) nor a number, as ",
+           counted ? "4000000, 4M or 7B" : "0.5, in seconds");
+    budget.limit = *amount * unit;
   }
   return budget;
 }

@@ -43,7 +43,7 @@ std::vector<std::int64_t> cut_shape(std::vector<std::int64_t> shape, const Tenso
 // Zeros, or for a norm what scales by one; scales and other companions of a matrix stay.
 TensorSource neutral(const Checkpoint& source, const Config& config, Role role, const TensorInfo& tensor,
                      std::string name, const std::optional<TensorCut>& cut) {
-  const bool weight = is_weight(tensor.name);
+  const bool weight = is_weight(tensor.name) || is_stack_role(role);
   if (!weight && !tensor.name.ends_with(".bias")) return copied(source, tensor, std::move(name));
   if (!tensor.is_plain())
     fail(ErrorKind::unsupported, tensor.name,

@@ -76,7 +76,8 @@ struct Name {
   std::string_view name;
   Enum value;
 };
-constexpr std::array kQkNorms = {Name{"head", QkNorm::head}, Name{"whole", QkNorm::whole}, Name{"none", QkNorm::none}};
+constexpr std::array kQkNorms = {Name{"head", QkNorm::head}, Name{"whole", QkNorm::whole}, Name{"unit", QkNorm::unit},
+                                 Name{"none", QkNorm::none}};
 constexpr std::array kLayouts = {Name{"apart", QkvLayout::apart}, Name{"stacked", QkvLayout::stacked},
                                  Name{"grouped", QkvLayout::grouped}};
 constexpr std::array kRopeUses = {Name{"global", RopeUse::global}, Name{"local", RopeUse::local},
@@ -113,11 +114,22 @@ ExpertsConfig experts_from_json(const Json& json, const std::string& where) {
   ExpertsConfig experts{
       .count = members.size("count"), .active = members.size("active"), .renormalised = members.flag("renormalised")};
   if (members.has("shared")) experts.shared = members.size("shared");
+  experts.shared_routed = members.flag_or("shared_routed", true);
+  experts.stacked = members.flag_or("stacked", false);
+  experts.scales_input = members.flag_or("scales_input", false);
   members.finish();
   constexpr std::int64_t kMost = 4096;
   if (experts.active > experts.count || experts.count > kMost)
     fail(ErrorKind::format, where, ": ", experts.active, " of ", experts.count, " experts; expected at most ", kMost);
   return experts;
+}
+
+QueryTemperature temperature_from_json(const Json& json, const std::string& where) {
+  Members members(json, where);
+  const QueryTemperature temperature{.scale = members.number("scale"), .floor = members.number("floor")};
+  members.finish();
+  if (temperature.floor <= 0) fail(ErrorKind::format, where, ": 'floor' is ", temperature.floor, "; expected above 0");
+  return temperature;
 }
 
 AttentionConfig attention_from_json(const Json& json, const std::string& where) {
@@ -135,6 +147,9 @@ AttentionConfig attention_from_json(const Json& json, const std::string& where) 
   attention.rope = named_member(members, "rope", kRopeUses, where);
   if (members.has("scale")) attention.scale = members.number("scale");
   if (members.has("softcap")) attention.softcap = members.number("softcap");
+  if (members.has("chunk")) attention.chunk = members.size("chunk");
+  if (members.has("temperature"))
+    attention.temperature = temperature_from_json(members.object("temperature"), where + ".temperature");
   members.finish();
   if (attention.heads % attention.kv_heads != 0)
     fail(ErrorKind::format, where, ": ", attention.heads, " heads do not divide among ", attention.kv_heads,
@@ -160,7 +175,8 @@ MlpConfig mlp_from_json(const Json& json, const std::string& where) {
 
 // What differs from the plainest layer.
 void add_unusual(const AttentionConfig& attention, Json& json) {
-  if (attention.qk_norm == QkNorm::whole) json["qk_norm"] = name_of(kQkNorms, attention.qk_norm);
+  if (attention.qk_norm == QkNorm::whole || attention.qk_norm == QkNorm::unit)
+    json["qk_norm"] = name_of(kQkNorms, attention.qk_norm);
   if (attention.window) json["window"] = *attention.window;
   if (!attention.norm) json["norm"] = false;
   if (attention.post_norm) json["post_norm"] = true;
@@ -168,6 +184,9 @@ void add_unusual(const AttentionConfig& attention, Json& json) {
   if (attention.rope != RopeUse::global) json["rope"] = name_of(kRopeUses, attention.rope);
   if (attention.scale) json["scale"] = *attention.scale;
   if (attention.softcap != 0) json["softcap"] = attention.softcap;
+  if (attention.chunk) json["chunk"] = *attention.chunk;
+  if (attention.temperature)
+    json["temperature"] = {{"scale", attention.temperature->scale}, {"floor", attention.temperature->floor}};
 }
 
 void add_unusual(const MlpConfig& mlp, Json& json) {
@@ -178,6 +197,9 @@ void add_unusual(const MlpConfig& mlp, Json& json) {
   json["experts"] = {
       {"count", mlp.experts->count}, {"active", mlp.experts->active}, {"renormalised", mlp.experts->renormalised}};
   if (mlp.experts->shared > 0) json["experts"]["shared"] = mlp.experts->shared;
+  if (!mlp.experts->shared_routed) json["experts"]["shared_routed"] = false;
+  if (mlp.experts->stacked) json["experts"]["stacked"] = true;
+  if (mlp.experts->scales_input) json["experts"]["scales_input"] = true;
 }
 
 }  // namespace

@@ -31,7 +31,11 @@ inline void set_traits(const Family& family, Json& config) {
   set_key(config, traits.scale.embedding.key, 3);
   set_key(config, traits.scale.residual.key, 0.5);
   set_key(config, traits.scale.logits_divisor.key, 2);
-  if (traits.window != WindowRule::none) config["sliding_window"] = 8;
+  if (traits.window == WindowRule::chunks_if_rotated)
+    config["attention_chunk_size"] = 8;
+  else if (traits.window != WindowRule::none)
+    config["sliding_window"] = 8;
+  if (traits.query_temperature) config.update({{"floor_scale", 4}, {"attn_scale", 0.5}});
   if (traits.rope == RopeRule::listed) config["no_rope_layers"] = {1, 0, 1, 1};
   // At a hidden size of 16 widths of 256, 512, 256 and, rounded up, 256.
   const Json blocks = {block(2, 24.0), block(1, 48.0), block(4, 24), block(2, 12.0)};
@@ -46,6 +50,7 @@ inline void set_traits(const Family& family, Json& config) {
   set_key(config, experts.intermediate_key, 10);
   set_key(config, experts.shared_key, 6);
   if (experts.dense_layers) config["mlp_only_layers"] = {1};
+  if (experts.sparse_listed) config["moe_layers"] = {0, 2, 3};
 }
 
 // A configuration of the family with 4 layers (hidden 16, 4 heads, intermediate 24, vocabulary 32), its own keys set to

@@ -157,6 +157,8 @@ Matrix split_heads(const Config& config, const AttentionConfig& a, const Referen
   for (Row& head : heads) {
     if (a.qk_norm == QkNorm::head) head = rms_norm(head, weight, config.norm_epsilon);
     if (config.family->traits.position != Position::rope || a.rope == RopeUse::none) continue;
+    // What follows is a rotation, so that the norm may stand behind it, as in Llama 4.
+    if (a.qk_norm == QkNorm::unit) head = rms_norm(head, Row(head.size(), 1), config.norm_epsilon);
     turn(config, a.rope == RopeUse::local ? *config.local_rope : config.rope, head, position, positions);
   }
   return heads;
@@ -191,13 +193,19 @@ Matrix attention(const Config& config, const AttentionConfig& a, const Reference
       return split_heads(config, a, weights, norm_role, linear(weights, role, x[t]), t, x.size());
     };
     queries.push_back(heads(Role::q, Role::q_norm));
+    if (a.temperature)
+      for (Row& head : queries.back())
+        for (double& value : head)
+          value *=
+              1 + a.temperature->scale * std::log(1 + std::floor((static_cast<double>(t) + 1) / a.temperature->floor));
     keys.push_back(heads(Role::k, Role::k_norm));
     values.push_back(cut(linear(weights, Role::v, x[t]), static_cast<std::size_t>(a.head_dim)));
   }
   Matrix out;
   for (std::size_t t = 0; t < x.size(); ++t) {
     const std::size_t window = a.window ? static_cast<std::size_t>(*a.window) : t + 1;
-    const std::size_t first = t + 1 > window ? t + 1 - window : 0;
+    std::size_t first = t + 1 > window ? t + 1 - window : 0;
+    if (a.chunk) first = t - t % static_cast<std::size_t>(*a.chunk);
     Row joined;
     for (std::size_t head = 0; head < queries[t].size(); ++head) {
       const Row part = attend_head(a, queries[t][head], keys, values, head / group, first, t);
@@ -224,6 +232,23 @@ void add_times(Row& sum, double factor, const Row& x) {
   for (std::size_t i = 0; i < x.size(); ++i) sum[i] += factor * x[i];
 }
 
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// Llama 4: what an expert reads is times the sigmoid of its logit; one that all share is added as it is.
+Row sparse_of_scaled(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
+  const Row logits = linear(weights, Role::router, x);
+  Row sorted = logits;
+  std::sort(sorted.rbegin(), sorted.rend());
+  Row y = network(m, weights, x, Role::shared_gate, Role::shared_up, Role::shared_down);
+  for (std::size_t e = 0; e < logits.size(); ++e) {
+    if (logits[e] < sorted[static_cast<std::size_t>(m.experts->active - 1)]) continue;
+    Row read(x.size(), 0.0);
+    add_times(read, sigmoid(logits[e]), x);
+    add_times(y, 1, network(m, weights, read, Role::gate, Role::up, Role::down, static_cast<Expert>(e)));
+  }
+  return y;
+}
+
 // Every expert computes; those outside the best `active` have no share.
 Row sparse(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
   Row shares = linear(weights, Role::router, x);
@@ -241,13 +266,14 @@ Row sparse(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
               network(m, weights, x, Role::gate, Role::up, Role::down, static_cast<Expert>(e)));
   }
   if (m.experts->shared > 0)
-    add_times(y, 1 / (1 + std::exp(-linear(weights, Role::shared_router, x)[0])),
+    add_times(y, sigmoid(linear(weights, Role::shared_router, x)[0]),
               network(m, weights, x, Role::shared_gate, Role::shared_up, Role::shared_down));
   return y;
 }
 
 // x: what the matrices read.
 Row mlp(const MlpConfig& m, const ReferenceWeights& weights, const Row& x) {
+  if (m.experts && m.experts->scales_input) return sparse_of_scaled(m, weights, x);
   return m.experts ? sparse(m, weights, x) : network(m, weights, x, Role::gate, Role::up, Role::down);
 }
 
@@ -307,6 +333,26 @@ void part_fused(const LayerConfig& layer, ReferenceWeights& weights) {
     }
 }
 
+// Gives every expert matrices of its own, [out, in], of stacks of [in, out].
+void part_stacks(const LayerConfig& layer, ReferenceWeights& weights) {
+  if (!layer.mlp || !layer.mlp->experts || !layer.mlp->experts->stacked) return;
+  const auto experts = static_cast<std::size_t>(layer.mlp->experts->count);
+  const Matrix gates = at(weights, Role::stacked_gate_up), downs = at(weights, Role::stacked_down);
+  const auto own = [&](const Matrix& stack, std::size_t expert) {
+    const auto rows = static_cast<std::ptrdiff_t>(stack.size() / experts);
+    const auto first = stack.begin() + rows * static_cast<std::ptrdiff_t>(expert);
+    return transposed(Matrix(first, first + rows));
+  };
+  for (std::size_t e = 0; e < experts; ++e) {
+    const auto expert = static_cast<Expert>(e);
+    const Matrix both = own(gates, e);
+    const auto middle = both.begin() + static_cast<std::ptrdiff_t>(both.size() / 2);
+    weights[{Role::gate, Part::weight, expert}] = Matrix(both.begin(), middle);
+    weights[{Role::up, Part::weight, expert}] = Matrix(middle, both.end());
+    weights[{Role::down, Part::weight, expert}] = own(downs, e);
+  }
+}
+
 void scale_rows(Matrix& rows, double factor) {
   for (Row& row : rows)
     for (double& value : row) value *= factor;
@@ -329,6 +375,7 @@ ReferenceWeights reference_weights(const Checkpoint& checkpoint, const Config& c
         result[{role, part, expert}] = is_transposed(config, layer, role, part) ? transposed(matrix) : matrix;
       }
   part_fused(shape, result);
+  part_stacks(shape, result);
   return result;
 }
 
@@ -337,6 +384,7 @@ ReferenceWeights reference_weights(const LayerWeights& weights) {
   for (const PlacedTensor& tensor : placed_tensors(weights))
     result[{tensor.role, tensor.part, tensor.expert}] = to_matrix(tensor.value);
   part_fused(weights.config, result);
+  part_stacks(weights.config, result);
   return result;
 }
 

@@ -7,7 +7,7 @@
 namespace streamline::linear_replacement {
 namespace {
 
-bool learns(Role role) { return role == Role::down || role == Role::shared_down; }
+bool learns(Role role) { return role == Role::down || role == Role::shared_down || role == Role::stacked_down; }
 
 constexpr Start kStarts[] = {Start::closed_form, Start::inherit};
 
