@@ -64,9 +64,9 @@ std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
   return streamline::open_checkpoint(find_model(model));
 }
 
-void add_data_options(Arguments& arguments, DataOptions& options) {
+void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need) {
   arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
-                {.required = true});
+                {.required = need == DataNeed::required});
   arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
   arguments.add("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer",
                 {.limits = kPositive});

@@ -41,7 +41,8 @@ struct DataOptions {
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
 };
-void add_data_options(Arguments& arguments, DataOptions& options);
+enum class DataNeed { required, optional };
+void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need = DataNeed::required);
 
 struct OpenedModel {
   Model model;

@@ -13,7 +13,7 @@ CALIBRATION = ROOT / "models" / "text" / "calibration.jsonl"
 VALID = ROOT / "models" / "text" / "valid.txt"
 
 
-COMPUTING = ["score", "prune", "heal", "apply", "merge", "export", "eval", "generate", "bench"]
+COMPUTING = ["score", "prune", "heal", "apply", "merge", "sparsify", "spectra", "export", "eval", "generate", "bench"]
 COMPUTING_CHIPS = ["cache", "train", "export", "run"]
 
 

@@ -25,6 +25,7 @@ COMPUTING = {
     "heal": ["base", "io", "arch", "plan", "text", "nn", "engine", "eval", "surgery"],
     "merge": ["base", "io", "arch", "plan", "nn", "engine", "surgery", "heal"],
     "chip": ["base", "io", "arch", "plan", "text", "tasks", "nn", "engine", "surgery", "heal"],
+    "sparse": ["base", "io", "arch", "text", "plan", "nn", "engine", "prune", "heal"],
 }
 ALLOWED = TORCH_FREE | COMPUTING
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

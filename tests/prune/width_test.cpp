@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Methods that take heads and channels: what is dead by construction goes first, and sizes are what was asked for.
 #include "streamline/plan/slice.h"
+#include "streamline/prune/allocation.h"
 #include "streamline/prune/budget.h"
 #include "streamline/prune/inside_gradients.h"
 #include "streamline/prune/read_scores.h"
+#include "streamline/prune/spectra.h"
 #include "streamline/prune/taylor_scores.h"
 #include "streamline/prune/width_choice.h"
 
@@ -58,6 +60,17 @@ TEST_P(WidthMethod, TakesDeadUnitsFirst) {
     const auto ids = to_tensor(calibration, {0, 1}, torch::kCPU);
     EXPECT_LT(relative_difference(forward_logits(model.view(plan, {}), ids), forward_logits(model, ids)), 1e-5);
   }
+}
+
+// Layers of one shape: the shares are those of the allocation, rounded down to whole channels.
+TEST_P(WidthMethod, TakesSharesBySpectra) {
+  std::vector<AllocationPart> parts;
+  for (const double exponent : layer_exponents(spectra(model, {}), 3)) parts.push_back({.metric = exponent, .size = 1});
+  const std::vector<double> shares = allocate(parts, {.ratio = 0.4, .spread = 0.2}).ratios;
+  const Plan plan = propose({{"ratio", 0.4}, {"scope", "alpha"}, {"spread", 0.2}, {"inside", "channels"}}).plan;
+  for (std::int64_t layer = 0; layer < 3; ++layer)
+    EXPECT_EQ(slice_of(plan, layer).channels.at(0).removed(),
+              static_cast<std::int64_t>(shares[static_cast<std::size_t>(layer)] * kChannels));
 }
 
 TEST_P(WidthMethod, SavesTheShareOfParametersThatWasAskedFor) {

@@ -170,7 +170,7 @@ TEST(ReportPage, EveryChartSpecificationIsJson) {
       EXPECT_TRUE(parse_json(asset.text, asset.name).contains("marks")) << asset.name;
       ++charts;
     }
-  EXPECT_EQ(charts, 7);
+  EXPECT_EQ(charts, 8);
 }
 
 TEST(ScriptJson, CannotEndItsElement) {

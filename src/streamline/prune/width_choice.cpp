@@ -7,8 +7,10 @@
 
 #include "streamline/base/error.h"
 #include "streamline/plan/slice.h"
+#include "streamline/prune/allocation.h"
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/proposal.h"
+#include "streamline/prune/spectra.h"
 #include "streamline/prune/unit_search.h"
 
 namespace streamline {
@@ -77,15 +79,26 @@ std::vector<std::int64_t> removed_globally(const std::vector<std::vector<double>
   return counts;
 }
 
+// The share that each layer loses where it does not go by what single units are worth.
+std::vector<double> layer_shares(const Config& config, const WidthRequest& request, double ratio) {
+  std::vector<AllocationPart> parts;
+  if (request.scope != Scope::alpha) return std::vector<double>(config.layers.size(), ratio);
+  for (std::size_t i = 0; i < config.layers.size(); ++i)
+    parts.push_back({.metric = request.exponents.at(i),
+                     .size = std::max<std::int64_t>(1, layer_parameters(config, config.layers[i]))});
+  return allocate(parts, {.ratio = std::min(ratio, 0.999), .spread = request.spread, .clip = true}).ratios;
+}
+
 // How many of each layer's units go; empty lists lose none.
-std::vector<std::int64_t> removed_units(const std::vector<std::vector<double>>& lists, double ratio, Scope scope) {
+std::vector<std::int64_t> removed_units(const std::vector<std::vector<double>>& lists, double ratio,
+                                        const std::vector<double>& shares, Scope scope) {
   if (scope == Scope::global) {
     std::int64_t units = 0;
     for (const auto& list : lists) units += std::ssize(list);
     return removed_globally(lists, share_of(units, ratio));
   }
   std::vector<std::int64_t> counts;
-  for (const auto& list : lists) counts.push_back(share_of(std::ssize(list), ratio));
+  for (std::size_t i = 0; i < lists.size(); ++i) counts.push_back(share_of(std::ssize(lists[i]), shares[i]));
   return counts;
 }
 
@@ -101,7 +114,7 @@ bool is_protected(const WidthRequest& request, std::size_t layer) {
 
 // What of the parameters does not change what units are worth.
 Json without_sizes(Json params) {
-  for (const char* size : {"ratio", "sparsity", "keep-heads", "keep-channels", "inside", "scope", "protect"})
+  for (const char* size : {"ratio", "sparsity", "keep-heads", "keep-channels", "inside", "scope", "spread", "protect"})
     params.erase(size);
   return params;
 }
@@ -134,9 +147,15 @@ Params width_params(const char* scope) {
           {.name = "scope",
            .type = ParamType::text,
            .help = "local: every layer loses the same share; global: what is worth least of all, each layer's scores "
-                   "over their mean",
+                   "over their mean; alpha: shares by the spectra of the layers' matrices (AlphaPruning)",
            .default_value = scope,
-           .choices = {"local", "global"}},
+           .choices = {"local", "global", "alpha"}},
+          {.name = "spread",
+           .type = ParamType::number,
+           .help = "of scope alpha: how far the shares of layers may differ, between 0 and 1",
+           .default_value = 0.3,
+           .minimum = 0,
+           .maximum = 1},
           {.name = "protect",
            .type = ParamType::integers,
            .help = "layers never to cut, e.g. 0,1,28-29",
@@ -157,7 +176,11 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   const std::string inside = params.at("inside").get<std::string>();
   request.heads = inside != "channels" && (!counts || heads);
   request.mlps = inside != "heads" && (!counts || request.channels);
-  request.scope = params.at("scope") == "global" ? Scope::global : Scope::local;
+  const std::string scope = params.at("scope").get<std::string>();
+  request.scope = scope == "global" ? Scope::global : scope == "alpha" ? Scope::alpha : Scope::local;
+  request.spread = params.at("spread").get<double>();
+  if (request.scope == Scope::alpha)
+    request.exponents = layer_exponents(spectra(context.model, {.seed = context.seed}), context.model.layer_count());
   check_protected(request.protect, context.model.layer_count());
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, method, " takes heads and channels and leaves layers where they are: nothing can be put in ",
@@ -183,8 +206,9 @@ std::map<std::int64_t, LayerSlice> kept_units(const Config& config, const UnitSc
     if (request.mlps) channels[i] = ranked_channels(scores[i].channels);
     worth[i] = channels[i].worth;
   }
-  std::vector<std::int64_t> less_heads = removed_units(heads, ratio, request.scope),
-                            less_channels = removed_units(worth, ratio, request.scope);
+  const std::vector<double> shares = layer_shares(config, request, ratio);
+  std::vector<std::int64_t> less_heads = removed_units(heads, ratio, shares, request.scope),
+                            less_channels = removed_units(worth, ratio, shares, request.scope);
   fix_counts(less_heads, heads, request.kv_heads);
   fix_counts(less_channels, worth, request.channels);
   std::map<std::int64_t, LayerSlice> slices;

@@ -10,12 +10,13 @@
 
 namespace streamline {
 
-// The parameters ratio, sparsity, keep-heads, keep-channels, inside, scope and protect.
+// The parameters ratio, sparsity, keep-heads, keep-channels, inside, scope, spread and protect.
 Params width_params(const char* scope = "local");
 
 enum class Scope {
   local,   // every layer loses the same share
   global,  // layers lose what is worth least of all, each layer's scores over their mean
+  alpha,   // layers lose shares by the spectra of their matrices, as AlphaPruning allocates them
 };
 
 struct WidthRequest {
@@ -25,6 +26,8 @@ struct WidthRequest {
   std::optional<std::int64_t> channels = {};
   bool heads = true, mlps = true;  // what may go
   Scope scope = Scope::local;
+  std::vector<double> exponents = {};  // of Scope::alpha: of each layer's spectra
+  double spread = 0;                   // and how far their shares may differ
   std::vector<std::int64_t> protect = {};
 };
 // Errors: usage unless there is a size, and for what contradicts itself; mismatch for a number of heads that breaks the
@@ -33,7 +36,8 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
 
 // What stays when this share of the units goes: of n units floor(ratio * n), those that are worth least, ties to the
 // first. `scores` are those of the whole model. Locally in each layer; globally over all layers, heads and channels
-// apart. Experts of one layer lose as many channels each, in the order of their mean worth.
+// apart; by alpha in each layer the share that allocate() gives it. Experts of one layer lose as many channels each, in
+// the order of their mean worth.
 std::map<std::int64_t, LayerSlice> kept_units(const Config& config, const UnitScores& scores,
                                               const WidthRequest& request, double ratio);
 

@@ -21,6 +21,8 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows);
 // report.json (docs/report.md) as one HTML page that works offline. Parts that are missing, null or of the wrong type
 // are left out. Everything that comes from the report is escaped.
 std::string report_html(const Json& record);
+// The record of `streamline spectra` as such a page.
+std::string spectra_html(const Json& record);
 // The table that ends `prune`, from report.json: the models, then the stages; empty when there are neither.
 std::string report_table(const Json& record);
 

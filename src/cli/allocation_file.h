@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much goes of each layer: by the spectra of a model, and as a file that `streamline spectra` writes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "streamline/base/json.h"
+#include "streamline/engine/model.h"
+#include "streamline/prune/allocation.h"
+#include "streamline/prune/spectra.h"
+
+namespace streamline::cli {
+
+struct SpreadOptions {
+  double ratio = 0.5, spread = 0.3, cap = 1;
+  bool clip = false;
+  std::string tail = "peak";
+  std::int64_t largest_side = 8192;
+};
+
+// The weights of each layer's matrices that `sparsify` prunes.
+std::vector<std::int64_t> layer_weights(const Config& config);
+
+// Ratios of all layers from their exponents. Errors: those of allocate().
+Allocation allocate_by_exponents(const Config& config, const std::vector<double>& exponents,
+                                 const SpreadOptions& options);
+
+// {"matrices": …, "layers": …, "ratio", "spread", "largest_spread", …}: measured and allocated.
+Json spectra_record(const Model& model, const SpreadOptions& options, std::uint64_t seed);
+
+// The exponents in a file of spectra_record(). Errors: io, format; mismatch when it is of another model.
+std::vector<double> read_exponents(const std::string& file, const Model& model);
+
+}  // namespace streamline::cli

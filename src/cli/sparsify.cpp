@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// `streamline sparsify`: single weights set to zero, by magnitude, by Wanda or by SparseGPT, as much of each layer as
+// an allocation says.
+#include <memory>
+#include <sstream>
+
+#include "allocation_file.h"
+#include "command.h"
+#include "options.h"
+#include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
+#include "streamline/eval/perplexity.h"
+#include "streamline/report/report.h"
+#include "streamline/sparse/sparsify.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline::cli::sparsify_command {
+namespace {
+
+struct Options {
+  CommonOptions common;
+  DataOptions data;
+  SpreadOptions spread;
+  std::string model, out, evaluation, state, method = "wanda", pattern, allocation = "uniform", inputs = "pruned",
+                                             max_shard_size = "5GB";
+  double damping = 0.01;
+  std::int64_t evaluation_windows = 64;
+  bool overwrite = false;
+};
+
+struct Run {
+  const Options& options;
+  OpenedModel opened;
+  sparse::SparsifyOptions sparsify = {};
+  TokenBatches calibration = {};
+  EvaluationText evaluation = {};
+  PerplexityOptions perplexity = {};
+  Json report = Json::object();
+};
+
+void check_options(const Arguments& arguments, const Options& options) {
+  const sparse::Criterion criterion = sparse::parse_criterion(options.method);
+  if (sparse::reads_text(criterion) && options.data.path.empty())
+    fail(ErrorKind::usage, "--method ", options.method, " looks at what the matrices read: give it a text with --data");
+  if (options.inputs == "dense" && criterion != sparse::Criterion::wanda)
+    fail(ErrorKind::usage, "--inputs dense is for --method wanda");
+  if (arguments.given("--damping") && criterion != sparse::Criterion::sparse_gpt)
+    fail(ErrorKind::usage, "--damping is for --method sparsegpt");
+  const bool uniform = options.allocation == "uniform";
+  for (const char* option : {"--spread", "--clip", "--cap"})
+    if (uniform && arguments.given(option))
+      fail(ErrorKind::usage, option, " goes with --allocation alpha, or a file of `streamline spectra`");
+  if (options.allocation != "alpha" && arguments.given("--tail"))
+    fail(ErrorKind::usage, "--tail goes with --allocation alpha");
+  const sparse::Pattern pattern = sparse::parse_pattern(options.pattern);
+  if (pattern.group > 0 && arguments.given("--ratio"))
+    fail(ErrorKind::usage, "--pattern says how much goes, and so does --ratio; give one of the two");
+  check_output_directory(options.out, options.overwrite);
+}
+
+// How much of each layer goes, as ratios or as patterns.
+void allocate_layers(Run& run) {
+  const Model& model = run.opened.model;
+  const auto layers = static_cast<std::size_t>(model.layer_count());
+  const sparse::Pattern pattern = sparse::parse_pattern(run.options.pattern);
+  SpreadOptions spread = run.options.spread;
+  if (pattern.group > 0) spread.ratio = 1 - static_cast<double>(pattern.kept) / static_cast<double>(pattern.group);
+  run.report["allocation"] = {{"by", run.options.allocation}, {"ratio", spread.ratio}};
+  if (run.options.allocation == "uniform") {
+    run.sparsify.ratios.assign(layers, spread.ratio);
+    if (pattern.group > 0) run.sparsify.patterns.assign(layers, pattern);
+    return;
+  }
+  std::vector<double> exponents;
+  if (run.options.allocation == "alpha") {
+    const Json record = spectra_record(model, spread, run.options.common.seed);
+    for (const Json& layer : record["layers"]) exponents.push_back(layer["alpha"].get<double>());
+  } else {
+    exponents = read_exponents(run.options.allocation, model);
+  }
+  const Allocation allocation = allocate_by_exponents(model.config(), exponents, spread);
+  run.report["allocation"]["spread"] = allocation.spread;
+  run.report["allocation"]["exponents"] = exponents;
+  run.sparsify.ratios = allocation.ratios;
+  if (pattern.group == 0) return;
+  std::vector<AllocationPart> parts;
+  for (const std::int64_t size : layer_weights(model.config())) parts.push_back({.size = size});
+  for (const std::int64_t gone : whole_units(allocation.ratios, parts, pattern.group))
+    run.sparsify.patterns.push_back({.kept = pattern.group - gone, .group = pattern.group});
+}
+
+void load_texts(Run& run) {
+  const Options& options = run.options;
+  if (sparse::reads_text(run.sparsify.criterion)) {
+    run.calibration = load_calibration(run.opened, options.data, options.common.seed);
+    run.report["calibration"] = {
+        {"source", run.calibration.source}, {"tokens", run.calibration.tokens()}, {"digest", run.calibration.digest}};
+  }
+  if (options.evaluation.empty()) return;
+  run.evaluation = load_evaluation_text(options.evaluation, options.data.corpus, *run.opened.tokenizer);
+  run.perplexity.max_windows = options.evaluation_windows;
+  run.perplexity.bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
+  run.perplexity.window = sequence_length(run.opened, options.data);
+  run.perplexity.progress = true;
+}
+
+void measure(Run& run, const char* name, const Model& model) {
+  Json row = {{"name", name},
+              {"layers", model.layer_count()},
+              {"parameters", model.parameters()},
+              {"bytes", model.weight_bytes()}};
+  if (!run.options.evaluation.empty()) {
+    const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
+    row["perplexity"] = to_json(result, run.perplexity, run.evaluation);
+  }
+  run.report["models"].push_back(std::move(row));
+}
+
+// What the pruned matrices depend on.
+std::string run_key(const Run& run) {
+  Json patterns = Json::array();
+  for (const sparse::Pattern& pattern : run.sparsify.patterns) patterns.push_back({pattern.kept, pattern.group});
+  const Json key = {{"model", run.opened.model.checkpoint().digest()},
+                    {"text", run.calibration.digest},
+                    {"criterion", run.options.method},
+                    {"inputs", run.options.inputs},
+                    {"damping", run.sparsify.damping},
+                    {"ratios", run.sparsify.ratios},
+                    {"patterns", patterns},
+                    {"type", c10::toString(run.opened.model.placement().dtype)}};
+  return key.dump();
+}
+
+void record(Run& run, const std::vector<sparse::PrunedMatrix>& matrices) {
+  std::int64_t weights = 0, zeros = 0;
+  std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> layers;
+  for (const sparse::PrunedMatrix& matrix : matrices) {
+    weights += matrix.weights, zeros += matrix.zeros;
+    layers[matrix.layer].first += matrix.weights, layers[matrix.layer].second += matrix.zeros;
+    run.report["matrices"].push_back({{"layer", matrix.layer},
+                                      {"matrix", role_name(matrix.role)},
+                                      {"weights", matrix.weights},
+                                      {"zeros", matrix.zeros}});
+  }
+  for (const auto& [layer, counts] : layers)
+    run.report["layers"].push_back(
+        {{"layer", layer}, {"zeros", static_cast<double>(counts.second) / static_cast<double>(counts.first)}});
+  run.report["sparsity"] = {
+      {"weights", weights}, {"zeros", zeros}, {"share", static_cast<double>(zeros) / static_cast<double>(weights)}};
+}
+
+std::string percent(double share) {
+  std::ostringstream text;
+  text.precision(1);
+  text << std::fixed << 100 * share << " %";
+  return text.str();
+}
+
+std::string summary(const Json& report) {
+  const Json& sparsity = report["sparsity"];
+  double low = 1, high = 0;
+  for (const Json& layer : report["layers"]) {
+    low = std::min(low, layer["zeros"].get<double>());
+    high = std::max(high, layer["zeros"].get<double>());
+  }
+  return percent(sparsity["share"].get<double>()) + " of the " + format_count(sparsity["weights"].get<double>()) +
+         " weights of the layers' matrices are zero (" + percent(low) + " to " + percent(high) + " of a layer)";
+}
+
+void write(const Run& run, const Model& pruned) {
+  const Options& options = run.options;
+  Plan plan{.base = {.layers = pruned.layer_count(), .digest = pruned.checkpoint().digest()}};
+  plan.segments = {{.first = 0, .last = pruned.layer_count() - 1}};
+  plan.method = {.name = "sparsify"};
+  ApplyOptions apply;
+  apply.max_shard_size = parse_size(options.max_shard_size);
+  apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.provenance = run.report["run"];
+  apply.provenance["source"] = options.model;
+  apply.repeatable = false;
+  std::ostringstream card;
+  card << "`" << options.model << "` with zeros: " << summary(run.report) << ", by " << options.method
+       << ". Its files are as large as before, and every loader of the model reads them.\n\n## Recipe\n\n```\n";
+  for (const Json& word : run.report["run"]["command"]) card << word.get<std::string>() << ' ';
+  card << "\n```\n";
+  apply.card_body = card.str();
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
+    directory.write("report.json", dump_json(run.report));
+  };
+  apply_plan(pruned, plan, {}, options.out, apply);
+}
+
+Output run(const Arguments& arguments, const Options& options) {
+  check_options(arguments, options);
+  const Placement placement = start(options.common);
+  Run run{options, open_model(options.model, placement)};
+  const Model& model = run.opened.model;
+  if (!model.checkpoint().is_safetensors())
+    fail(ErrorKind::unsupported, options.model,
+         ": weights are set to zero in Hugging Face checkpoints; export the result");
+  check_applicable(model.checkpoint(), options.out);
+  run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
+  run.report["source"] = {{"path", options.model}, {"digest", model.checkpoint().digest()}};
+  run.sparsify.criterion = sparse::parse_criterion(options.method);
+  run.sparsify.inputs = options.inputs == "dense" ? sparse::Inputs::dense : sparse::Inputs::pruned;
+  run.sparsify.damping = options.damping;
+  run.sparsify.progress = true;
+  load_texts(run);
+  allocate_layers(run);
+  measure(run, "source", model);
+  // Without --state the matrices lie beside the result until it is written.
+  std::optional<OutputDirectory> scratch;
+  if (options.state.empty()) scratch.emplace(options.out + ".matrices", Overwrite::yes);
+  if (!options.state.empty()) std::filesystem::create_directories(options.state);
+  const std::filesystem::path folder = scratch ? scratch->staging() : std::filesystem::path(options.state);
+  const auto store = std::make_shared<sparse::PrunedStore>(folder, run_key(run));
+  const Stopwatch watch;
+  record(run, sparse::sparsify(model, run.calibration, run.sparsify, *store));
+  run.report["seconds"] = watch.seconds();
+  const Model pruned = model.changed(sparse::PrunedStore::change(store));
+  measure(run, "sparse", pruned);
+  write(run, pruned);
+  if (!options.state.empty()) std::filesystem::remove_all(options.state);
+  std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n" + options.out + "\n";
+  return {std::move(run.report), std::move(text)};
+}
+
+std::function<Output()> declare(Arguments& arguments) {
+  auto options = std::make_shared<Options>();
+  SpreadOptions& spread = options->spread;
+  add_model(arguments, options->model);
+  arguments.add("--out", options->out, "directory of the result", {.required = true});
+  arguments.add(
+      "--method", options->method,
+      "magnitude (no text), wanda (magnitude times the size of the input), sparsegpt (those that stay make up)",
+      {.choices = {"magnitude", "wanda", "sparsegpt"}});
+  arguments.add("--ratio", spread.ratio, "of the weights of the layers' matrices that go", {.limits = Limits{0, 1}});
+  arguments.add("--pattern", options->pattern, "N:M instead of a ratio: of every M weights of a row N stay, as 2:4");
+  arguments.add("--inputs", options->inputs,
+                "of wanda: from layers that are pruned already, as released, or from the model as it was, in one pass",
+                {.choices = {"pruned", "dense"}});
+  arguments.add("--damping", options->damping, "of sparsegpt: added to the Gram matrix, of the mean of its diagonal",
+                {.limits = kPositive});
+  Arguments spreading = arguments.group("How much of each layer");
+  spreading.add("--allocation", options->allocation,
+                "uniform, alpha (AlphaPruning: by the spectra of the matrices), or a file of `streamline spectra`");
+  spreading.add("--spread", spread.spread, "of alpha: how far layers may differ (tau)", {.limits = Limits{0, 1}});
+  spreading.add("--tail", spread.tail, "of alpha: where the tail of a spectrum begins",
+                {.choices = {"peak", "peak-released", "middle"}});
+  spreading.add("--cap", spread.cap, "the most that a layer may lose", {.limits = Limits{0, 1}});
+  spreading.flag("--clip", spread.clip,
+                 "layers above the cap stand at it and the others lose more, instead of an error");
+  add_data_options(arguments, options->data, DataNeed::optional);
+  arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
+  arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  arguments.add("--state", options->state, "directory of what is done, from which an interrupted run goes on");
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
+  add_compute_options(arguments, options->common);
+  return [arguments, options] { return run(arguments, *options); };
+}
+
+}  // namespace
+
+const Command& command() {
+  static const Command declared{
+      "sparsify", "set single weights to zero; files keep their shapes and every loader reads them",
+      "  streamline sparsify MODEL --data FILE --ratio 0.5 --out sparse\n"
+      "  streamline sparsify MODEL --data FILE --method sparsegpt --pattern 2:4 --out sparse\n"
+      "  streamline sparsify MODEL --data FILE --ratio 0.7 --allocation alpha --spread 0.2 --out sparse\n",
+      declare};
+  return declared;
+}
+
+}  // namespace streamline::cli::sparsify_command

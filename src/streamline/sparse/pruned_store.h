@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrices that were pruned, a file a layer: a model may be larger than the memory, and an interrupted run goes on.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "streamline/engine/weight_change.h"
+#include "streamline/nn/torch.h"
+
+namespace streamline::sparse {
+
+using PrunedMatrices = std::map<Role, torch::Tensor>;
+
+class PrunedStore {
+ public:
+  // A folder that is there, and a text that says all that the matrices depend on.
+  PrunedStore(std::filesystem::path folder, std::string run) : folder_(std::move(folder)), run_(std::move(run)) {}
+
+  // Whether the layer was pruned by this run, now or before. Errors: format; mismatch for a file of another run.
+  bool has(std::int64_t layer) const;
+  // Its matrices, [out, in] in the stored type; empty where there are none yet. Errors: io and those of has().
+  PrunedMatrices layer(std::int64_t layer) const;
+  void put(std::int64_t layer, const PrunedMatrices& matrices);
+
+  // What changes a model: every matrix of the store stands for what its checkpoint has in that place.
+  static std::shared_ptr<const WeightChange> change(const std::shared_ptr<const PrunedStore>& store);
+
+ private:
+  std::filesystem::path file(std::int64_t layer) const;
+
+  std::filesystem::path folder_;
+  std::string run_;
+  mutable std::mutex mutex_;
+  mutable std::int64_t last_ = -1;  // the layer that was asked for last, and its matrices
+  mutable PrunedMatrices matrices_;
+};
+
+}  // namespace streamline::sparse

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights set to zero one by one, layer after layer: files keep their shapes, and every loader reads them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "streamline/engine/model.h"
+#include "streamline/sparse/criterion.h"
+#include "streamline/sparse/pruned_store.h"
+#include "streamline/text/corpus.h"
+
+namespace streamline::sparse {
+
+enum class Criterion {
+  magnitude,   // |w|, over a whole matrix; no text is read
+  wanda,       // |w| times the size of its input, in every row (Sun et al., arXiv 2306.11695)
+  sparse_gpt,  // weights that stay make up for those that go (Frantar and Alistarh, arXiv 2301.00774)
+};
+Criterion parse_criterion(std::string_view name);  // "magnitude", "wanda", "sparsegpt"; errors: usage, listing them
+std::string_view criterion_name(Criterion criterion);
+bool reads_text(Criterion criterion);
+
+// Where the inputs of a layer's matrices come from.
+enum class Inputs {
+  pruned,  // from the layers before, pruned already, as the released codes do: two passes over the text
+  dense,   // from the model as it was: one pass (wanda)
+};
+
+struct SparsifyOptions {
+  Criterion criterion = Criterion::wanda;
+  std::vector<double> ratios = {};     // of each layer's weights that go
+  std::vector<Pattern> patterns = {};  // one a layer, instead of ratios; empty: none
+  Inputs inputs = Inputs::pruned;
+  double damping = 0.01;  // of sparse_gpt
+  std::int64_t batch_tokens = 0;
+  bool progress = false;
+};
+
+struct PrunedMatrix {
+  std::int64_t layer = 0;
+  Role role = Role::q;
+  std::int64_t weights = 0, zeros = 0;
+};
+
+// Fills the store, layers that are there already excepted; the model with PrunedStore::change() of it is the result.
+// Matrices of decoder layers alone: embeddings, head, norms and routers stay. Errors: unsupported for layers with
+// experts; usage for a text too short for a Gram matrix, naming how many tokens it takes; resource for hidden states
+// that do not fit the memory; those of the criteria; interrupted.
+std::vector<PrunedMatrix> sparsify(const Model& model, const TokenBatches& calibration, const SparsifyOptions& options,
+                                   PrunedStore& store);
+
+}  // namespace streamline::sparse

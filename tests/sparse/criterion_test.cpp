@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "streamline/sparse/criterion.h"
+
+#include "support/core/expect.h"
+#include "support/torch/pico.h"
+
+namespace streamline::sparse {
+namespace {
+
+using test::random_tensor;
+
+std::int64_t zeros(const torch::Tensor& matrix) { return matrix.numel() - matrix.count_nonzero().item<std::int64_t>(); }
+
+TEST(Magnitude, TakesOneMoreThanItsShareAsReleased) {
+  auto matrix = torch::tensor({{4.F, -1.F, 3.F}, {-2.F, 6.F, -5.F}});
+  zero_smallest(matrix, 0.5);  // the threshold is the fourth smallest
+  EXPECT_TRUE(torch::equal(matrix, torch::tensor({{0.F, 0.F, 0.F}, {0.F, 6.F, -5.F}})));
+  auto whole = random_tensor({5, 7}, 1);
+  const auto before = whole.clone();
+  zero_smallest(whole, 0);
+  EXPECT_TRUE(torch::equal(whole, before));
+  zero_smallest(whole, 1);
+  EXPECT_EQ(zeros(whole), 35);
+}
+
+// C12: floor(4096 * 0.5704) = 2336 weights of every row.
+TEST(Wanda, C12TakesTheSameShareOfEveryRow) {
+  auto matrix = random_tensor({3, 4096}, 2);
+  zero_smallest_of_rows(matrix, torch::ones({4096}), 0.5704);
+  for (int row = 0; row < 3; ++row) EXPECT_EQ(zeros(matrix[row]), 2336);
+}
+
+TEST(Wanda, LooksAtMagnitudeTimesTheSizeOfTheInput) {
+  auto matrix = torch::tensor({{1.F, 2.F, 3.F, 4.F}, {-4.F, 3.F, 2.F, 1.F}});
+  zero_smallest_of_rows(matrix, torch::tensor({8.F, 1.F, 1.F, 1.F}), 0.5);
+  EXPECT_TRUE(torch::equal(matrix, torch::tensor({{1.F, 0.F, 0.F, 4.F}, {-4.F, 3.F, 0.F, 0.F}})));
+  auto equal = torch::ones({1, 5});  // of equal ones the first go
+  zero_smallest_of_rows(equal, torch::ones({5}), 0.4);
+  EXPECT_TRUE(torch::equal(equal, torch::tensor({{0.F, 0.F, 1.F, 1.F, 1.F}})));
+}
+
+TEST(Patterns, KeepTheLargestOfEveryGroup) {
+  auto matrix = torch::tensor({{1.F, -5.F, 2.F, 4.F, 9.F, 8.F, 7.F, 6.F}});
+  zero_smallest_of_groups(matrix, torch::ones({8}), parse_pattern("2:4"));
+  EXPECT_TRUE(torch::equal(matrix, torch::tensor({{0.F, -5.F, 0.F, 4.F, 9.F, 8.F, 0.F, 0.F}})));
+  auto narrow = torch::ones({1, 6});
+  EXPECT_ERROR(zero_smallest_of_groups(narrow, torch::ones({6}), {2, 4}), mismatch, "no whole groups of 4");
+  EXPECT_EQ(parse_pattern(""), Pattern{});
+  for (const char* text : {"2", "4:4", "0:4", "2:x", "2:4:8", "-1:4"})
+    EXPECT_ERROR(parse_pattern(text), usage, "of every M weights N stay");
+}
+
+}  // namespace
+}  // namespace streamline::sparse
