@@ -28,8 +28,7 @@ std::vector<double> parse_weights(const MergeOptions& options) {
 }
 
 MergeInput from_file(const MergeOptions& options) {
-  if (!options.models.empty())
-    fail(ErrorKind::usage, "--mergekit names its models; give none beside it");
+  if (!options.models.empty()) fail(ErrorKind::usage, "--mergekit names its models; give none beside it");
   MergeModels models(options.base);
   const std::string text = read_text(options.file);
   merge::MergekitFile file =

@@ -190,7 +190,8 @@ std::string why_no_classifier(const Model& model, const Chips& chips) {
            (layer_norm ? "layer" : "rms");
   if (chip.bias.defined() && !(layer_norm && config.family->traits.norm_bias))
     return "its head has no bias; train with --no-bias";
-  if (!fits_into_norm(chip)) return "its head has no bias, and the final norm cannot take the chip's; train with --no-bias";
+  if (!fits_into_norm(chip))
+    return "its head has no bias, and the final norm cannot take the chip's; train with --no-bias";
   return {};
 }
 

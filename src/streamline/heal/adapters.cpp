@@ -13,11 +13,11 @@ namespace {
 const std::vector<Role> kMlpRoles = {Role::gate_up, Role::gate, Role::up, Role::down};
 const std::vector<Role> kAttentionRoles = {Role::qkv, Role::q, Role::k, Role::v, Role::o};
 
-const std::vector<Role> kNormRoles = {Role::attention_norm, Role::attention_post_norm, Role::mlp_norm,
-                                      Role::mlp_post_norm,  Role::q_norm,              Role::k_norm};
+const std::vector<Role> kNormRoles = {
+    Role::attention_norm, Role::attention_post_norm, Role::mlp_norm, Role::mlp_post_norm, Role::q_norm, Role::k_norm};
 
-// m (W + scale B A) / |W + scale B A|, row by row, in fp32 and rounded to W's type. On the way back the length counts as
-// a constant (arXiv 2402.09353, section 4.3).
+// m (W + scale B A) / |W + scale B A|, row by row, in fp32 and rounded to W's type. On the way back the length counts
+// as a constant (arXiv 2402.09353, section 4.3).
 torch::Tensor with_magnitude(const torch::Tensor& weight, const Adapter& adapter, double scale) {
   const auto direction = torch::addmm(weight.to(torch::kFloat32), adapter.b, adapter.a, 1, scale);
   const auto length = direction.detach().norm(2, 1);
@@ -121,10 +121,10 @@ void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, La
       continue;
     }
     tensors.low_rank = {.a = adapter.a,
-                                                 .b = adapter.b,
-                                                 .scale = adapters.options.scale(),
-                                                 .dropout = seed == 0 ? 0 : adapters.options.dropout,
-                                                 .seed = Rng(seed + i).next()};
+                        .b = adapter.b,
+                        .scale = adapters.options.scale(),
+                        .dropout = seed == 0 ? 0 : adapters.options.dropout,
+                        .seed = Rng(seed + i).next()};
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What learns in every decoder layer while its matrices stay as they are, and is merged into it in the end: low-rank
-// updates beside chosen matrices (LoRA, Hu et al., arXiv 2106.09685), also with the length of every row apart (DoRA, Liu
-// et al., arXiv 2402.09353), or the weights of the layers' norms.
+// updates beside chosen matrices (LoRA, Hu et al., arXiv 2106.09685), also with the length of every row apart (DoRA,
+// Liu et al., arXiv 2402.09353), or the weights of the layers' norms.
 #pragma once
 
 #include <functional>
@@ -19,8 +19,8 @@ enum class AdapterKind { lora, dora, norms };
 struct AdapterOptions {
   AdapterKind kind = AdapterKind::lora;
   std::int64_t rank = 64;
-  double alpha = 0;              // the update is scaled by alpha / rank; 0: alpha = rank
-  double dropout = 0.05;         // share of an adapter's input that is left out while it learns
+  double alpha = 0;       // the update is scaled by alpha / rank; 0: alpha = rank
+  double dropout = 0.05;  // share of an adapter's input that is left out while it learns
   // Empty: the matrices of the MLP (Gromov et al., arXiv 2403.17887, appendix A.1). Of norms: all there are.
   std::vector<Role> roles = {};
 
@@ -30,9 +30,9 @@ struct AdapterOptions {
 struct Adapter {
   std::int64_t layer = 0;
   Role role = Role::down;
-  torch::Tensor a = {}, b = {};    // [rank, in] and [out, rank], fp32; undefined for a norm
-  torch::Tensor magnitude = {};    // of DoRA: the lengths of the rows, [out]
-  torch::Tensor norm = {};         // a norm's weight, [width]
+  torch::Tensor a = {}, b = {};  // [rank, in] and [out, rank], fp32; undefined for a norm
+  torch::Tensor magnitude = {};  // of DoRA: the lengths of the rows, [out]
+  torch::Tensor norm = {};       // a norm's weight, [width]
 
   std::vector<torch::Tensor*> tensors();  // those that are there
 };
@@ -47,8 +47,8 @@ struct Adapters {
 // Of "mlp", "attention", "all", or names of roles (q, k, v, o, gate, up, down …). Errors: usage.
 std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names);
 
-// A uniform in ±1/√in, as PEFT starts it, B zero, magnitudes and norms those of the model, which is as it is. Errors: usage for a rank below 1, a dropout
-// outside [0, 1), and where no layer has any of the roles outside experts.
+// A uniform in ±1/√in, as PEFT starts it, B zero, magnitudes and norms those of the model, which is as it is. Errors:
+// usage for a rank below 1, a dropout outside [0, 1), and where no layer has any of the roles outside experts.
 Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng);
 
 // Attaches to a layer's matrices what the list has for it; `seed`: of what is dropped, 0: nothing.

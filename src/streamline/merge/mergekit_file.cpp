@@ -243,7 +243,8 @@ class Reader {
     if (const Json* parameters = parameters_of(level); parameters != nullptr && parameters->is_object())
       for (const auto& [name, value] : parameters->items()) {
         const bool known = std::ranges::find(entry->names, name) != entry->names.end() || name == "int8_mask";
-        const std::string note = "warning: " + where + ": " + method + " takes no parameter '" + name + "'; it is passed over";
+        const std::string note =
+            "warning: " + where + ": " + method + " takes no parameter '" + name + "'; it is passed over";
         if (!known && std::ranges::find(result_.notes, note) == result_.notes.end()) result_.notes.push_back(note);
       }
     for (const char* key : {"models", "slices", "sources"})

@@ -69,7 +69,7 @@ LayerConfig layer_config(const Config& config, const OutputLayer& layer) {
   if (!layer.attention) result.attention.reset();
   result.mlp = layer.mlp ? source_layer(config, layer.mlp_source).mlp : std::nullopt;
   result.partial = result.partial && !result.whole();
-  return sliced_layer(std::move(result), layer.slice);
+  return sliced_layer(result, layer.slice);
 }
 
 }  // namespace streamline
