@@ -18,7 +18,7 @@ namespace {
 struct Options {
   CommonOptions common;
   std::string model, plan, out, max_shard_size = "5GB", format = "auto";
-  bool overwrite = false, any_weights = false;
+  bool overwrite = false, any_weights = false, no_check = false;
 
   AnyWeights accepted() const { return any_weights ? AnyWeights::yes : AnyWeights::no; }
 };
@@ -62,7 +62,8 @@ Output report(const Options& options, const Done& done, const Json& run, double 
                {"ordinary", applied.ordinary},
                {"format", applied.format},
                {"notes", applied.notes},
-               {"largest_logit_difference", applied.computed ? Json(applied.largest_logit_difference) : Json()},
+               {"largest_logit_difference",
+                applied.computed && !options.no_check ? Json(applied.largest_logit_difference) : Json()},
                {"seconds", seconds}};
   std::string text = summary(done.plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, ";
   if (applied.computed) text += format_count(static_cast<double>(applied.parameters)) + " parameters, ";
@@ -81,6 +82,7 @@ Output run(const Options& options) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
+  apply.verify = !options.no_check;
   apply.provenance = run_record(command_line(), options.common.seed);
   const Done done = (why.empty() ? apply_computing : apply_names)(options, checkpoint, apply);
   return report(options, done, apply.provenance, watch.seconds());
@@ -97,6 +99,9 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   arguments.flag("--any-weights", options->any_weights,
                  "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");
+  arguments.flag("--no-check", options->no_check,
+                 "do not compare what the result computes with the model in memory; its names, shapes and lists are "
+                 "checked always");
   add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }

@@ -147,6 +147,13 @@ def test_each_format_stores_halves_as_it_says_and_computes_the_same(halves, tmp_
     assert max(values) / min(values) - 1 < 1e-5
 
 
+def test_without_the_check_the_result_is_the_same(halves, tmp_path):
+    checked = run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "checked")
+    unchecked = run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "unchecked", "--no-check")
+    assert checked["largest_logit_difference"] == 0 and unchecked["largest_logit_difference"] is None
+    assert (tmp_path / "checked/model.safetensors").read_bytes() == (tmp_path / "unchecked/model.safetensors").read_bytes()
+
+
 def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):
     run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "decilm", "--format", "decilm")
     assert run_json("inspect", tmp_path / "decilm")["family"] == "nemotron_nas"
