@@ -24,18 +24,21 @@ step() {
 build() { cmake --preset "$1" >/dev/null && cmake --build "build/$1"; }
 run_ctest() { ctest --preset "$1" --progress | tail -n 80; return "${PIPESTATUS[0]}"; }
 
-# Seeds are copied: a fuzzer writes what it finds into its corpus.
-fuzz() {
-  local program target
-  for program in build/fuzz/tests/fuzz/*_fuzz; do
-    target=$(basename "$program" _fuzz)
-    mkdir -p "build/fuzz/corpus/$target"
-    cp -n "tests/fuzz/seeds/$target"/* "build/fuzz/corpus/$target/"
-    echo "fuzzing $target for ${FUZZ_SECONDS:-15} s"
-    "$program" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=5 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
-      -artifact_prefix="build/fuzz/$target-" "build/fuzz/corpus/$target" || return 1
-  done
+# One parser under libFuzzer. Seeds are copied: a fuzzer writes what it finds into its corpus. What it prints comes in one
+# piece.
+fuzz_one() {
+  local target status=0
+  target=$(basename "$1" _fuzz)
+  mkdir -p "build/fuzz/corpus/$target"
+  cp -n "tests/fuzz/seeds/$target"/* "build/fuzz/corpus/$target/"
+  "$1" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=5 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/$target-" "build/fuzz/corpus/$target" >"build/fuzz/$target.log" 2>&1 || status=1
+  echo "fuzzed $target for ${FUZZ_SECONDS:-15} s"
+  cat "build/fuzz/$target.log"
+  return $status
 }
+export -f fuzz_one
+fuzz() { printf '%s\n' build/fuzz/tests/fuzz/*_fuzz | xargs -P "$(nproc)" -n 1 bash -c 'fuzz_one "$0"'; }
 
 # The example of docs/library.md, built by a project that knows only where streamline is installed.
 installed_package() {
