@@ -111,7 +111,8 @@ void read_layer_types(const Reader& reader, const Json& types, LayerPattern& pat
            layer_type_name(reader.family, pattern.sliding[layer]), "\" here");
     if (sliding && !pattern.window)
       fail(ErrorKind::mismatch, reader.where, ": 'layer_types' has a sliding layer (", layer,
-           ") but 'sliding_window' and 'use_sliding_window' give no window");
+           sees_chunks(reader.family) ? ") but 'attention_chunk_size' gives no chunk"
+                                      : ") but 'sliding_window' and 'use_sliding_window' give no window");
     pattern.sliding[layer] = sliding;
   }
 }

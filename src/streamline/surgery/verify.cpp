@@ -46,6 +46,10 @@ void check_patterns(const Config& written, const Config& expected) {
       fail(ErrorKind::internal, "layer ", i, " was written with the attention window ",
            after.attention->window.value_or(0), " instead of ", before.attention->window.value_or(0));
     }
+    if (before.attention && after.attention &&
+        (before.attention->chunk != after.attention->chunk ||
+         before.attention->temperature != after.attention->temperature))
+      fail(ErrorKind::internal, "layer ", i, " was written with other chunks or another temperature than it has");
     if (before.attention && after.attention && before.attention->rope != after.attention->rope)
       fail(ErrorKind::internal, "layer ", i, " was written with another rotary embedding than it has");
     if (before.mlp && after.mlp && before.mlp->experts != after.mlp->experts)
