@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "streamline/base/log.h"
+
 namespace streamline {
 
 Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
@@ -27,12 +29,25 @@ Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
       .is_solved = [](const HealStage&) { return false; }};
 }
 
-double warmup_share(std::int64_t warmup_steps, std::int64_t steps) {
-  return std::min(0.1, static_cast<double>(warmup_steps) / static_cast<double>(std::max<std::int64_t>(steps, 1)));
+HealOptions next_token_options(HealOptions heal, std::int64_t warmup_steps, std::int64_t steps) {
+  heal.losses = {{.loss = Loss::next_token}};
+  heal.warmup_fraction =
+      std::min(0.1, static_cast<double>(warmup_steps) / static_cast<double>(std::max<std::int64_t>(steps, 1)));
+  return heal;
 }
 
 double predicted_tokens(const TokenBatches& batches, const Indices& sequences) {
   return static_cast<double>(token_count(batches, sequences) - std::ssize(sequences));
+}
+
+double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int64_t micro_batch_tokens,
+                 torch::Device device, const std::function<double(const torch::Tensor& ids)>& loss) {
+  double sum = 0;
+  for (const Indices& group : micro_batches(batches, sequences, micro_batch_tokens)) {
+    check_interrupted();
+    sum += loss(to_tensor(batches, group, device));
+  }
+  return sum / predicted_tokens(batches, sequences);
 }
 
 Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,

@@ -11,11 +11,15 @@ Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
                    std::function<double(std::int64_t step, const Indices& sequences)> add_gradient,
                    std::function<double(bool of_nothing)> validation_error);
 
-// So many steps as a share of all, at most a tenth.
-double warmup_share(std::int64_t warmup_steps, std::int64_t steps);
+// The options of such a run: its loss, and so many warm-up steps as a share of all, at most a tenth.
+HealOptions next_token_options(HealOptions heal, std::int64_t warmup_steps, std::int64_t steps);
 
 // Tokens of the sequences that have one before them.
 double predicted_tokens(const TokenBatches& batches, const Indices& sequences);
+
+// The mean over predicted_tokens() of what `loss` sums up of each micro-batch; its argument is [batch, seq] int64.
+double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int64_t micro_batch_tokens,
+                 torch::Device device, const std::function<double(const torch::Tensor& ids)>& loss);
 
 // What decides such a run beside what is trained.
 Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,

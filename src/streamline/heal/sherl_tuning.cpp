@@ -5,7 +5,6 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
-#include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
@@ -62,11 +61,9 @@ class SherlTuning {
     const Trainee trainee = trainee_of(
         parameters, [&](std::int64_t, const Indices& sequences) { return add_gradient(sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
-    HealOptions heal = options_.heal;
-    heal.losses = {{.loss = Loss::next_token}};
-    heal.warmup_fraction = warmup_share(options_.warmup_steps, pace_.steps);
     train(
-        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
+        trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
+        digest(), [] {}, tuned.result);
     for (torch::Tensor* tensor : adapter_.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapter = std::move(adapter_);
     return tuned;
@@ -74,39 +71,34 @@ class SherlTuning {
 
  private:
   double add_gradient(const Indices& sequences) {
-    double sum = 0;
-    for (const Indices& group : micro_batches(training_, sequences, pace_.micro_batch_tokens)) {
-      check_interrupted();
-      const auto ids = to_tensor(training_, group, model_.placement().device);
+    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids) {
       const EarlyStates early = run_early(model_, adapter_, ids);
       const torch::AutoGradMode with_gradient(true);
       const auto merged = sherl_output(adapter_, early.features, early.stream);
       const TailLoss loss = late_.next_token(merged.detach(), ids, /*gradient=*/true);
       merged.backward(loss.gradient);
-      sum += loss.sum;
-    }
+      return loss.sum;
+    });
     const double count = predicted_tokens(training_, sequences);
     for (const torch::Tensor* tensor : adapter_.tensors()) {
       if (!tensor->grad().defined()) tensor->mutable_grad() = torch::zeros_like(*tensor);
       tensor->mutable_grad().div_(count);
     }
-    return sum / count;
+    return mean;
   }
 
   double validation_error(bool of_nothing) {
     const torch::NoGradGuard no_gradients;
-    const Indices all = all_sequences(validation_);
-    double sum = 0;
-    for (const Indices& group : micro_batches(validation_, all, pace_.micro_batch_tokens)) {
-      check_interrupted();
-      const auto ids = to_tensor(validation_, group, model_.placement().device);
+    return mean_over(validation_, all_sequences(validation_), [&](const torch::Tensor& ids) {
       const EarlyStates early = run_early(model_, adapter_, ids);
-      sum += late_
-                 .next_token(of_nothing ? early.stream : sherl_output(adapter_, early.features, early.stream), ids,
-                             /*gradient=*/false)
-                 .sum;
-    }
-    return sum / predicted_tokens(validation_, all);
+      const auto x = of_nothing ? early.stream : sherl_output(adapter_, early.features, early.stream);
+      return late_.next_token(x, ids, /*gradient=*/false).sum;
+    });
+  }
+
+  double mean_over(const TokenBatches& batches, const Indices& sequences,
+                   const std::function<double(const torch::Tensor&)>& loss) const {
+    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement().device, loss);
   }
 
   std::string digest() const {

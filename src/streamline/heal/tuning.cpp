@@ -5,7 +5,6 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
-#include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
@@ -73,11 +72,9 @@ class Tuning {
     const Trainee trainee = trainee_of(
         parameters(), [&](std::int64_t step, const Indices& sequences) { return add_gradient(step, sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
-    HealOptions heal = options_.heal;
-    heal.losses = {{.loss = Loss::next_token}};
-    heal.warmup_fraction = warmup_share(options_.warmup_steps, pace_.steps);
     train(
-        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
+        trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
+        digest(), [] {}, tuned.result);
     for (Adapter& adapter : adapters_.list)
       for (torch::Tensor* tensor : adapter.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapters = std::move(adapters_);
@@ -107,32 +104,29 @@ class Tuning {
   }
 
   double add_gradient(std::int64_t step, const Indices& sequences) {
-    double sum = 0;
     std::uint64_t part = 0;
-    for (const Indices& group : micro_batches(training_, sequences, pace_.micro_batch_tokens)) {
-      check_interrupted();
+    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids) {
       const std::uint64_t seed = Rng(options_.heal.seed ^ (static_cast<std::uint64_t>(step) << 20) ^ ++part).next();
-      sum += next_token(adapted(seed), training_, group, /*gradient=*/true);
-    }
+      return next_token(adapted(seed), ids, /*gradient=*/true);
+    });
     const double count = predicted_tokens(training_, sequences);
     for (const torch::Tensor& matrix : parameters()) matrix.mutable_grad().div_(count);
-    return sum / count;
+    return mean;
   }
 
   double validation_error(bool of_nothing) const {
     const torch::NoGradGuard no_grad;
     const Tail tail = of_nothing ? Tail(model_, 0, [this](std::int64_t layer) { return base(layer); }) : adapted(0);
-    const Indices all = all_sequences(validation_);
-    double sum = 0;
-    for (const Indices& group : micro_batches(validation_, all, pace_.micro_batch_tokens)) {
-      check_interrupted();
-      sum += next_token(tail, validation_, group, /*gradient=*/false);
-    }
-    return sum / predicted_tokens(validation_, all);
+    return mean_over(validation_, all_sequences(validation_),
+                     [&](const torch::Tensor& ids) { return next_token(tail, ids, /*gradient=*/false); });
   }
 
-  double next_token(const Tail& tail, const TokenBatches& batches, const Indices& group, bool gradient) const {
-    const auto ids = to_tensor(batches, group, model_.placement().device);
+  double mean_over(const TokenBatches& batches, const Indices& sequences,
+                   const std::function<double(const torch::Tensor&)>& loss) const {
+    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement().device, loss);
+  }
+
+  double next_token(const Tail& tail, const torch::Tensor& ids, bool gradient) const {
     const auto x = [&] {
       const torch::NoGradGuard no_grad;
       return model_.embed(ids);
