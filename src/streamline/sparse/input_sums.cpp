@@ -2,13 +2,9 @@
 #include "streamline/sparse/input_sums.h"
 
 #include "streamline/base/error.h"
+#include "streamline/prune/inside_statistics.h"
 
 namespace streamline::sparse {
-
-Role tap_of(Role matrix) {
-  if (matrix == Role::o || matrix == Role::down) return matrix;
-  return is_attention_role(matrix) ? Role::q : Role::up;
-}
 
 void InputSums::add(Role tap, const torch::Tensor& inputs) {
   const torch::NoGradGuard no_grad;
@@ -22,7 +18,7 @@ void InputSums::add(Role tap, const torch::Tensor& inputs) {
 }
 
 const InputSum& InputSums::of(Role matrix) const {
-  const auto found = sums_.find(tap_of(matrix));
+  const auto found = sums_.find(read_by(matrix));
   SL_ASSERT(found != sums_.end());
   return found->second;
 }

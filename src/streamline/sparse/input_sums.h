@@ -13,9 +13,6 @@ struct InputSum {
   torch::Tensor gram = {};     // [in, in] float, of x x^T; undefined where it is not asked for
 };
 
-// Where the inputs of a matrix are seen: Role::q, o, up or down (InnerTap).
-Role tap_of(Role matrix);
-
 class InputSums {
  public:
   explicit InputSums(bool gram) : gram_(gram) {}

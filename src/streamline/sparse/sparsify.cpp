@@ -9,6 +9,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/prune/inside_statistics.h"
 #include "streamline/prune/spectra.h"
 #include "streamline/sparse/input_sums.h"
 #include "streamline/sparse/sparse_gpt.h"
@@ -22,10 +23,8 @@ constexpr std::array kCriteria = {std::pair{Criterion::magnitude, "magnitude"}, 
 // Of the matrices of one layer that read the same.
 using Shared = std::map<Role, SparseGptInputs>;
 
-// The hidden states of all batches at one depth.
-struct States {
-  std::vector<torch::Tensor> batches;  // [batch, seq, hidden]
-};
+// The hidden states of all batches at one depth, [batch, seq, hidden] each.
+using States = std::vector<torch::Tensor>;
 
 class Sparsifier {
  public:
@@ -44,7 +43,7 @@ class Sparsifier {
     if (sequential) states = embedded();
     for (std::int64_t layer = 0; layer < model_.layer_count(); ++layer) {
       check_interrupted();
-      LayerWeights weights = model_.layer(layer, Model::Use::once);
+      LayerWeights weights = sequential ? model_.layer(layer, Model::Use::once) : LayerWeights();
       if (!store_.has(layer)) {
         if (sequential)
           prune(layer, seen(weights, states));
@@ -97,7 +96,7 @@ class Sparsifier {
     States states;
     const std::int64_t tokens = options_.batch_tokens > 0 ? options_.batch_tokens : default_batch_tokens(model_);
     for (const auto& sequences : batches_of_one_length(calibration_, tokens))
-      states.batches.push_back(model_.embed(to_tensor(calibration_, sequences, model_.placement().device)));
+      states.push_back(model_.embed(to_tensor(calibration_, sequences, model_.placement().device)));
     return states;
   }
 
@@ -115,7 +114,7 @@ class Sparsifier {
   InputSums seen(LayerWeights weights, const States& states) const {
     InputSums sums(options_.criterion == Criterion::sparse_gpt);
     weights.tap = [&](Role role, std::int64_t, const torch::Tensor& inner) { sums.add(role, inner); };
-    for (const torch::Tensor& x : states.batches) {
+    for (const torch::Tensor& x : states) {
       check_interrupted();
       block_forward(model_.config(), weights, x, positions(x));
     }
@@ -146,7 +145,7 @@ class Sparsifier {
     const double ratio = options_.patterns.empty() ? options_.ratios[at] : 0;
     if (options_.patterns.empty() ? ratio == 0 : pattern.kept == pattern.group) return;
     if (options_.criterion == Criterion::sparse_gpt) {
-      const Role tap = tap_of(role);
+      const Role tap = read_by(role);
       if (shared.count(tap) == 0) shared[tap] = sparse_gpt_inputs(sums.of(role).gram, options_.damping);
       return sparse_gpt(matrix, shared.at(tap), {.ratio = ratio, .pattern = pattern});
     }
@@ -169,7 +168,7 @@ class Sparsifier {
   void advance(std::int64_t layer, LayerWeights& weights, States& states) const {
     for (const auto& [role, matrix] : store_.layer(layer))
       weights.tensors.at(role).weight = matrix.to(model_.placement().device, model_.placement().dtype);
-    for (torch::Tensor& x : states.batches) {
+    for (torch::Tensor& x : states) {
       check_interrupted();
       x = block_forward(model_.config(), weights, x, positions(x));
     }
