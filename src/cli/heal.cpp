@@ -28,20 +28,13 @@ void check_options(const Options& options) {
 
 void load_text(Run& run) {
   const Options& options = run.options;
-  const Tokenizer& tokenizer = *run.opened.tokenizer;
-  const std::int64_t seq_len = sequence_length(run.opened, options.data);
   run.text =
       load_training_text(run.opened, options.data, options.tokens, options.validation_sequences, options.common.seed);
   run.report["training"] = {{"source", run.text.training.source},
                             {"tokens", run.text.training.tokens()},
                             {"digest", run.text.training.digest},
-                            {"seq_len", seq_len}};
-  if (options.evaluation.empty()) return;
-  run.evaluation = load_evaluation_text(options.evaluation, options.data.corpus, tokenizer);
-  run.perplexity.max_windows = options.evaluation_windows;
-  run.perplexity.bos = resolve_bos(options.data.bos, tokenizer);
-  run.perplexity.window = seq_len;
-  run.perplexity.progress = true;
+                            {"seq_len", sequence_length(run.opened, options.data)}};
+  run.measured = load_measured(run.opened, options.data, options.evaluation, options.evaluation_windows);
 }
 
 TuningOptions tuning_options(const Run& run) {
@@ -91,7 +84,7 @@ void write_merged(const Run& run, const Adapters& adapters, const Model& healed)
     }
     directory.write("report.json", dump_json(run.report));
   };
-  apply_plan(healed, plan_of_all(healed), {}, options.out, apply);
+  apply_plan(healed, plan_of_all(healed, "heal"), {}, options.out, apply);
 }
 
 void heal_with_adapters(Run& run) {

@@ -6,15 +6,7 @@
 namespace streamline::cli::heal_command {
 
 void measure(Run& run, const char* name, const Model& model) {
-  Json row = {{"name", name},
-              {"layers", model.layer_count()},
-              {"parameters", model.parameters()},
-              {"bytes", model.weight_bytes()}};
-  if (!run.options.evaluation.empty()) {
-    const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
-    row["perplexity"] = to_json(result, run.perplexity, run.evaluation);
-  }
-  run.report["models"].push_back(std::move(row));
+  run.report["models"].push_back(measured_row(run.opened, run.measured, name, model));
 }
 
 HealOptions heal_options(const Run& run, const std::string& trained) {
@@ -32,34 +24,19 @@ HealOptions heal_options(const Run& run, const std::string& trained) {
 }
 
 ApplyOptions apply_options(const Run& run, const std::string& body) {
-  ApplyOptions apply;
-  apply.max_shard_size = parse_size(run.options.max_shard_size);
-  apply.overwrite = run.options.overwrite ? Overwrite::yes : Overwrite::no;
-  apply.provenance = run.report["run"];
-  apply.provenance["source"] = run.options.model;
+  const Options& options = run.options;
+  ApplyOptions apply = changed_options({options.model, options.max_shard_size, options.overwrite}, run.report, body);
   apply.provenance["training"] = run.report["training"];
-  apply.card_body = body;
-  apply.repeatable = false;
   return apply;
-}
-
-Plan plan_of_all(const Model& model) {
-  Plan plan{.base = {.layers = model.layer_count(), .digest = model.checkpoint().digest()}};
-  plan.segments = {{.first = 0, .last = model.layer_count() - 1}};
-  plan.method = {.name = "heal"};
-  return plan;
 }
 
 std::string card_end(const Run& run) {
   std::ostringstream text;
-  if (!run.options.evaluation.empty())
+  if (run.measured.given)
     text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"] << ": "
          << run.report["models"][0]["perplexity"]["value"] << " before, "
          << run.report["models"][1]["perplexity"]["value"] << " after.\n";
-  text << "\n## Recipe\n\n```\n";
-  for (const Json& word : run.report["run"]["command"]) text << word.get<std::string>() << ' ';
-  text << "\n```\n";
-  return text.str();
+  return text.str() + card_recipe(run.report);
 }
 
 }  // namespace streamline::cli::heal_command

@@ -2,11 +2,10 @@
 // A run of `streamline heal`, whatever it trains.
 #pragma once
 
+#include "changed_model.h"
 #include "options.h"
-#include "streamline/eval/perplexity.h"
 #include "streamline/heal/sherl_tuning.h"
 #include "streamline/heal/tuning.h"
-#include "streamline/surgery/apply.h"
 #include "training.h"
 
 namespace streamline::cli::heal_command {
@@ -27,8 +26,7 @@ struct Run {
   const Options& options;
   OpenedModel opened;
   SplitSequences text = {};
-  EvaluationText evaluation = {};
-  PerplexityOptions perplexity = {};
+  Measured measured = {};
   Json report = Json::object();
 };
 
@@ -38,8 +36,6 @@ void measure(Run& run, const char* name, const Model& model);
 HealOptions heal_options(const Run& run, const std::string& trained);
 // How the healed model is written; `body` is its card.
 ApplyOptions apply_options(const Run& run, const std::string& body);
-// A plan of all layers.
-Plan plan_of_all(const Model& model);
 // The end of a card: the perplexities, and how to do it again.
 std::string card_end(const Run& run);
 

@@ -33,7 +33,7 @@ void write_healed(const Run& run, const SherlAdapter& adapter) {
                 folder / "sherl.safetensors");
     directory.write("report.json", dump_json(run.report));
   };
-  apply_plan(model, plan_of_all(model), {}, run.options.out, apply);
+  apply_plan(model, plan_of_all(model, "heal"), {}, run.options.out, apply);
 }
 
 }  // namespace

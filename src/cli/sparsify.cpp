@@ -5,16 +5,15 @@
 #include <sstream>
 
 #include "allocation_file.h"
+#include "changed_model.h"
 #include "command.h"
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
-#include "streamline/eval/perplexity.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
-#include "streamline/surgery/apply.h"
 
 namespace streamline::cli::sparsify_command {
 namespace {
@@ -35,8 +34,7 @@ struct Run {
   OpenedModel opened;
   sparse::SparsifyOptions sparsify = {};
   TokenBatches calibration = {};
-  EvaluationText evaluation = {};
-  PerplexityOptions perplexity = {};
+  Measured measured = {};
   Json report = Json::object();
 };
 
@@ -98,24 +96,11 @@ void load_texts(Run& run) {
     run.report["calibration"] = {
         {"source", run.calibration.source}, {"tokens", run.calibration.tokens()}, {"digest", run.calibration.digest}};
   }
-  if (options.evaluation.empty()) return;
-  run.evaluation = load_evaluation_text(options.evaluation, options.data.corpus, *run.opened.tokenizer);
-  run.perplexity.max_windows = options.evaluation_windows;
-  run.perplexity.bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
-  run.perplexity.window = sequence_length(run.opened, options.data);
-  run.perplexity.progress = true;
+  run.measured = load_measured(run.opened, options.data, options.evaluation, options.evaluation_windows);
 }
 
 void measure(Run& run, const char* name, const Model& model) {
-  Json row = {{"name", name},
-              {"layers", model.layer_count()},
-              {"parameters", model.parameters()},
-              {"bytes", model.weight_bytes()}};
-  if (!run.options.evaluation.empty()) {
-    const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
-    row["perplexity"] = to_json(result, run.perplexity, run.evaluation);
-  }
-  run.report["models"].push_back(std::move(row));
+  run.report["models"].push_back(measured_row(run.opened, run.measured, name, model));
 }
 
 // What the pruned matrices depend on.
@@ -171,25 +156,14 @@ std::string summary(const Json& report) {
 
 void write(const Run& run, const Model& pruned) {
   const Options& options = run.options;
-  Plan plan{.base = {.layers = pruned.layer_count(), .digest = pruned.checkpoint().digest()}};
-  plan.segments = {{.first = 0, .last = pruned.layer_count() - 1}};
-  plan.method = {.name = "sparsify"};
-  ApplyOptions apply;
-  apply.max_shard_size = parse_size(options.max_shard_size);
-  apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
-  apply.provenance = run.report["run"];
-  apply.provenance["source"] = options.model;
-  apply.repeatable = false;
-  std::ostringstream card;
-  card << "`" << options.model << "` with zeros: " << summary(run.report) << ", by " << options.method
-       << ". Its files are as large as before, and every loader of the model reads them.\n\n## Recipe\n\n```\n";
-  for (const Json& word : run.report["run"]["command"]) card << word.get<std::string>() << ' ';
-  card << "\n```\n";
-  apply.card_body = card.str();
+  const std::string card = "`" + options.model + "` with zeros: " + summary(run.report) + ", by " + options.method +
+                           ". Its files are as large as before, and every loader of the model reads them.\n" +
+                           card_recipe(run.report);
+  ApplyOptions apply = changed_options({options.model, options.max_shard_size, options.overwrite}, run.report, card);
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
     directory.write("report.json", dump_json(run.report));
   };
-  apply_plan(pruned, plan, {}, options.out, apply);
+  apply_plan(pruned, plan_of_all(pruned, "sparsify"), {}, options.out, apply);
 }
 
 Output run(const Arguments& arguments, const Options& options) {

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "changed_model.h"
+
+namespace streamline::cli {
+
+Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
+                       std::int64_t windows) {
+  if (path.empty()) return {};
+  Measured measured{.given = true, .text = load_evaluation_text(path, data.corpus, *opened.tokenizer)};
+  measured.perplexity.max_windows = windows;
+  measured.perplexity.bos = resolve_bos(data.bos, *opened.tokenizer);
+  measured.perplexity.window = sequence_length(opened, data);
+  measured.perplexity.progress = true;
+  return measured;
+}
+
+Json measured_row(const OpenedModel& opened, const Measured& measured, const char* name, const Model& model) {
+  Json row = {{"name", name},
+              {"layers", model.layer_count()},
+              {"parameters", model.parameters()},
+              {"bytes", model.weight_bytes()}};
+  if (measured.given) {
+    const PerplexityResult result = perplexity(model, measured.text, measured.perplexity, opened.tokenizer->bos());
+    row["perplexity"] = to_json(result, measured.perplexity, measured.text);
+  }
+  return row;
+}
+
+Plan plan_of_all(const Model& model, const char* command) {
+  Plan plan = keep_all(model.layer_count());
+  plan.base.digest = model.checkpoint().digest();
+  plan.method.name = command;
+  return plan;
+}
+
+ApplyOptions changed_options(const Target& target, const Json& report, std::string card) {
+  ApplyOptions apply;
+  apply.max_shard_size = parse_size(target.max_shard_size);
+  apply.overwrite = target.overwrite ? Overwrite::yes : Overwrite::no;
+  apply.provenance = report["run"];
+  apply.provenance["source"] = target.source;
+  apply.card_body = std::move(card);
+  apply.repeatable = false;
+  return apply;
+}
+
+std::string card_recipe(const Json& report) {
+  std::string text = "\n## Recipe\n\n```\n";
+  for (const Json& word : report["run"]["command"]) text += word.get<std::string>() + ' ';
+  return text + "\n```\n";
+}
+
+}  // namespace streamline::cli

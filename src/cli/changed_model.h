@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What commands share that change a model's weights and leave its layers where they are: the figures before and after,
+// and how the result is written.
+#pragma once
+
+#include <string>
+
+#include "options.h"
+#include "streamline/eval/perplexity.h"
+#include "streamline/surgery/apply.h"
+
+namespace streamline::cli {
+
+// A text whose perplexity is measured before and after; without one, sizes alone are.
+struct Measured {
+  bool given = false;
+  EvaluationText text = {};
+  PerplexityOptions perplexity = {};
+};
+// path empty: there is none. Windows are as long as the sequences of `data`.
+Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
+                       std::int64_t windows);
+
+// A row of the report's "models".
+Json measured_row(const OpenedModel& opened, const Measured& measured, const char* name, const Model& model);
+
+// The plan that keeps all layers, decided by `command`.
+Plan plan_of_all(const Model& model, const char* command);
+
+struct Target {
+  const std::string& source;  // the model as it was named
+  const std::string& max_shard_size;
+  bool overwrite = false;
+};
+// Below the card's front matter stands `card`; the plan does not repeat the result.
+ApplyOptions changed_options(const Target& target, const Json& report, std::string card);
+
+// The end of a card: the command that made the model.
+std::string card_recipe(const Json& report);
+
+}  // namespace streamline::cli
