@@ -20,6 +20,9 @@ namespace {
 // Set by a signal handler, which can reach nothing but a variable of static storage.
 // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
 std::atomic<bool> interrupted{false};
+// Not the same flag: a signal that comes after it must not count as the second one, which ends the process at once.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+std::atomic<bool> ended{false};
 
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
@@ -42,7 +45,8 @@ constexpr double kSecondsBetweenLines = 15;
 }  // namespace
 
 void set_log_level(LogLevel level) {
-  logger().set_level(level == LogLevel::quiet    ? spdlog::level::warn
+  logger().set_level(level == LogLevel::none     ? spdlog::level::off
+                     : level == LogLevel::quiet  ? spdlog::level::warn
                      : level == LogLevel::normal ? spdlog::level::info
                                                  : spdlog::level::debug);
 }
@@ -102,10 +106,13 @@ InterruptHandler::~InterruptHandler() {
   ::sigaction(SIGINT, &saved_->interrupt, nullptr);
   ::sigaction(SIGTERM, &saved_->terminate, nullptr);
   interrupted = false;
+  ended = false;
 }
 
+void end_work() { ended = true; }
+
 void check_interrupted() {
-  if (interrupted.load(std::memory_order_relaxed))
+  if (interrupted.load(std::memory_order_relaxed) || ended.load(std::memory_order_relaxed))
     fail(ErrorKind::interrupted, "interrupted; nothing is left half written");
 }
 

@@ -9,7 +9,7 @@
 
 namespace streamline {
 
-enum class LogLevel { quiet, normal, verbose };
+enum class LogLevel { none, quiet, normal, verbose };  // none: not even warnings
 void set_log_level(LogLevel level);
 
 void log_info(std::string_view message);
@@ -49,5 +49,8 @@ class InterruptHandler {
 };
 // Long loops call this; throws Error(interrupted) once the flag is set.
 void check_interrupted();
+// From here on it throws, as after a signal; from any thread. For work that has lost its sense, such as that of ranks
+// of which one is gone.
+void end_work();
 
 }  // namespace streamline

@@ -63,10 +63,12 @@ torch::ScalarType parse_type(const std::string& dtype, torch::Device device) {
 
 Placement resolve_placement(const std::string& device, const std::string& dtype) {
   const torch::Device where = parse_device(device);
-  return {.device = where, .dtype = parse_type(dtype, where)};
+  return {.device = where, .dtype = parse_type(dtype, where), .ranks = {}};
 }
 
-void set_threads(int threads) { at::set_num_threads(threads > 0 ? threads : std::max(1, physical_cores())); }
+void set_threads(int threads, int processes) {
+  at::set_num_threads(threads > 0 ? threads : std::max(1, physical_cores() / processes));
+}
 
 std::string describe(const Placement& placement) {
   std::ostringstream text;
@@ -75,6 +77,7 @@ std::string describe(const Placement& placement) {
     if (entry.canonical && entry.type == placement.dtype) text << ", " << entry.word;
   if (placement.device.is_cpu())
     text << ", " << at::get_num_threads() << (at::get_num_threads() == 1 ? " thread" : " threads");
+  if (!placement.ranks.alone()) text << " in each of " << placement.ranks.size() << " ranks";
   return text.str();
 }
 

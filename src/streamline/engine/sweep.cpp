@@ -78,6 +78,22 @@ LayerNeeds layer_needs(const Config& config, std::int64_t seq_len) {
   return needs;
 }
 
+std::int64_t tokens_of(const TokenBatches& batches, const std::vector<std::int64_t>& sequences) {
+  std::int64_t tokens = 0;
+  for (const std::int64_t index : sequences) tokens += std::ssize(batches.sequences[static_cast<std::size_t>(index)]);
+  return tokens;
+}
+
+// The batches that this rank runs.
+std::vector<std::vector<std::int64_t>> own_parts(const Model& model, const TokenBatches& batches,
+                                                 std::int64_t batch_tokens, bool shared) {
+  std::vector<std::vector<std::int64_t>> parts = batches_of_one_length(batches, batch_tokens);
+  if (!shared) return parts;
+  std::int64_t part = 0;
+  std::erase_if(parts, [&](const auto&) { return !model.placement().ranks.takes(part++); });
+  return parts;
+}
+
 }  // namespace
 
 std::int64_t default_batch_tokens(const Model& model) {
@@ -128,17 +144,17 @@ torch::Tensor to_tensor(const TokenBatches& batches, const std::vector<std::int6
 void sweep(const Model& model, const TokenBatches& batches, const SweepOptions& options, const SweepVisitor& visitor) {
   const torch::NoGradGuard no_grad;
   const std::int64_t batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(model);
-  std::int64_t total = 0;
-  for (const auto& sequence : batches.sequences) {
+  for (const auto& sequence : batches.sequences)
     check_length(model, static_cast<std::int64_t>(sequence.size()), options);
-    total += static_cast<std::int64_t>(sequence.size());
-  }
+  const std::vector<std::vector<std::int64_t>> parts = own_parts(model, batches, batch_tokens, options.shared);
+  std::int64_t total = 0;
+  for (const auto& sequences : parts) total += tokens_of(batches, sequences);
   std::optional<Progress> progress;
   if (!options.label.empty()) progress.emplace(options.label, total, "tokens");
   translating_errors([&] {
     Positions positions;
     std::int64_t prepared = -1;
-    for (const auto& sequences : batches_of_one_length(batches, batch_tokens)) {
+    for (const auto& sequences : parts) {
       const SweepBatch batch{.sequences = sequences,
                              .ids = to_tensor(batches, sequences, model.placement().device),
                              .skip_first = batches.skip_first};

@@ -40,6 +40,9 @@ struct SweepOptions {
   std::int64_t batch_tokens = 0;  // tokens that run together; 0: chosen from the model and the memory
   std::string label = {};         // of the progress line; empty: none
   bool beyond_positions = false;  // allow sequences longer than the model's positions
+  // Each of the placement's ranks runs a part of the batches, and its visitor sees that alone: what it finds must be
+  // brought together afterwards. Batches are those of one process, so that each gives the same bits.
+  bool shared = false;
 };
 
 // No gradients. Order of sequences is kept except that batches hold sequences of one length. Errors: mismatch for token
