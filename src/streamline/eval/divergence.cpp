@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/engine/sweep.h"
 
 namespace streamline {
 namespace {
@@ -100,8 +101,11 @@ Divergence summary(Differences& differences) {
 
 SourcePredictions source_predictions(const Model& source, const EvaluationText& text, const PerplexityOptions& options,
                                      std::optional<TokenId> bos) {
+  PerplexityOptions batched = options;
+  if (batched.batch_tokens == 0) batched.batch_tokens = default_batch_tokens(source);
   SourcePredictions result;
-  result.perplexity = perplexity(source, text, options, bos, [&](const torch::Tensor& hidden, const auto&) {
+  result.batch_tokens = batched.batch_tokens;
+  result.perplexity = perplexity(source, text, batched, bos, [&](const torch::Tensor& hidden, const auto&) {
     result.hidden.push_back(hidden.to(torch::kCPU));
   });
   return result;
@@ -116,10 +120,14 @@ ComparedPredictions compare_predictions(const Model& model, const Model& source,
   StateReader reader(predictions.hidden);
   Differences differences;
   ComparedPredictions result;
+  PerplexityOptions batched = options;
+  batched.batch_tokens = predictions.batch_tokens;
   result.perplexity =
-      perplexity(model, text, options, bos, [&](const torch::Tensor& hidden, const std::vector<std::int64_t>& targets) {
+      perplexity(model, text, batched, bos, [&](const torch::Tensor& hidden, const std::vector<std::int64_t>& targets) {
         add_rows(model, source, hidden, reader.next(hidden.size(0)), targets, differences);
       });
+  for (std::vector<double>* values : {&differences.kl, &differences.probability, &differences.same_choice})
+    *values = model.placement().ranks.concatenate(*values);
   result.divergence = summary(differences);
   result.divergence.log_perplexity_ratio = log_perplexity_ratio(result.perplexity, predictions.perplexity);
   return result;

@@ -13,7 +13,8 @@ namespace streamline {
 // values a token smaller than the logits of a few hundred likely tokens.
 struct SourcePredictions {
   PerplexityResult perplexity;
-  std::vector<torch::Tensor> hidden;  // [rows, hidden] each, on the CPU
+  std::vector<torch::Tensor> hidden;  // [rows, hidden] each, on the CPU; of this rank's windows
+  std::int64_t batch_tokens = 0;      // that ran together, which decides whose windows are whose
 };
 SourcePredictions source_predictions(const Model& source, const EvaluationText& text, const PerplexityOptions& options,
                                      std::optional<TokenId> bos);

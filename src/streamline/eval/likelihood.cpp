@@ -95,6 +95,22 @@ std::vector<Likelihood> run_apart(const Model& model, const std::vector<const Se
   return result;
 }
 
+// Each request is scored by one rank.
+void bring_together(const Ranks& ranks, std::vector<std::vector<Likelihood>>& results) {
+  if (ranks.alone()) return;
+  std::vector<double> sums;
+  for (const std::vector<Likelihood>& request : results)
+    for (const Likelihood& likelihood : request)
+      sums.insert(sums.end(), {likelihood.log_likelihood, likelihood.greedy ? 1.0 : 0.0});
+  ranks.sum(sums);
+  auto next = sums.begin();
+  for (std::vector<Likelihood>& request : results)
+    for (Likelihood& likelihood : request) {
+      likelihood.log_likelihood = *next++;
+      likelihood.greedy = *next++ > 0;
+    }
+}
+
 void check_requests(const Model& model, const std::vector<LikelihoodRequest>& requests) {
   const std::int64_t most = model.config().max_positions;
   for (std::size_t i = 0; i < requests.size(); ++i)
@@ -118,8 +134,13 @@ std::vector<std::vector<Likelihood>> likelihoods(const Model& model, const std::
   std::optional<Progress> progress;
   if (!options.label.empty()) progress.emplace(options.label, std::ssize(requests), "questions");
   std::vector<std::vector<Likelihood>> results;
+  for (const LikelihoodRequest& request : requests)
+    results.emplace_back(request.sequences.size(), Likelihood{.greedy = false});
   translating_errors([&] {
+    std::int64_t part = 0;
     for (const Batch& batch : make_batches(model, requests, batch_tokens, options.share)) {
+      if (progress) progress->advance(static_cast<std::int64_t>(batch.last - batch.first));
+      if (!model.placement().ranks.takes(part++)) continue;
       std::vector<const Sequence*> sequences;
       for (std::size_t i = batch.first; i < batch.last; ++i)
         for (const Sequence& sequence : requests[i].sequences) sequences.push_back(&sequence);
@@ -127,16 +148,14 @@ std::vector<std::vector<Likelihood>> likelihoods(const Model& model, const std::
           batch.apart ? run_apart(model, sequences) : run(model, sequences, options.share);
       auto next = scored.begin();
       for (std::size_t i = batch.first; i < batch.last; ++i) {
-        const auto end = next + std::ssize(requests[i].sequences);
-        results.emplace_back(next, end);
-        next = end;
-        for (const Likelihood& likelihood : results.back())
+        for (Likelihood& likelihood : results[i]) likelihood = *next++;
+        for (const Likelihood& likelihood : results[i])
           if (!std::isfinite(likelihood.log_likelihood))
             fail(ErrorKind::numeric, "the likelihood of request ", i, " is not a number");
       }
-      if (progress) progress->advance(static_cast<std::int64_t>(batch.last - batch.first));
     }
   });
+  bring_together(model.placement().ranks, results);
   return results;
 }
 

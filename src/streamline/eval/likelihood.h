@@ -31,9 +31,10 @@ struct LikelihoodOptions {
   std::string label = {};         // of the progress line; empty: none
 };
 
-// One result a sequence, in the order of the requests; neither order nor batches change them by more than rounding.
-// Errors: mismatch for ids outside the embedding and sequences longer than the model's positions; numeric for a
-// likelihood that is no number (the request is named by its index); interrupted.
+// One result a sequence, in the order of the requests, which the ranks of the model's placement share; neither order
+// nor batches change them by more than rounding. Errors: mismatch for ids outside the embedding and sequences longer
+// than the model's positions; numeric for a likelihood that is no number (the request is named by its index);
+// interrupted.
 std::vector<std::vector<Likelihood>> likelihoods(const Model& model, const std::vector<LikelihoodRequest>& requests,
                                                  const LikelihoodOptions& options);
 

@@ -152,8 +152,11 @@ PerplexityResult perplexity(const Model& model, const EvaluationText& text, cons
   sweep(model, batches,
         {.batch_tokens = options.batch_tokens,
          .label = options.progress ? "perplexity" : "",
-         .beyond_positions = options.beyond_positions},
+         .beyond_positions = options.beyond_positions,
+         .shared = true},
         {.end = [&](const SweepBatch& batch, const torch::Tensor& last) { scorer.score(batch, last); }});
+
+  model.placement().ranks.sum(scorer.nll);  // each window is of one rank, and 0 elsewhere
 
   PerplexityResult result;
   result.window_nll = std::move(scorer.nll);

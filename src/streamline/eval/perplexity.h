@@ -54,8 +54,9 @@ EvaluationText load_evaluation_text(const std::filesystem::path& path, const Cor
 // token is not scored. The softmax is summed in double. Errors: usage (window below 2, stride outside 1 … window, BOS
 // asked for where there is none), resource when the text is shorter than one window, mismatch for ids outside the
 // vocabulary, numeric when a window's likelihood is not finite.
-// `observer` sees all that is scored, in the order of the text: the states that predict, [rows, hidden] after the last
-// layer and before the final norm, and the token after each.
+// The windows are shared among the ranks of the model's placement; each of them gets the whole result.
+// `observer` sees all that is scored on this rank, in the order of the text: the states that predict, [rows, hidden]
+// after the last layer and before the final norm, and the token after each.
 using ScoredRows = std::function<void(const torch::Tensor& hidden, const std::vector<std::int64_t>& targets)>;
 PerplexityResult perplexity(const Model& model, const EvaluationText& text, const PerplexityOptions& options,
                             std::optional<TokenId> bos = {}, const ScoredRows& observer = {});

@@ -117,6 +117,8 @@ Scores ScoreAccumulator::finish() const {
 
 Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options) {
   ScoreAccumulator accumulator(model.layer_count());
+  SweepOptions shared = options;
+  shared.shared = true;
   std::vector<torch::Tensor> states;  // h_0 … of the batch, [batch, seq, hidden] each
   const auto score_batch = [&](const SweepBatch& batch, const torch::Tensor& last) {
     if (batch.ids.size(1) <= batch.skip_first) return;
@@ -135,11 +137,12 @@ Scores score_layers(const Model& model, const TokenBatches& batches, const Sweep
     accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
                           tokens(step.output));
   };
-  sweep(model, batches, options,
+  sweep(model, batches, shared,
         {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },
          .layer = score_layer,
          .end = score_batch,
          .middle = true});
+  accumulator.sum_over(model.placement().ranks);
   Scores scores = accumulator.finish();
   scores.calibration_digest = batches.digest;
   return scores;

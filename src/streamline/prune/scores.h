@@ -42,6 +42,7 @@ struct Scores {
 
 // LLM-Streamline (arXiv 2403.19135) eq. for cos, of all windows of all lengths in one sweep; h_L before the final norm.
 // fp32 inside a token, double across. The states of one batch are kept until its end.
+// The batches are shared among the placement's ranks.
 // Errors: resource when there are no tokens; numeric when a hidden state is NaN or infinite, naming the layer.
 Scores score_layers(const Model& model, const TokenBatches& batches, const SweepOptions& options);
 
@@ -55,6 +56,8 @@ class ScoreAccumulator {
   // Of every layer before add() of those sequences, or of none.
   void add_layer(const LayerConfig& layer, std::int64_t index, const torch::Tensor& in, const torch::Tensor& middle,
                  const torch::Tensor& out);
+  // Adds what the other ranks have, each of its own sequences.
+  void sum_over(const Ranks& ranks);
   Scores finish() const;  // errors: resource when nothing was added
 
  private:
