@@ -37,7 +37,9 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
 
 std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, std::uint64_t budget) {
   if (!use.model.placement().device.is_cpu()) return wanted;
-  const std::uint64_t available = budget > 0 ? budget : available_memory();
+  const Ranks& ranks = use.model.placement().ranks;
+  const std::uint64_t available =
+      budget > 0 ? budget : available_memory() / static_cast<std::uint64_t>(ranks.local_size());
   std::int64_t tokens = wanted;
   while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
     tokens = std::max(use.longest, tokens / 2);
@@ -45,6 +47,8 @@ std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, boo
   if (needed > available)
     fail(ErrorKind::resource, "healing needs about ", format_bytes(needed), " of memory; ", format_bytes(available),
          " are available; use shorter sequences or a smaller replacement");
+  for (const std::string& fitting : ranks.gather(std::to_string(tokens)))
+    tokens = std::min<std::int64_t>(tokens, std::stoll(fitting));
   return tokens;
 }
 

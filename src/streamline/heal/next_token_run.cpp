@@ -7,7 +7,7 @@
 
 namespace streamline {
 
-Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
+Trainee trainee_of(const Ranks& ranks, const std::vector<torch::Tensor>& parameters,
                    std::function<double(std::int64_t, const Indices&)> add_gradient,
                    std::function<double(bool)> validation_error) {
   return {
@@ -26,7 +26,8 @@ Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
             const torch::NoGradGuard no_grad;
             for (std::size_t i = 0; i < parameters.size(); ++i) torch::Tensor(parameters[i]).copy_(values[i]);
           },
-      .is_solved = [](const HealStage&) { return false; }};
+      .is_solved = [](const HealStage&) { return false; },
+      .ranks = ranks};
 }
 
 HealOptions next_token_options(HealOptions heal, std::int64_t warmup_steps, std::int64_t steps) {
@@ -41,13 +42,22 @@ double predicted_tokens(const TokenBatches& batches, const Indices& sequences) {
 }
 
 double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int64_t micro_batch_tokens,
-                 torch::Device device, const std::function<double(const torch::Tensor& ids)>& loss) {
+                 const Placement& placement, const MicroBatchLoss& loss) {
   double sum = 0;
+  std::int64_t number = 0;
   for (const Indices& group : micro_batches(batches, sequences, micro_batch_tokens)) {
     check_interrupted();
-    sum += loss(to_tensor(batches, group, device));
+    if (placement.ranks.takes(number++)) sum += loss(to_tensor(batches, group, placement.device), number);
   }
-  return sum / predicted_tokens(batches, sequences);
+  return placement.ranks.sum(sum) / predicted_tokens(batches, sequences);
+}
+
+void finish_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters, double predicted_tokens) {
+  for (const torch::Tensor& parameter : parameters) {
+    if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
+    parameter.mutable_grad().div_(predicted_tokens);
+  }
+  sum_gradients(ranks, parameters);
 }
 
 Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,

@@ -6,8 +6,9 @@
 
 namespace streamline {
 
-// Trains `parameters` in place: gradients from add_gradient(step, sequences), judged by validation_error(of_nothing).
-Trainee trainee_of(const std::vector<torch::Tensor>& parameters,
+// Trains `parameters` in place, the same on all ranks: gradients from add_gradient(step, sequences), judged by
+// validation_error(of_nothing).
+Trainee trainee_of(const Ranks& ranks, const std::vector<torch::Tensor>& parameters,
                    std::function<double(std::int64_t step, const Indices& sequences)> add_gradient,
                    std::function<double(bool of_nothing)> validation_error);
 
@@ -17,9 +18,13 @@ HealOptions next_token_options(HealOptions heal, std::int64_t warmup_steps, std:
 // Tokens of the sequences that have one before them.
 double predicted_tokens(const TokenBatches& batches, const Indices& sequences);
 
-// The mean over predicted_tokens() of what `loss` sums up of each micro-batch; its argument is [batch, seq] int64.
+// What a micro-batch adds to a sum: ids [batch, seq] int64, and the micro-batch's number in its step, from 1.
+using MicroBatchLoss = std::function<double(const torch::Tensor& ids, std::int64_t number)>;
+// The mean over predicted_tokens() of what `loss` sums up of each micro-batch, which ranks share.
 double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int64_t micro_batch_tokens,
-                 torch::Device device, const std::function<double(const torch::Tensor& ids)>& loss);
+                 const Placement& placement, const MicroBatchLoss& loss);
+// The gradients of that mean, from those that each rank has of its sums.
+void finish_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters, double predicted_tokens);
 
 // What decides such a run beside what is trained.
 Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,

@@ -69,6 +69,13 @@ std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequence
   return groups;
 }
 
+void share_micro_batches(Pace& pace, const TokenBatches& training, const Ranks& ranks) {
+  if (ranks.alone()) return;
+  const std::int64_t step = training.tokens() * pace.sequences_per_step / pace.sequences;
+  pace.micro_batch_tokens =
+      std::min(pace.micro_batch_tokens, std::max(longest_sequence(training), step / ranks.size()));
+}
+
 Pace pace_of(const TokenBatches& training, const TokenBatches& validation, double default_rate,
              const HealOptions& options) {
   Pace pace;

@@ -20,6 +20,9 @@ struct Pace {
 Pace pace_of(const TokenBatches& training, const TokenBatches& validation, double default_rate,
              const HealOptions& options);
 
+// Makes micro-batches small enough that a step has one for each of so many ranks, as far as it has sequences.
+void share_micro_batches(Pace& pace, const TokenBatches& training, const Ranks& ranks);
+
 Indices all_sequences(const TokenBatches& batches);  // 0, 1, …
 // Groups of equal length and at most `tokens` tokens (but at least one sequence), shorter ones first.
 std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequences, std::int64_t tokens);

@@ -41,6 +41,7 @@ class SherlTuning {
         rng_(options.heal.seed),
         adapter_(initial_sherl(model, options.sherl, rng_)),
         late_(model, adapter_.at) {
+    share_micro_batches(pace_, training, model.placement().ranks);
     pace_.micro_batch_tokens =
         fitting_micro_batch({.model = model,
                              .window = {.first = adapter_.at, .count = 0},
@@ -56,10 +57,9 @@ class SherlTuning {
   SherlTuned run() {
     SherlTuned tuned;
     tuned.result.trained_parameters = adapter_.parameters();
-    std::vector<torch::Tensor> parameters;
-    for (const torch::Tensor* tensor : adapter_.tensors()) parameters.push_back(*tensor);
     const Trainee trainee = trainee_of(
-        parameters, [&](std::int64_t, const Indices& sequences) { return add_gradient(sequences); },
+        model_.placement().ranks, parameters(),
+        [&](std::int64_t, const Indices& sequences) { return add_gradient(sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
     train(
         trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
@@ -70,8 +70,14 @@ class SherlTuning {
   }
 
  private:
+  std::vector<torch::Tensor> parameters() {
+    std::vector<torch::Tensor> all;
+    for (const torch::Tensor* tensor : adapter_.tensors()) all.push_back(*tensor);
+    return all;
+  }
+
   double add_gradient(const Indices& sequences) {
-    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids) {
+    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids, std::int64_t) {
       const EarlyStates early = run_early(model_, adapter_, ids);
       const torch::AutoGradMode with_gradient(true);
       const auto merged = sherl_output(adapter_, early.features, early.stream);
@@ -79,26 +85,21 @@ class SherlTuning {
       merged.backward(loss.gradient);
       return loss.sum;
     });
-    const double count = predicted_tokens(training_, sequences);
-    for (const torch::Tensor* tensor : adapter_.tensors()) {
-      if (!tensor->grad().defined()) tensor->mutable_grad() = torch::zeros_like(*tensor);
-      tensor->mutable_grad().div_(count);
-    }
+    finish_gradients(model_.placement().ranks, parameters(), predicted_tokens(training_, sequences));
     return mean;
   }
 
   double validation_error(bool of_nothing) {
     const torch::NoGradGuard no_gradients;
-    return mean_over(validation_, all_sequences(validation_), [&](const torch::Tensor& ids) {
+    return mean_over(validation_, all_sequences(validation_), [&](const torch::Tensor& ids, std::int64_t) {
       const EarlyStates early = run_early(model_, adapter_, ids);
       const auto x = of_nothing ? early.stream : sherl_output(adapter_, early.features, early.stream);
       return late_.next_token(x, ids, /*gradient=*/false).sum;
     });
   }
 
-  double mean_over(const TokenBatches& batches, const Indices& sequences,
-                   const std::function<double(const torch::Tensor&)>& loss) const {
-    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement().device, loss);
+  double mean_over(const TokenBatches& batches, const Indices& sequences, const MicroBatchLoss& loss) const {
+    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement(), loss);
   }
 
   std::string digest() const {

@@ -60,6 +60,7 @@ class Healing {
         states_(source_of_states()),
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
+    share_micro_batches(pace_, training, ranks());
     pace_.micro_batch_tokens =
         fitting_micro_batch({.model = model_,
                              .window = window_,
@@ -84,7 +85,8 @@ class Healing {
         .is_solved =
             [&](const HealStage& stage) {
               return is_solved(network_, start_, stage.loss) || (on_states(stage.loss) && stage.initial == 0);
-            }};
+            },
+        .ranks = ranks()};
     const auto prepare = [&] {
       if (start_ == Start::closed_form) solve(result);
     };
@@ -94,6 +96,8 @@ class Healing {
   }
 
  private:
+  const Ranks& ranks() const { return model_.placement().ranks; }
+
   bool on_logits() const {
     return std::any_of(options_.losses.begin(), options_.losses.end(),
                        [](const LossStage& stage) { return !on_states(stage.loss); });
@@ -132,8 +136,10 @@ class Healing {
     const Objective judge(loss, model_, window_, options_.objective);
     const double terms = judge.terms(training_, sequences);
     double mean = 0;
+    std::int64_t part = 0;
     for (const Indices& group : micro_batches(training_, sequences, pace_.micro_batch_tokens)) {
       check_interrupted();
+      if (!ranks().takes(part++)) continue;
       const WindowStates states = states_(training_, group);
       student_.add_gradient(states.input, [&](const torch::Tensor& prediction) {
         Judgement judgement = judge.judge(prediction, states, training_, group, /*gradient=*/true);
@@ -141,21 +147,24 @@ class Healing {
         return judgement.gradient.div_(terms);
       });
     }
-    return mean;
+    sum_gradients(ranks(), student_.parameters());
+    return ranks().sum(mean);
   }
 
   double validation_error(Loss loss, bool of_nothing) const {
     const torch::NoGradGuard no_grad;
     const Objective judge(loss, model_, window_, options_.objective);
     double sum = 0;
+    std::int64_t part = 0;
     const Indices all = all_sequences(validation_);
     for (const Indices& group : micro_batches(validation_, all, pace_.micro_batch_tokens)) {
       check_interrupted();
+      if (!ranks().takes(part++)) continue;
       const WindowStates states = states_(validation_, group);
       const auto prediction = of_nothing ? states.nothing : student_.forward(states.input);
       sum += judge.judge(prediction, states, validation_, group, /*gradient=*/false).sum;
     }
-    return sum / judge.terms(validation_, all);
+    return ranks().sum(sum) / judge.terms(validation_, all);
   }
 
   const Model& model_;

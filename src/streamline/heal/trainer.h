@@ -80,7 +80,7 @@ struct HealResult {
 // Trains `choice` for layers first … first+count-1. AdamW, fp32 master weights, compute in the model's type. A loss's
 // mean is over an optimizer step, however it is cut into micro-batches; the last step of an epoch may be smaller. Each
 // stage goes on from the best weights of the one before. Same seed, text and thread count: same weights, also after an
-// interruption.
+// interruption. Ranks of the model's placement share the micro-batches of each step: same weights to rounding.
 // Errors: numeric when the loss is not finite (naming the step), resource when there is no training or validation text
 // or too little memory, usage for options that make no sense, mismatch for a state file of another run.
 HealResult heal_window(const Model& model, std::int64_t first, std::int64_t count, const ReplacementChoice& choice,

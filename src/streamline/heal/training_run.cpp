@@ -41,8 +41,11 @@ class TrainingRun {
         result_(result) {}
 
   void run(const std::function<void()>& prepare) {
-    if (!resume()) {
+    const bool resumed = resume();
+    agree_on_step();
+    if (!resumed) {
       prepare();
+      trainee_.ranks.broadcast(trainee_.parameters);
       begin_stage();
     }
     while (true) {
@@ -155,7 +158,7 @@ class TrainingRun {
   }
 
   void save() {
-    if (options_.state_file.empty()) return;
+    if (options_.state_file.empty() || !trainee_.ranks.first()) return;
     since_save_ = Stopwatch();
     result_.seconds += clock_.seconds();
     clock_ = Stopwatch();
@@ -202,6 +205,14 @@ class TrainingRun {
     return true;
   }
 
+  void agree_on_step() const {
+    const std::string mine = std::to_string(step_);
+    for (const std::string& step : trainee_.ranks.gather(mine))
+      if (step != mine)
+        fail(ErrorKind::io, options_.state_file.string(), ": ranks find different training states (steps ", mine,
+             " and ", step, "); give a folder that all of them share");
+  }
+
   // What a run goes on from: all that learns, its moments, and the best weights so far.
   template <class Visit>
   void each_tensor(Visit&& visit) {
@@ -229,6 +240,16 @@ class TrainingRun {
 };
 
 }  // namespace
+
+void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters) {
+  if (ranks.alone()) return;
+  std::vector<torch::Tensor> gradients;
+  for (const torch::Tensor& parameter : parameters) {
+    if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
+    gradients.push_back(parameter.grad());
+  }
+  ranks.sum(gradients);
+}
 
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation) {
   if (model.placement().dtype == torch::kFloat16)

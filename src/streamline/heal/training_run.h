@@ -21,7 +21,13 @@ struct Trainee {
   std::function<void(const std::vector<torch::Tensor>&)> restore;
   // Whether a stage that begins like this has nothing to train.
   std::function<bool(const HealStage& stage)> is_solved;
+  // Who share the work. All have the same parameters and draw the same sequences; add_gradient and validation_error
+  // share these out and bring together what they found. The first saves the state, which the others must find too.
+  Ranks ranks = {};
 };
+
+// Adds up the gradients that ranks have of their parts of a step; of one that had no part they are zeros.
+void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters);
 
 // Errors: unsupported for a model in float16, resource without text, mismatch for ids outside the vocabulary.
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation);

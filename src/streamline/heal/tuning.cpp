@@ -50,6 +50,7 @@ class Tuning {
         pace_(pace_of(training, validation, kTuningRate, options.heal)),
         rng_(options.heal.seed),
         adapters_(initial_adapters(model, options.adapters, rng_)) {
+    share_micro_batches(pace_, training, model.placement().ranks);
     pace_.micro_batch_tokens =
         fitting_micro_batch({.model = model,
                              .window = {},
@@ -70,7 +71,8 @@ class Tuning {
     Tuned tuned;
     tuned.result.trained_parameters = adapters_.parameters();
     const Trainee trainee = trainee_of(
-        parameters(), [&](std::int64_t step, const Indices& sequences) { return add_gradient(step, sequences); },
+        model_.placement().ranks, parameters(),
+        [&](std::int64_t step, const Indices& sequences) { return add_gradient(step, sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
     train(
         trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
@@ -104,13 +106,11 @@ class Tuning {
   }
 
   double add_gradient(std::int64_t step, const Indices& sequences) {
-    std::uint64_t part = 0;
-    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids) {
-      const std::uint64_t seed = Rng(options_.heal.seed ^ (static_cast<std::uint64_t>(step) << 20) ^ ++part).next();
-      return next_token(adapted(seed), ids, /*gradient=*/true);
+    const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids, std::int64_t number) {
+      const std::uint64_t place = (static_cast<std::uint64_t>(step) << 20) ^ static_cast<std::uint64_t>(number);
+      return next_token(adapted(Rng(options_.heal.seed ^ place).next()), ids, /*gradient=*/true);
     });
-    const double count = predicted_tokens(training_, sequences);
-    for (const torch::Tensor& matrix : parameters()) matrix.mutable_grad().div_(count);
+    finish_gradients(model_.placement().ranks, parameters(), predicted_tokens(training_, sequences));
     return mean;
   }
 
@@ -118,12 +118,11 @@ class Tuning {
     const torch::NoGradGuard no_grad;
     const Tail tail = of_nothing ? Tail(model_, 0, [this](std::int64_t layer) { return base(layer); }) : adapted(0);
     return mean_over(validation_, all_sequences(validation_),
-                     [&](const torch::Tensor& ids) { return next_token(tail, ids, /*gradient=*/false); });
+                     [&](const torch::Tensor& ids, std::int64_t) { return next_token(tail, ids, /*gradient=*/false); });
   }
 
-  double mean_over(const TokenBatches& batches, const Indices& sequences,
-                   const std::function<double(const torch::Tensor&)>& loss) const {
-    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement().device, loss);
+  double mean_over(const TokenBatches& batches, const Indices& sequences, const MicroBatchLoss& loss) const {
+    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement(), loss);
   }
 
   double next_token(const Tail& tail, const torch::Tensor& ids, bool gradient) const {
