@@ -21,6 +21,7 @@ struct Command {
   std::string name, summary, examples;
   // Adds the command's options and returns what runs once they are parsed.
   std::function<Output()> (*declare)(Arguments& arguments);
+  bool in_ranks = false;  // several processes share its work where they are started so (docs/ranks.md)
 };
 
 // In the order of commands.def.

@@ -7,6 +7,7 @@
 #include "evaluation.h"
 #include "kept.h"
 #include "plan_option.h"
+#include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
@@ -67,7 +68,7 @@ Json check_gates(const std::vector<Gate>& gates, const Figures& figures, const F
 void write_for_others(const Options& options, const Evaluation& evaluation, const Workload& workload,
                       const Model& model) {
   const EvaluationOptions& asked = options.evaluation;
-  if (asked.out.empty() || evaluation.answers.empty()) return;
+  if (asked.out.empty() || evaluation.answers.empty() || !ranks().first()) return;
   if (style_named(asked.style) == Style::opencompass) {
     write_opencompass(asked.out, options.model, evaluation.answers, workload.sets);
     return;
@@ -145,8 +146,9 @@ const Command& command() {
       "  streamline eval models/books-5m --perplexity models/text/valid.txt\n"
       "  streamline eval MODEL --perplexity FILE --window 512 --max-windows 64 --json\n"
       "  streamline eval MODEL --tasks hellaswag,piqa --data-dir DIR --limit 200 --out RESULTS\n"
-      "  streamline eval SMALLER --source MODEL --perplexity FILE --gate 'perplexity<=1.05x' --gate 'kl<=0.1'\n",
-      declare};
+      "  streamline eval SMALLER --source MODEL --perplexity FILE --gate 'perplexity<=1.05x' --gate 'kl<=0.1'\n"
+      "  torchrun --no-python --nproc-per-node 2 streamline eval MODEL --tasks piqa --data-dir DIR\n",
+      declare, true};
   return declared;
 }
 

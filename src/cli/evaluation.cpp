@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "kept.h"
+#include "rank_group.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/base/version.h"
@@ -32,7 +33,8 @@ void warn_of_truncation(const std::vector<TaskAnswers>& answers, std::int64_t mo
 void answer_sets(const Model& model, const Tokenizer& tokenizer, const Workload& workload, const Keep& keep,
                  Evaluation& evaluation) {
   for (const TaskSet& set : workload.sets) {
-    if (auto kept = kept_answers(keep, workload, set)) {
+    auto kept = kept_answers(keep, workload, set);
+    if (all_see(kept.has_value(), keep.folder)) {
       log_info(set.name + ": answers are in " + keep.folder + " already");
       evaluation.answers.push_back(std::move(*kept));
       continue;
@@ -79,7 +81,8 @@ KeptPerplexity measured(const Model& model, const Workload& workload, std::size_
 template <class Measure>
 KeptPerplexity kept_or(const Keep& keep, const Workload& workload, const EvaluationText& text, const Json& source,
                        Measure measure) {
-  if (auto kept = kept_perplexity(keep, workload, text, source)) {
+  auto kept = kept_perplexity(keep, workload, text, source);
+  if (all_see(kept.has_value(), keep.folder)) {
     log_info("the perplexity on " + text.source + " is in " + keep.folder + " already");
     return std::move(*kept);
   }

@@ -106,6 +106,7 @@ void heal_with_adapters(Run& run) {
   run.report["healing"] = Json::array({std::move(record)});
   const Model healed = model.changed(merging(tuned.adapters));
   measure(run, "healed", healed);
+  if (!ranks().first()) return;  // who writes
   if (!options.adapters.empty()) write_adapters(run, tuned.adapters);
   if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
 }
@@ -127,7 +128,7 @@ Output run(const Options& options) {
     heal_with_sherl(run);
   else
     heal_with_adapters(run);
-  remove_state(options.state);
+  if (ranks().first()) remove_state(options.state);
   return {run.report, report_table(run.report)};
 }
 
@@ -222,11 +223,13 @@ std::function<Output()> declare(Arguments& arguments) {
 }  // namespace
 
 const Command& command() {
-  static const Command declared{"heal", "train adapters (LoRA) in all layers of a model that was cut",
-                                "  streamline heal smaller --data FILE --out healed\n"
-                                "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n"
-                                "  streamline heal smaller --data FILE --with sherl --late 2 --out healed\n",
-                                declare};
+  static const Command declared{
+      "heal", "train adapters (LoRA) in all layers of a model that was cut",
+      "  streamline heal smaller --data FILE --out healed\n"
+      "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n"
+      "  streamline heal smaller --data FILE --with sherl --late 2 --out healed\n"
+      "  torchrun --no-python --nproc-per-node 2 streamline heal smaller --data FILE --out healed\n",
+      declare, true};
   return declared;
 }
 

@@ -19,7 +19,7 @@ HealOptions heal_options(const Run& run, const std::string& trained) {
     std::filesystem::create_directories(options.state);
     heal.state_file = std::filesystem::path(options.state) / (trained + ".safetensors");
   }
-  heal.log = json_lines(options.log);
+  if (ranks().first()) heal.log = json_lines(options.log);
   return heal;
 }
 

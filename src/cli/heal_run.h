@@ -4,6 +4,7 @@
 
 #include "changed_model.h"
 #include "options.h"
+#include "rank_group.h"
 #include "streamline/heal/sherl_tuning.h"
 #include "streamline/heal/tuning.h"
 #include "training.h"

@@ -60,7 +60,7 @@ void heal_with_sherl(Run& run) {
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});
   measure(run, "healed", model.routed(route_of(tuned.adapter, model.placement())));
-  write_healed(run, tuned.adapter);
+  if (ranks().first()) write_healed(run, tuned.adapter);
 }
 
 }  // namespace streamline::cli::heal_command

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept.h"
 
+#include "rank_group.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/tasks/answers_file.h"
@@ -92,7 +93,7 @@ std::optional<TaskAnswers> kept_answers(const Keep& keep, const Workload& worklo
 }
 
 void keep_answers(const Keep& keep, const Workload& workload, const TaskSet& set, const TaskAnswers& answers) {
-  if (!keep.folder.empty()) write_answers(keep.folder, answers, answers_key(keep, workload, set));
+  if (!keep.folder.empty() && ranks().first()) write_answers(keep.folder, answers, answers_key(keep, workload, set));
 }
 
 std::optional<KeptPerplexity> kept_perplexity(const Keep& keep, const Workload& workload, const EvaluationText& text,
@@ -104,7 +105,7 @@ std::optional<KeptPerplexity> kept_perplexity(const Keep& keep, const Workload& 
 
 void keep_perplexity(const Keep& keep, const Workload& workload, const EvaluationText& text, const Json& source,
                      KeptPerplexity kept) {
-  if (keep.folder.empty()) return;
+  if (keep.folder.empty() || !ranks().first()) return;
   kept.key = perplexity_key(keep, workload, text, source);
   write_perplexity(perplexity_path(keep.folder, text), kept);
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "rank_group.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
@@ -24,6 +25,12 @@ std::vector<std::string>& words() {
   return remembered;
 }
 
+// Ranks of one machine have a CUDA device each.
+std::string device_of_rank(const std::string& asked) {
+  if (ranks().alone() || (asked != "cuda" && (asked != "auto" || !torch::cuda::is_available()))) return asked;
+  return "cuda:" + std::to_string(ranks().local_rank());
+}
+
 }  // namespace
 
 void add_output_options(Arguments& arguments, CommonOptions& options) {
@@ -34,7 +41,7 @@ void add_output_options(Arguments& arguments, CommonOptions& options) {
 
 void add_compute_options(Arguments& arguments, CommonOptions& options) {
   add_output_options(arguments, options);
-  arguments.add("--threads", options.threads, "threads; 0: one a physical core",
+  arguments.add("--threads", options.threads, "threads; 0: one a physical core, shared among the ranks of a machine",
                 {.shows_default = false, .limits = Limits{0, 4096}});
   arguments.add("--device", options.device, "auto, cpu, cuda or cuda:N");
   arguments.add("--dtype", options.dtype, "compute in float32, bfloat16 or float16; auto: bfloat16 where it is fast");
@@ -42,13 +49,15 @@ void add_compute_options(Arguments& arguments, CommonOptions& options) {
 }
 
 void start_logging(const CommonOptions& options) {
+  if (!ranks().first()) return;  // the others are silent
   set_log_level(options.quiet ? LogLevel::quiet : options.verbose ? LogLevel::verbose : LogLevel::normal);
 }
 
 Placement start(const CommonOptions& options) {
   start_logging(options);
-  set_threads(static_cast<int>(options.threads));
-  const Placement placement = resolve_placement(options.device, options.dtype);
+  set_threads(static_cast<int>(options.threads), ranks().local_size());
+  Placement placement = resolve_placement(device_of_rank(options.device), options.dtype);
+  placement.ranks = ranks();
   log_detail("computing on " + describe(placement));
   return placement;
 }
@@ -128,7 +137,8 @@ void naming_bad_tensors(const Model& model, const std::function<void()>& work) {
 }
 
 void check_sweep_memory(const Model& model, std::int64_t seq_len) {
-  const std::uint64_t needed = sweep_memory(model, seq_len, 0), available = available_memory();
+  const std::uint64_t needed = sweep_memory(model, seq_len, 0),
+                      available = available_memory() / static_cast<std::uint64_t>(ranks().local_size());
   if (model.placement().device.is_cpu() && needed > available)
     fail(ErrorKind::resource, "sequences of ", seq_len, " tokens need about ", format_bytes(needed), " and ",
          format_bytes(available), " are free; use a smaller --seq-len or --dtype bfloat16");
@@ -138,6 +148,7 @@ const std::vector<std::string>& command_line() { return words(); }
 Json computing_record(const Placement& placement, std::uint64_t seed) {
   Json record = run_record(command_line(), seed);
   record["threads"] = torch::get_num_threads();
+  if (!ranks().alone()) record["ranks"] = ranks().size();
   record["device"] = placement.device.str();
   record["dtype"] = torch::toString(placement.dtype);
   return record;

@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "prune_run.h"
+#include "rank_group.h"
 #include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -15,8 +16,22 @@ namespace {
 
 bool writes(const PruneOptions& options) { return !options.dry_run && !options.plan_only; }
 
+// What one process does by itself: searches, and files that several would write.
+void check_shared(const PruneOptions& options) {
+  if (ranks().alone()) return;
+  const auto refuse = [](const std::string& what) {
+    fail(ErrorKind::usage, what, " is the work of one process, and WORLD_SIZE says ", ranks().size(),
+         "; leave it out, or start without torchrun (docs/ranks.md)");
+  };
+  if (!find_method(options.method).in_ranks) refuse("--method " + options.method);
+  if (options.refit) refuse("--refit");
+  if (!options.cache.empty()) refuse("--cache");
+  if (options.budget.find("latency") != std::string::npos) refuse("--budget latency");
+}
+
 void check_options(const PruneOptions& options) {
   find_method(options.method);
+  check_shared(options);
   if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement);
   if (options.replacement == "auto")
     for (const std::string& name : options.candidates)
@@ -72,7 +87,7 @@ Output run(const PruneOptions& options) {
     stage(run, "refit", [&] { refit(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", run.opened.model.view(run.plan, run.replacements)); });
   }
-  if (!options.dry_run) {
+  if (!options.dry_run && ranks().first()) {
     write(run);
     remove_state(options.state);
   }
@@ -175,8 +190,9 @@ const Command& command() {
       "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
       "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n"
       "  streamline prune --config run.yaml --seed 1\n"
-      "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n",
-      declare};
+      "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n"
+      "  torchrun --no-python --nproc-per-node 2 streamline prune MODEL --data FILE --out DIR --cut 6\n",
+      declare, true};
   return declared;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Healing as `prune` runs it: options, the candidates of --replace auto, what is refused, what is recorded.
 #include "prune_run.h"
+#include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -73,7 +74,7 @@ void choose_replacement(PruneRun& run) {
 
 void heal(PruneRun& run) {
   HealPlanOptions options{.heal = heal_options(run.options), .state_directory = run.options.state};
-  options.heal.log = json_lines(run.options.log);
+  if (ranks().first()) options.heal.log = json_lines(run.options.log);
   if (!options.state_directory.empty()) std::filesystem::create_directories(options.state_directory);
   HealedPlan healed = heal_plan(run.opened.model, run.proposal.plan, parse_replacement(run.replacement), run.training,
                                 run.validation, options);

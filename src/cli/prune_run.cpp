@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "plan_option.h"
+#include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
@@ -239,7 +240,7 @@ void measure(PruneRun& run, const std::string& name, const Model& model) {
               {"parameters", model.parameters()},
               {"bytes", model.weight_bytes()},
               {"perplexity", to_json(result, run.perplexity, run.evaluation)}};
-  if (!run.options.no_speed) {
+  if (!run.options.no_speed && ranks().first()) {
     const SpeedResult speed =
         measure_speed(model, {.prompt = run.perplexity.window, .decode = 32, .repetitions = 3, .batch = 1}, false);
     row["prefill_tokens_per_second"] = speed.prefill_tokens_per_second;

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "options.h"
+#include "rank_group.h"
 #include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/base/version.h"
@@ -21,7 +22,17 @@ std::vector<const Command*> commands() {
   };
 }
 
+void check_ranks(const Command& command) {
+  if (ranks().alone() || command.in_ranks) return;
+  std::string able;
+  for (const Command* other : commands())
+    if (other->in_ranks) able += (able.empty() ? "" : ", ") + other->name;
+  fail(ErrorKind::usage, "'", command.name, "' is the work of one process, and WORLD_SIZE says ", ranks().size(),
+       "; start it without torchrun (several ranks share ", able, ")");
+}
+
 struct Declared {
+  const Command* command;
   Arguments arguments;
   std::function<Output()> run;
 };
@@ -31,7 +42,7 @@ std::vector<Declared> declare(Program& program) {
   for (const Command* command : commands()) {
     Arguments arguments = program.add_command(command->name, command->summary, "Examples:\n" + command->examples);
     auto run = command->declare(arguments);
-    declared.push_back({arguments, std::move(run)});
+    declared.push_back({command, arguments, std::move(run)});
   }
   return declared;
 }
@@ -50,8 +61,11 @@ Answer run(const std::vector<std::string>& words) {
       "streamline " + std::string(program_version()));
   const std::vector<Declared> declared = declare(program);
   if (const auto answer = program.parse(with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
-  for (const auto& [arguments, run] : declared)
-    if (arguments.chosen()) return {.output = run(), .as_json = arguments.given("--json")};
+  for (const auto& [command, arguments, run] : declared) {
+    if (!arguments.chosen()) continue;
+    check_ranks(*command);
+    return {.output = run(), .as_json = arguments.given("--json")};
+  }
   fail(ErrorKind::internal, "no command ran");
 }
 

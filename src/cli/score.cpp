@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "options.h"
+#include "rank_group.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -61,7 +62,7 @@ void warn_of_massive_activations(const Scores& scores) {
 }
 
 Output run(const Options& options) {
-  check_output(options.out, options.overwrite);
+  if (ranks().first()) check_output(options.out, options.overwrite);
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
   TokenBatches calibration = load_calibration(opened, options.data, options.common.seed);
@@ -84,7 +85,7 @@ Output run(const Options& options) {
       {"seconds", seconds},
       {"peak_memory", peak_resident_memory()}};
   result.update(to_json(scores));
-  if (!options.out.empty()) write_text(options.out, dump_json(result));
+  if (!options.out.empty() && ranks().first()) write_text(options.out, dump_json(result));
   warn_of_massive_activations(scores);
   log_info(std::to_string(scores.tokens) + " tokens in " + format_seconds(seconds) + " (" +
            format_count(static_cast<double>(scores.tokens) / seconds) + " tokens/s)");
@@ -108,8 +109,9 @@ std::function<Output()> declare(Arguments& arguments) {
 const Command& command() {
   static const Command declared{"score", "how little each run of layers changes the hidden states",
                                 "  streamline score models/books-5m --data models/text/calibration.jsonl --cut 4\n"
-                                "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n",
-                                declare};
+                                "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n"
+                                "  torchrun --no-python --nproc-per-node 2 streamline score MODEL --data FILE\n",
+                                declare, true};
   return declared;
 }
 
