@@ -23,7 +23,8 @@ int guarded(const std::vector<std::string>& words) {
     const bool interrupted = failure.status == exit_status(ErrorKind::interrupted);
     const std::string line = ranks().fail_together(interrupted, failure.message);
     if (!line.empty()) std::fprintf(stderr, "streamline: %s\n", line.c_str());
-    return failure.status;
+    const bool of_another = interrupted && !line.empty() && line != failure.message;
+    return of_another ? exit_status(ErrorKind::io) : failure.status;
   }
 }
 

@@ -114,7 +114,9 @@ class Ranks::Group {
       RankLink& first = links_.front();
       first.send(MessageKind::done, turn_, "");
       first.await();
-      return parse_number<int>(first.receive_text(MessageKind::done, 0)).value_or(1);
+      const std::string said = first.receive_text(MessageKind::done, 0);
+      links_.clear();  // the first waits for that
+      return parse_number<int>(said).value_or(1);
     }
     for (RankLink& link : links_) link.receive_text(MessageKind::done, turn_);
     for (RankLink& link : links_) link.send_last(MessageKind::done, std::to_string(status));
