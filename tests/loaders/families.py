@@ -53,6 +53,9 @@ FAMILIES = {
                                      "decoder_sparse_step": 1, "mlp_only_layers": []}),
     "qwen3_moe": ("Qwen3MoeConfig", {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
                                      "norm_topk_prob": True, "mlp_only_layers": []}),
+    "llama4_text": ("Llama4TextConfig", {"head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 1,
+                                         "intermediate_size": 64, "intermediate_size_mlp": 256, "interleave_moe_layer_step": 2,
+                                         "attention_chunk_size": 8192, "pad_token_id": 0}),
 }
 
 FAMILIES["gpt2_bare"] = FAMILIES["gpt2"]  # tensor names without prefix, as OpenAI's own on the hub

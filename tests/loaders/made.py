@@ -12,11 +12,12 @@ ROOT = HERE.parents[1]
 REPLACEMENTS = ["none", "layer", "swiglu-residual"]
 FAMILIES = ["llama", "llama3", "mistral", "qwen2", "qwen3", "opt", "gemma2", "gemma3_text", "phi", "phi3", "gpt2",
             "gpt2_bare", "gpt_neox", "olmo2", "olmo3", "smollm3", "granite", "falcon", "glm4", "starcoder2", "cohere2",
-            "mixtral", "qwen2_moe", "qwen3_moe"]
+            "mixtral", "qwen2_moe", "qwen3_moe", "llama4_text"]
 SEVERAL_PARTS = ["gemma3"]
 FAMILY_LAYERS = 8  # as families.py makes them
 # Families with an architecture of llama.cpp: layers that are cut (whole periods of their windows or positions).
-GGUF_FAMILIES = {name: 2 for name in FAMILIES if name not in ("opt", "olmo3")} | {"gemma3_text": 6, "cohere2": 4, "smollm3": 4}
+GGUF_FAMILIES = {name: 2 for name in FAMILIES if name not in ("opt", "olmo3")} | {
+    "gemma3_text": 6, "cohere2": 4, "smollm3": 4, "llama4_text": 4}
 GGUF_OPTIONS = {"phi3": ["--context", "64"]}  # its window, which llama.cpp ignores
 # llama.cpp takes GELU from a table in half precision, and multiplies in the type of the file.
 GELU = {"gemma2", "gemma3_text", "phi", "gpt2", "gpt2_bare", "gpt_neox", "starcoder2", "falcon"}

@@ -43,6 +43,20 @@ std::map<std::string, std::string> tensors_of(const fs::path& file) {
   return tensors;
 }
 
+// Experts in every second layer, heads that do not turn in every fourth.
+TEST_F(GgufApply, KeepsTheOrderOfSparseLayers) {
+  const Json extra = {{"attention_chunk_size", 8192},   {"floor_scale", 8192},   {"attn_scale", 0.1},
+                      {"interleave_moe_layer_step", 2}, {"moe_layers", nullptr}, {"no_rope_layers", nullptr}};
+  const Model source = gguf("llama4_text", DType::f16, extra, 8);
+  const AppliedPlan applied = apply_plan(source, drop_layers(8, {1, 2, 3, 4}), {}, path("cut.gguf"), {});
+  EXPECT_EQ(applied.largest_logit_difference, 0);
+  EXPECT_EQ(opened("cut.gguf").layer_count(), 4);
+  EXPECT_ERROR(apply_plan(source, drop_layers(8, {1, 2}), {}, path("other.gguf"), {}), unsupported,
+               "llama.cpp's 'llama4' leaves out every fourth layer");
+  EXPECT_ERROR(apply_plan(source, drop_layers(8, {1}), {}, path("other.gguf"), {}), unsupported,
+               "llama.cpp's 'llama4'");
+}
+
 TEST_F(GgufApply, KeepsTheBytesOfWhatStays) {
   const Model source = gguf("llama");
   const Plan plan = drop_layers(6, {1, 2});

@@ -5,6 +5,7 @@
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/io/gguf.h"
 #include "support/core/expect.h"
+#include "support/core/pico_checkpoint.h"
 #include "support/core/temporary_directory.h"
 #include "support/torch/golden.h"
 #include "support/torch/pico.h"
@@ -140,6 +141,53 @@ TEST(GgufExportDecilm, NeedsAnAttentionInItsFirstLayer) {
       pico_decilm({test::block(nullptr, 24.0), test::block(2, 24.0), test::block(2, 24.0), test::block(2, 24.0)});
   EXPECT_ERROR(export_gguf(source, directory.path() / "out.gguf", {}), unsupported, "layer 0 has no attention");
   EXPECT_TRUE(fs::is_empty(directory.path()));
+}
+
+// What llama.cpp's 'llama4' takes for granted, and `changes`.
+Model pico_llama4(Json changes = Json::object()) {
+  Json extra = {{"attention_chunk_size", 8192},   {"floor_scale", 8192},   {"attn_scale", 0.1},
+                {"interleave_moe_layer_step", 2}, {"moe_layers", nullptr}, {"no_rope_layers", nullptr}};
+  extra.update(changes);
+  return test::pico_model(test::family_named("llama4_text"), {.layers = 8, .extra = extra}, {.dtype = torch::kFloat});
+}
+
+TEST(GgufExportLlama4, TakesTheStacksOfExpertsApart) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  const Model source = pico_llama4();
+  export_gguf(source, file, {.type = DType::f32});
+  const auto parts = open_gguf(*open_directory(directory.path()), "out.gguf");
+  const Gguf& gguf = parts.front().gguf;
+  EXPECT_EQ(gguf.string("general.architecture"), "llama4");
+  EXPECT_EQ(gguf.integer("llama4.interleave_moe_layer_step"), 2);
+  EXPECT_EQ(gguf.integer("llama4.feed_forward_length"), source.config().layers[0].mlp->intermediate);
+  EXPECT_EQ(gguf.integer("llama4.expert_feed_forward_length"), source.config().layers[1].mlp->intermediate);
+  const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
+  const auto ids = test::pico_ids(2, 19, 32);
+  EXPECT_LT(test::relative_difference(forward_logits(written, ids), forward_logits(source, ids)), test::kFloat32);
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(written.config().layers[i].mlp->experts.has_value(), i % 2 == 1) << i;
+    EXPECT_EQ(written.config().layers[i].attention, source.config().layers[i].attention) << i;
+  }
+}
+
+TEST(GgufExportLlama4, KnowsWhatItsArchitectureTakesForGranted) {
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  const auto refused = [&](const Json& changes, const char* message, std::int64_t context = 0) {
+    EXPECT_ERROR(export_gguf(pico_llama4(changes), file, {.context = context}), unsupported, message);
+  };
+  refused({{"attention_chunk_size", 16}}, "layer 0 sees chunks of 16 tokens, other than in llama.cpp's 'llama4'");
+  refused({{"floor_scale", 32}},
+          "layer 3 scales its queries by position other than llama.cpp's 'llama4'; with --context 31");
+  refused({{"moe_layers", {0, 2, 4, 6}}}, "has experts in every n-th layer and in no other");
+  refused({{"no_rope_layers", Json(8, 1)}}, "layer 3 turns its heads; llama.cpp's 'llama4' leaves out every fourth");
+  refused({{"use_qk_norm", false}},
+          "its queries and keys are not normed; llama.cpp's 'llama4' does that with 4 experts");
+  EXPECT_TRUE(fs::is_empty(directory.path()));
+  export_gguf(pico_llama4({{"attention_chunk_size", 16}, {"floor_scale", 32}}), file, {.context = 16});
+  EXPECT_EQ(open_checkpoint(file)->config().at("max_position_embeddings"), 16);
 }
 
 TEST(GgufExportFile, IsNotReplacedUnlessAskedFor) {

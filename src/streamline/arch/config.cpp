@@ -198,8 +198,10 @@ Config resolve_config(const Checkpoint& checkpoint) {
   const bool fp8 = checkpoint.is_safetensors() && is_fp8(checkpoint);
   if (fp8) with_factors(checkpoint);  // checked
   config.family = &stored_names(checkpoint, config);
-  for (LayerConfig& layer : config.layers)
+  for (LayerConfig& layer : config.layers) {
     if (layer.attention) layer.attention->layout = config.family->traits.qkv;
+    if (layer.mlp && layer.mlp->experts) layer.mlp->experts->stacked = config.family->experts->stacked;
+  }
   config.tied_embeddings = is_tied(checkpoint, config);
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   for (const ExpectedTensor& tensor : expected) check_tensor(checkpoint, config, tensor, fp8);

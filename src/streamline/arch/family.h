@@ -179,6 +179,12 @@ struct RequiredValue {
   bool needed = false;  // unless the key has to be there
 };
 
+// What config.json has under a key.
+struct GivenValue {
+  std::string_view key;
+  Json value;
+};
+
 // How GGUF files have the family, and what llama.cpp computes for it: nothing else may be written. Tensors are named by
 // role, alike for all families but for `names`; Traits::norm_offset is part of the stored weights.
 struct GgufTraits {
@@ -194,6 +200,9 @@ struct GgufTraits {
   bool long_factors = false;              // rope_factors_long.weight and rope_factors_short.weight are read
   bool softcap = false;                   // scores are capped, always
   bool renormalised = false;              // the shares of the chosen experts add up to one
+  bool sparse_steps = false;              // every n-th layer has experts, else all
+  std::int64_t unnormed_experts = 0;      // q and k are not normed where there are so many experts (QkNorm::unit)
+  std::vector<GivenValue> given = {};     // what its files do not say because it is always so
 };
 
 struct Family {

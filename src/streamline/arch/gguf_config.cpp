@@ -147,8 +147,11 @@ void add_attention(Metadata& metadata, const Family& family, std::int64_t hidden
   set(config, family.keys.heads, heads);
   if (!apart) set(config, family.keys.kv_heads, metadata.integer("attention.head_count_kv").value_or(heads));
   set(config, family.keys.head_dim, head_dim);
-  if (const auto window = metadata.integer("attention.sliding_window"); window && *window > 0)
-    config["sliding_window"] = *window;
+  const auto window = metadata.integer("attention.sliding_window");
+  if (window && *window > 0) config["sliding_window"] = *window;
+  if (window && *window == 0 && sees_chunks(family))
+    fail(ErrorKind::unsupported, metadata.where(), ": '", metadata.key("attention.sliding_window"),
+         "' is 0 (no chunks, and heads that turn in all layers but the last); supported are files without it");
   if (const auto slides = metadata.integers("attention.sliding_window_pattern"); slides && family.gguf.windows)
     add_layer_types(family, *slides, metadata, config);
 }
@@ -192,6 +195,10 @@ void add_experts(Metadata& metadata, const Family& family, Json& config) {
   if (const auto width = metadata.integer("expert_feed_forward_length")) set(config, rule.intermediate_key, *width);
   if (const auto width = metadata.integer("expert_shared_feed_forward_length")) set(config, rule.shared_key, *width);
   set(config, rule.renormalised.key, family.gguf.renormalised);
+  if (family.gguf.sparse_steps)
+    config["interleave_moe_layer_step"] = metadata.integer("interleave_moe_layer_step").value_or(1);
+  if (family.gguf.unnormed_experts != 0)
+    set(config, family.traits.qk_norm_used.key, config[std::string(rule.count_key)] != family.gguf.unnormed_experts);
 }
 
 // Switches that GGUF does not store: a bias is there or not.
@@ -265,6 +272,7 @@ Json gguf_config(const Gguf& gguf, const Family& family, std::span<const TensorI
   if (const auto local = metadata.number("rope.freq_base_swa")) set(config, family.keys.local_rope_theta, *local);
   if (const std::string_view key = family.traits.parallel.key; !key.empty())
     if (const auto parallel = metadata.integer("use_parallel_residual")) config[std::string(key)] = *parallel != 0;
+  for (const GivenValue& given : family.gguf.given) set(config, given.key, given.value);
   for (const RequiredValue& required : family.required)
     if (required.needed) set(config, required.key, required.allowed.front());
   config["tie_word_embeddings"] = find_role(family, tensors, -1, Role::head, Part::weight) == nullptr;

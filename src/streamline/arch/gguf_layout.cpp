@@ -83,6 +83,21 @@ GgufLayoutTensor laid_out(const Checkpoint& checkpoint, const Config& config, co
   return result;
 }
 
+// A stack of matrices, [experts, in, out], as one tensor, or as two of which the first has the first columns.
+void add_stack(const Checkpoint& checkpoint, const Config& config, const ExpectedTensor& tensor,
+               std::vector<GgufLayoutTensor>& tensors) {
+  const TensorInfo& stack = source(checkpoint, config, tensor);
+  const bool two = tensor.role == Role::stacked_gate_up;
+  const std::int64_t rows = tensor.shape[2] / (two ? 2 : 1);
+  const std::vector<Role> roles = two ? std::vector{Role::gate, Role::up} : std::vector{Role::down};
+  for (std::size_t i = 0; i < roles.size(); ++i)
+    tensors.push_back({.name = gguf_tensor_name(*config.family, tensor.layer, roles[i], Part::weight, true),
+                       .shape = {tensor.shape[0], rows, tensor.shape[1]},
+                       .sources = {&stack},
+                       .transposed = true,
+                       .column = static_cast<std::int64_t>(i) * rows});
+}
+
 // The experts' matrices of one role become one tensor; `tensors` holds those before.
 void add(GgufLayoutTensor tensor, bool expert, std::vector<GgufLayoutTensor>& tensors) {
   for (GgufLayoutTensor& earlier : tensors) {
@@ -129,8 +144,13 @@ LayerConfig gguf_stored_layer(const LayerConfig& layer, const Config& config) {
 std::vector<GgufLayoutTensor> gguf_layer(const Checkpoint& checkpoint, const Config& config, std::int64_t layer) {
   std::vector<GgufLayoutTensor> tensors;
   const LayerConfig stored = gguf_stored_layer(config.layers[static_cast<std::size_t>(layer)], config);
-  for (const ExpectedTensor& tensor : layer_tensors(config, stored, layer))
+  for (const ExpectedTensor& tensor : layer_tensors(config, stored, layer)) {
+    if (is_stack_role(tensor.role)) {
+      add_stack(checkpoint, config, tensor, tensors);
+      continue;
+    }
     add(laid_out(checkpoint, config, tensor), tensor.expert >= 0, tensors);
+  }
   return tensors;
 }
 

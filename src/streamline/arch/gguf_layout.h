@@ -18,7 +18,8 @@ struct GgufLayoutTensor {
   std::vector<const TensorInfo*> sources;  // of the checkpoint; several: one an expert; none: zeros
   std::vector<std::int64_t> row_order =
       {};                   // row i is the source's row row_order[i]; empty: the same. (Of a bias: element.)
-  bool transposed = false;  // the source is stored [in, out]
+  bool transposed = false;  // the source is stored [in, out], or is a stack of such matrices
+  std::int64_t column = 0;  // of a transposed source, that becomes the first row
   float offset = 0;         // is added to every value
   float factor = 1;         // then multiplies it
   bool always_f32 = false;  // norms, biases, routers and position tables

@@ -55,14 +55,21 @@ void check_activation(const Limits& limits, const MlpConfig& mlp) {
                   "' has ", activation_name(*usual));
 }
 
+// Layers with experts are compared with one another, and so are those without.
+const LayerConfig& first_alike(const Config& config, const LayerConfig& layer) {
+  for (const LayerConfig& other : config.layers)
+    if (other.whole() && other.mlp->experts.has_value() == layer.mlp->experts.has_value()) return other;
+  return layer;
+}
+
 void check_shape(const Limits& limits, const LayerConfig& layer, std::size_t i) {
   if (layer.mlp) check_activation(limits, *layer.mlp);
   if (limits.config.family->traits.block_configs) return;  // widths by layer
-  const LayerConfig& first = limits.config.layers.front();
+  const LayerConfig& first = first_alike(limits.config, layer);
   const AttentionConfig& attention = *layer.attention;
   if (attention.heads != first.attention->heads || attention.kv_heads != first.attention->kv_heads ||
       attention.head_dim != first.attention->head_dim || layer.mlp->intermediate != first.mlp->intermediate)
-    limits.refuse(named(i), " has other widths than layer 0");
+    limits.refuse(named(i), " has other widths than the first of its kind");
   if (limits.traits.square_attention && attention.heads * attention.head_dim != limits.config.hidden)
     limits.refuse(attention.heads, " heads of ", attention.head_dim, " are not the hidden size ", limits.config.hidden,
                   ", which llama.cpp's '", limits.traits.arch, "' takes for granted");
@@ -70,11 +77,57 @@ void check_shape(const Limits& limits, const LayerConfig& layer, std::size_t i) 
 
 void check_experts(const Limits& limits, const LayerConfig& layer, std::size_t i) {
   if (!limits.config.family->experts) return;
+  if (!layer.mlp->experts && limits.traits.sparse_steps) return;
   if (!layer.mlp->experts)
     limits.refuse(named(i), " has no experts, and llama.cpp's '", limits.traits.arch, "' has them in all layers");
   if (layer.mlp->experts->renormalised != limits.traits.renormalised)
     limits.refuse("the shares of a token's experts ", limits.traits.renormalised ? "do not add" : "add",
                   " up to one, other than in llama.cpp's '", limits.traits.arch, "'");
+}
+
+void check_sparse_step(const Limits& limits) {
+  if (!limits.traits.sparse_steps || sparse_step(limits.config) != 0) return;
+  limits.refuse("llama.cpp's '", limits.traits.arch,
+                "' has experts in every n-th layer and in no other; here they are ", "in layers of another order");
+}
+
+const Json* given_value(const Limits& limits, std::string_view key) {
+  for (const GivenValue& given : limits.traits.given)
+    if (given.key == key) return &given.value;
+  return nullptr;
+}
+
+// Chunks and temperatures of queries that the file cannot say, because the architecture has one of each.
+void check_chunk(const Limits& limits, const AttentionConfig& attention, std::size_t i) {
+  const Json* chunk = given_value(limits, "attention_chunk_size");
+  if (attention.chunk && *attention.chunk < limits.context && (chunk == nullptr || *attention.chunk != *chunk))
+    limits.refuse(named(i), " sees chunks of ", *attention.chunk, " tokens, other than in llama.cpp's '",
+                  limits.traits.arch, "'; with --context ", *attention.chunk, " the file claims no more positions");
+  if (chunk != nullptr && limits.context > chunk->get<std::int64_t>() &&
+      attention.chunk.has_value() != (attention.rope != RopeUse::none))
+    limits.refuse(named(i), " has chunks where its heads do not turn, or none where they do; llama.cpp's '",
+                  limits.traits.arch, "' has them together");
+}
+
+void check_temperature(const Limits& limits, const AttentionConfig& attention, std::size_t i) {
+  const Json* floor = given_value(limits, "floor_scale");
+  if (attention.rope != RopeUse::none || (floor == nullptr && !attention.temperature)) return;
+  const auto given = floor == nullptr ? QueryTemperature{}
+                                      : QueryTemperature{.scale = given_value(limits, "attn_scale")->get<double>(),
+                                                         .floor = floor->get<double>()};
+  const auto own = attention.temperature.value_or(QueryTemperature{.scale = given.scale, .floor = HUGE_VAL});
+  if (own == given || static_cast<double>(limits.context) < std::min(own.floor, given.floor)) return;
+  limits.refuse(named(i), " scales its queries by position other than llama.cpp's '", limits.traits.arch, "'; with ",
+                "--context ", static_cast<std::int64_t>(std::min(own.floor, given.floor)) - 1, " neither does");
+}
+
+void check_query_norms(const Limits& limits, const LayerConfig& layer) {
+  if (limits.traits.unnormed_experts == 0 || !layer.mlp || !layer.mlp->experts) return;
+  const bool normed = layer.attention->qk_norm != QkNorm::none,
+             wanted = layer.mlp->experts->count != limits.traits.unnormed_experts;
+  if (layer.attention->rope != RopeUse::none && normed != wanted)
+    limits.refuse("its queries and keys are ", normed ? "" : "not ", "normed; llama.cpp's '", limits.traits.arch,
+                  "' does ", wanted ? "that" : "not", " with ", layer.mlp->experts->count, " experts");
 }
 
 void check_window(const Limits& limits, const AttentionConfig& attention, std::size_t i) {
@@ -149,6 +202,16 @@ void check_head(const Limits& limits) {
 
 }  // namespace
 
+std::int64_t sparse_step(const Config& config) {
+  const auto sparse = [](const LayerConfig& layer) { return layer.mlp && layer.mlp->experts; };
+  const auto first = std::find_if(config.layers.begin(), config.layers.end(), sparse);
+  const std::int64_t step = first - config.layers.begin() + 1;
+  std::int64_t position = 0;
+  for (const LayerConfig& layer : config.layers)
+    if (sparse(layer) != (++position % step == 0)) return 0;
+  return first == config.layers.end() ? 0 : step;
+}
+
 std::vector<bool> sliding_layers(const Config& config) {
   std::vector<bool> sliding;
   for (const LayerConfig& layer : config.layers) sliding.push_back(layer.attention && layer.attention->window);
@@ -169,6 +232,9 @@ void check_gguf_limits(const Config& config, std::int64_t context, const std::st
     check_biases(limits, config.layers[i], i);
     if (!config.layers[i].attention) continue;
     check_window(limits, *config.layers[i].attention, i);
+    check_chunk(limits, *config.layers[i].attention, i);
+    check_temperature(limits, *config.layers[i].attention, i);
+    check_query_norms(limits, config.layers[i]);
     check_positions(limits, *config.layers[i].attention, i);
     check_softcap(limits, *config.layers[i].attention);
   }
@@ -177,6 +243,7 @@ void check_gguf_limits(const Config& config, std::int64_t context, const std::st
     limits.refuse("its layers with a window scale their positions");
   if (family.gguf.windows && list == WindowList::no) check_period(limits);
   check_head(limits);
+  check_sparse_step(limits);
 }
 
 void check_gguf_scores(const Config& config, const std::string& where) {

@@ -24,4 +24,7 @@ void check_gguf_scores(const Config& config, const std::string& where);
 
 std::vector<bool> sliding_layers(const Config& config);
 
+// The n of which every n-th layer has experts and no other; 0 where they stand otherwise.
+std::int64_t sparse_step(const Config& config);
+
 }  // namespace streamline

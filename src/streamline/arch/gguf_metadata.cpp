@@ -5,6 +5,7 @@
 #include <string>
 
 #include "streamline/arch/gguf_layout.h"
+#include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/llama3_rope.h"
 
 namespace streamline {
@@ -26,6 +27,13 @@ class Keys {
   std::string prefix_;
   GgufFields& fields_;
 };
+
+// The MLP of a layer with experts; nullptr where none has any.
+const MlpConfig* sparse_mlp(const Config& config) {
+  for (const LayerConfig& layer : config.layers)
+    if (layer.mlp && layer.mlp->experts) return &*layer.mlp;
+  return nullptr;
+}
 
 // The width of the MLP of dense layers, which mixtures of experts state although they may have none.
 std::int64_t feed_forward_length(const Config& config) {
@@ -104,14 +112,14 @@ void add_scales(const Config& config, Keys& keys) {
 }
 
 void add_experts(const Config& config, Keys& keys) {
-  if (!config.family->experts) return;
-  const MlpConfig& mlp = *config.layers.front().mlp;
-  if (!mlp.experts) return;
-  keys.u32("expert_count", mlp.experts->count);
-  keys.u32("expert_used_count", mlp.experts->active);
+  const MlpConfig* mlp = sparse_mlp(config);
+  if (mlp == nullptr) return;
+  keys.u32("expert_count", mlp->experts->count);
+  keys.u32("expert_used_count", mlp->experts->active);
   if (config.family->experts->intermediate_key != config.family->keys.intermediate)
-    keys.u32("expert_feed_forward_length", mlp.intermediate);
-  if (mlp.experts->shared > 0) keys.u32("expert_shared_feed_forward_length", mlp.experts->shared);
+    keys.u32("expert_feed_forward_length", mlp->intermediate);
+  if (mlp->experts->shared > 0) keys.u32("expert_shared_feed_forward_length", mlp->experts->shared);
+  if (config.family->gguf.sparse_steps) keys.u32("interleave_moe_layer_step", sparse_step(config));
 }
 
 }  // namespace

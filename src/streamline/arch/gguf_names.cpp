@@ -98,10 +98,12 @@ std::string gguf_tensor_name(const Family& family, std::int64_t layer, Role role
 }
 
 Family as_in_gguf(Family family) {
+  std::erase_if(family.layer_names, [](const RoleName& entry) { return is_stack_role(entry.role); });
+  if (family.experts) family.experts->stacked = false;
   for (RoleName& entry : family.layer_names) entry.name = role_in_gguf(family, entry.role, false);
   for (RoleName& entry : family.global_names) entry.name = role_in_gguf(family, entry.role, false);
   family.layer_prefix = kLayerPrefix;
-  family.traits.qkv = QkvLayout::stacked;
+  if (has_role(family, Role::qkv)) family.traits.qkv = QkvLayout::stacked;
   family.traits.transposed = false;
   family.other_names = nullptr;
   return family;

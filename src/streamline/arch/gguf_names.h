@@ -23,8 +23,9 @@ std::optional<GgufTensorName> parse_gguf_tensor(const Family& family, std::strin
 // Empty for a role that GGUF files of the family do not have.
 std::string gguf_tensor_name(const Family& family, std::int64_t layer, Role role, Part part, bool experts = false);
 
-// The family as GGUF files have it where that is more than other names: q, k and v stacked, no matrix turned. Its
-// tensors are called as in GGUF files; it stands at the end of the chain of `other_names`.
+// The family as GGUF files have it where that is more than other names: q, k and v stacked where they are one matrix,
+// no matrix turned, each expert apart. Its tensors are called as in GGUF files; it stands at the end of the chain of
+// `other_names`.
 Family as_in_gguf(Family family);
 // `family` with `other` as the next in the chain; `other` must outlive it.
 Family followed_by(Family family, const Family& other);

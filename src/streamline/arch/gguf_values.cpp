@@ -20,7 +20,8 @@ class Writer {
 
   // `rows` rows of the source from its first, or as the order says.
   void write(const TensorInfo& source, std::int64_t rows, std::int64_t width) {
-    if (tensor_.transposed || source.shape.size() < 2) return write_whole(source, rows, width);
+    if (tensor_.transposed) return write_turned(source, rows, width);
+    if (source.shape.size() < 2) return write_whole(source);
     if (is_copy(source))
       return sink_(checkpoint_.bytes(source).first(checkpoint_.bytes(source).size() * static_cast<std::size_t>(rows) /
                                                    static_cast<std::size_t>(row_count(source))));
@@ -47,16 +48,26 @@ class Writer {
                 all.subspan(static_cast<std::size_t>(i * width), static_cast<std::size_t>(width)));
   }
 
-  // A vector, whose elements the order is about, or a matrix that is to be turned.
-  void write_whole(const TensorInfo& source, std::int64_t rows, std::int64_t width) {
+  // Columns of a matrix as rows, or of several matrices one after the other; `width` is the height of one.
+  void write_turned(const TensorInfo& source, std::int64_t rows, std::int64_t width) {
+    const std::int64_t matrices = row_count(source) / width, columns = source.shape.back();
+    std::vector<float> stored(static_cast<std::size_t>(width * columns));
+    for (std::int64_t matrix = 0; matrix < matrices; ++matrix) {
+      read_rows(checkpoint_, source, matrix * width, width, stored);
+      values_.resize(static_cast<std::size_t>(rows / matrices * width));
+      for (std::int64_t row = 0; row < rows / matrices; ++row)
+        for (std::int64_t i = 0; i < width; ++i)
+          values_[static_cast<std::size_t>(row * width + i)] =
+              stored[static_cast<std::size_t>(i * columns + tensor_.column + row)];
+      store();
+    }
+  }
+
+  // A vector, whose elements the order is about.
+  void write_whole(const TensorInfo& source) {
     std::vector<float> stored(static_cast<std::size_t>(source.elements()));
     read_rows(checkpoint_, source, 0, row_count(source), stored);
-    if (tensor_.transposed) {
-      values_.resize(stored.size());
-      for (std::int64_t row = 0; row < rows; ++row)
-        for (std::int64_t i = 0; i < width; ++i)
-          values_[static_cast<std::size_t>(row * width + i)] = stored[static_cast<std::size_t>(i * rows + row)];
-    } else if (tensor_.row_order.empty()) {
+    if (tensor_.row_order.empty()) {
       values_ = std::move(stored);
     } else {
       values_.clear();

@@ -150,6 +150,8 @@ GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& pla
   // A period as a number stays right where the result still has it, which was checked.
   if (const GgufEntry* list = gguf.find(window_list_key(config)); list != nullptr && list->type == GgufType::array)
     fields.booleans(window_list_key(config), sliding_layers(config));
+  if (config.family->gguf.sparse_steps)
+    fields.u32(std::string(config.family->gguf.arch) + ".interleave_moe_layer_step", sparse_step(config));
   std::vector<std::vector<std::int64_t>> shapes;
   for (const GgufTensor& tensor : tensors) shapes.push_back(tensor.shape);
   fields.string("general.size_label", gguf_size_label(shapes, config));

@@ -33,6 +33,9 @@ void compare(const Config& written, const Config& expected) {
     if (std::min(before->window.value_or(whole), whole) != std::min(after->window.value_or(whole), whole))
       fail(ErrorKind::internal, "layer ", i, " was written with the attention window ", after->window.value_or(0),
            " instead of ", before->window.value_or(0));
+    if (std::min(before->chunk.value_or(whole), whole) != std::min(after->chunk.value_or(whole), whole))
+      fail(ErrorKind::internal, "layer ", i, " was written with chunks of ", after->chunk.value_or(0), " instead of ",
+           before->chunk.value_or(0));
   }
 }
 

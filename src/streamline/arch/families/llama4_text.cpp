@@ -3,11 +3,13 @@
 // to one that all share; three layers of four see a chunk of positions and turn their heads, the fourth sees everything
 // and turns nothing.
 #include "streamline/arch/families/llama_names.h"
+#include "streamline/arch/gguf_names.h"
 
 namespace streamline::families_list {
+namespace {
 
-const Family& llama4_text() {
-  static const Family family{
+Family llama4_family() {
+  return {
       .name = "llama4_text",
       .title = "Llama 4 (text)",
       .about = "experts whose share multiplies what they read, chunks, layers without position encoding",
@@ -43,7 +45,7 @@ const Family& llama4_text() {
                    .sliding_window = 8192,
                    .max_positions = 131072},
       .experts = ExpertsRule{.prefix = "feed_forward.experts.",
-                             .names = {},
+                             .names = {{Role::gate, "gate_proj"}, {Role::up, "up_proj"}, {Role::down, "down_proj"}},
                              .count_key = "num_local_experts",
                              .intermediate_key = "intermediate_size",
                              .shared_key = "intermediate_size",
@@ -54,7 +56,22 @@ const Family& llama4_text() {
                              .sparse_listed = true,
                              .stacked = true,
                              .scales_input = true},
+      .gguf = {.arch = "llama4",
+               .rope_factors = true,
+               .sparse_steps = true,
+               .unnormed_experts = 128,
+               .given = {{"attention_chunk_size", 8192},
+                         {"attn_temperature_tuning", true},
+                         {"floor_scale", 8192},
+                         {"attn_scale", 0.1}}},
   };
+}
+
+}  // namespace
+
+const Family& llama4_text() {
+  static const Family in_gguf = as_in_gguf(llama4_family());
+  static const Family family = followed_by(llama4_family(), in_gguf);
   return family;
 }
 
