@@ -219,6 +219,10 @@ class MethodSweep {
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
                          std::uint64_t seed) {
   const bool sized = !options.layers.empty() || !options.budgets.empty();
+  if (options.heal_tokens == 0 && !options.heal_data.empty())
+    fail(ErrorKind::usage, "--heal-data is the text of --heal-tokens; give both");
+  if (options.heal_tokens > 0 && options.methods.empty())
+    fail(ErrorKind::usage, "--heal-tokens heals the cuts of --methods; `streamline heal` trains a model by itself");
   if (options.methods.empty() && !sized) return {};
   if (options.methods.empty() || !sized || (options.data.path.empty() && options.calibrations.empty()))
     fail(ErrorKind::usage,

@@ -129,6 +129,13 @@ def test_compare_heals_every_cut_alike():
     assert models["shortgpt -3 layers, healed"]["healed"] == models["joint-drop -3 layers, healed"]["healed"]
 
 
+@pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"),
+                                            (["--heal-tokens", 4096], "heals the cuts of --methods")])
+def test_compare_heals_nothing_in_silence(given, message):
+    refused = run("compare", BOOKS, BOOKS, "--perplexity", VALID, *given)
+    assert refused.returncode == 2 and message in refused.stderr
+
+
 def test_compare_gives_every_method_one_budget():
     found = run_json("compare", BOOKS, "--methods", "shortgpt,joint-drop", "--budget", "params=0.8x", "--data", CALIBRATION,
                      "--seq-len", 64, "--samples", 4, "--perplexity", VALID, "--window", 64, "--max-windows", 1, "--no-speed")

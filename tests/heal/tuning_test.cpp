@@ -169,6 +169,7 @@ TEST(Adapters, ThatMakeNoSenseAreRefused) {
   const Model model = pico_model(test::tiny_llama(), 1);
   Rng rng(1);
   EXPECT_ERROR(initial_adapters(model, {.rank = 0}, rng), usage, "rank 0; at least 1");
+  EXPECT_ERROR(initial_adapters(model, {.rank = 9999}, rng), usage, "rank 9999; the model's matrices have rank");
   EXPECT_ERROR(initial_adapters(model, {.dropout = 1}, rng), usage, "outside [0, 1)");
   EXPECT_ERROR(initial_adapters(model, {.roles = {Role::qkv}}, rng), usage, "no layer has a matrix of that name");
   EXPECT_ERROR(parse_adapter_roles({"norm"}), usage, "'norm' is no matrix that takes an adapter");

@@ -79,6 +79,7 @@ TEST_F(HalfDrop, RefusesWhatCannotBeHad) {
   EXPECT_ERROR(with("joint-drop", {{"layers", 6}}), usage, "1 to 11 can be dropped");
   EXPECT_ERROR(with("joint-drop", Json::object()), usage, "exactly one of --layers, --halves and --sparsity; 0 are");
   EXPECT_ERROR(with("joint-drop", {{"layers", 1}, {"cut", 2}}), usage, "halves");  // the list of what exists
+  EXPECT_ERROR(with("joint-drop", {{"layers", 1}, {"protect", {0, 1, 2, 3, 4, 5}}}), usage, "protect fewer layers");
   EXPECT_ERROR(with("joint-drop", {{"layers", 1}, {"protect", {6}}}), usage, "the model has layers 0..5");
   EXPECT_EQ(with("attention-drop", {{"layers", 2}, {"protect", {3}}}), (Halves{{1, "attention"}, {2, "attention"}}));
   replacement = {.name = "layer", .layers = 1};

@@ -152,6 +152,7 @@ TEST_F(Search, ProtectedLayersStay) {
     const Json given = {{"layers", 4}, {"protect", {0, 5}}};
     EXPECT_EQ(plan(method, given), "dropped layers 1..4 (of 6)") << method;
     EXPECT_ERROR(propose(method, {{"layers", 5}, {"protect", {0, 5}}}), usage, "1 to 4 can go");
+    EXPECT_ERROR(propose(method, {{"layers", 1}, {"protect", {0, 1, 2, 3, 4, 5}}}), usage, "protect fewer layers");
     EXPECT_ERROR(propose(method, {{"layers", 2}, {"protect", {6}}}), usage, "layers 0..5");
   }
 }

@@ -31,8 +31,10 @@ torch::Tensor uniform_matrix(std::int64_t rows, std::int64_t columns, double bou
   return matrix;
 }
 
-void check(const AdapterOptions& options) {
+void check(const AdapterOptions& options, std::int64_t hidden) {
   if (options.rank < 1) fail(ErrorKind::usage, "adapters of rank ", options.rank, "; at least 1 is needed");
+  if (options.rank > hidden && options.kind != AdapterKind::norms)
+    fail(ErrorKind::usage, "adapters of rank ", options.rank, "; the model's matrices have rank ", hidden, " at most");
   if (!(options.dropout >= 0 && options.dropout < 1))
     fail(ErrorKind::usage, "a dropout of ", options.dropout, " is outside [0, 1)");
   if (!(options.alpha >= 0)) fail(ErrorKind::usage, "an alpha of ", options.alpha, "; expected a positive number");
@@ -73,7 +75,7 @@ std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names) {
 }
 
 Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng) {
-  check(options);
+  check(options, model.config().hidden);
   Adapters adapters{.options = options};
   const bool norms = options.kind == AdapterKind::norms;
   if (norms)

@@ -48,7 +48,8 @@ struct Adapters {
 std::vector<Role> parse_adapter_roles(const std::vector<std::string>& names);
 
 // A uniform in ±1/√in, as PEFT starts it, B zero, magnitudes and norms those of the model, which is as it is. Errors:
-// usage for a rank below 1, a dropout outside [0, 1), and where no layer has any of the roles outside experts.
+// usage for a rank below 1 or above the hidden size, a dropout outside [0, 1), and where no layer has any of the roles
+// outside experts.
 Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng& rng);
 
 // Attaches to a layer's matrices what the list has for it; `seed`: of what is dropped, 0: nothing.

@@ -43,6 +43,7 @@ std::int64_t chosen_count(const PruneContext& context, const Json& params, std::
   }
   const std::int64_t each = kinds.attention && kinds.mlp ? 2 : 1;
   const std::int64_t count = halves ? *halves : *layers * each;
+  if (most < 1) fail(ErrorKind::usage, "--protect leaves nothing that can be dropped; protect fewer layers");
   if (count < 1 || count > most)
     fail(ErrorKind::usage, "dropping ", count, " halves of layers: 1 to ", most, " can be dropped");
   return count;

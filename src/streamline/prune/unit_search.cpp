@@ -59,6 +59,7 @@ UnitSearch read_unit_search(const PruneContext& context, const Json& params, std
   const std::int64_t each = units.halves.attention && units.halves.mlp ? 2 : 1;
   search.count = halves ? *halves : *optional_value<std::int64_t>(params, "layers") * each;
   const std::int64_t most = most_units(search);
+  if (most < 1) fail(ErrorKind::usage, "--protect leaves nothing that can be taken out; protect fewer layers");
   if (search.count < 1 || search.count > most)
     fail(ErrorKind::usage, "taking out ", search.count, units.layers() ? " layers: 1 to " : " halves of layers: 1 to ",
          most, " can go");
