@@ -177,7 +177,7 @@ std::function<Output()> declare_chip_cache(Arguments arguments) {
   arguments.add("--out", options->out, "the file of features; a run that was cut short goes on from OUT.parts",
                 {.required = true});
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options] { return run_cache(*options); };
 }
 

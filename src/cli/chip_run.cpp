@@ -164,7 +164,7 @@ std::function<Output()> declare_chip_run(Arguments arguments) {
                 "stop behind the first layer whose chip is so sure; default: run up to the chosen chip",
                 {.shows_default = false, .limits = Limits{0, 1}});
   arguments.add("--batch", options->batch, "lines that run together", {.limits = kPositive});
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options, arguments] { return run_lines(*options, arguments.given("--exit")); };
 }
 

@@ -183,7 +183,7 @@ std::function<Output()> declare(Arguments& arguments) {
   output.add("--speed-tokens", options->speed_tokens, "tokens of the measured prefill", {.limits = kPositive});
   output.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
   output.add("--bootstrap", options->bootstrap, "resamples behind the intervals of stability", {.limits = kPositive});
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options] {
     options->models.data.corpus = options->evaluation.corpus;
     options->models.data.bos = options->evaluation.bos;

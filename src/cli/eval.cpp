@@ -134,7 +134,7 @@ std::function<Output()> declare(Arguments& arguments) {
                 "conditions, e.g. 'perplexity<=1.05x' or 'hellaswag.acc>=0.4' (a share, not per cent); exit status 3 "
                 "when one does not hold");
   add_evaluation_options(arguments, options->evaluation);
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

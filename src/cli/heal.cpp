@@ -210,10 +210,9 @@ std::function<Output()> declare(Arguments& arguments) {
       "there");
   training.add("--save-every", heal.save_every, "seconds between two of these", {.limits = kNonNegative});
   training.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
-  training.add("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available");
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace what is there");
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options, arguments] {
     check_choice(*options, arguments);
     return run(*options);

@@ -14,7 +14,6 @@ HealOptions heal_options(const Run& run, const std::string& trained) {
   HealOptions heal = options.tuning.heal;
   heal.seed = options.common.seed;
   heal.batch_tokens = options.sequences_per_step * run.report["training"]["seq_len"].get<std::int64_t>();
-  if (!options.memory.empty()) heal.memory = parse_size(options.memory);
   if (!options.state.empty()) {
     std::filesystem::create_directories(options.state);
     heal.state_file = std::filesystem::path(options.state) / (trained + ".safetensors");

@@ -14,7 +14,7 @@ namespace streamline::cli::heal_command {
 struct Options {
   CommonOptions common;
   DataOptions data;
-  std::string model, out, adapters, evaluation, with = "lora", base = "stored", state, log, memory;
+  std::string model, out, adapters, evaluation, with = "lora", base = "stored", state, log;
   std::string max_shard_size = "5GB", start = "identity", feature_norm = "rms";
   std::vector<std::string> targets = {"mlp"};
   TuningOptions tuning;

@@ -5,8 +5,10 @@
 #include <memory>
 
 #include "command.h"
-#include "options.h"
+#include "estimate.h"
+#include "shared_options.h"
 #include "streamline/arch/cache_size.h"
+#include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
@@ -17,6 +19,7 @@ struct Options {
   CommonOptions common;
   std::string model;
   bool check = false;
+  EstimateOptions estimate;
 };
 
 Json layer_entry(const LayerConfig& layer) {
@@ -114,16 +117,34 @@ Output run(const Options& options) {
   const auto checkpoint = open_checkpoint(options.model);
   const Config config = resolve_config(*checkpoint);
   if (options.check) check_finite(*checkpoint);
-  const Json info = describe_checkpoint(*checkpoint, config);
-  return {info, as_text(info)};
+  Json info = describe_checkpoint(*checkpoint, config);
+  std::string text = as_text(info);
+  if (!options.estimate.command.empty()) {
+    info["estimate"] = estimate(options.model, options.estimate, options.common);
+    text += "\n" + estimate_text(info["estimate"]);
+  }
+  return {std::move(info), std::move(text)};
+}
+
+// Without an estimate nothing computes.
+void check_given(const Arguments& arguments, const EstimateOptions& options) {
+  static const std::vector<std::string> always = {"model", "check", "json", "quiet", "verbose"};
+  if (!options.command.empty()) return;
+  for (const auto& [name, words] : arguments.given())
+    if (std::find(always.begin(), always.end(), name) == always.end())
+      fail(ErrorKind::usage, "--", name, " goes with --estimate");
 }
 
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
   arguments.flag("--check", options->check, "also read every weight and fail on NaN or infinity");
-  add_output_options(arguments, options->common);
-  return [options] { return run(*options); };
+  add_sweep_options(arguments, options->common);
+  add_estimate_options(arguments, options->estimate);
+  return [options, arguments] {
+    check_given(arguments, options->estimate);
+    return run(*options);
+  };
 }
 
 }  // namespace
@@ -131,7 +152,9 @@ std::function<Output()> declare(Arguments& arguments) {
 const Command& command() {
   static const Command declared{
       "inspect", "family, layers, parameters and memory of a checkpoint",
-      "  streamline inspect models/books-5m\n  streamline inspect models/books-5m --json --check\n", declare};
+      "  streamline inspect models/books-5m\n  streamline inspect models/books-5m --json --check\n"
+      "  streamline inspect models/books-5m --estimate prune --cut 4 --tokens 300000\n",
+      declare};
   return declared;
 }
 

@@ -2,28 +2,19 @@
 #include "options.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "rank_group.h"
-#include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
-#include "streamline/base/file.h"
 #include "streamline/base/log.h"
-#include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/heal/sherl.h"
-#include "streamline/io/hub.h"
+#include "streamline/io/checkpoint_writer.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
 namespace {
 
 constexpr std::int64_t kDefaultSeqLen = 512;
-
-std::vector<std::string>& words() {
-  static std::vector<std::string> remembered;
-  return remembered;
-}
 
 // Ranks of one machine have a CUDA device each.
 std::string device_of_rank(const std::string& asked) {
@@ -33,61 +24,14 @@ std::string device_of_rank(const std::string& asked) {
 
 }  // namespace
 
-void add_output_options(Arguments& arguments, CommonOptions& options) {
-  arguments.flag("--json", options.json, "print the result as JSON on standard output");
-  arguments.flag("-q,--quiet", options.quiet, "only warnings and errors on standard error");
-  arguments.flag("-v,--verbose", options.verbose, "say more");
-}
-
-void add_compute_options(Arguments& arguments, CommonOptions& options) {
-  add_output_options(arguments, options);
-  arguments.add("--threads", options.threads, "threads; 0: one a physical core, shared among the ranks of a machine",
-                {.shows_default = false, .limits = Limits{0, 4096}});
-  arguments.add("--device", options.device, "auto, cpu, cuda or cuda:N");
-  arguments.add("--dtype", options.dtype, "compute in float32, bfloat16 or float16; auto: bfloat16 where it is fast");
-  arguments.add("--seed", options.seed, "seed of everything random");
-}
-
-void start_logging(const CommonOptions& options) {
-  if (!ranks().first()) return;  // the others are silent
-  set_log_level(options.quiet ? LogLevel::quiet : options.verbose ? LogLevel::verbose : LogLevel::normal);
-}
-
 Placement start(const CommonOptions& options) {
-  start_logging(options);
+  if (ranks().first()) start_logging(options);  // the others are silent
   set_threads(static_cast<int>(options.threads), ranks().local_size());
   Placement placement = resolve_placement(device_of_rank(options.device), options.dtype);
   placement.ranks = ranks();
+  if (!options.memory.empty()) placement.memory = parse_size(options.memory);
   log_detail("computing on " + describe(placement));
   return placement;
-}
-
-void add_model(Arguments& arguments, std::string& model) {
-  arguments.add("MODEL", model,
-                "a checkpoint: a Hugging Face directory with config.json and safetensors, a GGUF file, or "
-                "org/name[@revision] from the local Hugging Face cache",
-                {.required = true});
-}
-
-std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
-  return streamline::open_checkpoint(find_model(model));
-}
-
-void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need) {
-  arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
-                {.required = need == DataNeed::required});
-  arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
-  arguments.add("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer",
-                {.limits = kPositive});
-  arguments.add("--samples", options.samples, "calibration sequences", {.limits = kPositive});
-  arguments.flag("--documents", options.documents,
-                 "one document a sequence instead of packing them one after the other");
-  arguments.flag("--shuffle", options.shuffle,
-                 "draw the calibration sequences at random (--seed) instead of the first ones");
-  arguments.add("--bos", options.bos,
-                "BOS in front of each sequence: auto (where the tokenizer has the habit), on, off",
-                {.choices = {"auto", "on", "off"}});
-  arguments.flag("--allow-long", options.allow_long, "allow sequences longer than the model's positions");
 }
 
 OpenedModel open_model(const std::string& model, const Placement& placement) {
@@ -136,15 +80,6 @@ void naming_bad_tensors(const Model& model, const std::function<void()>& work) {
   }
 }
 
-void check_sweep_memory(const Model& model, std::int64_t seq_len) {
-  const std::uint64_t needed = sweep_memory(model, seq_len, 0),
-                      available = available_memory() / static_cast<std::uint64_t>(ranks().local_size());
-  if (model.placement().device.is_cpu() && needed > available)
-    fail(ErrorKind::resource, "sequences of ", seq_len, " tokens need about ", format_bytes(needed), " and ",
-         format_bytes(available), " are free; use a smaller --seq-len or --dtype bfloat16");
-}
-
-const std::vector<std::string>& command_line() { return words(); }
 Json computing_record(const Placement& placement, std::uint64_t seed) {
   Json record = run_record(command_line(), seed);
   record["threads"] = torch::get_num_threads();
@@ -152,26 +87,6 @@ Json computing_record(const Placement& placement, std::uint64_t seed) {
   record["device"] = placement.device.str();
   record["dtype"] = torch::toString(placement.dtype);
   return record;
-}
-void remember_command_line(const std::vector<std::string>& given) { words() = given; }
-
-void check_output_directory(const std::string& path, bool overwrite) {
-  std::error_code error;
-  if (!path.empty() && !overwrite && std::filesystem::exists(path, error) && !std::filesystem::is_empty(path, error))
-    fail(ErrorKind::io, path, ": already exists; choose another name, or pass --overwrite");
-}
-
-void check_output(const std::string& path, bool overwrite) {
-  if (path.empty()) return;
-  std::error_code error;
-  if (!overwrite && std::filesystem::is_regular_file(path, error))
-    fail(ErrorKind::io, path, ": already exists; choose another name, or pass --overwrite");
-  static_cast<void>(OutputFile(path));  // removed again
-}
-
-void print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  if (std::fflush(stdout) != 0) fail(ErrorKind::io, "standard output: cannot write");
 }
 
 }  // namespace streamline::cli

@@ -154,7 +154,6 @@ std::function<Output()> declare(Arguments& arguments) {
               {.choices = {"bfloat16", "float16", "float32"}});
   healing.add("--save-every", options->heal.save_every, "seconds between two of these", {.limits = kNonNegative});
   healing.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
-  healing.add("--memory", options->memory, "most memory that training takes, e.g. 8GB; default: what is available");
   healing.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
   healing.add("--epochs", options->heal.epochs, "times over them", {.limits = kPositive});
   healing.add("--learning-rate", options->heal.learning_rate, "largest rate; default: the replacement's own",
@@ -173,7 +172,7 @@ std::function<Output()> declare(Arguments& arguments) {
                  "choose what to cut and print the plan; nothing is trained or written");
   arguments.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
   arguments.add(kRecipeOption, options->recipe, "YAML file of options; the command line wins over it");
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
     if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;

@@ -26,7 +26,6 @@ HealOptions heal_options(const PruneOptions& options) {
     heal.cache = {.directory = options.cache,
                   .limit = parse_size(options.cache_limit),
                   .dtype = resolve_placement("cpu", options.cache_dtype).dtype};
-  if (!options.memory.empty()) heal.memory = parse_size(options.memory);
   return heal;
 }
 

@@ -26,8 +26,7 @@ struct PruneOptions {
   std::string budget;                   // how much, where it is not by these
   QuestionOptions questions;            // that the method may ask
   std::int64_t tokens = 300000, validation_sequences = 16, evaluation_windows = 64;
-  std::string loss = "mse", mse = "plain", start, state, log, memory, cache, cache_limit = "20GB",
-              cache_dtype = "bfloat16";
+  std::string loss = "mse", mse = "plain", start, state, log, cache, cache_limit = "20GB", cache_dtype = "bfloat16";
   double loss_split = 0.8;
   std::vector<std::string> candidates = {"none", "linear", "swiglu-residual", "layer"};
   std::int64_t candidate_tokens = 50000;

@@ -100,7 +100,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--best", options->best, "how many of them", {.limits = kPositive});
   arguments.add("--out", options->out, "also write everything as JSON to this file");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [options] { return run(*options); };
 }
 

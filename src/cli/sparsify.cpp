@@ -232,7 +232,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--state", options->state, "directory of what is done, from which an interrupted run goes on");
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
-  add_compute_options(arguments, options->common);
+  add_sweep_options(arguments, options->common);
   return [arguments, options] { return run(arguments, *options); };
 }
 

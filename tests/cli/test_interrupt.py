@@ -8,6 +8,22 @@ import pytest
 from program import BOOKS, CALIBRATION
 
 
+def test_states_that_were_spilled_are_gone_after_an_interrupt(tmp_path):
+    command = [os.environ["STREAMLINE_PROGRAM"], "score", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 2000,
+               "--memory", "160MB", "--threads", 1, "--verbose"]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                          env=os.environ | {"TMPDIR": str(tmp_path)}) as job:
+        lines = []
+        for line in job.stderr:
+            lines.append(line)
+            if "in a temporary file" in line:
+                job.send_signal(signal.SIGINT)
+        status = job.wait(timeout=120)
+    assert status == 130
+    assert any("in a temporary file" in line for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_prune_leaves_nothing(sign, tmp_path):
     command = [os.environ["STREAMLINE_PROGRAM"], "prune", BOOKS, "--data", CALIBRATION, "--out", tmp_path / "out", "--cut", 4,

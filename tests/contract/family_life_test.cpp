@@ -38,7 +38,7 @@ TEST_P(LivingFamily, IsSweptAsItIsRead) {
           ++seen;
         }});
   EXPECT_EQ(seen, swept.layer_count());
-  EXPECT_GT(sweep_memory(swept, 19, 57), 0u);
+  EXPECT_GT(sweep_memory(swept, 19, 57, Keeps::nothing), 0u);
 }
 
 TEST_P(LivingFamily, GeneratesWithACacheAsWithout) {

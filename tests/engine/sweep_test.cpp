@@ -77,6 +77,38 @@ TEST(Sweep, GoesThroughTheLayersInOrderAndHandsOnWhatItGot) {
               testing::ElementsAre("begin 2", "0", "1", "2", "3", "end 2", "begin 1", "0", "1", "2", "3", "end 1"));
 }
 
+// The same weights, with so little memory that they do not stay in it.
+Model without_room(const Model& model) { return Model::open(model.shared_checkpoint(), {.memory = 1}); }
+
+TEST(Sweep, LayerByLayerShowsTheSameStatesToTheBitInMemoryAndInAFile) {
+  const Model model = small_llama();
+  const TokenBatches batches = sequences({12, 12, 7, 12, 7, 12, 1});
+  const auto expected = swept_states(model, batches, {.batch_tokens = 24, .order = SweepOrder::batches});
+  const auto in_memory = swept_states(model, batches, {.batch_tokens = 24, .order = SweepOrder::layers});
+  const auto in_file = swept_states(without_room(model), batches, {.batch_tokens = 24});
+  for (const auto* swept : {&in_memory, &in_file})
+    for (std::size_t s = 0; s < expected.size(); ++s) {
+      ASSERT_EQ((*swept)[s].size(), expected[s].size());
+      for (std::size_t i = 0; i < expected[s].size(); ++i) EXPECT_TRUE(torch::equal((*swept)[s][i], expected[s][i]));
+    }
+}
+
+TEST(Sweep, WhereTheWeightsDoNotStayEachLayerSeesAllBatches) {
+  std::vector<std::int64_t> layers;
+  std::vector<torch::Tensor> last;
+  const Model model = small_llama();
+  sweep(without_room(model), sequences({5, 5, 5}), {.batch_tokens = 10},
+        {.layer = [&](const SweepBatch&, const LayerStep& step) { layers.push_back(step.layer); },
+         .states =
+             [&](const SweepBatch&, std::span<const torch::Tensor> states) {
+               EXPECT_EQ(std::ssize(states), model.layer_count() + 1);
+               last.push_back(states.back().clone());
+             }});
+  EXPECT_THAT(layers, testing::ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
+  ASSERT_EQ(last.size(), 2U);
+  EXPECT_TRUE(torch::equal(last[1], hidden_states(model, to_tensor(sequences({5, 5, 5}), {2}, torch::kCPU)).back()));
+}
+
 TEST(Sweep, KeepsTheOrderOfSequencesWithinALength) {
   std::vector<std::int64_t> order;
   sweep(small_llama(), sequences({4, 6, 4, 6, 4}), {.batch_tokens = 8},
@@ -121,10 +153,10 @@ TEST(Sweep, TurnsTheTensorLibrarysErrorsIntoOurs) {
 
 TEST(Sweep, NeedsMoreMemoryForMoreTokensAndForConversions) {
   const Model f32 = small_llama();
-  EXPECT_GT(sweep_memory(f32, 64, 4096), sweep_memory(f32, 64, 1024));
+  EXPECT_GT(sweep_memory(f32, 64, 4096, Keeps::nothing), sweep_memory(f32, 64, 1024, Keeps::nothing));
   const Model converted =
       pico_model(family_named("llama"), {.dtype = DType::bf16, .extra = {{"torch_dtype", "bfloat16"}}});
-  EXPECT_GT(sweep_memory(converted, 64, 1024), 0u);
+  EXPECT_GT(sweep_memory(converted, 64, 1024, Keeps::nothing), 0u);
 }
 
 }  // namespace

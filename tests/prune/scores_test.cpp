@@ -148,6 +148,8 @@ TEST(Scores, AreTheSameForEveryBatchSizeAndOrder) {
   batches.sequences[4].resize(11);  // another length runs in a batch of its own
   const Scores together = score_layers(model, batches, {.batch_tokens = 1000});
   const Scores alone = score_layers(model, batches, {.batch_tokens = 1});
+  const Scores by_layers = score_layers(model, batches, {.batch_tokens = 1, .order = SweepOrder::layers});
+  EXPECT_EQ(to_json(by_layers), to_json(alone));
   std::reverse(batches.sequences.begin(), batches.sequences.end());
   const Scores reversed = score_layers(model, batches, {.batch_tokens = 40});
 

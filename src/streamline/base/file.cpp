@@ -128,7 +128,7 @@ Blob map_file(const fs::path& path) {
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) fail(ErrorKind::io, path.string(), ": cannot map ", size, " bytes: ", reason());
   std::shared_ptr<const void> owner(address, [size](const void* mapped) { ::munmap(const_cast<void*>(mapped), size); });
-  return {{static_cast<const std::byte*>(address), size}, std::move(owner)};
+  return {{static_cast<const std::byte*>(address), size}, std::move(owner), /*mapped=*/true};
 }
 
 Blob memory_blob(std::string contents) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/base/resources.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@
 #include <sstream>
 #include <thread>
 
+#include "streamline/base/control_group.h"
+
 namespace streamline {
 namespace {
 
@@ -24,11 +27,16 @@ std::uint64_t proc_value(const char* file, const std::string& name) {
   return 0;
 }
 
-// A number in a file of the control group; nothing for "max" or where there is none.
-std::uint64_t number_in(const char* file) {
-  std::ifstream input(file);
-  std::uint64_t value = 0;
-  return input >> value ? value : 0;
+// Whether this process may run on a processor, by number; where the system does not say, on all.
+bool may_run_on(int processor) {
+#ifdef __linux__
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (processor < CPU_SETSIZE && ::sched_getaffinity(0, sizeof allowed, &allowed) == 0)
+    return CPU_ISSET(processor, &allowed);
+#endif
+  static_cast<void>(processor);
+  return true;
 }
 
 std::string scaled(double value, double base, const char* const* units, std::size_t count, const char* format) {
@@ -52,21 +60,24 @@ std::uint64_t private_memory() { return proc_value("/proc/self/status", "RssAnon
 
 std::uint64_t available_memory() {
   const std::uint64_t machine = proc_value("/proc/meminfo", "MemAvailable:");
-  const std::uint64_t limit = number_in("/sys/fs/cgroup/memory.max");
-  const std::uint64_t used = number_in("/sys/fs/cgroup/memory.current");
-  return limit > used ? std::min(machine, limit - used) : machine;
+  return std::min(machine, group_memory_left().value_or(machine));
 }
 
-int physical_cores() {
+int usable_cores() {
   std::ifstream input("/proc/cpuinfo");
   std::set<std::string> cores;
   std::string package;
+  int processor = 0;
   for (std::string line; std::getline(input, line);) {
+    if (line.starts_with("processor")) processor = std::atoi(line.c_str() + line.find(':') + 1);
     if (line.starts_with("physical id")) package = line;
-    if (line.starts_with("core id")) cores.insert(package + line);
+    if (line.starts_with("core id") && may_run_on(processor)) cores.insert(package + line);
   }
-  const int logical = std::max(1U, std::thread::hardware_concurrency());
-  return cores.empty() ? logical : std::min<int>(logical, static_cast<int>(cores.size()));
+  int usable = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // this counts what may be used
+  if (!cores.empty()) usable = std::min(usable, static_cast<int>(cores.size()));
+  // A part of a core is left idle: threads that wait for one another all run at the pace of the one that must pause.
+  if (const auto quota = group_cpu_quota()) usable = std::min(usable, std::max(1, static_cast<int>(*quota)));
+  return usable;
 }
 
 std::string format_bytes(std::uint64_t bytes) {

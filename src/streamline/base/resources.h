@@ -20,9 +20,10 @@ class Stopwatch {
 std::uint64_t peak_resident_memory();
 void reset_peak_memory();  // from here on, where the kernel allows it
 std::uint64_t private_memory();
-// What can still be allocated without swapping (MemAvailable, or the control group's limit if lower).
+// What can still be allocated without swapping (MemAvailable, or what a control group's limit leaves if that is less).
 std::uint64_t available_memory();
-int physical_cores();
+// Physical cores that this process may use: those of its affinity, and no more than a control group's quota pays for.
+int usable_cores();
 
 std::string format_bytes(std::uint64_t bytes);  // "1.2 GB"
 std::string format_count(double count);         // "6.74B", "135M"

@@ -2,13 +2,14 @@
 #include "streamline/engine/model.h"
 
 #include <algorithm>
-#include <limits>
 #include <mutex>
+#include <set>
 
 #include "streamline/arch/fp8_view.h"
 #include "streamline/base/error.h"
-#include "streamline/base/resources.h"
+#include "streamline/base/residency.h"
 #include "streamline/engine/mapped.h"
+#include "streamline/engine/memory.h"
 #include "streamline/nn/halves.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
@@ -17,14 +18,6 @@
 
 namespace streamline {
 namespace {
-
-// Conversions kept at most (CPU): what scoring may hold beside the mapped weights is 2 GB, and this is half of it.
-constexpr std::uint64_t kCacheLimit = 1'000'000'000;
-
-std::uint64_t cache_limit(const Placement& placement) {
-  if (!placement.device.is_cpu()) return std::numeric_limits<std::uint64_t>::max();  // weights live on the device
-  return std::min(kCacheLimit, available_memory() / 4);
-}
 
 std::uint64_t bytes_of(const LayerWeights& weights) {
   std::uint64_t total = 0;
@@ -68,7 +61,7 @@ struct Model::Source {
       : checkpoint(std::move(from)),
         config(std::move(whole)),
         placement(where),
-        limit(cache_limit(where)),
+        limit(conversion_cache(where)),
         change(std::move(changing)) {}
 
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -202,6 +195,22 @@ LayerWeights Model::ungated_layer(const StackEntry& entry, const LayerConfig& co
   if (entry.mlp >= 0) mlp = sliced(source_->layer(entry.mlp, use), {.channels = entry.slice.channels});
   return joined(config, attention ? &*attention : nullptr, mlp ? &*mlp : nullptr);
 }
+
+void Model::visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const {
+  const StackEntry& entry = stack_[static_cast<std::size_t>(i)];
+  for (const std::int64_t layer : std::set<std::int64_t>{entry.attention, entry.mlp}) {
+    if (layer < 0 || entry.weights) continue;
+    for_each_role(source_->config.layers[static_cast<std::size_t>(layer)], [&](Role role, std::int64_t expert) {
+      for (const Part part : {Part::weight, Part::bias})
+        if (const TensorInfo* found = find_tensor(*checkpoint_, source_->config, layer, role, part, expert))
+          visit(checkpoint_->mapped_bytes(*found));
+    });
+  }
+}
+
+void Model::will_need_layer(std::int64_t i) const { visit_mapped(i, will_need); }
+
+void Model::done_with_layer(std::int64_t i) const { visit_mapped(i, done_with); }
 
 torch::Tensor Model::embed(const torch::Tensor& ids, std::int64_t first_position) const {
   return embed(ids, torch::arange(first_position, first_position + ids.size(1), torch::kLong));

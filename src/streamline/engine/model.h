@@ -32,6 +32,10 @@ class Model {
   // Use::often keeps conversions in a cache of bounded size; Use::once does not (a sweep's batch pays for its own).
   enum class Use { often, once };
   LayerWeights layer(std::int64_t i, Use use = Use::often) const;
+  // Hints for weights that are mapped: begins to read those of layer i from the disk; takes them out of the process,
+  // who may touch them again later.
+  void will_need_layer(std::int64_t i) const;
+  void done_with_layer(std::int64_t i) const;
 
   // ids: [batch, seq] int64 → [batch, seq, hidden]; learned positions start at `first_position`.
   // Errors: mismatch for an id outside the embedding, and for positions beyond a table of learned ones.
@@ -70,6 +74,7 @@ class Model {
   bool changes(std::int64_t layer, Role role) const;
 
  private:
+  void visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const;
   struct Source;  // the checkpoint's weights and the cache of their conversions, shared by all views
   // Layers of the source that the halves come from (-1: that half is missing), or a replacement's weights in the
   // compute type.

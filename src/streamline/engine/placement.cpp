@@ -67,7 +67,7 @@ Placement resolve_placement(const std::string& device, const std::string& dtype)
 }
 
 void set_threads(int threads, int processes) {
-  at::set_num_threads(threads > 0 ? threads : std::max(1, physical_cores() / processes));
+  at::set_num_threads(threads > 0 ? threads : std::max(1, usable_cores() / processes));
 }
 
 std::string describe(const Placement& placement) {

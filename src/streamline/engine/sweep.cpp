@@ -6,76 +6,19 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/scratch_file.h"
+#include "streamline/engine/layer_states.h"
 #include "streamline/nn/block_halves.h"
 
 namespace streamline {
 namespace {
 
-// Beyond it the matrix products gain nothing more; 32-bit states are twice as large and their products slower.
-constexpr std::int64_t kMostBatchTokens = 4096, kMostBatchTokensFloat = 2048;
-constexpr std::int64_t kConversionPaysOff = 1024;     // tokens
-constexpr double kHiddenStateBudget = 1'000'000'000;  // bytes, for a visitor that keeps all states of a batch
+constexpr std::int64_t kConversionPaysOff = 1024;  // tokens
 
 void check_length(const Model& model, std::int64_t length, const SweepOptions& options) {
   if (options.beyond_positions || model.config().max_positions <= 0 || length <= model.config().max_positions) return;
   fail(ErrorKind::mismatch, "a sequence of ", length, " tokens is longer than the model's ",
        model.config().max_positions, " positions; use shorter sequences");
-}
-
-void run_batch(const Model& model, const SweepBatch& batch, const Positions& positions, const SweepVisitor& visitor) {
-  // Converting a layer costs as much as its arithmetic for a few dozen tokens; a longer batch need not keep it.
-  const Model::Use use = batch.ids.numel() >= kConversionPaysOff ? Model::Use::once : Model::Use::often;
-  torch::Tensor x = model.embed(batch.ids);  // [batch, seq, hidden]
-  if (visitor.begin) visitor.begin(batch, x);
-  RouteWalk route(model.route());
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
-    check_interrupted();
-    LayerWeights weights = model.layer(i, use);
-    if (visitor.inner)
-      weights.tap = [&](Role role, std::int64_t expert, const torch::Tensor& inner) {
-        visitor.inner(batch, i, role, expert, inner);
-      };
-    x = route.enter(i, x);
-    torch::Tensor middle;
-    const torch::Tensor y = visitor.middle ? block_forward_halves(model.config(), weights, x, positions, middle)
-                                           : block_forward(model.config(), weights, x, positions);
-    if (visitor.layer) visitor.layer(batch, LayerStep{i, x, y, weights, middle});
-    x = y;
-  }
-  if (visitor.end) visitor.end(batch, x);
-}
-
-std::uint64_t largest_layer_elements(const Config& config) {
-  std::int64_t largest = 0;
-  for (const LayerConfig& layer : config.layers) largest = std::max(largest, layer_parameters(config, layer));
-  return static_cast<std::uint64_t>(largest);
-}
-
-// Components a token has in the widest pair of activations of an MLP; of a sparse one, in all that it computes at once.
-std::int64_t mlp_width(const MlpConfig& mlp) {
-  if (!mlp.experts) return 2 * mlp.intermediate;
-  return 2 * (mlp.intermediate * mlp.experts->active + mlp.experts->shared) + 2 * mlp.experts->count;
-}
-
-// The largest layer's needs beside the residual stream.
-struct LayerNeeds {
-  std::int64_t widest = 0;        // components a token
-  std::int64_t capped_heads = 0;  // heads whose scores are kept, a block of queries at a time
-  bool windows = false;           // masks
-};
-
-LayerNeeds layer_needs(const Config& config, std::int64_t seq_len) {
-  LayerNeeds needs;
-  for (const LayerConfig& layer : config.layers) {
-    if (layer.attention) {
-      const AttentionConfig& a = *layer.attention;
-      needs.widest = std::max(needs.widest, (2 * a.heads + 2 * a.kv_heads) * a.head_dim);
-      needs.windows |= a.window.has_value() && *a.window < seq_len;
-      if (a.softcap != 0) needs.capped_heads = std::max(needs.capped_heads, a.heads);
-    }
-    if (layer.mlp) needs.widest = std::max(needs.widest, mlp_width(*layer.mlp));
-  }
-  return needs;
 }
 
 std::int64_t tokens_of(const TokenBatches& batches, const std::vector<std::int64_t>& sequences) {
@@ -94,16 +37,142 @@ std::vector<std::vector<std::int64_t>> own_parts(const Model& model, const Token
   return parts;
 }
 
-}  // namespace
-
-std::int64_t default_batch_tokens(const Model& model) {
-  const double states = static_cast<double>(model.layer_count() + 1);
-  const double bytes =
-      static_cast<double>(model.config().hidden) * static_cast<double>(torch::elementSize(model.placement().dtype));
-  const double affordable = kHiddenStateBudget / (states * bytes);
-  return std::clamp(static_cast<std::int64_t>(affordable), std::int64_t{512},
-                    model.placement().dtype == torch::kFloat32 ? kMostBatchTokensFloat : kMostBatchTokens);
+Model::Use use_of(const SweepBatch& batch) {
+  // Converting a layer costs as much as its arithmetic for a few dozen tokens; a longer batch need not keep it.
+  return batch.ids.numel() >= kConversionPaysOff ? Model::Use::once : Model::Use::often;
 }
+
+SweepOrder order_of(const Model& model, SweepOrder asked, std::uint64_t needed) {
+  // A side route reads states of layers that are long gone.
+  if (model.route() || !model.placement().device.is_cpu()) return SweepOrder::batches;
+  if (asked != SweepOrder::automatic) return asked;
+  return weights_stay(model, needed) ? SweepOrder::batches : SweepOrder::layers;
+}
+
+// One sweep, in either order.
+class Sweep {
+ public:
+  Sweep(const Model& model, const TokenBatches& tokens, std::vector<std::vector<std::int64_t>> batches,
+        const SweepVisitor& visitor, Progress* progress)
+      : model_(model), tokens_(tokens), batches_(std::move(batches)), visitor_(visitor), progress_(progress) {}
+
+  void by_batches() {
+    for (std::size_t i = 0; i < batches_.size(); ++i) {
+      const SweepBatch batch = batch_at(i);
+      torch::Tensor x = embedded(batch);
+      std::vector<torch::Tensor> states;
+      if (visitor_.states) states.push_back(x);
+      RouteWalk route(model_.route());
+      for (std::int64_t layer = 0; layer < model_.layer_count(); ++layer) {
+        LayerWeights weights = model_.layer(layer, use_of(batch));
+        x = through(batch, layer, weights, route.enter(layer, x));
+        if (visitor_.states) states.push_back(x);
+      }
+      end(batch, x, states);
+      advance(batch.ids.numel(), 1);
+    }
+  }
+
+  // As many batches at a time as the temporary file has room for.
+  void by_layers(std::uint64_t memory) {
+    const std::int64_t depths = visitor_.states ? model_.layer_count() + 1 : 1;
+    const std::uint64_t room = std::max(memory, scratch_space() / 2);
+    for (std::size_t first = 0; first < batches_.size();) {
+      std::vector<LayerStates::Shape> shapes;
+      std::uint64_t bytes = 0;
+      for (std::size_t i = first; i < batches_.size(); ++i) {
+        const SweepBatch batch = batch_at(i);
+        const LayerStates::Shape shape{.sequences = batch.ids.size(0), .tokens = batch.ids.size(1)};
+        bytes += state_bytes(model_, shape) * static_cast<std::uint64_t>(depths);
+        if (!shapes.empty() && bytes > room) break;
+        shapes.push_back(shape);
+      }
+      LayerStates states(model_, shapes, depths, memory);
+      group_by_layers(first, shapes.size(), depths, states);
+      first += shapes.size();
+    }
+  }
+
+ private:
+  SweepBatch batch_at(std::size_t i) const {
+    return {.sequences = batches_[i],
+            .ids = to_tensor(tokens_, batches_[i], model_.placement().device),
+            .skip_first = tokens_.skip_first};
+  }
+
+  torch::Tensor embedded(const SweepBatch& batch) const {
+    torch::Tensor x = model_.embed(batch.ids);  // [batch, seq, hidden]
+    if (visitor_.begin) visitor_.begin(batch, x);
+    return x;
+  }
+
+  const Positions& positions(std::int64_t seq) {
+    if (seq != prepared_) positions_ = rope_positions(model_.config(), 0, seq, model_.placement().device);
+    prepared_ = seq;
+    return positions_;
+  }
+
+  torch::Tensor through(const SweepBatch& batch, std::int64_t layer, LayerWeights& weights, const torch::Tensor& x) {
+    check_interrupted();
+    if (visitor_.inner)
+      weights.tap = [&, layer](Role role, std::int64_t expert, const torch::Tensor& inner) {
+        visitor_.inner(batch, layer, role, expert, inner);
+      };
+    torch::Tensor middle;
+    const Positions& at = positions(batch.ids.size(1));
+    torch::Tensor y = visitor_.middle ? block_forward_halves(model_.config(), weights, x, at, middle)
+                                      : block_forward(model_.config(), weights, x, at);
+    if (visitor_.layer) visitor_.layer(batch, LayerStep{layer, x, y, weights, middle});
+    return y;
+  }
+
+  void end(const SweepBatch& batch, const torch::Tensor& last, std::span<const torch::Tensor> states) const {
+    if (visitor_.end) visitor_.end(batch, last);
+    if (visitor_.states) visitor_.states(batch, states);
+  }
+
+  void group_by_layers(std::size_t first, std::size_t count, std::int64_t depths, LayerStates& states) {
+    const std::int64_t layers = model_.layer_count();
+    const auto depth = [&](std::int64_t i) { return depths > 1 ? i : 0; };
+    if (layers > 0) model_.will_need_layer(0);
+    for (std::size_t i = 0; i < count; ++i) states.put(i, 0, embedded(batch_at(first + i)));
+    for (std::int64_t layer = 0; layer < layers; ++layer) {
+      if (layer + 1 < layers) model_.will_need_layer(layer + 1);
+      LayerWeights weights = model_.layer(layer, Model::Use::once);
+      for (std::size_t i = 0; i < count; ++i) {
+        const SweepBatch batch = batch_at(first + i);
+        states.put(i, depth(layer + 1), through(batch, layer, weights, states.get(i, depth(layer))));
+        states.rest(i);
+        advance(batch.ids.numel(), layers);
+      }
+      model_.done_with_layer(layer);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      std::vector<torch::Tensor> all;
+      for (std::int64_t k = 0; k < depths; ++k) all.push_back(states.get(i, k));
+      end(batch_at(first + i), all.back(), all);
+      states.rest(i);
+    }
+  }
+
+  // By tokens that went through one of so many layers.
+  void advance(std::int64_t tokens, std::int64_t layers) {
+    passed_ += tokens;
+    if (progress_ == nullptr || passed_ < layers) return;
+    progress_->advance(passed_ / layers);
+    passed_ %= layers;
+  }
+
+  const Model& model_;
+  const TokenBatches& tokens_;
+  std::vector<std::vector<std::int64_t>> batches_;
+  const SweepVisitor& visitor_;
+  Progress* progress_;
+  Positions positions_;
+  std::int64_t prepared_ = -1, passed_ = 0;
+};
+
+}  // namespace
 
 std::vector<std::vector<std::int64_t>> batches_of_one_length(const TokenBatches& batches, std::int64_t batch_tokens) {
   std::map<std::size_t, std::vector<std::int64_t>> by_length;
@@ -144,47 +213,24 @@ torch::Tensor to_tensor(const TokenBatches& batches, const std::vector<std::int6
 void sweep(const Model& model, const TokenBatches& batches, const SweepOptions& options, const SweepVisitor& visitor) {
   const torch::NoGradGuard no_grad;
   const std::int64_t batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(model);
-  for (const auto& sequence : batches.sequences)
+  std::int64_t total = 0, longest = 1;
+  for (const auto& sequence : batches.sequences) {
     check_length(model, static_cast<std::int64_t>(sequence.size()), options);
-  const std::vector<std::vector<std::int64_t>> parts = own_parts(model, batches, batch_tokens, options.shared);
-  std::int64_t total = 0;
+    longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));
+  }
+  std::vector<std::vector<std::int64_t>> parts = own_parts(model, batches, batch_tokens, options.shared);
   for (const auto& sequences : parts) total += tokens_of(batches, sequences);
   std::optional<Progress> progress;
   if (!options.label.empty()) progress.emplace(options.label, total, "tokens");
   translating_errors([&] {
-    Positions positions;
-    std::int64_t prepared = -1;
-    for (const auto& sequences : parts) {
-      const SweepBatch batch{.sequences = sequences,
-                             .ids = to_tensor(batches, sequences, model.placement().device),
-                             .skip_first = batches.skip_first};
-      const std::int64_t seq = batch.ids.size(1);
-      if (seq != prepared) positions = rope_positions(model.config(), 0, seq, model.placement().device);
-      prepared = seq;
-      run_batch(model, batch, positions, visitor);
-      if (progress) progress->advance(batch.ids.numel());
-    }
+    Sweep run(model, batches, std::move(parts), visitor, progress ? &*progress : nullptr);
+    const auto needs = [&](Keeps keeps) { return sweep_memory(model, longest, batch_tokens, keeps); };
+    if (order_of(model, options.order, needs(visitor.states ? Keeps::all_states : Keeps::nothing)) ==
+        SweepOrder::batches)
+      return run.by_batches();
+    const std::uint64_t memory = working_memory(model.placement()), needed = needs(Keeps::nothing);
+    run.by_layers(memory - std::min(memory, needed));
   });
-}
-
-std::uint64_t sweep_memory(const Model& model, std::int64_t seq_len, std::int64_t batch_tokens) {
-  const Config& config = model.config();
-  if (batch_tokens <= 0) batch_tokens = default_batch_tokens(model);
-  const auto tokens = static_cast<std::uint64_t>(std::max<std::int64_t>(seq_len, batch_tokens / seq_len * seq_len));
-  const LayerNeeds needs = layer_needs(config, seq_len);
-  const std::uint64_t element = torch::elementSize(model.placement().dtype);
-  // A layer's input, output, their normed copy, and the widest pair of activations.
-  const std::uint64_t activations = tokens * static_cast<std::uint64_t>(4 * config.hidden + needs.widest) * element;
-  const auto square = static_cast<std::uint64_t>(seq_len) * static_cast<std::uint64_t>(seq_len);
-  const std::uint64_t masks = needs.windows ? square * (sizeof(std::int64_t) + sizeof(float)) : 0;
-  const std::uint64_t all = static_cast<std::uint64_t>(model.layer_count()) * largest_layer_elements(config) * element;
-  const bool stored_as_computed =
-      !model.config().dtype.empty() && model.config().dtype == torch::toString(model.placement().dtype);
-  const std::uint64_t conversions =
-      stored_as_computed ? 0 : std::min<std::uint64_t>(all, 1'000'000'000 + largest_layer_elements(config) * element);
-  // 128 queries' scores over all keys, in fp32, before and after the cap and the softmax.
-  const std::uint64_t scores = tokens * static_cast<std::uint64_t>(needs.capped_heads) * 128 * 4 * sizeof(float);
-  return activations + masks + scores + conversions;
 }
 
 }  // namespace streamline

@@ -3,8 +3,7 @@
 
 #include <algorithm>
 
-#include "streamline/base/error.h"
-#include "streamline/base/resources.h"
+#include "streamline/engine/memory.h"
 
 namespace streamline {
 namespace {
@@ -25,7 +24,8 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
   const auto weights = static_cast<std::uint64_t>(28 * use.networks * layer_parameters(config, use.shape));
   const std::uint64_t network =
       static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
-  std::uint64_t needed = sweep_memory(use.model.truncated(use.window.end()), use.longest, together) + weights + network;
+  std::uint64_t needed =
+      sweep_memory(use.model.truncated(use.window.end()), use.longest, together, Keeps::nothing) + weights + network;
   if (!use.on_logits) return needed;
   const std::int64_t behind = config.layer_count() - use.window.end();
   std::uint64_t largest = 0;
@@ -35,19 +35,16 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
   return needed + largest + kLogits + static_cast<std::uint64_t>(4 * (behind + 2) * together * config.hidden);
 }
 
-std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, std::uint64_t budget) {
-  if (!use.model.placement().device.is_cpu()) return wanted;
-  const Ranks& ranks = use.model.placement().ranks;
-  const std::uint64_t available =
-      budget > 0 ? budget : available_memory() / static_cast<std::uint64_t>(ranks.local_size());
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed) {
+  const Placement& placement = use.model.placement();
+  if (!placement.device.is_cpu()) return wanted;
+  const std::uint64_t available = working_memory(placement);
   std::int64_t tokens = wanted;
   while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
     tokens = std::max(use.longest, tokens / 2);
-  const std::uint64_t needed = heal_memory(use, tokens);
-  if (needed > available)
-    fail(ErrorKind::resource, "healing needs about ", format_bytes(needed), " of memory; ", format_bytes(available),
-         " are available; use shorter sequences or a smaller replacement");
-  for (const std::string& fitting : ranks.gather(std::to_string(tokens)))
+  require_memory(placement, heal_memory(use, tokens), "healing needs",
+                 "use shorter sequences or a smaller replacement");
+  for (const std::string& fitting : placement.ranks.gather(std::to_string(tokens)))
     tokens = std::min<std::int64_t>(tokens, std::stoll(fitting));
   return tokens;
 }

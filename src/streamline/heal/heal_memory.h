@@ -19,9 +19,8 @@ struct HealMemory {
 // Bytes above the mapped weights, with so many tokens in a micro-batch.
 std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens);
 
-// `wanted`, or, unless it is `fixed`, the largest half, quarter … of it that fits into `budget` bytes (0: the memory
-// that is available), but at least a sequence; of ranks, the least that one of them can. Errors: resource when not even
-// that fits.
-std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, std::uint64_t budget);
+// `wanted`, or, unless it is `fixed`, the largest half, quarter … of it that fits into working_memory(), but at least a
+// sequence; of ranks, the least that one of them can. Errors: resource when not even that fits.
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed);
 
 }  // namespace streamline

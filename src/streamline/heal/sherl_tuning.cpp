@@ -42,14 +42,13 @@ class SherlTuning {
         adapter_(initial_sherl(model, options.sherl, rng_)),
         late_(model, adapter_.at) {
     share_micro_batches(pace_, training, model.placement().ranks);
-    pace_.micro_batch_tokens =
-        fitting_micro_batch({.model = model,
-                             .window = {.first = adapter_.at, .count = 0},
-                             .shape = {},
-                             .networks = 0,
-                             .longest = longest_sequence(training),
-                             .on_logits = true},
-                            pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0, options.heal.memory);
+    pace_.micro_batch_tokens = fitting_micro_batch({.model = model,
+                                                    .window = {.first = adapter_.at, .count = 0},
+                                                    .shape = {},
+                                                    .networks = 0,
+                                                    .longest = longest_sequence(training),
+                                                    .on_logits = true},
+                                                   pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0);
     for (torch::Tensor* tensor : adapter_.tensors())
       *tensor = tensor->to(model.placement().device).requires_grad_(true);
   }

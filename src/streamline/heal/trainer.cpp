@@ -61,14 +61,13 @@ class Healing {
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
     share_micro_batches(pace_, training, ranks());
-    pace_.micro_batch_tokens =
-        fitting_micro_batch({.model = model_,
-                             .window = window_,
-                             .shape = network_.shape(body_.config(), window_.begin()),
-                             .networks = choice.count,
-                             .longest = longest_sequence(training),
-                             .on_logits = on_logits()},
-                            pace_.micro_batch_tokens, options.micro_batch_tokens > 0, options.memory);
+    pace_.micro_batch_tokens = fitting_micro_batch({.model = model_,
+                                                    .window = window_,
+                                                    .shape = network_.shape(body_.config(), window_.begin()),
+                                                    .networks = choice.count,
+                                                    .longest = longest_sequence(training),
+                                                    .on_logits = on_logits()},
+                                                   pace_.micro_batch_tokens, options.micro_batch_tokens > 0);
     run_ = run_digest(model, window_, choice, start_, training, validation, options);
   }
 

@@ -32,7 +32,6 @@ struct HealOptions {
   ObjectiveOptions objective = {};
   std::optional<Start> start = {};              // empty: the replacement's own
   std::int64_t patience = 0;                    // validations without improvement that end a stage; 0: never
-  std::uint64_t memory = 0;                     // bytes that may be used above the mapped weights; 0: what is available
   std::optional<StateCacheOptions> cache = {};  // of the states; empty: they are computed every time
   // Where the run's state is saved, so that the same call goes on after an interruption; empty: nowhere. The file
   // stays after the end and then holds the result.

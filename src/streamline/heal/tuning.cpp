@@ -51,14 +51,13 @@ class Tuning {
         rng_(options.heal.seed),
         adapters_(initial_adapters(model, options.adapters, rng_)) {
     share_micro_batches(pace_, training, model.placement().ranks);
-    pace_.micro_batch_tokens =
-        fitting_micro_batch({.model = model,
-                             .window = {},
-                             .shape = {},
-                             .networks = 0,
-                             .longest = longest_sequence(training),
-                             .on_logits = true},
-                            pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0, options.heal.memory);
+    pace_.micro_batch_tokens = fitting_micro_batch({.model = model,
+                                                    .window = {},
+                                                    .shape = {},
+                                                    .networks = 0,
+                                                    .longest = longest_sequence(training),
+                                                    .on_logits = true},
+                                                   pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0);
     if (options.base == FrozenBase::nf4)
       for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
         packed_.push_back(pack(model.layer(layer, Model::Use::once)));

@@ -180,11 +180,19 @@ const TensorInfo& Checkpoint::at(std::string_view name) const {
   return *tensor;
 }
 
-std::span<const std::byte> Checkpoint::bytes(const TensorInfo& tensor) const {
+const Blob& Checkpoint::blob_of(const TensorInfo& tensor) const {
   const auto blob = std::lower_bound(blobs_.begin(), blobs_.end(), tensor.file,
                                      [](const auto& entry, const std::string& file) { return entry.first < file; });
   SL_ASSERT(blob != blobs_.end() && blob->first == tensor.file);
-  return blob->second.bytes.subspan(tensor.offset, tensor.size);
+  return blob->second;
+}
+
+std::span<const std::byte> Checkpoint::bytes(const TensorInfo& tensor) const {
+  return blob_of(tensor).bytes.subspan(tensor.offset, tensor.size);
+}
+
+std::span<const std::byte> Checkpoint::mapped_bytes(const TensorInfo& tensor) const {
+  return blob_of(tensor).mapped ? bytes(tensor) : std::span<const std::byte>();
 }
 
 std::uint64_t Checkpoint::total_bytes() const {

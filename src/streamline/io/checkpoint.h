@@ -63,7 +63,8 @@ class Checkpoint {
   const TensorInfo* find(std::string_view name) const;                 // nullptr when absent
   const TensorInfo& at(std::string_view name) const;                   // error: mismatch, "no tensor named …"
   std::span<const std::byte> bytes(const TensorInfo& tensor) const;
-  const Json& config() const { return config_; }  // config.json, keys in their order
+  std::span<const std::byte> mapped_bytes(const TensorInfo& tensor) const;  // the same; none where no file is mapped
+  const Json& config() const { return config_; }                            // config.json, keys in their order
   const FileSet& files() const { return *files_; }
   std::shared_ptr<const FileSet> shared_files() const { return files_; }
   const std::string& label() const { return label_; }  // for messages: the directory, or the GGUF file
@@ -77,6 +78,7 @@ class Checkpoint {
   std::string digest() const;
 
  private:
+  const Blob& blob_of(const TensorInfo& tensor) const;
   std::string label_;
   bool safetensors_ = true;
   std::shared_ptr<const FileSet> files_;

@@ -20,7 +20,8 @@ std::int64_t base_tokens(const Model& model, std::size_t candidates, std::int64_
   const double token = static_cast<double>(model.config().hidden) *
                        static_cast<double>(torch::elementSize(model.placement().dtype)) *
                        static_cast<double>(candidates + 1);
-  return std::min(batch_tokens, std::max<std::int64_t>(1, static_cast<std::int64_t>(kStatesBudget / token)));
+  const double budget = std::min(kStatesBudget, static_cast<double>(working_memory(model.placement())) / 4);
+  return std::min(batch_tokens, std::max<std::int64_t>(1, static_cast<std::int64_t>(budget / token)));
 }
 
 // One pass over a batch: the whole model and all candidates that have lost their part, row by row.

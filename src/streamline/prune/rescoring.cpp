@@ -50,7 +50,8 @@ Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, co
   const double state = tokens_ * static_cast<double>(model.config().hidden) *
                        static_cast<double>(torch::elementSize(model.placement().dtype));
   const double all = state * static_cast<double>(stack.size());
-  const double limit = std::max(state, static_cast<double>(options.kept_bytes));
+  const double limit = std::max(state, std::min(static_cast<double>(options.kept_bytes),
+                                                static_cast<double>(working_memory(model.placement())) / 2));
   stride_ = static_cast<std::size_t>(std::max(1.0, std::ceil(all / limit)));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One sweep: the hidden states of a batch are kept until its end, scored sequence by sequence, and dropped.
+// One sweep; the hidden states of a batch are scored sequence by sequence.
 #include "streamline/prune/scores.h"
 
 #include <algorithm>
@@ -119,29 +119,22 @@ Scores score_layers(const Model& model, const TokenBatches& batches, const Sweep
   ScoreAccumulator accumulator(model.layer_count());
   SweepOptions shared = options;
   shared.shared = true;
-  std::vector<torch::Tensor> states;  // h_0 … of the batch, [batch, seq, hidden] each
-  const auto score_batch = [&](const SweepBatch& batch, const torch::Tensor& last) {
+  const auto score_batch = [&](const SweepBatch& batch, std::span<const torch::Tensor> states) {
     if (batch.ids.size(1) <= batch.skip_first) return;
-    const torch::Tensor normed = model.final_norm(last);
+    const torch::Tensor normed = model.final_norm(states.back());
     for (std::int64_t row = 0; row < batch.ids.size(0); ++row) {
       std::vector<torch::Tensor> rows;  // [seq - skip_first, hidden] each
       for (const torch::Tensor& state : states) rows.push_back(state[row].slice(0, batch.skip_first));
       accumulator.add(rows, normed[row].slice(0, batch.skip_first));
     }
-    states.clear();
   };
   const auto score_layer = [&](const SweepBatch& batch, const LayerStep& step) {
-    states.push_back(step.output);
     if (batch.ids.size(1) <= batch.skip_first) return;
     const auto tokens = [&](const torch::Tensor& state) { return state.slice(1, batch.skip_first); };
     accumulator.add_layer(step.weights.config, step.layer, tokens(step.input), tokens(step.middle),
                           tokens(step.output));
   };
-  sweep(model, batches, shared,
-        {.begin = [&](const SweepBatch&, const torch::Tensor& embedded) { states.assign(1, embedded); },
-         .layer = score_layer,
-         .end = score_batch,
-         .middle = true});
+  sweep(model, batches, shared, {.layer = score_layer, .states = score_batch, .middle = true});
   accumulator.sum_over(model.placement().ranks);
   Scores scores = accumulator.finish();
   scores.calibration_digest = batches.digest;

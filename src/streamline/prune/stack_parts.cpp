@@ -40,7 +40,9 @@ LayerWeights part_weights(const Model& model, const StackPart& part) {
 }
 
 std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens) {
-  const std::int64_t tokens = batch_tokens > 0 ? batch_tokens : default_batch_tokens(model);
+  const std::int64_t tokens = batch_tokens > 0 ? batch_tokens : default_batch_tokens(model, Keeps::all_states);
+  for (const auto& sequence : text.sequences)
+    check_sweep_memory(model, static_cast<std::int64_t>(sequence.size()), Keeps::all_states);
   const torch::Device device = model.placement().device;
   std::vector<TextBatch> batches;
   for (const std::vector<std::int64_t>& together : batches_of_one_length(text, tokens)) {

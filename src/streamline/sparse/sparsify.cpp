@@ -83,9 +83,8 @@ class Sparsifier {
     const auto element = static_cast<std::uint64_t>(torch::elementSize(model_.placement().dtype));
     std::uint64_t needed = static_cast<std::uint64_t>(calibration_.tokens() * model_.config().hidden) * element;
     if (options_.criterion == Criterion::sparse_gpt) needed += static_cast<std::uint64_t>(widest * widest) * 16;
-    if (needed > available_memory())
-      fail(ErrorKind::resource, "the hidden states of ", calibration_.tokens(), " tokens take ", format_bytes(needed),
-           " and ", format_bytes(available_memory()), " are free; take less text");
+    require_memory(model_.placement(), needed,
+                   "the hidden states of " + std::to_string(calibration_.tokens()) + " tokens need", "take less text");
   }
 
   Positions positions(const torch::Tensor& x) const {

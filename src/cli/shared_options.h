@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that several commands share, and what of them needs no libtorch.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arguments.h"
+#include "streamline/io/checkpoint.h"
+#include "streamline/text/corpus.h"
+
+namespace streamline::cli {
+
+struct CommonOptions {
+  bool json = false, quiet = false, verbose = false;
+  std::int64_t threads = 0;
+  std::string device = "auto", dtype = "auto", memory = {};
+  std::uint64_t seed = 0;
+};
+void add_output_options(Arguments& arguments, CommonOptions& options);   // --json, --quiet, --verbose
+void add_compute_options(Arguments& arguments, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
+// --memory, of commands that run text through a model; those of add_compute_options() as well.
+void add_sweep_options(Arguments& arguments, CommonOptions& options);
+void start_logging(const CommonOptions& options);
+
+// The positional MODEL: a path, or a name in the local Hugging Face cache.
+void add_model(Arguments& arguments, std::string& model);
+// Errors as find_model and streamline::open_checkpoint.
+std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
+
+struct DataOptions {
+  std::string path;
+  CorpusOptions corpus;
+  std::int64_t seq_len = 0;  // 0: 512, or the model's positions if fewer
+  std::int64_t samples = 32;
+  bool documents = false, shuffle = false, allow_long = false;
+  std::string bos = "auto";
+};
+enum class DataNeed { required, optional };
+void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need = DataNeed::required);
+
+// The words of the command line, for records.
+const std::vector<std::string>& command_line();
+void remember_command_line(const std::vector<std::string>& words);
+
+// Before hours of work: that the file can be written, and is not there yet unless it may be replaced. Empty: no file.
+// Errors: io.
+void check_output(const std::string& path, bool overwrite);
+// That a directory is not there yet, or empty, unless it may be replaced. Empty: none is asked for. Errors: io.
+void check_output_directory(const std::string& path, bool overwrite);
+
+// To standard output, at once. Errors: io.
+void print(const std::string& text);
+
+}  // namespace streamline::cli
