@@ -6,11 +6,11 @@ import subprocess
 import pytest
 from program import BOOKS, CALIBRATION, run, run_json
 
-LENGTHS = ["--seq-len", 64, "--samples", 4, "--threads", 1]
+LENGTHS = ["--seq-len", 64, "--threads", 1]
 
 
-def estimate(*arguments):
-    return run_json("inspect", BOOKS, "--estimate", *arguments, *LENGTHS)["estimate"]
+def estimate(*arguments, samples=4):
+    return run_json("inspect", BOOKS, "--estimate", *arguments, *LENGTHS, "--samples", samples)["estimate"]
 
 
 @pytest.mark.parametrize("command,stages", [
@@ -29,7 +29,7 @@ def test_every_stage_has_its_seconds_and_memory(command, stages):
 
 
 def test_more_text_takes_longer_and_more_layers_leave_less():
-    assert estimate("score", "--samples", 400)["seconds"] > estimate("score")["seconds"]
+    assert estimate("score", samples=400)["seconds"] > estimate("score")["seconds"]
     few, many = (estimate("prune", "--replace", "none", "--no-speed", "--cut", cut)["disk"] for cut in (2, 6))
     assert many < few
 

@@ -9,8 +9,8 @@ from program import BOOKS, CALIBRATION
 
 
 def test_states_that_were_spilled_are_gone_after_an_interrupt(tmp_path):
-    command = [os.environ["STREAMLINE_PROGRAM"], "score", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 2000,
-               "--memory", "160MB", "--threads", 1, "--verbose"]
+    command = [os.environ["STREAMLINE_PROGRAM"], "score", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 100,
+               "--memory", "150MB", "--threads", 1, "--verbose"]
     with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                           env=os.environ | {"TMPDIR": str(tmp_path)}) as job:
         lines = []
