@@ -51,11 +51,13 @@ double head_seconds(const Model& model) {
 double repeated_seconds(const std::function<void()>& work, double least) {
   work();
   std::vector<double> seconds;
-  for (double spent = 0; spent < least; spent += seconds.back()) {
+  double spent = 0;
+  do {
     const Stopwatch watch;
     work();
     seconds.push_back(watch.seconds());
-  }
+    spent += seconds.back();
+  } while (spent < least);
   std::nth_element(seconds.begin(), seconds.begin() + std::ssize(seconds) / 2, seconds.end());
   return seconds[seconds.size() / 2];
 }
