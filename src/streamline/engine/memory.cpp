@@ -91,8 +91,8 @@ std::uint64_t sweep_memory(const Model& model, std::int64_t seq_len, std::int64_
   const auto tokens = static_cast<std::uint64_t>(std::max<std::int64_t>(seq_len, batch_tokens / seq_len * seq_len));
   const LayerNeeds needs = layer_needs(config, seq_len);
   const std::uint64_t element = torch::elementSize(model.placement().dtype);
-  // A layer's input, output, their normed copy, and the widest pair of activations.
-  const std::uint64_t activations = tokens * static_cast<std::uint64_t>(4 * config.hidden + needs.widest) * element;
+  // A layer's input, output, middle and their normed copies; the widest pair of activations, and what is made of it.
+  const std::uint64_t activations = tokens * static_cast<std::uint64_t>(6 * config.hidden + 2 * needs.widest) * element;
   const auto kept = static_cast<std::uint64_t>(keeps == Keeps::all_states ? model.layer_count() + 1 : 0);
   const std::uint64_t states = tokens * kept * static_cast<std::uint64_t>(config.hidden) * element;
   const auto square = static_cast<std::uint64_t>(seq_len) * static_cast<std::uint64_t>(seq_len);
