@@ -18,8 +18,9 @@ constexpr Action kActions[] = {
      "  streamline chip cache MODEL --data reviews.csv --text-field review --label-field stars --out stars.features\n",
      declare_chip_cache},
     {"train", "classifiers for every layer from such files",
-     "  streamline chip train sst2.features --method ridge --kind linear --feature-norm rms --out sst2.chips\n"
-     "  streamline chip train sst2.features boolq.features --test 0.2 --out both.chips --html page.html\n",
+     "  streamline chip train sst2.features --method ridge --feature-norm rms --no-bias --out sst2.chips\n"
+     "  streamline chip train sst2.features boolq.features --method ridge --test 0.2 --out both.chips --html "
+     "page.html\n",
      declare_chip_train},
     {"select", "which of them to keep: best, earliest that is nearly as good, or a fixed layer",
      "  streamline chip select sst2.chips --rule earliest --within 0.01 --out chosen.chips\n", declare_chip_select},
@@ -27,7 +28,7 @@ constexpr Action kActions[] = {
      "  streamline chip eval sst2.chips --features sst2-test.features --exit 0.8,0.9,0.95\n", declare_chip_eval},
     {"export", "the model cut behind its chips: for transformers, as GGUF, or as a plain trunk",
      "  streamline chip export MODEL --chips sst2.chips --out sst2-classifier\n"
-     "  streamline chip export MODEL --chips sst2.chips --rule fixed --layer 17 --out DIR --gguf sst2.gguf\n",
+     "  streamline chip export MODEL --chips sst2.chips --layer 17 --out DIR --gguf sst2.gguf\n",
      declare_chip_export},
     {"run", "classify lines from standard input, with probabilities",
      "  echo 'a charming film' | streamline chip run sst2-classifier\n"
@@ -59,7 +60,7 @@ std::function<Output()> declare(Arguments& arguments) {
 const Command& command() {
   static const Command declared{"chip", "classify from an intermediate layer, and drop everything above",
                                 "  streamline chip cache MODEL --task sst2 --data-dir DIR --out sst2.features\n"
-                                "  streamline chip train sst2.features --feature-norm rms --method ridge --kind linear "
+                                "  streamline chip train sst2.features --method ridge --feature-norm rms --no-bias "
                                 "--out sst2.chips --html page.html\n"
                                 "  streamline chip select sst2.chips --rule earliest --within 0.01\n",
                                 declare};

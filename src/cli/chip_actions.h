@@ -21,12 +21,20 @@ struct ChoiceOptions {
   std::int64_t layer = -1;
 };
 void add_choice_options(Arguments& arguments, ChoiceOptions& options);
+// Once the words are parsed: --layer alone means --rule fixed, --within alone --rule earliest. Whether any of them was
+// given. Errors: usage for one that the rule does not look at, and for a fixed rule without --layer.
+bool resolve_choice(const Arguments& arguments, ChoiceOptions& options);
 chip::SelectOptions choice_options(const ChoiceOptions& options);
 
 // "sst2: linear chip behind layer 17 (best): validation 0.874 (0.788..0.928), 18 of 30 layers"
 std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk);
-// Accuracies of one task's chips by layer, as a table.
+// Accuracies of one task's chips by layer, as a table, with those of the most frequent class.
 std::string chips_table(const chip::TaskChips& task);
+// Why the chosen chip may know nothing: its interval reaches down to the most frequent class's accuracy. Empty when it
+// does not.
+std::string doubt_about(const chip::TaskChips& task);
+// "'yes', the most frequent class"
+std::string most_frequent_text(const chip::TaskChips& task);
 Json chips_json(const chip::Chips& chips);
 
 }  // namespace streamline::cli

@@ -10,6 +10,8 @@
 #include "streamline/base/random.h"
 #include "streamline/base/resources.h"
 #include "streamline/chip/features.h"
+#include "streamline/tasks/rows.h"
+#include "training.h"
 
 namespace streamline::cli {
 namespace {
@@ -32,6 +34,27 @@ std::string with_line_breaks(std::string text) {
   return text;
 }
 
+// By its name alone, before anything is read.
+void check_has_rows(const std::filesystem::path& file) {
+  try {
+    row_format_of(file);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    fail(
+        ErrorKind::unsupported, file.string(),
+        ": has no rows with a text and a label by its name; --data takes .jsonl, .json, .csv and .tsv, also .gz, .zst");
+  }
+}
+
+void check_cache_options(const Arguments& arguments, const CacheOptions& options) {
+  check_meaning(arguments, {{.options = {"--text-field", "--label-field", "--prompt", "--classes"},
+                             .means = !options.data.empty(),
+                             .goes_with = "--data FILE; a --task brings its own"},
+                            {.options = {"--task-dir", "--data-dir", "--num-fewshot"},
+                             .means = !options.task.empty(),
+                             .goes_with = "--task"}});
+}
+
 LabelledTexts load_labelled(const CacheOptions& options) {
   if (options.task.empty() == options.data.empty())
     fail(ErrorKind::usage, "give --task NAME with --data-dir DIR, or --data FILE with a text and a label in each row");
@@ -43,6 +66,7 @@ LabelledTexts load_labelled(const CacheOptions& options) {
         {.folder = options.data_dir, .limit = options.limit, .shots = options.shots, .seed = options.common.seed});
   }
   const std::vector<std::filesystem::path> files(options.data.begin(), options.data.end());
+  for (const std::filesystem::path& file : files) check_has_rows(file);
   return labelled_files(files, {.text_field = options.text_field,
                                 .label_field = options.label_field,
                                 .prompt = with_line_breaks(options.prompt),
@@ -103,7 +127,7 @@ Output run_cache(const CacheOptions& options) {
   check_output(options.out, options.overwrite);
   LabelledTexts texts = load_labelled(options);
   draw(texts, options.samples, options.common.seed);
-  const OpenedModel opened = open_model(options.model, placement);
+  const OpenedModel opened = open_model(options.model, placement, Head::any);
   const chip::Input input = cache_input(options, opened, texts.prompt);
   const chip::Prompts prompts = chip::tokenize(texts.texts, *opened.tokenizer, input);
   if (prompts.truncated > 0)
@@ -152,8 +176,9 @@ std::function<Output()> declare_chip_cache(Arguments arguments) {
   texts.add("--data-dir", options->data_dir, "folder that the task's questions lie in");
   texts.add("--num-fewshot", options->shots, "solved examples in front of every question; default: as the task says",
             {.shows_default = false, .limits = kNonNegative});
-  texts.add("--data", options->data,
-            "files with a text and a label in each row: .jsonl, .json, .csv, .tsv, also .gz, .zst");
+  texts.add(
+      "--data", options->data,
+      "files, with commas between, with a text and a label in each row: .jsonl, .json, .csv, .tsv, also .gz, .zst");
   texts.add("--text-field", options->text_field, "field of a row that holds the text");
   texts.add("--label-field", options->label_field, "field of a row that holds the label");
   texts.add("--prompt", options->prompt, "template that makes the text of a row, as \"{{text}}\\nSentiment:\"");
@@ -178,7 +203,10 @@ std::function<Output()> declare_chip_cache(Arguments arguments) {
                 {.required = true});
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
-  return [options] { return run_cache(*options); };
+  return [options, arguments] {
+    check_cache_options(arguments, *options);
+    return resumable(options->out + ".parts", [&] { return run_cache(*options); });
+  };
 }
 
 }  // namespace streamline::cli

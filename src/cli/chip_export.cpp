@@ -8,6 +8,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/chip/export.h"
+#include "streamline/arch/companions.h"
 #include "streamline/io/quantize.h"
 
 namespace streamline::cli {
@@ -44,10 +45,14 @@ void write_gguf_beside(const ChipExportOptions& options, const chip::Exported& e
          ": a GGUF file has the head that transformers has: ", exported.why_plain);
   chip::export_chips_gguf(options.out, options.gguf, gguf_type(options.type),
                           options.overwrite ? Overwrite::yes : Overwrite::no);
-  if (const std::string why = chip::why_not_in_llama_cpp(model); !why.empty()) {
-    log_warning(options.gguf + ": " + why);
-    notes.push_back(why);
-  }
+  if (const std::string why = chip::why_not_in_llama_cpp(model); !why.empty())
+    notes.push_back(options.gguf + ": " + why);
+}
+
+void check_export_options(const Arguments& arguments, const ChipExportOptions& options) {
+  check_meaning(arguments, {{.options = {"--type"}, .means = !options.gguf.empty(), .goes_with = "--gguf"}});
+  if (options.plain && !options.gguf.empty())
+    fail(ErrorKind::usage, "--plain leaves no classifier for --gguf to write; give one of the two");
 }
 
 Output run_export(const ChipExportOptions& options, bool chooses) {
@@ -58,6 +63,7 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
   const chip::Chips chips = chosen_chips(options, chooses);
   const Model model = Model::open(open_checkpoint(options.model), placement);
   chip::check_trunk(chips.trunk, model, options.chips);
+  check_no_side_route(model.checkpoint(), "no model that is cut behind its chips can keep");
   if (!options.gguf.empty())
     if (const std::string why = chip::why_no_classifier(model, chips); !why.empty())
       fail(ErrorKind::unsupported, options.gguf, ": a GGUF file has the head that transformers has; ", why);
@@ -65,8 +71,13 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
                              .overwrite = options.overwrite ? Overwrite::yes : Overwrite::no,
                              .plain = options.plain,
                              .run = computing_record(placement, options.common.seed)};
+  for (const chip::TaskChips& task : chips.tasks)
+    if (const std::string doubt = doubt_about(task); !doubt.empty()) log_warning(doubt);
   const chip::Exported exported = chip::export_chips(model, chips, options.out, wanted);
   Json notes = exported.applied.notes;
+  if (exported.why_plain.empty())
+    notes.push_back("transformers loads it as " + exported.architecture +
+                    "; README.md says what a text must look like for it");
   if (!options.gguf.empty()) write_gguf_beside(options, exported, model, notes);
   Json json = {{"run", wanted.run},
                {"output", options.out},
@@ -102,7 +113,8 @@ std::function<Output()> declare_chip_export(Arguments arguments) {
   add_choice_options(arguments, options->choice);
   add_compute_options(arguments, options->common);
   return [options, arguments] {
-    return run_export(*options, arguments.given("--rule") || arguments.given("--layer") || arguments.given("--only"));
+    check_export_options(arguments, *options);
+    return run_export(*options, resolve_choice(arguments, options->choice));
   };
 }
 

@@ -8,9 +8,11 @@
 #include "chip_actions.h"
 #include "options.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/chip/classify.h"
 #include "streamline/chip/export.h"
+#include "streamline/io/hub.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -55,9 +57,18 @@ std::string verdicts_text(const chip::Chips& chips, const std::vector<chip::Verd
   return text.str();
 }
 
+std::filesystem::path chips_path(const ChipRunOptions& options) {
+  if (!options.chips.empty()) return options.chips;
+  const std::filesystem::path inside = chip::chips_file_in(find_model(options.model));
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(inside, error))
+    fail(ErrorKind::usage, options.model,
+         ": has no chips in it; name a file of them with --chips, or a directory that `streamline chip export` made");
+  return inside;
+}
+
 chip::Chips chips_to_run(const ChipRunOptions& options) {
-  chip::Chips chips = chip::read_chips(options.chips.empty() ? chip::chips_file_in(options.model)
-                                                             : std::filesystem::path(options.chips));
+  chip::Chips chips = chip::read_chips(chips_path(options));
   if (!options.task.empty()) {
     chip::TaskChips only = chip::task_named(chips, options.task);
     chips.tasks.assign(1, std::move(only));
@@ -70,7 +81,7 @@ chip::Chips chips_to_run(const ChipRunOptions& options) {
 Output run_lines(const ChipRunOptions& options, bool exits) {
   const Placement placement = start(options.common);
   const chip::Chips chips = chips_to_run(options);
-  const OpenedModel opened = open_model(options.model, placement);
+  const OpenedModel opened = open_model(options.model, placement, Head::any);
   chip::check_trunk(chips.trunk, opened.model, options.chips.empty() ? options.model : options.chips);
   chip::ClassifyOptions classify;
   if (exits) classify.exit = options.exit;
@@ -115,37 +126,87 @@ void check_features(const chip::TaskChips& task, const chip::Trunk& trunk, const
          "; ", chips, " reads ", to_string(task.input.position));
 }
 
-Output run_eval(const ChipEvalOptions& options) {
-  start_logging(options.common);
-  const chip::Chips chips = chip::read_chips(options.chips);
-  Json results = Json::array();
-  std::vector<std::vector<std::string>> rows = {{"features", "task", "exit at", "accuracy", "95 %", "mean layers"}};
-  std::vector<double> thresholds = {2};  // never
-  for (const std::string& word : options.exits) {
+// The accuracy of the class that the chips' training texts have most often, or, of older files, that these have.
+chip::Score baseline_of(const chip::TaskChips& task, const chip::Features& features, std::string& name) {
+  const auto counts = torch::bincount(features.labels(), {}, std::ssize(task.classes));
+  const std::int64_t label = task.most_frequent ? task.most_frequent->label : counts.argmax().item<std::int64_t>();
+  name = task.classes[static_cast<std::size_t>(label)];
+  return {.right = counts[label].item<std::int64_t>(), .count = features.count()};
+}
+
+// Whether these are the texts of which most were trained on.
+bool were_seen(const chip::TaskChips& task, const chip::Features& features) {
+  const auto digest = task.training.find("digest");
+  return digest != task.training.end() && *digest == features.description().digest;
+}
+
+void warn_of_score(const chip::TaskChips& task, const chip::Features& features, const chip::Score& found,
+                   const chip::Score& baseline, const std::string& class_name) {
+  if (were_seen(task, features))
+    log_warning(features.label() +
+                ": the chips were trained on and chosen by these very texts, so that this says "
+                "little of others; give texts they have not seen, or keep some back with `chip train --test`");
+  if (!chip::surely_better(found, baseline))
+    log_warning(features.label() + ": the chip of " + task.task + " is not surely better than always '" + class_name +
+                "'");
+}
+
+// Above 1: never. The first one is that.
+std::vector<double> thresholds_of(const std::vector<std::string>& words) {
+  std::vector<double> thresholds = {2};
+  for (const std::string& word : words) {
     const auto threshold = parse_number<double>(word);
     if (!threshold || !(*threshold >= 0 && *threshold <= 1))
       fail(ErrorKind::usage, "--exit '", word, "' is no probability");
     thresholds.push_back(*threshold);
   }
+  return thresholds;
+}
+
+std::string with_digits(double value, int digits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << value;
+  return text.str();
+}
+
+std::vector<std::string> eval_row(const Json& result) {
+  const auto number = [&](const char* key) { return with_digits(result[key].get<double>(), 4); };
+  const Json& most = result["most_frequent"];
+  return {result["features"].get<std::string>(),
+          result["task"].get<std::string>(),
+          result["exit"].is_null() ? "never" : result["exit"].dump(),
+          number("accuracy"),
+          number("low") + ".." + number("high"),
+          most["class"].get<std::string>() + " " + with_digits(most["accuracy"].get<double>(), 4),
+          with_digits(result["mean_layers"].get<double>(), 2)};
+}
+
+Output run_eval(const ChipEvalOptions& options) {
+  start_logging(options.common);
+  const chip::Chips chips = chip::read_chips(options.chips);
+  const std::vector<double> thresholds = thresholds_of(options.exits);
+  Json results = Json::array();
+  std::vector<std::vector<std::string>> rows = {
+      {"features", "task", "exit at", "accuracy", "95 %", "most frequent class", "mean layers"}};
   for (const std::string& path : options.features) {
     const chip::Features features = chip::Features::open(path);
     chip::TaskChips task = chip::task_named(
         chips, options.task.empty() && chips.tasks.size() > 1 ? features.description().task : options.task);
     check_features(task, chips.trunk, features, options.chips);
     if (!task.choice) task.choice = chip::select_chip(task.chips, {});
+    std::string most_frequent;
+    const chip::Score baseline = baseline_of(task, features, most_frequent);
     for (const double threshold : thresholds) {
       const chip::ExitScore found = chip::score_exits(task, features, threshold);
+      if (threshold > 1) warn_of_score(task, features, found.score, baseline, most_frequent);
       Json json = to_json(found.score);
       json["features"] = path;
       json["task"] = task.task;
       json["exit"] = threshold > 1 ? Json() : Json(threshold);
       json["mean_layers"] = found.layers;
-      std::ostringstream range, accuracy, layers;
-      accuracy << std::fixed << std::setprecision(4) << found.score.accuracy();
-      range << std::fixed << std::setprecision(4) << json["low"].get<double>() << ".." << json["high"].get<double>();
-      layers << std::fixed << std::setprecision(2) << found.layers;
-      rows.push_back({path, task.task, threshold > 1 ? "never" : Json(threshold).dump(), accuracy.str(), range.str(),
-                      layers.str()});
+      json["most_frequent"] = {{"class", most_frequent}, {"accuracy", baseline.accuracy()}};
+      json["seen"] = were_seen(task, features);
+      rows.push_back(eval_row(json));
       results.push_back(std::move(json));
     }
   }
@@ -171,12 +232,13 @@ std::function<Output()> declare_chip_run(Arguments arguments) {
 std::function<Output()> declare_chip_eval(Arguments arguments) {
   auto options = std::make_shared<ChipEvalOptions>();
   arguments.add("CHIPS", options->chips, "a file that `streamline chip train` made", {.required = true});
-  arguments.add("--features", options->features, "files of features of texts that the chips have not seen");
+  arguments.add("FEATURES,--features", options->features,
+                "files of features of texts that the chips have not seen, with commas or blanks between");
   arguments.add("--task", options->task, "the chips of this task");
   arguments.add("--exit", options->exits, "also with early exits at these probabilities, as 0.8,0.9");
   add_output_options(arguments, options->common);
   return [options] {
-    if (options->features.empty()) fail(ErrorKind::usage, "--features names the files to classify");
+    if (options->features.empty()) fail(ErrorKind::usage, "--features FILE,FILE names the files to classify");
     return run_eval(*options);
   };
 }

@@ -7,6 +7,7 @@
 #include "chip_actions.h"
 #include "options.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -22,7 +23,7 @@ struct ChipSelectOptions {
 std::string three_digits(double value) {
   std::ostringstream text;
   text << std::fixed << std::setprecision(3) << value;
-  return text.str();
+  return text.str() == "-0.000" ? "0.000" : text.str();
 }
 
 std::string accuracy_text(const chip::Score& score) {
@@ -40,6 +41,7 @@ Output run_select(const ChipSelectOptions& options) {
   for (chip::TaskChips& task : chips.tasks) {
     if (only.empty() || task.task == only) task.choice = chip::select_chip(task.chips, choice_options(options.choice));
     if (task.choice) text += choice_text(task, chips.trunk) + "\n";
+    if (const std::string doubt = doubt_about(task); !doubt.empty()) log_warning(doubt);
   }
   if (!options.out.empty()) chip::write_chips(chips, options.out);
   Json json = chips_json(chips);
@@ -53,12 +55,25 @@ Output run_select(const ChipSelectOptions& options) {
 void add_choice_options(Arguments& arguments, ChoiceOptions& options) {
   Arguments choice = arguments.group("Choosing, by the validation texts");
   choice.add("--rule", options.rule,
-             "best; earliest: the first layer within --within of the best; fixed: the one behind --layer",
+             "best; earliest: the first layer within --within of the best; fixed: the one behind --layer (--within or "
+             "--layer alone says so too)",
              {.choices = {"best", "earliest", "fixed"}});
   choice.add("--within", options.within, "of earliest: how much accuracy may be lost", {.limits = Limits{0, 1}});
   choice.add("--layer", options.layer, "of fixed: the last layer that is kept",
              {.shows_default = false, .limits = kNonNegative});
   choice.add("--only", options.kind, "chips of one kind only: linear, mlp");
+}
+
+bool resolve_choice(const Arguments& arguments, ChoiceOptions& options) {
+  const bool rule = arguments.given("--rule"), within = arguments.given("--within"), layer = arguments.given("--layer");
+  if (!rule && within && layer) fail(ErrorKind::usage, "--within is for --rule earliest, --layer for fixed; give one");
+  if (!rule && within) options.rule = "earliest";
+  if (!rule && layer) options.rule = "fixed";
+  check_meaning(arguments,
+                {{.options = {"--within"}, .means = options.rule == "earliest", .goes_with = "--rule earliest"},
+                 {.options = {"--layer"}, .means = options.rule == "fixed", .goes_with = "--rule fixed"}});
+  static_cast<void>(choice_options(options));  // what is wrong with it, before any work
+  return rule || within || layer || arguments.given("--only");
 }
 
 chip::SelectOptions choice_options(const ChoiceOptions& options) {
@@ -76,6 +91,11 @@ std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk) {
        << "), accuracy " << accuracy_text(chosen.validation) << " on " << chosen.validation.count
        << " validation texts";
   if (chosen.test.count > 0) text << ", " << accuracy_text(chosen.test) << " on " << chosen.test.count << " test texts";
+  if (const auto& most = task.most_frequent) {
+    text << " (" << most_frequent_text(task) << ": " << three_digits(most->validation.accuracy());
+    if (chosen.test.count > 0) text << " and " << three_digits(most->test.accuracy());
+    text << ")";
+  }
   text << "; keeps " << choice.layer + 1 << " of " << trunk.layers << " layers";
   return text.str();
 }
@@ -87,7 +107,30 @@ std::string chips_table(const chip::TaskChips& task) {
                     three_digits(trained.train.accuracy()), accuracy_text(trained.validation),
                     accuracy_text(trained.test), three_digits(trained.validation.loss),
                     three_digits(trained.validation.margin)});
-  return format_table(rows);
+  if (const auto& most = task.most_frequent)
+    rows.push_back({"-", "always '" + task.classes[static_cast<std::size_t>(most->label)] + "'",
+                    three_digits(most->train.accuracy()), three_digits(most->validation.accuracy()),
+                    most->test.count > 0 ? three_digits(most->test.accuracy()) : "-", "-", "-"});
+  return format_table(rows) +
+         "accuracies, with their 95 % interval; of the validation texts the loss (mean cross-entropy, nats) and the "
+         "margin (mean probability of the right class less the next best's)\n";
+}
+
+std::string most_frequent_text(const chip::TaskChips& task) {
+  return "always '" + task.classes[static_cast<std::size_t>(task.most_frequent->label)] + "', the most frequent class";
+}
+
+std::string doubt_about(const chip::TaskChips& task) {
+  if (!task.choice || !task.most_frequent) return {};
+  const chip::TrainedChip& chosen = task.chips[task.choice->chip];
+  const auto doubt = [&](const chip::Score& score, const chip::Score& most, const char* texts) {
+    if (chip::surely_better(score, most)) return std::string();
+    return task.task + ": the chosen chip is not surely better than " + most_frequent_text(task) + ": " +
+           accuracy_text(score) + " of the " + std::to_string(score.count) + texts + ", against " +
+           three_digits(most.accuracy());
+  };
+  const std::string of_test = doubt(chosen.test, task.most_frequent->test, " test texts");
+  return of_test.empty() ? doubt(chosen.validation, task.most_frequent->validation, " validation texts") : of_test;
 }
 
 Json chips_json(const chip::Chips& chips) {
@@ -104,7 +147,10 @@ std::function<Output()> declare_chip_select(Arguments arguments) {
   arguments.add("--out", options->out, "a file of the same chips with this choice");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_output_options(arguments, options->common);
-  return [options] { return run_select(*options); };
+  return [options, arguments] {
+    resolve_choice(arguments, options->choice);
+    return run_select(*options);
+  };
 }
 
 }  // namespace streamline::cli

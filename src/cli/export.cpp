@@ -49,7 +49,9 @@ Output run(const Options& options) {
   Placement placement = start(options.common);
   if (options.common.dtype == "auto") placement.dtype = torch::kFloat;  // the comparison sees the file's rounding only
   const Stopwatch watch;
-  const Model source = Model::open(open_checkpoint(options.model), placement);
+  const auto checkpoint = open_checkpoint(options.model);
+  check_writes_text(*checkpoint, "`streamline chip export --gguf` writes it, from the model and its chips");
+  const Model source = Model::open(checkpoint, placement);
   check_export(source.config(), wanted, source.checkpoint().label());
   add_gguf_vocabulary(source.checkpoint().files(), source.config().vocab, wanted.vocabulary);
   const ExportedGguf exported = export_gguf(source, options.gguf, wanted);

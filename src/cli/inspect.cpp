@@ -8,8 +8,12 @@
 #include "estimate.h"
 #include "shared_options.h"
 #include "streamline/arch/cache_size.h"
+#include "streamline/arch/companions.h"
+#include "streamline/arch/names.h"
+#include "streamline/base/error.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
+#include "streamline/io/safetensors.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli::inspect_command {
@@ -53,6 +57,44 @@ Json stored_types(const Checkpoint& checkpoint) {
   return types;
 }
 
+// What the file of chips says of its tasks, without reading them. Errors: io, format.
+Json chip_tasks(const std::filesystem::path& file) {
+  const Blob blob = map_file(file);
+  const auto metadata = safetensors_metadata(blob.bytes, file.string());
+  const auto text = metadata.find("streamline.chips");
+  if (text == metadata.end()) fail(ErrorKind::format, file.string(), ": holds no chips");
+  return parse_json(text->second, file.string()).value("tasks", Json::array());
+}
+
+// The classes of a model that was cut behind its chips, or of a …ForSequenceClassification checkpoint; null of others.
+Json classifier_entry(const Checkpoint& checkpoint) {
+  const std::filesystem::path file = chips_file(checkpoint);
+  const bool head = checkpoint.find(kClassHead) != nullptr;
+  if (file.empty() && !head) return nullptr;
+  Json tasks = Json::array();
+  for (const Json& task : file.empty() ? Json::array() : chip_tasks(file)) {
+    Json entry = {{"task", task.value("task", "")}, {"classes", task.value("classes", Json::array())}};
+    const Json choice = task.value("choice", Json());
+    if (choice.is_object()) entry.update({{"layer", choice.value("layer", 0)}, {"kind", choice.value("kind", "")}});
+    tasks.push_back(std::move(entry));
+  }
+  return {{"chips", !file.empty()}, {"head", head}, {"tasks", std::move(tasks)}};
+}
+
+std::string classifier_text(const Json& classifier) {
+  std::string text;
+  for (const Json& task : classifier["tasks"]) {
+    text += (text.empty() ? "" : "; ") + task["task"].get<std::string>() + " (";
+    for (std::size_t i = 0; i < task["classes"].size(); ++i)
+      text += (i > 0 ? ", " : "") + task["classes"][i].get<std::string>();
+    text += ")";
+    if (task.contains("layer"))
+      text += ", " + task["kind"].get<std::string>() + " chip behind layer " + task["layer"].dump();
+  }
+  if (text.empty()) return "a head of classes in the place of the language model's; it writes no text";
+  return text + "; it writes no text: `streamline chip run` classifies with it";
+}
+
 Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
   Json layers = Json::array();
   for (std::int64_t i = 0; i < config.layer_count(); ++i) {
@@ -76,6 +118,8 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"tensors", checkpoint.tensors().size()},
           {"kv_cache_bytes_per_token", cache_values_per_token(config) * static_cast<std::int64_t>(element)},
           {"digest", checkpoint.digest()},
+          {"classifier", classifier_entry(checkpoint)},
+          {"side_route", side_route_file(checkpoint).empty() ? Json() : Json("sherl")},
           {"layer", layers}};
 }
 
@@ -107,6 +151,9 @@ std::string as_text(const Json& info) {
   rows.push_back({"stored", format_bytes(info["bytes"].get<std::uint64_t>()) + " as " + types});
   rows.push_back(
       {"context", format_bytes(info["kv_cache_bytes_per_token"].get<std::uint64_t>()) + " a token (keys and values)"});
+  if (!info["classifier"].is_null()) rows.push_back({"classifier", classifier_text(info["classifier"])});
+  if (!info["side_route"].is_null())
+    rows.push_back({"side route", "SHERL's, between its layers (`heal --with sherl`)"});
   std::string text;
   for (const auto& row : rows) text += row[0] + std::string(14 - row[0].size(), ' ') + row[1] + "\n";
   return text;

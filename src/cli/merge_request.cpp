@@ -100,7 +100,9 @@ merge::Source MergeModels::open(const std::string& name) {
     const std::string adapter = name.substr(plus + 1);
     return keep(merge::adapter_source(name, open(name.substr(0, plus)), adapter));
   }
-  return keep(merge::make_source(name, open_checkpoint(name)));
+  const auto checkpoint = open_checkpoint(name);
+  check_writes_text(*checkpoint);
+  return keep(merge::make_source(name, checkpoint));
 }
 
 MergeInput merge_input(const MergeOptions& options) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "rank_group.h"
+#include "streamline/arch/companions.h"
+#include "streamline/arch/names.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/engine/sweep.h"
@@ -34,8 +36,16 @@ Placement start(const CommonOptions& options) {
   return placement;
 }
 
-OpenedModel open_model(const std::string& model, const Placement& placement) {
+void check_writes_text(const Checkpoint& checkpoint, const char* instead) {
+  const bool chips = !chips_file(checkpoint).empty();
+  if (chips || checkpoint.find(kClassHead) != nullptr)
+    fail(ErrorKind::unsupported, checkpoint.label(), ": is a classifier",
+         chips ? " (a model cut behind its chips)" : "", " and writes no text; ", instead);
+}
+
+OpenedModel open_model(const std::string& model, const Placement& placement, Head head) {
   auto checkpoint = open_checkpoint(model);
+  if (head == Head::language) check_writes_text(*checkpoint);
   return {with_side_route(Model::open(checkpoint, placement)), open_tokenizer(checkpoint->files())};
 }
 

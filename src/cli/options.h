@@ -17,12 +17,18 @@ Placement start(const CommonOptions& options);
 constexpr const char* kFormatHelp =
     "how halves of layers that went are written: auto, ordinary (zeros in their place), decilm, per-layer";
 
+// A model that was cut behind its chips, or a …ForSequenceClassification checkpoint, has no head that writes text.
+// Errors: unsupported for one, naming `instead`: what is to be done with it.
+void check_writes_text(const Checkpoint& checkpoint, const char* instead = "`streamline chip run` classifies with it");
+enum class Head { language, any };
+
 struct OpenedModel {
   Model model;
   std::unique_ptr<Tokenizer> tokenizer;
 };
-// Errors as Model::open and open_tokenizer; also mismatch when the tokenizer has more ids than the embedding rows.
-OpenedModel open_model(const std::string& model, const Placement& placement);
+// Errors as Model::open and open_tokenizer; also mismatch when the tokenizer has more ids than the embedding rows, and
+// those of check_writes_text() unless any head will do.
+OpenedModel open_model(const std::string& model, const Placement& placement, Head head = Head::language);
 
 // Checks seq_len against the model's positions (error mismatch unless allowed) and fills its default, which leaves
 // room for BOS in front. The engine need not check again.

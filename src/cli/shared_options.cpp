@@ -58,15 +58,17 @@ std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
 
 void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need) {
   arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
-                {.required = need == DataNeed::required});
+                {.required = need != DataNeed::optional});
   arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
   arguments.add("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer",
                 {.limits = kPositive});
-  arguments.add("--samples", options.samples, "calibration sequences", {.limits = kPositive});
-  arguments.flag("--documents", options.documents,
-                 "one document a sequence instead of packing them one after the other");
-  arguments.flag("--shuffle", options.shuffle,
-                 "draw the calibration sequences at random (--seed) instead of the first ones");
+  if (need != DataNeed::training) {
+    arguments.add("--samples", options.samples, "calibration sequences", {.limits = kPositive});
+    arguments.flag("--documents", options.documents,
+                   "one document a sequence instead of packing them one after the other");
+    arguments.flag("--shuffle", options.shuffle,
+                   "draw the calibration sequences at random (--seed) instead of the first ones");
+  }
   arguments.add("--bos", options.bos,
                 "BOS in front of each sequence: auto (where the tokenizer has the habit), on, off",
                 {.choices = {"auto", "on", "off"}});

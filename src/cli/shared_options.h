@@ -38,7 +38,11 @@ struct DataOptions {
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
 };
-enum class DataNeed { required, optional };
+enum class DataNeed {
+  required,
+  optional,
+  training,  // required, and all sequences are drawn from it: there are no calibration sequences to describe
+};
 void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need = DataNeed::required);
 
 // The words of the command line, for records.

@@ -47,6 +47,7 @@ class ExportedChips : public testing::Test {
                            .input = features.description().input,
                            .chips = train_chips(features, options)});
     chips.tasks[0].choice = select_chip(chips.tasks[0].chips, {.rule = Rule::fixed, .layer = layer});
+    chips.tasks[0].most_frequent = most_frequent(features.labels(), 3, split_texts(features.count(), options));
     std::filesystem::remove(folder_.path() / (task + ".features"));
     return chips;
   }
@@ -72,6 +73,11 @@ TEST_F(ExportedChips, H5GiveTheSameLogitsAsOnTheWholeModel) {
   const Exported exported = export_chips(llama_, chips, out_, {});
   EXPECT_EQ(exported.architecture, "LlamaForSequenceClassification");
   EXPECT_LT(exported.largest_difference, 1e-5);
+  const auto written = read_chips(chips_file_in(out_)).tasks[0].most_frequent, meant = chips.tasks[0].most_frequent;
+  ASSERT_TRUE(written);
+  EXPECT_EQ(written->label, meant->label);
+  EXPECT_EQ(written->validation.right, meant->validation.right);
+  EXPECT_EQ(written->test.count, 0);
   const Model trunk = Model::open(Checkpoint::open(out_), {});
   const auto whole = run(llama_, chips), cut = run(trunk, read_chips(chips_file_in(out_)));
   // The same kernels on the same weights: layers above cannot matter at all.

@@ -163,6 +163,34 @@ TEST(Chips, H9LearnNothingFromRandomLabels) {
   }
 }
 
+TEST(Chips, AreMeasuredAgainstTheClassThatTrainingTextsHaveMost) {
+  // Class 1 has most of the training texts, class 0 of the others.
+  const auto labels = torch::tensor({1, 1, 0, 0, 0, 2, 0, 1}, torch::kLong);
+  const Split split{
+      .train = torch::tensor({0, 1, 2}), .validation = torch::tensor({3, 4, 7}), .test = torch::tensor({5, 6})};
+  const MostFrequent most = most_frequent(labels, 3, split);
+  EXPECT_EQ(most.label, 1);
+  EXPECT_DOUBLE_EQ(most.train.accuracy(), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(most.validation.accuracy(), 1.0 / 3);
+  EXPECT_EQ(most.test.right, 0);
+  EXPECT_EQ(most.test.count, 2);
+}
+
+TEST(Chips, AreSurelyBetterAboveTheirWholeInterval) {
+  const Score most{.right = 50, .count = 100};
+  // Wilson's interval of 60 of 100 is 0.502 … 0.691, that of 59 of 100 0.492 … 0.681.
+  EXPECT_TRUE(surely_better({.right = 60, .count = 100}, most));
+  EXPECT_FALSE(surely_better({.right = 59, .count = 100}, most));
+  EXPECT_TRUE(surely_better({}, {}));
+}
+
+TEST(Chips, OfWhichOneIsPerfectHaveALossOfNothingNotMinusNothing) {
+  const Score perfect = score_of(torch::tensor({{1000.F, 0.F}, {0.F, 1000.F}}), torch::tensor({0, 1}, torch::kLong));
+  EXPECT_EQ(perfect.loss, 0);
+  EXPECT_FALSE(std::signbit(perfect.loss));
+  EXPECT_EQ(perfect.margin, 1);
+}
+
 std::vector<TrainedChip> with_accuracies(const std::vector<double>& accuracies, Kind kind) {
   std::vector<TrainedChip> chips;
   for (const double accuracy : accuracies) {

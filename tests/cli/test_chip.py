@@ -62,7 +62,14 @@ def test_where_a_text_ends_is_learnt(made, tmp_path):
     assert chosen["validation"]["count"] == 30 and chosen["test"]["count"] == 30
     assert chosen["test"]["accuracy"] > 0.8
     assert chosen["validation"]["low"] < chosen["validation"]["accuracy"] <= chosen["validation"]["high"]
+    most = task["most_frequent"]
+    labels = [label for _, label in rows(1)]
+    counted = [most[part]["count"] for part in ("train", "validation", "test")]
+    assert counted == [60, 30, 30] and sum(most[part]["right"] for part in ("train", "validation", "test")) == labels.count(most["class"])
+    assert most["train"]["accuracy"] >= 0.5
+    assert (found["notes"] == []) == all(chosen[part]["low"] > most[part]["accuracy"] for part in ("validation", "test"))
     page = (tmp_path / "page.html").read_text()
+    assert f"always “{most['class']}”" in page and f'"chance":{json.dumps(most["validation"]["accuracy"])[:6]}' in page.replace(": ", ":")
     assert "Chips on books-5m" in page and "chips-0" in page and "Accuracy by layer" in page
 
 
@@ -81,8 +88,9 @@ def test_the_choice_is_kept(made, tmp_path):
     accuracies = [entry["validation"]["accuracy"] for entry in found["chips"]]
     layer = found["choice"]["layer"]
     assert accuracies[layer] >= max(accuracies) - 0.05 and all(a < max(accuracies) - 0.05 for a in accuracies[:layer])
-    text = chip("select", made / "exact.chips", "--rule", "fixed", "--layer", 4)
-    assert text.returncode == 0 and "behind layer 4 (fixed)" in text.stdout and "keeps 5 of 12 layers" in text.stdout
+    text = chip("select", made / "exact.chips", "--layer", 4)
+    assert text.returncode == 0 and "the most frequent class: 0." in text.stdout
+    assert "behind layer 4 (fixed)" in text.stdout and "keeps 5 of 12 layers" in text.stdout
 
 
 @pytest.mark.parametrize("chips", ["exact", "plain"])
@@ -92,6 +100,10 @@ def test_what_is_exported_says_the_same(made, tmp_path, chips):
     assert exported["layers"] == 8 and exported["largest_logit_difference"] < 1e-4
     assert (exported["why_plain"] is None) == (chips == "exact")
     config = json.loads((out / "config.json").read_text())
+    card = (out / "README.md").read_text()
+    assert r'"{{text}}\n"' in card and "depth-pruning" not in card and "text-generation" not in card
+    assert ("pipeline_tag: text-classification" in card) == (chips == "exact") == ("AutoModelForSequenceClassification" in card)
+    assert not any("llama.cpp's converter" in note for note in exported["notes"])
     assert config["num_hidden_layers"] == 8
     assert config["architectures"] == (["LlamaForSequenceClassification"] if chips == "exact" else ["LlamaModel"])
     chosen = tmp_path / "chosen.chips"
@@ -131,7 +143,68 @@ def test_several_tasks_share_a_trunk(made, tmp_path):
     assert alone.stdout.startswith(second[1] + "\t0=")
 
 
+@pytest.fixture(scope="module")
+def classifier(made):
+    chip_json("export", BOOKS, "--chips", made / "exact.chips", "--layer", 3, "--out", made / "classifier")
+    return made / "classifier"
+
+
+def test_inspect_tells_a_classifier(classifier):
+    found = run_json("inspect", classifier)["classifier"]
+    assert found["chips"] and found["head"]
+    assert found["tasks"] == [{"task": "place", "classes": ["home", "sea"], "layer": 3, "kind": "linear"}]
+    assert "place (home, sea), linear chip behind layer 3" in run("inspect", classifier).stdout
+    assert run_json("inspect", BOOKS)["classifier"] is None
+
+
+@pytest.mark.parametrize("words", [["export", "--gguf"], ["eval", "--perplexity", VALID], ["generate", "--prompt", "a"],
+                                   ["prune", "--data", VALID, "--layers", 1, "--out"], ["heal", "--data", VALID, "--out"],
+                                   ["merge", BOOKS, "--out"]], ids=lambda words: words[0])
+def test_what_wants_text_refuses_a_classifier(classifier, tmp_path, words):
+    out = [tmp_path / "o.gguf"] if words[-1] == "--gguf" else [tmp_path / "o"] if words[-1] == "--out" else []
+    result = run(words[0], classifier, *words[1:], *out)
+    assert result.returncode == 1 and "is a classifier" in result.stderr, result.stderr
+    assert ("chip export --gguf" if words[0] == "export" else "chip run") in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_classifier_can_be_exported_again(classifier, tmp_path):
+    found = chip_json("export", classifier, "--chips", classifier / "streamline" / "chips.safetensors", "--out", tmp_path / "out",
+                      "--gguf", tmp_path / "o.gguf", "--type", "f32")
+    assert found["layers"] == 4 and found["why_plain"] is None and (tmp_path / "o.gguf").exists()
+    assert sum("llama.cpp" in note for note in found["notes"]) == 1
+
+
+def test_texts_that_were_seen_are_told(made):
+    result = chip("eval", made / "exact.chips", made / "place.features")
+    assert result.returncode == 0 and "these very texts" in result.stderr and "most frequent class" in result.stdout
+    twice = chip_json("eval", made / "exact.chips", "--features", made / "place.features", made / "place.features")["results"]
+    assert len(twice) == 2 and twice[0]["seen"] and 0.3 < twice[0]["most_frequent"]["accuracy"] < 0.7
+
+
+def test_chips_that_learnt_nothing_are_told(made):
+    result = chip("train", made / "place.features", "--kind", "linear", "--learning-rate", 1e-9, "--validation", 0.25)
+    assert result.returncode == 0 and "kept nowhere" in result.stdout and "-0.000" not in result.stdout
+    assert "not surely better than always" in result.stderr and "--method ridge" in result.stderr
+
+
 BAD = {
+    "a layer beside another rule": (lambda m, t: ["export", BOOKS, "--chips", m / "exact.chips", "--rule", "best", "--layer", 4, "--out", t / "o"],
+                                    2, ["--layer goes with --rule fixed"]),
+    "a loss of accuracy beside the best": (lambda m, t: ["select", m / "exact.chips", "--rule", "best", "--within", 0.1], 2,
+                                           ["--within goes with --rule earliest"]),
+    "fields of rows beside a task": (lambda m, t: ["cache", BOOKS, "--task", "sst2", "--data-dir", t, "--prompt", "x", "--out", t / "o"], 2,
+                                     ["--prompt goes with --data"]),
+    "a task's options beside rows": (lambda m, t: ["cache", BOOKS, "--data", m / "place.jsonl", "--num-fewshot", 3, "--out", t / "o"], 2,
+                                     ["--num-fewshot goes with --task"]),
+    "steps of a closed form": (lambda m, t: ["train", m / "place.features", "--method", "ridge", "--epochs", 3], 2,
+                               ["--epochs goes with --method adamw"]),
+    "a type of no file": (lambda m, t: ["export", BOOKS, "--chips", m / "exact.chips", "--out", t / "o", "--type", "q8_0"], 2,
+                          ["--type goes with --gguf"]),
+    "a plain trunk as GGUF": (lambda m, t: ["export", BOOKS, "--chips", m / "exact.chips", "--out", t / "o", "--plain", "--gguf", t / "o.gguf"],
+                              2, ["--plain leaves no classifier"]),
+    "a file without rows": (lambda m, t: ["cache", BOOKS, "--data", VALID, "--out", t / "o"], 1, ["--data takes .jsonl, .json, .csv and .tsv"]),
+    "a model without chips": (lambda m, t: ["run", BOOKS], 2, ["has no chips in it", "--chips"]),
     "no texts": (lambda m, t: ["cache", BOOKS, "--out", t / "f"], 2, ["--task NAME", "--data FILE"]),
     "labels that differ": (lambda m, t: ["cache", BOOKS, "--data", f"{m / 'place.jsonl'},{other_labels(t)}", "--out", t / "f"], 1,
                            ["other.jsonl: has the label 'sideways', which"]),

@@ -53,6 +53,29 @@ Score score_from_json(const Json& json, const std::string& where) {
           .margin = json_number(json, "margin", where).value_or(0)};
 }
 
+Json most_frequent_json(const TaskChips& task) {
+  if (!task.most_frequent) return nullptr;
+  const auto part = [](const Score& score) {
+    return score.count == 0 ? Json()
+                            : Json{{"accuracy", score.accuracy()}, {"right", score.right}, {"count", score.count}};
+  };
+  return {{"class", task.classes[static_cast<std::size_t>(task.most_frequent->label)]},
+          {"train", part(task.most_frequent->train)},
+          {"validation", part(task.most_frequent->validation)},
+          {"test", part(task.most_frequent->test)}};
+}
+
+std::optional<MostFrequent> most_frequent_from_json(const Json& json, const std::vector<std::string>& classes,
+                                                    const std::string& where) {
+  if (json.is_null()) return std::nullopt;
+  const auto found = std::ranges::find(classes, required(json_string(json, "class", where), "class", where));
+  if (found == classes.end()) fail(ErrorKind::format, where, ": its most frequent class is none of its classes");
+  return MostFrequent{.label = found - classes.begin(),
+                      .train = score_from_json(json.value("train", Json()), where),
+                      .validation = score_from_json(json.value("validation", Json()), where),
+                      .test = score_from_json(json.value("test", Json()), where)};
+}
+
 // The tensors of a file by name, with the file for messages.
 struct Tensors {
   std::map<std::string, TensorInfo> all;
@@ -110,6 +133,7 @@ TaskChips task_from_json(const Json& json, std::size_t index, const Trunk& trunk
   task.classes = text_list(json, "classes", where);
   task.input = input_from_json(json.value("input", Json()), where);
   task.training = json.value("training", Json::object());
+  task.most_frequent = most_frequent_from_json(json.value("most_frequent", Json()), task.classes, where);
   for (const Json& chip : required_list(json, "chips", where))
     task.chips.push_back(chip_from_json(chip, index, trunk, task.classes.size(), tensors));
   const Json choice = json.value("choice", Json());
@@ -135,6 +159,7 @@ Json to_json(const TaskChips& task) {
           {"input", to_json(task.input)},
           {"training", task.training},
           {"choice", task.choice ? choice_json(*task.choice) : Json()},
+          {"most_frequent", most_frequent_json(task)},
           {"chips", std::move(chips)}};
 }
 

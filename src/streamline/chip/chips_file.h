@@ -17,6 +17,7 @@ struct TaskChips {
   std::vector<TrainedChip> chips;  // linear ones by layer, then MLPs by layer
   Json training = Json::object();  // the options that they were trained with
   std::optional<Choice> choice = {};
+  std::optional<MostFrequent> most_frequent = {};  // not in files of earlier versions
 };
 
 struct Chips {

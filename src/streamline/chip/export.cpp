@@ -6,6 +6,7 @@
 
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
+#include "streamline/chip/card.h"
 #include "streamline/chip/classify.h"
 #include "streamline/surgery/verify.h"
 
@@ -101,7 +102,7 @@ void drop_head(const Model& model, std::vector<TensorSource>& tensors, Json& con
   const Family& family = *model.config().family;
   std::erase_if(tensors, [&](const TensorSource& tensor) {
     return tensor.header.name == tensor_name(family, -1, Role::head, Part::weight) ||
-           tensor.header.name == tensor_name(family, -1, Role::head, Part::bias);
+           tensor.header.name == tensor_name(family, -1, Role::head, Part::bias) || tensor.header.name == kClassHead;
   });
   // There is no head to tie; readers of language models must not miss one.
   config["tie_word_embeddings"] = true;
@@ -119,27 +120,6 @@ void describe_classes(const TaskChips& task, const Config& model, Json& config) 
   config["problem_type"] = "single_label_classification";
   // transformers finds the last token of a padded text by it.
   if (config.value("pad_token_id", Json()).is_null()) config["pad_token_id"] = model.eos.value_or(0);
-}
-
-std::string chip_card(const Chips& chips, const Exported& exported, const Json& run) {
-  std::ostringstream text;
-  text << "`" << chips.trunk.model << "` cut behind layer " << exported.layers - 1 << " of " << chips.trunk.layers
-       << ", with a classifier on the hidden state there (Chip-Tuning, arXiv 2410.06541). It writes no text.\n\n";
-  for (const TaskChips& task : chips.tasks) {
-    const TrainedChip& chosen = task.chips[task.choice->chip];
-    text << "- " << task.task << ": " << name(task.choice->kind) << " chip behind layer " << task.choice->layer << ", "
-         << task.classes.size() << " classes, accuracy " << chosen.validation.accuracy() << " on "
-         << chosen.validation.count << " validation texts";
-    if (chosen.test.count > 0) text << ", " << chosen.test.accuracy() << " on " << chosen.test.count << " test texts";
-    text << "\n";
-  }
-  text << "\n`streamline chip run` classifies with it. "
-       << (exported.why_plain.empty() ? "transformers loads it as " + exported.architecture + "."
-                                      : "It is no …ForSequenceClassification: " + exported.why_plain + ".")
-       << "\n\n## Recipe\n\n```\n";
-  for (const Json& word : run.value("command", Json::array())) text << word.get<std::string>() << ' ';
-  text << "\n```\n";
-  return text.str();
 }
 
 // Last hidden states of a short fixed text, [1, hidden] a layer.
@@ -206,10 +186,13 @@ Exported export_chips(const Model& model, const Chips& chips, const fs::path& ou
   exported.why_plain = options.plain ? "a plain trunk was asked for" : why_no_classifier(model, chips);
   const bool classifier = exported.why_plain.empty();
   exported.architecture += classifier ? "ForSequenceClassification" : "Model";
+  std::vector<std::string> of_language_models;  // notes that are not true of what has no head
   const Plan plan = last + 1 == all ? keep_all(all) : cut_window(all, last + 1, all - last - 1);
   ApplyOptions apply{.max_shard_size = options.max_shard_size, .overwrite = options.overwrite};
   apply.provenance = options.run;
   apply.card_body = chip_card(kept, exported, options.run);
+  apply.card_pipeline = classifier ? "text-classification" : "feature-extraction";
+  apply.card_tags = {"chip-tuning"};
   apply.repeatable = false;
   apply.verify = false;  // there is no head to compare; compare_written() does it
   apply.edit = [&](std::vector<TensorSource>& tensors, Json& config) {
@@ -221,7 +204,9 @@ Exported export_chips(const Model& model, const Chips& chips, const fs::path& ou
   };
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
     Chips written = kept;
-    written.trunk = trunk_of(Model::open(Checkpoint::open(directory.staging()), model.placement()));
+    const Model trunk = Model::open(Checkpoint::open(directory.staging()), model.placement());
+    of_language_models = loading_notes(trunk.config());
+    written.trunk = trunk_of(trunk);
     written.trunk.model = out.filename().empty() ? out.parent_path().filename().string() : out.filename().string();
     fs::create_directories(chips_file_in(directory.staging()).parent_path());
     write_chips(written, chips_file_in(directory.staging()));
@@ -231,6 +216,10 @@ Exported export_chips(const Model& model, const Chips& chips, const fs::path& ou
            exported.largest_difference, " of the largest");
   };
   exported.applied = apply_plan(model, plan, {}, out, apply);
+  if (exported.applied.format != "ordinary") return exported;
+  std::erase_if(exported.applied.notes, [&](const std::string& note) {
+    return std::ranges::find(of_language_models, note) != of_language_models.end();
+  });
   return exported;
 }
 

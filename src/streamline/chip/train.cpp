@@ -76,7 +76,7 @@ Score score_of(const torch::Tensor& logits, const torch::Tensor& labels) {
   const auto right = shares.gather(1, labels.unsqueeze(1)).squeeze(1);
   const auto others = shares.scatter(1, labels.unsqueeze(1), -INFINITY);
   result.right = logits.argmax(1).eq(labels).sum().item<std::int64_t>();
-  result.loss = -right.mean().item<double>();
+  result.loss = std::max(0.0, -right.mean().item<double>());  // of a perfect chip 0, not -0
   result.margin = (right.exp() - std::get<0>(others.max(1)).exp()).mean().item<double>();
   return result;
 }
@@ -114,6 +114,23 @@ Split split_texts(std::int64_t count, const TrainOptions& options) {
   return {.train = order.narrow(0, test + validation, train),
           .validation = order.narrow(0, test, validation),
           .test = order.narrow(0, 0, test)};
+}
+
+MostFrequent most_frequent(const torch::Tensor& labels, std::int64_t classes, const Split& split) {
+  MostFrequent result;
+  result.label = torch::bincount(labels.index_select(0, split.train), {}, classes).argmax().item<std::int64_t>();
+  const auto part = [&](const torch::Tensor& indices) {
+    return Score{.right = labels.index_select(0, indices).eq(result.label).sum().item<std::int64_t>(),
+                 .count = indices.size(0)};
+  };
+  result.train = part(split.train);
+  result.validation = part(split.validation);
+  result.test = part(split.test);
+  return result;
+}
+
+bool surely_better(const Score& score, const Score& most_frequent) {
+  return score.count == 0 || interval(score).first > most_frequent.accuracy();
 }
 
 Chip initial_chip(Kind kind, std::int64_t layer, std::int64_t hidden, std::int64_t classes,

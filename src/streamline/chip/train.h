@@ -60,6 +60,16 @@ struct Split {
 // Errors: usage for shares that leave nothing to train on.
 Split split_texts(std::int64_t count, const TrainOptions& options);
 
+// What a classifier is worth that always says the class which the training texts have most often (of equals the first):
+// a chip must do better. Losses and margins are 0.
+struct MostFrequent {
+  std::int64_t label = 0;  // an index into the classes
+  Score train = {}, validation = {}, test = {};
+};
+MostFrequent most_frequent(const torch::Tensor& labels, std::int64_t classes, const Split& split);
+// Whether all of a chip's interval lies above that; true where there are no texts.
+bool surely_better(const Score& score, const Score& most_frequent);
+
 // All linear chips by layer, then all MLP chips by layer: the order in which ties are broken. Errors: usage for an MLP
 // by another method than adamw, unsupported for a system of equations that is too large, numeric, interrupted.
 std::vector<TrainedChip> train_chips(const Features& features, const TrainOptions& options);

@@ -2,6 +2,7 @@
 // The side file of a model that was healed with SHERL.
 #include <map>
 
+#include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/heal/sherl.h"
@@ -90,10 +91,8 @@ SherlAdapter read_sherl(const std::filesystem::path& file, const Model& model) {
 }
 
 Model with_side_route(const Model& model) {
-  const std::filesystem::path file =
-      std::filesystem::path(model.checkpoint().label()) / "streamline" / "sherl.safetensors";
-  std::error_code error;
-  if (!model.checkpoint().is_safetensors() || !std::filesystem::is_regular_file(file, error)) return model;
+  const std::filesystem::path file = side_route_file(model.checkpoint());
+  if (file.empty()) return model;
   return model.routed(route_of(read_sherl(file, model), model.placement()));
 }
 

@@ -3,6 +3,7 @@
 
 #include <sstream>
 
+#include "streamline/arch/companions.h"
 #include "streamline/arch/config.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/base/error.h"
@@ -108,7 +109,10 @@ const Source& tokenizer_source(const MergePlan& plan, const std::string& name) {
 }  // namespace
 
 void check_writable(const MergePlan& plan, const std::filesystem::path& out) {
-  for (const Source& source : plan.request.models) check_target(*source.checkpoint, out);
+  for (const Source& source : plan.request.models) {
+    check_target(*source.checkpoint, out);
+    check_no_side_route(*source.checkpoint, "no merge can take in");
+  }
   const Source& reference = reference_of(plan);
   if (!reference.checkpoint->is_safetensors())
     fail(ErrorKind::unsupported, reference.name, ": is a GGUF file; the result takes config.json and tokenizer of a ",

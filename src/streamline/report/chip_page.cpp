@@ -21,6 +21,12 @@ std::string accuracy_cell(const Json& chip, const std::string& part) {
   return fixed(100 * *accuracy, 1) + element("small", "", " " + fixed(100 * *low, 1) + "–" + fixed(100 * *high, 1));
 }
 
+constexpr const char* kMostFrequent = "/most_frequent/validation/accuracy";
+
+std::string always(const Json& task) {
+  return "always “" + escaped(text(task, "/most_frequent/class").value_or("?")) + "”";
+}
+
 bool is_chosen(const Json& task, std::size_t chip) {
   return integer(task, "/choice/chip") == static_cast<std::int64_t>(chip);
 }
@@ -56,7 +62,7 @@ Json chips_chart(const Json& record, const Json& task) {
   double least = 1;
   Json points = chip_points(task, least);
   if (points.empty() || classes == 0) return nullptr;
-  const double chance = 1 / static_cast<double>(classes);
+  const double chance = number(task, kMostFrequent).value_or(1 / static_cast<double>(classes));
   return {{"data", {{"chips", std::move(points)}}},
           {"signals",
            {{"layers", integer(record, "/trunk/layers").value_or(1)},
@@ -76,6 +82,14 @@ std::string chips_markup(const Json& task) {
     chosen.push_back(is_chosen(task, i));
   }
   if (rows.empty()) return "";
+  if (number(task, kMostFrequent)) {
+    const auto share = [&](const char* part) {
+      const auto accuracy = number(task, std::string("/most_frequent/") + part + "/accuracy");
+      return accuracy ? fixed(100 * *accuracy, 1) : std::string("–");
+    };
+    rows.push_back({"–", always(task), share("train"), share("validation"), share("test"), "–"});
+    chosen.push_back(false);
+  }
   return report::html_table({"Layer", "Chip", "Training, %", "Validation, %", "Test, %", "Loss"}, rows,
                             "Accuracy by layer", chosen);
 }
@@ -83,7 +97,11 @@ std::string chips_markup(const Json& task) {
 std::string chip_section(const Json& record, const Json& task, const std::string& chart, bool drawn) {
   std::string introduction =
       "Each chip is trained on training texts and chosen by validation texts; the small numbers "
-      "are Wilson's 95 % interval. The dashed line is chance.";
+      "are Wilson's 95 % interval. The loss is the mean cross-entropy of the validation texts, in nats. The dashed "
+      "line "
+      "is ";
+  introduction += number(task, kMostFrequent) ? always(task) + ", the most frequent class: a chip must do better."
+                                              : std::string("chance.");
   if (const auto layer = integer(task, "/choice/layer"))
     introduction += " Chosen (" + escaped(text(task, "/choice/rule").value_or("")) + "): behind layer " +
                     std::to_string(*layer) + ", which keeps " + std::to_string(*layer + 1) + " of " +

@@ -29,6 +29,8 @@ struct ApplyOptions {
   Format format = Format::automatic;
   Json provenance = Json::object();  // what only the caller knows (command, data, perplexities …); into the card
   std::string card_body = {};        // Markdown below the card's front matter; empty: made from the plan
+  std::string card_pipeline = {};    // what the result does, where that is not what the source does
+  std::vector<std::string> card_tags = {};  // none: those of a smaller model
   bool repeatable = true;  // the plan repeats the result, and lies in it; not where the model's weights changed
   bool verify = true;      // compare the re-opened logits; everything else is always checked
   // Called before anything is written: changes tensors outside the layers, and config.json. Not of a GGUF source.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/export_gguf.h"
 
+#include "streamline/arch/companions.h"
 #include "streamline/arch/gguf_layout.h"
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/gguf_metadata.h"
@@ -98,6 +99,7 @@ ExportedGguf export_gguf(const Model& source, const fs::path& file, const Export
   const Checkpoint& checkpoint = source.checkpoint();
   const Config& config = source.config();
   check_export(config, options, checkpoint.label());
+  check_no_side_route(checkpoint, "GGUF files cannot hold");
   const std::int64_t context = resolve_context(config, options.context, checkpoint.label());
   GgufOutput out(file, options.overwrite);
   const std::vector<GgufLayoutTensor> layout = gguf_layout(checkpoint, config, context);

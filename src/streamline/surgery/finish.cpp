@@ -15,6 +15,8 @@ void finish_result(OutputDirectory& directory, const std::filesystem::path& out,
   facts.notes = applied.notes;
   facts.provenance = options.provenance;
   facts.body = options.card_body;
+  facts.pipeline = options.card_pipeline;
+  facts.tags = options.card_tags;
   directory.write("README.md", model_card(plan, facts));
   if (options.finish) options.finish(directory, applied);
   directory.commit();

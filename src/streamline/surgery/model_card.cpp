@@ -49,11 +49,37 @@ std::string millions(std::int64_t parameters) {
 }
 
 constexpr const char* kRecipe = "recipe";  // of the provenance: a file, not a cell
+constexpr const char* kModels = "models";  // of the provenance: the figures of report.json
 
 // Empty where they are not known.
 std::string parameter_row(const CardFacts& facts) {
   if (facts.parameters_before == 0) return {};
   return "| parameters | " + millions(facts.parameters_before) + " | " + millions(facts.parameters_after) + " |\n";
+}
+
+bool says_nothing(const Json& value) { return value.is_null() || (value.is_array() && value.empty()); }
+
+// Of the source and of the result, where both were measured; else empty.
+std::string perplexity_row(const CardFacts& facts) {
+  const Json models = facts.provenance.value(kModels, Json::array());
+  const Json::json_pointer value("/perplexity/value"), source("/perplexity/text/source");
+  if (models.size() < 2 || !models.front().contains(value) || !models.back().contains(value)) return {};
+  const std::string text = models.front().value(source, "");
+  char figures[64];
+  std::snprintf(figures, sizeof figures, " | %.4g | %.4g |\n", models.front().at(value).get<double>(),
+                models.back().at(value).get<double>());
+  return "| perplexity" + (text.empty() ? "" : " on " + text.substr(text.find_last_of('/') + 1)) + figures;
+}
+
+// What a plan took.
+std::vector<std::string> plan_tags(const Plan& plan) {
+  const bool depth =
+      std::ranges::any_of(plan.segments, [](const Segment& part) { return part.action != Action::keep; });
+  std::vector<std::string> tags;
+  if (depth || !plan.slices.empty()) tags.emplace_back("pruned");
+  if (depth) tags.emplace_back("depth-pruning");
+  if (!plan.slices.empty()) tags.emplace_back("width-pruning");
+  return tags;
 }
 
 // A value in a table: text as it is, a command as one line, everything else as JSON.
@@ -82,15 +108,20 @@ void write_front_matter(std::ostream& card, const Plan& plan, const CardFacts& f
   if (!models.empty()) card << "base_model:\n";
   for (const std::string& model : models) card << "- " << quoted(model) << "\n";
   card << "library_name: " << (loads_in_transformers(facts) ? "transformers" : "streamline.cpp") << "\n";
-  bool pipeline = false;
+  bool pipeline = !facts.pipeline.empty();
+  if (pipeline) card << "pipeline_tag: " << facts.pipeline << "\n";
   for (const std::string_view key : kInherited) {
+    if (key == "pipeline_tag" && !facts.pipeline.empty()) continue;
     const std::string entry = front_matter_entry(facts.source_card, key);
     pipeline = pipeline || (key == "pipeline_tag" && !entry.empty());
     card << entry;
   }
   if (!pipeline) card << "pipeline_tag: " << (facts.multimodal ? "image-text-to-text\n" : "text-generation\n");
-  card << "tags:\n"
-       << (facts.base_models.empty() ? "- pruned\n- depth-pruning\n" : "- merge\n") << "- streamline.cpp\n---\n\n";
+  std::vector<std::string> tags = facts.tags;
+  if (tags.empty()) tags = facts.base_models.empty() ? plan_tags(plan) : std::vector<std::string>{"merge"};
+  card << "tags:\n";
+  for (const std::string& tag : tags) card << "- " << tag << "\n";
+  card << "- streamline.cpp\n---\n\n";
 }
 
 void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) {
@@ -99,15 +130,15 @@ void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) 
        << ".\n\n"
        << "| | source | this model |\n|---|---|---|\n"
        << "| layers | " << facts.layers_before << " | " << facts.layers_after << " |\n"
-       << parameter_row(facts) << "\n## Recipe\n\n| | |\n|---|---|\n"
+       << parameter_row(facts) << perplexity_row(facts) << "\n## Recipe\n\n| | |\n|---|---|\n"
        << "| method | " << cell(plan.method.name) << " |\n";
   for (const auto& [key, value] : plan.method.parameters.items())
-    card << "| " << cell(key) << " | " << cell(value) << " |\n";
+    if (!says_nothing(value)) card << "| " << cell(key) << " | " << cell(value) << " |\n";
   if (!plan.method.calibration_digest.empty())
     card << "| calibration tokens, SHA-256 | `" << plan.method.calibration_digest << "` |\n";
   if (!facts.provenance.contains("seed")) card << "| seed | " << plan.method.seed << " |\n";
   for (const auto& [key, value] : facts.provenance.items())
-    if (key != kRecipe) card << "| " << cell(key) << " | " << cell(value) << " |\n";
+    if (key != kRecipe && key != kModels) card << "| " << cell(key) << " | " << cell(value) << " |\n";
   card << "\nRepeat it from the source checkpoint and this directory:\n\n"
        << "```\nstreamline apply SOURCE --plan streamline/plan.json --out DIR\n```\n\n";
   if (const std::string recipe = facts.provenance.value(kRecipe, ""); !recipe.empty())

@@ -22,6 +22,8 @@ struct CardFacts {
   Json provenance = Json::object();
   std::vector<std::string> base_models = {};  // that it was merged from; none: that of the plan
   std::string body = {};                      // Markdown; empty: made from the plan
+  std::string pipeline = {};                  // what it does; empty: what the source does
+  std::vector<std::string> tags = {};         // none: those of a smaller or a merged model
 };
 
 // Licence, language, pipeline tag and gating notes are inherited from the source card's front matter.
