@@ -129,7 +129,7 @@ void check_outputs(const Options& options) {
 Output run(const Options& options) {
   check_outputs(options);
   const Placement placement = start(options.common);
-  const auto [models, calibration] = open_compared(options.models, placement, options.common.seed);
+  const auto [models, calibration, left_out] = open_compared(options.models, placement, options.common.seed);
   Json record = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   Reference reference;
   std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
@@ -146,6 +146,7 @@ Output run(const Options& options) {
   add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);
   if (!calibration.is_null()) record["calibration"] = calibration;
+  if (!left_out.empty()) record["warnings"] = left_out;
   if (!options.html.empty()) write_text(options.html, comparison_html(record));
   if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
   if (!options.markdown.empty()) write_text(options.markdown, comparison_markdown(record));

@@ -11,6 +11,8 @@
 #include "streamline/heal/tuning.h"
 #include "streamline/plan/overlap.h"
 #include "streamline/prune/budget.h"
+#include "streamline/surgery/format.h"
+#include "streamline/surgery/widths.h"
 #include "training.h"
 
 namespace streamline::cli {
@@ -84,9 +86,21 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
   return result;
 }
 
-// What a method proposes; nothing, with a warning, where one of "all" cannot do it to this model.
+// What it leaves, in the widths in which it would be written.
+Model written_view(const Model& source, const Proposal& proposal) {
+  const LayerForm form = resolve_form(source.checkpoint(), source.config(), Format::automatic);
+  return source.view(as_wide_as_written(source.config(), proposal.plan, form), proposal.replacements);
+}
+
+void check_takes_layers(const Method& method) {
+  if (std::ranges::any_of(method.params, [](const Param& param) { return param.name == "layers"; })) return;
+  fail(ErrorKind::usage, method.name, " takes no whole layers, so that --layers says nothing to it; give --budget, as ",
+       "params=0.8x");
+}
+
+// What a method proposes; nothing, with a sentence in `left_out`, where one of "all" cannot do it to this model.
 std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& source, Chooser& chooser,
-                                 const SweepSize& size) {
+                                 const SweepSize& size, std::vector<std::string>& left_out) {
   const Method& method = *named.method;
   PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = chooser.draw};
   if (chooser.scores) context.scores = &*chooser.scores;
@@ -95,15 +109,16 @@ std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& so
   SearchMemory memory;  // what a search found for one size serves the next
   context.memory = &memory;
   const auto propose = [&](const Json& params) {
-    Proposal proposal = method.propose(context, resolve_params(method.params, params, "streamline compare"));
+    Proposal proposal = method.propose(context, resolve_params(method.params, params, "--method " + std::string(method.name)));
     if (!chooser.scores && proposal.scores.layers > 0) {
       chooser.scores = std::move(proposal.scores);
       context.scores = &*chooser.scores;
     }
     return proposal;
   };
-  const auto view = [&](const Proposal& proposal) { return source.model.view(proposal.plan, proposal.replacements); };
+  const auto view = [&](const Proposal& proposal) { return written_view(source.model, proposal); };
   try {
+    if (size.budget.empty()) check_takes_layers(method);
     if (size.budget.empty()) return propose({{"layers", size.layers}});
     return smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
                         {.propose = propose, .view = view})
@@ -111,7 +126,8 @@ std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& so
   } catch (const Error& error) {
     const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
     if (named.by_name || fits) throw;
-    log_warning("left out " + std::string(method.name) + " at " + size.text() + ": " + error.what());
+    left_out.push_back("left out " + std::string(method.name) + " at " + size.text() + ": " + error.what());
+    log_warning(left_out.back());
     return std::nullopt;
   }
 }
@@ -138,7 +154,7 @@ class MethodSweep {
     Json runs = Json::array();
     std::map<std::string, std::size_t> known;  // models of this method and size by what they cut
     for (Chooser& chooser : choosers_) {
-      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size);
+      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size, result_.left_out);
       if (!proposal) return;
       plans.push_back(proposal->plan);
       const auto [place, is_new] = known.try_emplace(what_is_cut(proposal->plan), result_.models.size());
@@ -175,10 +191,13 @@ class MethodSweep {
     for (const std::string& warning : proposal.warnings) log_warning(warning);
     const Json plan = to_json(proposal.plan);
     const Model view = source_->model.view(proposal.plan, proposal.replacements);
+    const Model written = written_view(source_->model, proposal);
     ComparedModel model = {.name = name,
                            .opened = source_,
                            .model = view,
-                           .about = {{"method", named.method->name},
+                           .about = {{"parameters", written.parameters()},
+                                     {"bytes", written.weight_bytes()},
+                                     {"method", named.method->name},
                                      {"size", size.text()},
                                      {"cut", summary(proposal.plan)},
                                      {"plan", plan}},

@@ -11,6 +11,7 @@ struct MethodViews {
   // Where several texts or draws choose: for each method and size its runs, of which "model" is an index into `models`,
   // how many cuts are distinct, and how far two of them overlap in the mean; else null.
   Json calibration = nullptr;
+  std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
 };
 
 // Nothing where no method is asked for. Errors: usage for methods without sizes or text; those of the methods.

@@ -73,7 +73,7 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
     fail(ErrorKind::usage, "one model alone compares to nothing; name another, a --plan, or --methods with --layers");
   make_unique(result);
   name_models(result, first, views.calibration);
-  return {std::move(result), std::move(views.calibration)};
+  return {std::move(result), std::move(views.calibration), std::move(views.left_out)};
 }
 
 }  // namespace streamline::cli

@@ -35,6 +35,7 @@ struct ComparedModel {
 struct ComparedModels {
   std::vector<ComparedModel> models;
   Json calibration = nullptr;  // of the record (docs/report.md): how far the choice of text moves what is cut
+  std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
 };
 
 // Errors: usage for no model, for methods without sizes or text; those of opening and of the methods.

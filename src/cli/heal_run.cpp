@@ -3,6 +3,8 @@
 
 #include <sstream>
 
+#include "streamline/base/log.h"
+
 namespace streamline::cli::heal_command {
 
 void measure(Run& run, const char* name, const Model& model) {
@@ -29,12 +31,23 @@ ApplyOptions apply_options(const Run& run, const std::string& body) {
   return apply;
 }
 
+void tell_if_nothing_learnt(Run& run, const HealResult& result) {
+  if (result.last().best_step > 0) return;
+  const std::string sentence =
+      "nothing was learnt: after no step the held-out text was likelier than before the training, and the model is as "
+      "it was; try a smaller --learning-rate, or more --tokens";
+  log_warning(sentence);
+  run.report["warnings"].push_back(sentence);
+}
+
 std::string card_end(const Run& run) {
   std::ostringstream text;
-  if (run.measured.given)
-    text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"] << ": "
-         << run.report["models"][0]["perplexity"]["value"] << " before, "
-         << run.report["models"][1]["perplexity"]["value"] << " after.\n";
+  if (run.measured.given) {
+    const auto value = [&](int row) { return run.report["models"][row]["perplexity"]["value"].get<double>(); };
+    text.precision(4);
+    text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"].get<std::string>() << ": "
+         << value(0) << " before, " << value(1) << " after.\n";
+  }
   return text.str() + card_recipe(run.report);
 }
 

@@ -40,6 +40,9 @@ ApplyOptions apply_options(const Run& run, const std::string& body);
 // The end of a card: the perplexities, and how to do it again.
 std::string card_end(const Run& run);
 
+// Where no step was better than the model as it was, a warning, and in the report.
+void tell_if_nothing_learnt(Run& run, const HealResult& result);
+
 void heal_with_sherl(Run& run);
 
 }  // namespace streamline::cli::heal_command

@@ -59,6 +59,7 @@ void heal_with_sherl(Run& run) {
   Json record = {{"replacement", "sherl"}, {"loss", "lm"}};
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});
+  tell_if_nothing_learnt(run, tuned.result);
   measure(run, "healed", model.routed(route_of(tuned.adapter, model.placement())));
   if (ranks().first()) write_healed(run, tuned.adapter);
 }

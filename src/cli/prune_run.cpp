@@ -15,10 +15,13 @@
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
+#include "streamline/surgery/widths.h"
 #include "training.h"
 
 namespace streamline::cli {
 namespace {
+
+constexpr double kRuined = 4;  // times the perplexity of the source
 
 // Held-out sequences as one text to measure on, where no --eval was given.
 EvaluationText held_out_text(const TokenBatches& validation) {
@@ -178,13 +181,20 @@ Proposal propose_with(PruneRun& run, const std::string& replacement, const Json&
   return method.propose(context, resolve_params(method.params, params, "streamline prune"));
 }
 
+// As wide as the format of the result writes it.
+Plan as_written(const PruneRun& run, const Plan& plan) {
+  const Model& source = run.opened.model;
+  const LayerForm form = resolve_form(source.checkpoint(), source.config(), parse_format(run.options.format));
+  return as_wide_as_written(source.config(), plan, form);
+}
+
 // What a proposal leaves, with what is put back as large as it will be.
 Model untrained_view(const PruneRun& run, const Proposal& proposal) {
   const Model& source = run.opened.model;
   PlannedSurgery surgery{.plan = proposal.plan, .replacements = proposal.replacements};
   if (run.heals()) surgery.plan = with_networks(surgery.plan, parse_replacement(run.replacement));
   fill_initial_weights(source, run.options.common.seed, surgery);
-  return source.view(surgery.plan, surgery.replacements);
+  return source.view(as_written(run, surgery.plan), surgery.replacements);
 }
 
 // The smallest cut within --budget; what it came to goes into the report.
@@ -233,16 +243,19 @@ void choose(PruneRun& run) {
   run.report["warnings"] = run.proposal.warnings;
 }
 
-void measure(PruneRun& run, const std::string& name, const Model& model) {
+namespace {
+
+// The perplexity is `model`'s, sizes and speed are those of the model that is written.
+void measure(PruneRun& run, const std::string& name, const Model& model, const Model& written) {
   const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
   Json row = {{"name", name},
               {"layers", model.layer_count()},
-              {"parameters", model.parameters()},
-              {"bytes", model.weight_bytes()},
+              {"parameters", written.parameters()},
+              {"bytes", written.weight_bytes()},
               {"perplexity", to_json(result, run.perplexity, run.evaluation)}};
   if (!run.options.no_speed && ranks().first()) {
     const SpeedResult speed =
-        measure_speed(model, {.prompt = run.perplexity.window, .decode = 32, .repetitions = 3, .batch = 1}, false);
+        measure_speed(written, {.prompt = run.perplexity.window, .decode = 32, .repetitions = 3, .batch = 1}, false);
     row["prefill_tokens_per_second"] = speed.prefill_tokens_per_second;
     row["decode_tokens_per_second"] = speed.decode_tokens_per_second;
   }
@@ -253,6 +266,24 @@ void measure(PruneRun& run, const std::string& name, const Model& model) {
                               {"bos", run.perplexity.bos},
                               {"tokens", result.tokens}};
   log_info(name + ": perplexity " + three_digits(result.value));
+}
+
+}  // namespace
+
+void measure_source(PruneRun& run) { measure(run, "source", run.opened.model, run.opened.model); }
+
+void measure(PruneRun& run, const std::string& name, const Plan& plan) {
+  const Model& source = run.opened.model;
+  measure(run, name, source.view(plan, run.replacements), source.view(as_written(run, plan), run.replacements));
+  if (name == "cut" && (run.heals() || run.options.refit)) return;
+  const auto perplexity_of = [](const Json& row) { return row["perplexity"]["value"].get<double>(); };
+  const double grown = perplexity_of(run.report["models"].back()) / perplexity_of(run.report["models"].front());
+  if (grown < kRuined) return;
+  const std::string sentence = "the perplexity is " + three_digits(grown) + " times the source's: cut less, or train " +
+                               (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit)") +
+                               ", and heal it (`streamline heal`)";
+  log_warning(sentence);
+  run.report["warnings"].push_back(sentence);
 }
 
 void refit(PruneRun& run) {
@@ -297,6 +328,7 @@ void write(PruneRun& run) {
   const Stopwatch watch;
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
     end_stage(run, "write and verify", watch);
+    for (const std::string& note : applied.notes) log_info(note);
     run.report["output"] = {
         {"path", options.out}, {"ordinary", applied.ordinary}, {"format", applied.format}, {"notes", applied.notes}};
     directory.write("streamline/recipe.yaml", options.recipe);

@@ -68,8 +68,11 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
 void check_writable(const PruneRun& run);  // before the work: errors of a result that cannot be written
 void load_data(PruneRun& run);
 void choose(PruneRun& run);
-void choose_replacement(PruneRun& run);                                    // for --replace auto: tries the candidates
-void measure(PruneRun& run, const std::string& name, const Model& model);  // one row of "models"
+void choose_replacement(PruneRun& run);  // for --replace auto: tries the candidates
+// Rows of "models": the source, and what a plan leaves; its sizes and speed are those of what is written, padding
+// included.
+void measure_source(PruneRun& run);
+void measure(PruneRun& run, const std::string& name, const Plan& plan);
 void heal(PruneRun& run);   // and rounds what it trained to what is written
 void refit(PruneRun& run);  // of plans that slice: the model then is one with fitted matrices
 void write(PruneRun& run);

@@ -67,6 +67,15 @@ std::vector<TaskAnswers> of_style(const Results& results, Style style, const std
   return sets;
 }
 
+// What `compare` takes too: a mean over tokens where both say how many a choice has.
+ChoiceScore usual_score(Style style, const std::vector<TaskAnswers>& a, const std::vector<TaskAnswers>& b) {
+  const auto counted = [](const TaskAnswers& set) {
+    return std::ranges::none_of(set.answers, [](const Answer& answer) { return answer.tokens.empty(); });
+  };
+  const bool mean = style == Style::lm_eval && std::ranges::all_of(a, counted) && std::ranges::all_of(b, counted);
+  return mean ? ChoiceScore::mean_nll : default_score(style);
+}
+
 std::string number(const char* format, double value) {
   char text[48];
   std::snprintf(text, sizeof text, format, value);
@@ -132,7 +141,8 @@ Output run(Options options) {
   const Style style = style_for(options, a, b);
   const auto original = of_style(a, style, options.a);
   const auto shorter = in_order_of(original, of_style(b, style, options.b), {options.a, options.b});
-  options.stability.score = options.score == "auto" ? default_score(style) : choice_score_named(options.score);
+  options.stability.score =
+      options.score == "auto" ? usual_score(style, original, shorter) : choice_score_named(options.score);
   options.stability.seed = options.common.seed;
   const StabilityReport report = stability_report(original, shorter, options.stability);
   for (const std::string& sentence : heavy_weights(report))
@@ -155,7 +165,7 @@ std::function<Output()> declare(Arguments& arguments) {
       "--score", options->score,
       "what a choice is scored by: the mean NLL of the whole text over its tokens (opencompass-nll) or over "
       "those predicted (mean-nll), e to that (perplexity), or the NLL of the answer alone (answer-nll); auto: "
-      "opencompass-nll where the results have it, else answer-nll",
+      "opencompass-nll where the results have it, else mean-nll, else answer-nll",
       {.choices = scores});
   arguments.add("--tasks", options->tasks, "only these benchmarks or sets; default: all, the same in both");
   arguments.add("--bootstrap", options->stability.bootstrap, "resamples for the intervals; 0: none",

@@ -134,7 +134,7 @@ TEST(Slices, ThatLeaveNothingOfAHalfDropItAndSaySo) {
   EXPECT_THAT(made.notes, testing::Contains("no head of layer 0 would be left: its attention is dropped"));
   EXPECT_EQ(made.notes.size(), 3u);
   EXPECT_EQ(summary(made.plan),
-            "dropped layer 1; dropped the attention of layer 0; sliced layer 2: 5 of 6 channels went (of 3)");
+            "dropped layer 1; dropped the attention of layer 0; sliced layer 2: without 5 of 6 channels in 1 layer (of 3)");
 }
 
 TEST(Slices, NumbersOfHeadsThatBreakTheGroupsAreRefusedWithTheNearestAllowed) {

@@ -90,7 +90,7 @@ TEST(Formats, PerLayerConfigHasNoTensorsOfHalvesThatWent) {
   const auto out = directory.path() / "out", again = directory.path() / "again";
   const AppliedPlan applied = apply_as(source, kHalves, out, Format::per_layer);
   EXPECT_EQ(applied.format, "per-layer");
-  EXPECT_THAT(applied.notes, Contains(HasSubstr("records that key and does not apply it")));
+  EXPECT_THAT(applied.notes, Contains(HasSubstr("or stops where widths differ")));
   expect_computes(source, kHalves, out);
   const Model result = open_model(out);
   EXPECT_EQ(result.checkpoint().config().at("per_layer_config"),

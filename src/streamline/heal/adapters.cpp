@@ -82,6 +82,7 @@ Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng
     adapters.options.roles = kNormRoles;
   else if (adapters.options.roles.empty())
     adapters.options.roles = kMlpRoles;
+  std::int64_t zeros = 0, all = 0;
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
     const LayerWeights weights = model.layer(layer, Model::Use::once);
     for (const auto& [role, tensors] : weights.tensors) {
@@ -94,12 +95,15 @@ Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng
         adapter.norm = weight;
         continue;
       }
+      all += weight.numel();
+      zeros += weight.numel() - weight.count_nonzero().item<std::int64_t>();
       const std::int64_t out = weight.size(0), in = weight.size(1);
       adapter.a = uniform_matrix(options.rank, in, 1 / std::sqrt(static_cast<double>(in)), rng);
       adapter.b = torch::zeros({out, options.rank}, torch::kFloat32);
       if (options.kind == AdapterKind::dora) adapter.magnitude = weight.norm(2, 1);
     }
   }
+  if (all > 0) adapters.zeros = static_cast<double>(zeros) / static_cast<double>(all);
   std::erase_if(adapters.options.roles, [&](Role role) {
     return std::ranges::none_of(adapters.list, [&](const Adapter& adapter) { return adapter.role == role; });
   });

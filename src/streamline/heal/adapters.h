@@ -40,6 +40,7 @@ struct Adapter {
 struct Adapters {
   AdapterOptions options = {};  // roles are those that the model has
   std::vector<Adapter> list = {};
+  double zeros = 0;  // their share of the weights that adapters are added to, which merging fills
 
   std::int64_t parameters() const;
 };

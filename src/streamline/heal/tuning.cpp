@@ -2,9 +2,11 @@
 #include "streamline/heal/tuning.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
@@ -12,6 +14,8 @@
 
 namespace streamline {
 namespace {
+
+constexpr double kManyZeros = 0.02;  // of all weights: more than chance has
 
 // A layer whose matrices are packed; all else is kept as it is.
 struct PackedLayer {
@@ -50,6 +54,10 @@ class Tuning {
         pace_(pace_of(training, validation, kTuningRate, options.heal)),
         rng_(options.heal.seed),
         adapters_(initial_adapters(model, options.adapters, rng_)) {
+    if (adapters_.zeros > kManyZeros)
+      log_warning(
+          std::to_string(std::llround(100 * adapters_.zeros)) +
+          " % of the weights that adapters are added to are zero (sparsified, or padding); none of them stays so");
     share_micro_batches(pace_, training, model.placement().ranks);
     pace_.micro_batch_tokens = fitting_micro_batch({.model = model,
                                                     .window = {},

@@ -208,7 +208,7 @@ std::string summary(const Plan& plan) {
     std::vector<std::int64_t> layers;
     for (const auto& [layer, slice] : plan.slices) layers.push_back(layer);
     text += (text.empty() ? "sliced " : "; sliced ") + std::string(layers.size() == 1 ? "layer " : "layers ") +
-            index_ranges(layers) + ": " + inside + " went";
+            index_ranges(layers) + ": without " + inside;
   }
   if (text.empty()) return "kept all " + std::to_string(plan.base.layers) + " layers";
   return text + " (of " + std::to_string(plan.base.layers) + ")";

@@ -83,8 +83,8 @@ Json to_json(const Plan& plan);
 // Validated. Errors: format, naming `where` and the key; unknown keys and versions are errors.
 Plan plan_from_json(const Json& json, const std::string& where);
 
-// "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)"; "sliced layers 2..9: 24 of 96 heads
-// for keys and values and 3072 of 12288 channels went (of 12)".
+// "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)"; "sliced layers 2..9: without 24 of
+// 96 heads for keys and values in 8 layers and 3072 of 12288 channels in 8 layers (of 12)".
 std::string summary(const Plan& plan);
 
 }  // namespace streamline

@@ -169,16 +169,23 @@ SlicedPlan with_slices(const Config& config, const Plan& plan, const std::map<st
 }
 
 std::string slice_summary(const Plan& plan) {
-  std::int64_t heads = 0, of_heads = 0, channels = 0, of_channels = 0;
+  struct Went {
+    std::int64_t units = 0, of = 0, layers = 0;
+    void add(const KeptUnits& kept) { units += kept.removed(), of += kept.of; }
+    std::string text(const char* what) const {
+      return std::to_string(units) + " of " + std::to_string(of) + " " + what + " in " + std::to_string(layers) +
+             (layers == 1 ? " layer" : " layers");
+    }
+  };
+  Went heads, channels;
   for (const auto& [layer, slice] : plan.slices) {
-    if (slice.kv_heads) heads += slice.kv_heads->removed(), of_heads += slice.kv_heads->of;
-    for (const KeptUnits& units : slice.channels) channels += units.removed(), of_channels += units.of;
+    if (slice.kv_heads) heads.add(*slice.kv_heads), ++heads.layers;
+    for (const KeptUnits& units : slice.channels) channels.add(units);
+    channels.layers += slice.channels.empty() ? 0 : 1;
   }
   std::string text;
-  if (of_heads > 0) text = std::to_string(heads) + " of " + std::to_string(of_heads) + " heads for keys and values";
-  if (of_channels > 0)
-    text +=
-        (text.empty() ? "" : " and ") + std::to_string(channels) + " of " + std::to_string(of_channels) + " channels";
+  if (heads.layers > 0) text = heads.text("heads for keys and values");
+  if (channels.layers > 0) text += (text.empty() ? "" : " and ") + channels.text("channels");
   return text;
 }
 

@@ -32,8 +32,8 @@ struct SlicedPlan {
 // that `plan` drops are left out. Errors: those of validate() and check_slices(); mismatch for a replaced layer.
 SlicedPlan with_slices(const Config& config, const Plan& plan, const std::map<std::int64_t, LayerSlice>& slices);
 
-// What went inside the layers that stay: "24 of 96 heads for keys and values and 3072 of 12288 channels"; empty for
-// plans without slices.
+// What went inside the layers that stay: "24 of 96 heads for keys and values in 8 layers and 3072 of 12288
+// channels in 8 layers"; empty for plans without slices.
 std::string slice_summary(const Plan& plan);
 
 Json slices_to_json(const std::map<std::int64_t, LayerSlice>& slices);

@@ -88,7 +88,7 @@ std::vector<Column> columns(const Json& record) {
                          {"stability %", percent_at, "/against_source/average/stability"},
                          {"prefill tokens/s", rate_at, "/speed/prefill_tokens_per_second"},
                          {"decode tokens/s", rate_at, "/speed/decode_tokens_per_second"}});
-  all.push_back({"peak memory", [](const Json& m, const Column&) {
+  all.push_back({"memory of the process", [](const Json& m, const Column&) {
                    const auto bytes = integer(m, "/peak_memory");
                    return bytes && *bytes >= 0 ? format_bytes(static_cast<std::uint64_t>(*bytes)) : std::string("-");
                  }});

@@ -117,7 +117,7 @@ std::vector<ModelColumn> model_columns(const Json& record) {
            [](const Json& m, const Json& source) { return rate(m, source, "/speed/prefill_tokens_per_second"); }},
           {"Decode, tokens/s",
            [](const Json& m, const Json& source) { return rate(m, source, "/speed/decode_tokens_per_second"); }},
-          {"Peak memory", [](const Json& m, const Json&) { return size_at(m, "/peak_memory"); }}};
+          {"Memory of the process, at most", [](const Json& m, const Json&) { return size_at(m, "/peak_memory"); }}};
 }
 
 // Each warning once, with those it is about.

@@ -112,8 +112,8 @@ std::vector<std::string> loading_notes(const Config& written) {
   if (layer_form(written) == LayerForm::per_layer)
     return {
         "halves that went leave nothing behind, as `per_layer_config` of config.json says: only this program "
-        "computes it; transformers (5.14 and later) records that key and does not apply it, other loaders do not "
-        "know it, and what they build in place of those halves is random"};
+        "computes it; transformers (5.14 and later) records that key and builds whole layers with random numbers in "
+        "those halves, or stops where widths differ; other loaders do not know it"};
   return {"an ordinary " + std::string(written.family->name) +
           " checkpoint: transformers, vLLM, llama.cpp's converter and MLX load it wherever they load the source"};
 }

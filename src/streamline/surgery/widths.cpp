@@ -80,6 +80,14 @@ std::int64_t parameters_of(const Config& config, const std::vector<LayerConfig>&
   return parameters;
 }
 
+// With the first units of those that went, up to `count`.
+void widen(KeptUnits& units, std::int64_t count) {
+  for (std::int64_t unit = 0; unit < units.of && units.count() < count; ++unit) {
+    const auto place = std::lower_bound(units.kept.begin(), units.kept.end(), unit);
+    if (place == units.kept.end() || *place != unit) units.kept.insert(place, unit);
+  }
+}
+
 std::string in_millions(std::int64_t parameters) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2fM", static_cast<double>(parameters) / 1e6);
@@ -101,9 +109,26 @@ LayerConfig stored_shape_of(const Config& config, const std::vector<OutputLayer>
   return shape;
 }
 
+Plan as_wide_as_written(const Config& config, const Plan& plan, LayerForm form) {
+  Plan wide = plan;
+  if (plan.slices.empty()) return wide;
+  const std::vector<OutputLayer> stack = output_layers(config, plan);
+  for (const OutputLayer& layer : stack) {
+    if (layer.replaced || !is_ordinary(layer_of(config, layer.source))) continue;
+    const LayerConfig shape = stored_shape_of(config, stack, layer, form);
+    const auto attention = wide.slices.find(layer.source), mlp = wide.slices.find(layer.mlp_source);
+    if (layer.attention && attention != wide.slices.end() && attention->second.kv_heads)
+      widen(*attention->second.kv_heads, shape.attention->kv_heads);
+    if (layer.mlp && mlp != wide.slices.end())
+      for (KeptUnits& units : mlp->second.channels) widen(units, shape.mlp->intermediate);
+  }
+  return wide;
+}
+
 std::vector<std::string> width_notes(const Config& config, const std::vector<OutputLayer>& stack, LayerForm form) {
   if (!is_sliced(stack)) return {};
-  std::vector<LayerConfig> whole, kept, written;
+  std::vector<LayerConfig> whole, kept, written, decilm;
+  const bool may_be_decilm = form == LayerForm::ordinary && !is_replaced(stack) && why_not_decilm(config).empty();
   for (const OutputLayer& layer : stack) {
     if (layer.replaced) continue;
     OutputLayer unsliced = layer;
@@ -114,6 +139,7 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
     if (!layer.attention) shape.attention.reset();  // its zeros are packing_note()'s
     if (!layer.mlp) shape.mlp.reset();
     written.push_back(std::move(shape));
+    if (may_be_decilm) decilm.push_back(stored_shape_of(config, stack, layer, LayerForm::decilm));
   }
   const std::int64_t before = parameters_of(config, whole), real = parameters_of(config, kept),
                      stored = parameters_of(config, written);
@@ -134,8 +160,9 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
         " model has one width for all its layers, that of the widest: " + std::to_string(kept_widths.kv_heads) +
         " heads for keys and values" + (kept_widths.dense > 0 ? ", MLPs of " + std::to_string(kept_widths.dense) : "") +
         (kept_widths.expert > 0 ? ", experts of " + std::to_string(kept_widths.expert) : ""));
-    if (why_not_decilm(config).empty())
-      notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth));
+    if (const std::int64_t other = parameters_of(config, decilm); may_be_decilm && other < stored)
+      notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth) +
+                      ": " + in_millions(stored - other) + " parameters fewer");
   }
   if (form == LayerForm::ordinary && !is_replaced(stack) &&
       largest_widths(written).kv_heads > largest_widths(kept).kv_heads && says_heads(*config.family))

@@ -16,6 +16,10 @@ namespace streamline {
 LayerConfig stored_shape_of(const Config& config, const std::vector<OutputLayer>& stack, const OutputLayer& layer,
                             LayerForm form);
 
+// `plan` with as many units kept in each layer as are written of it in that form, whichever they are: what its result
+// takes in parameters, bytes, caches and time. Plans without slices as they are.
+Plan as_wide_as_written(const Config& config, const Plan& plan, LayerForm form);
+
 // What the slices took, what of it padding gives back, and what would not; for people. Empty for plans without slices.
 std::vector<std::string> width_notes(const Config& config, const std::vector<OutputLayer>& stack, LayerForm form);
 
