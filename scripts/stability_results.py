@@ -69,7 +69,8 @@ def main():
             models.append(arguments.out / f"{replacement}-{layers}")
             if not models[-1].exists():
                 streamline("prune", arguments.model, "--data", arguments.training, "--cut", layers, "--replace", replacement,
-                           "--tokens", arguments.tokens, "--no-speed", "--accept-worse", "--out", models[-1], "--quiet")
+                           *([] if replacement == "none" else ["--tokens", arguments.tokens, "--accept-worse"]),
+                           "--no-speed", "--out", models[-1], "--quiet")
     perplexity = ["--perplexity", arguments.perplexity, "--max-windows", 64] if arguments.perplexity else []
     record = streamline("compare", arguments.model, *models, "--tasks", arguments.tasks, "--data-dir", arguments.data_dir,
                         "--style", arguments.style, "--limit", arguments.limit, *perplexity, "--no-speed",

@@ -27,7 +27,13 @@ Json matrix_record(const MatrixSpectrum& spectrum) {
   return row;
 }
 
+AllocationOptions allocation_options(const SpreadOptions& options) {
+  return {.ratio = options.ratio, .spread = options.spread, .cap = options.cap, .clip = options.clip};
+}
+
 }  // namespace
+
+void check_spread(const SpreadOptions& options) { check_allocation(allocation_options(options)); }
 
 std::vector<std::int64_t> layer_weights(const Config& config) {
   std::vector<std::int64_t> sizes;
@@ -47,7 +53,7 @@ Allocation allocate_by_exponents(const Config& config, const std::vector<double>
   const std::vector<std::int64_t> sizes = layer_weights(config);
   std::vector<AllocationPart> parts;
   for (std::size_t i = 0; i < sizes.size(); ++i) parts.push_back({.metric = exponents.at(i), .size = sizes[i]});
-  return allocate(parts, {.ratio = options.ratio, .spread = options.spread, .cap = options.cap, .clip = options.clip});
+  return allocate(parts, allocation_options(options));
 }
 
 Json spectra_record(const Model& model, const SpreadOptions& options, std::uint64_t seed) {

@@ -19,6 +19,9 @@ struct SpreadOptions {
   std::int64_t largest_side = 8192;
 };
 
+// Errors: those of check_allocation(), which name what cannot be before anything is measured.
+void check_spread(const SpreadOptions& options);
+
 // The weights of each layer's matrices that `sparsify` prunes.
 std::vector<std::int64_t> layer_weights(const Config& config);
 

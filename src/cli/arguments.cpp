@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <numeric>
 #include <sstream>
 
 #include "streamline/base/error.h"
@@ -50,12 +51,51 @@ void set_up(CLI::Option* option, const std::string& group, const Rules& rules, b
   if (!rules.choices.empty()) check(option, CLI::IsMember(rules.choices));
 }
 
+// In --help of an option; CLI11's "TEXT ..." reads as words with blanks between them.
+void show_values(CLI::Option* option, const char* more) {
+  const std::string given = option->get_default_str();
+  option->option_text(option->get_type_name() + more + (given.empty() || given == "[]" ? "" : "=" + given));
+}
+
 CLI::App* add_named_command(CLI::App& of, const std::string& name, const std::string& summary,
                             const std::string& footer) {
   of.require_subcommand(1);
   CLI::App* command = of.add_subcommand(name, summary);
   command->footer(footer);
   return command;
+}
+
+// Levenshtein's distance.
+std::size_t edits(std::string_view one, std::string_view other) {
+  std::vector<std::size_t> row(other.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < other.size(); ++j) {
+      const std::size_t changed = diagonal + (one[i] == other[j] ? 0 : 1);
+      diagonal = std::exchange(row[j + 1], std::min({changed, row[j] + 1, row[j + 1] + 1}));
+    }
+  }
+  return row.back();
+}
+
+// A word where a command should be is named, with the command that is most like it.
+void check_command(const CLI::App& program) {
+  const CLI::App* app = &program;
+  std::string line = program.get_name();
+  for (auto chosen = app->get_subcommands(); !chosen.empty(); chosen = app->get_subcommands()) {
+    app = chosen.front();
+    line += " " + app->get_name();
+  }
+  const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+  const std::vector<std::string> words = app->remaining();
+  const auto word = std::ranges::find_if(words, [](const std::string& text) { return !text.starts_with('-'); });
+  if (commands.empty() || word == words.end()) return;
+  const CLI::App* nearest = *std::ranges::min_element(
+      commands, {}, [&](const CLI::App* command) { return edits(*word, command->get_name()); });
+  const bool alike = edits(*word, nearest->get_name()) <= std::max<std::size_t>(1, word->size() / 3);
+  fail(ErrorKind::usage, "there is no command '", *word, "'",
+       alike ? "; the nearest is '" + nearest->get_name() + "'" : "", "; see '", line, " --help'");
 }
 
 [[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
@@ -91,14 +131,19 @@ void Arguments::add(const std::string& names, std::vector<std::string>& values, 
   // Else "--tasks piqa MODEL" would take the model for a task.
   if (names.starts_with('-')) option->allow_extra_args(false)->transform(without_blanks);
   set_up(option, group_, {});
+  if (names.starts_with('-')) show_values(option, ",...");
 }
 
 void Arguments::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help) {
-  set_up(app_->add_option(names, values, help)->delimiter(',')->allow_extra_args(false), group_, {});
+  CLI::Option* option = app_->add_option(names, values, help)->delimiter(',')->allow_extra_args(false);
+  set_up(option, group_, {});
+  show_values(option, ",...");
 }
 
 void Arguments::add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help) {
-  set_up(app_->add_option(names, values, help)->allow_extra_args(false), group_, {});
+  CLI::Option* option = app_->add_option(names, values, help)->allow_extra_args(false);
+  set_up(option, group_, {});
+  show_values(option, "");
 }
 
 void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,
@@ -142,6 +187,12 @@ GivenOptions Arguments::given() const {
 
 bool Arguments::chosen() const { return app_->parsed(); }
 
+void check_meaning(const Arguments& arguments, const std::vector<Meaning>& meanings) {
+  for (const Meaning& meaning : meanings)
+    for (const std::string& option : meaning.options)
+      if (!meaning.means && arguments.given(option)) fail(ErrorKind::usage, option, " goes with ", meaning.goes_with);
+}
+
 Program::Program(const std::string& name, const std::string& about, const std::string& version)
     : app_(std::make_unique<CLI::App>(about, name)) {
   if (!version.empty()) app_->set_version_flag("--version", version);
@@ -163,6 +214,7 @@ std::optional<std::string> Program::parse(const std::vector<std::string>& words)
     app_->exit(success, text, text);
     return text.str();
   } catch (const CLI::ParseError& error) {
+    check_command(*app_);
     fail_usage(*app_, error);
   }
   return std::nullopt;

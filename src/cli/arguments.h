@@ -73,6 +73,15 @@ class Arguments {
   std::string group_ = {};
 };
 
+// Options that mean something only where something else was asked for.
+struct Meaning {
+  std::vector<std::string> options;  // "--spread"
+  bool means = false;                // something, beside what else is given
+  std::string goes_with;             // what they would mean something beside: "--scope alpha"
+};
+// An option that means nothing is a mistake, not a wish to be passed over. Errors: usage for the first that is given.
+void check_meaning(const Arguments& arguments, const std::vector<Meaning>& meanings);
+
 // A program: of several commands, of which each command line names one, or of none.
 class Program {
  public:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline heal`: adapters trained in all layers of a model that was cut, merged into it or beside it.
-#include <algorithm>
 #include <memory>
 #include <sstream>
 
@@ -104,6 +103,7 @@ void heal_with_adapters(Run& run) {
   Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});
+  tell_if_nothing_learnt(run, tuned.result);
   const Model healed = model.changed(merging(tuned.adapters));
   measure(run, "healed", healed);
   if (!ranks().first()) return;  // who writes
@@ -134,19 +134,16 @@ Output run(const Options& options) {
 
 // What the other choice is told by means nothing here.
 void check_choice(const Options& options, const Arguments& arguments) {
-  struct Meant {
-    std::string name;
-    std::vector<std::string> with;
-  };
-  static const std::vector<Meant> meant = {{"--rank", {"lora", "dora"}}, {"--alpha", {"lora", "dora"}},
-                                           {"--dropout", {"lora"}},      {"--matrices", {"lora", "dora"}},
-                                           {"--adapters", {"lora"}},     {"--base", {"lora", "dora", "norms"}},
-                                           {"--late", {"sherl"}},        {"--features", {"sherl"}},
-                                           {"--reduction", {"sherl"}},   {"--start", {"sherl"}},
-                                           {"--feature-norm", {"sherl"}}};
-  for (const Meant& option : meant)
-    if (arguments.given(option.name) && std::ranges::find(option.with, options.with) == option.with.end())
-      fail(ErrorKind::usage, option.name, " goes with --with ", option.with.front());
+  const std::string& with = options.with;
+  const bool matrices = with == "lora" || with == "dora";
+  check_meaning(
+      arguments,
+      {{{"--dropout", "--adapters"}, with == "lora", "--with lora"},
+       {{"--rank", "--alpha", "--matrices"}, matrices, "--with lora or dora"},
+       {{"--base"}, matrices || with == "norms", "--with lora, dora or norms"},
+       {{"--late", "--features", "--reduction", "--start", "--feature-norm"}, with == "sherl", "--with sherl"},
+       {{"--eval-windows"}, !options.evaluation.empty(), "--eval"},
+       {{"--save-every"}, !options.state.empty(), "--state"}});
 }
 
 void add_sherl_options(Arguments& arguments, Options& options) {
@@ -168,7 +165,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_model(arguments, options->model);
   arguments.add("--out", options->out, "directory of the healed model, the adapters merged into its weights");
   arguments.add("--adapters", options->adapters, "directory of the adapters as PEFT files, for the model as it is");
-  add_data_options(arguments, options->data);
+  add_data_options(arguments, options->data, DataNeed::training);
   arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   arguments.add(
@@ -215,7 +212,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_sweep_options(arguments, options->common);
   return [options, arguments] {
     check_choice(*options, arguments);
-    return run(*options);
+    return resumable(options->state, [&] { return run(*options); });
   };
 }
 

@@ -11,7 +11,6 @@
 #include "streamline/arch/companions.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
-#include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/io/safetensors.h"
 #include "streamline/report/report.h"

@@ -29,40 +29,39 @@ struct Options {
   bool overwrite = false, dry_run = false;
 };
 
-struct Idle {
-  const char* option;
-  bool idle;
-  const char* why;
-};
-
 // An option that says nothing to this merge is a mistake, not a wish to be passed over.
-void refuse_idle_options(const Arguments& arguments, const Options& options) {
+void check_meanings(const Arguments& arguments, const Options& options) {
   const bool file = !options.merge.file.empty();
-  const merge::Rule& rule = merge::find_rule(options.merge.rule);
-  const bool between = rule.combine == merge::Combine::slerp, single = rule.combine == merge::Combine::passthrough;
-  const bool average = rule.combine == merge::Combine::average;
   const char* named = "the file of mergekit's says it; put it there";
   for (const char* option : {"--rule", "--density", "--scale", "--base", "--t", "--threshold", "--weights"})
     if (file && arguments.given(option)) fail(ErrorKind::usage, option, " beside --mergekit: ", named);
-  if (file) return;
   const std::string tried = options.tried ? options.tried->name : "";
-  const Idle idle[] = {
-      {"--density", rule.keep == merge::Keep::all, "it is for ties, dare and dare-ties"},
-      {"--threshold", rule.keep != merge::Keep::largest, "it is for ties"},
-      {"--t", !between, "it is for slerp"},
-      {"--weights", between || single, "slerp takes --t, and passthrough one model"},
-      {"--scale", between || average, "what is averaged has no task vector to scale"},
-      {"--sweep", tried == "t" && !between, "t is of slerp"},
-      {"--sweep", tried == "scale" && (between || average), "what is averaged has no task vector to scale"},
-  };
-  for (const Idle& entry : idle)
-    if (entry.idle && arguments.given(entry.option))
-      fail(ErrorKind::usage, entry.option, " says nothing to the rule ", rule.name, ": ", entry.why);
   const std::pair<const char*, const char*> swept[] = {
       {"alpha", "--lines-alpha"}, {"beta", "--lines-beta"}, {"scale", "--scale"}, {"t", "--t"}};
   for (const auto& [name, option] : swept)
     if (tried == name && arguments.given(option))
       fail(ErrorKind::usage, option, " beside --sweep ", name, "=…: the values tried take its place");
+  const bool depth = options.depth.given();
+  if (tried == "beta" && !depth) fail(ErrorKind::usage, "--sweep beta=… goes with --lines-alpha");
+  check_meaning(arguments, {{{"--lines-beta", "--lines-outside", "--lines-index"},
+                             depth || tried == "alpha",
+                             "--lines-alpha, or --sweep alpha=…"},
+                            {{"--target", "--control", "--target-weight", "--text-field", "--window", "--windows"},
+                             options.tried.has_value(),
+                             "--sweep"},
+                            {{"--target-weight"}, !options.sweep.control.empty(), "--control"}});
+  if (file) return;
+  const merge::Rule& rule = merge::find_rule(options.merge.rule);
+  const bool between = rule.combine == merge::Combine::slerp, single = rule.combine == merge::Combine::passthrough;
+  const bool scaled = !between && rule.combine != merge::Combine::average;
+  const std::string scaling = "rules of task vectors, as mean, sum and ties, and with passthrough";
+  if (tried == "t" && !between) fail(ErrorKind::usage, "--sweep t=… goes with --rule slerp");
+  if (tried == "scale" && !scaled) fail(ErrorKind::usage, "--sweep scale=… goes with ", scaling);
+  check_meaning(arguments, {{{"--density"}, rule.keep != merge::Keep::all, "--rule ties, dare or dare-ties"},
+                            {{"--threshold"}, rule.keep == merge::Keep::largest, "--rule ties"},
+                            {{"--t"}, between, "--rule slerp"},
+                            {{"--weights"}, !between && !single, "rules that weigh models; slerp takes --t"},
+                            {{"--scale"}, scaled, scaling}});
 }
 
 void check_options(const Options& options) {
@@ -71,8 +70,10 @@ void check_options(const Options& options) {
     fail(ErrorKind::usage, "--out for the merged model, --sweep, or --dry-run");
   if (swept && options.sweep.targets.empty())
     fail(ErrorKind::usage, "--sweep measures what is kept of --target, a text like the one that was tuned on");
-  if (!swept && !(options.sweep.targets.empty() && options.sweep.control.empty()))
-    fail(ErrorKind::usage, "--target and --control go with --sweep");
+  std::error_code error;
+  for (const std::string& model : options.merge.models)
+    if (!options.sweep.targets.empty() && !model.ends_with(".gguf") && std::filesystem::is_regular_file(model, error))
+      fail(ErrorKind::usage, model, ": is a file and no model; texts of --target stand with commas between them");
   check_depth(options.depth);
   check_output_directory(options.out, options.overwrite);
 }
@@ -135,7 +136,6 @@ merge::MergePlan with_coefficient(const Run& run, const std::string& name, doubl
   const std::string word = Json(value).dump();
   if (name == "alpha") depth.alpha = word;
   if (name == "beta") depth.beta = word;
-  if (name == "beta" && !depth.given()) fail(ErrorKind::usage, "--sweep beta=… goes with --lines-alpha");
   merge::MergePlan plan = scaled(run, depth, record, recipe);
   for (merge::TensorMerge& tensor : plan.tensors) {
     if (name == "scale") tensor.parameters.scale = value;
@@ -174,7 +174,7 @@ void write(Run& run, const merge::MergePlan& plan) {
 
 Output run(const Arguments& arguments, Options& options) {
   if (!options.sweep.values.empty()) options.tried = parse_sweep(options.sweep.values);
-  refuse_idle_options(arguments, options);
+  check_meanings(arguments, options);
   check_options(options);
   const Placement placement = start(options.common);
   const Stopwatch watch;
@@ -182,6 +182,8 @@ Output run(const Arguments& arguments, Options& options) {
   wanted.seed = options.common.seed;
   if (options.density > 0) wanted.density = options.density;
   Run run{options, merge_input(wanted)};
+  const std::string tried = options.tried ? options.tried->name : "";
+  if (tried != "beta" && (options.depth.given() || tried == "alpha")) check_beta(options.depth, run.input.tuned);
   run.record["run"] = run_record(command_line(), options.common.seed);
   make_plan(run);
   if (!options.out.empty() && !options.dry_run) merge::check_writable(run.plan, options.out);
@@ -231,7 +233,8 @@ std::function<Output()> declare(Arguments& arguments) {
   SweepOptions& sweep = options->sweep;
   Arguments trying = arguments.group("Trying coefficients; the best is written if there is an --out");
   trying.add("--sweep", sweep.values, "alpha, beta, scale or t with values: alpha=0,0.3,0.5,1 or scale=0.1:1:0.1");
-  trying.add("--target", sweep.targets, "text like what was tuned on; of several models one for all, or one each");
+  trying.add("--target", sweep.targets,
+             "text like what was tuned on; of several models one for all, or one each with commas between them");
   trying.add("--control", sweep.control, "text of what shall not be forgotten");
   trying.add("--target-weight", sweep.target_weight, "of targets beside the control, in the score",
              {.limits = kNonNegative});

@@ -16,11 +16,14 @@ double parse_number(const std::string& word, const char* option) {
 }
 
 void check_depth(const DepthOptions& options) {
-  if (!options.given() && !(options.beta.empty() && options.outside.empty()))
-    fail(ErrorKind::usage, "--lines-beta and --lines-outside go with --lines-alpha");
   if (options.given() && !options.automatic()) parse_number(options.alpha, "--lines-alpha");
   if (!options.beta.empty()) parse_number(options.beta, "--lines-beta");
   if (!options.outside.empty()) parse_number(options.outside, "--lines-outside");
+}
+
+void check_beta(const DepthOptions& options, std::int64_t tuned) {
+  if (options.beta.empty() && tuned > 1)
+    fail(ErrorKind::usage, "--lines-beta says how much deeper layers get of several models; it has no default");
 }
 
 merge::Lines depth_lines(const DepthOptions& options, std::int64_t tuned, const merge::MergePlan& plan,
@@ -33,8 +36,7 @@ merge::Lines depth_lines(const DepthOptions& options, std::int64_t tuned, const 
   } else {
     lines.alpha = parse_number(options.alpha, "--lines-alpha");
   }
-  if (options.beta.empty() && tuned > 1)
-    fail(ErrorKind::usage, "--lines-beta says how much deeper layers get of several models; it has no default");
+  check_beta(options, tuned);
   lines.beta = options.beta.empty() ? 1 - lines.alpha : parse_number(options.beta, "--lines-beta");
   if (!options.outside.empty()) lines.outside = parse_number(options.outside, "--lines-outside");
   if (options.index == "original") merge::count_original_depths(plan, lines);

@@ -20,11 +20,14 @@ struct DepthOptions {
 // A number as a word of the command line. Errors: usage, naming the option.
 double parse_number(const std::string& word, const char* option);
 
-// Errors: usage for options without alpha, and numbers that are none.
+// Errors: usage for numbers that are none.
 void check_depth(const DepthOptions& options);
 
-// The factors; `norms` by layer are looked at where alpha is found from them. `tuned`: how many models are merged.
-// Errors: usage where several models have no beta; those of count_original_depths().
+// `tuned`: how many models are merged. Errors: usage where several have no beta.
+void check_beta(const DepthOptions& options, std::int64_t tuned);
+
+// The factors; `norms` by layer are looked at where alpha is found from them. Errors: those of check_beta() and
+// count_original_depths().
 merge::Lines depth_lines(const DepthOptions& options, std::int64_t tuned, const merge::MergePlan& plan,
                          const std::vector<merge::Norms>& norms);
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline prune`: from a checkpoint and text to a smaller checkpoint and a report.
+#include <algorithm>
 #include <memory>
 
 #include "command.h"
 #include "prune_run.h"
 #include "rank_group.h"
 #include "recipe.h"
+#include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/report/report.h"
@@ -29,8 +31,36 @@ void check_shared(const PruneOptions& options) {
   if (options.budget.find("latency") != std::string::npos) refuse("--budget latency");
 }
 
+// Methods that take shares of what is inside layers.
+bool narrows(const Method& method) {
+  return std::ranges::any_of(method.params, [](const Param& param) { return param.name == "ratio"; });
+}
+
+void check_meanings(const Arguments& arguments, const PruneOptions& options) {
+  const Method& method = find_method(options.method);
+  const bool heals = options.replacement != "none", mse = options.loss.find("mse") != std::string::npos;
+  check_meaning(
+      arguments,
+      {{{"--tokens", "--epochs", "--learning-rate", "--batch-tokens", "--weight-decay", "--loss", "--init",
+         "--patience", "--cache", "--log", "--memory", "--accept-worse", "--loss-split", "--mse",
+         "--skip-first-position", "--save-every", "--cache-limit", "--cache-dtype"},
+        heals,
+        "what --replace trains, and nothing is trained here"},
+       {{"--mse", "--skip-first-position"}, mse, "--loss mse"},
+       {{"--loss-split"}, options.loss.find('+') != std::string::npos, "a --loss of two, as mse+lm"},
+       {{"--state"}, heals || method.keeps_state, "what --replace trains, or a --method that keeps what it finds"},
+       {{"--save-every"}, !options.state.empty(), "--state"},
+       {{"--cache-limit", "--cache-dtype"}, !options.cache.empty(), "--cache"},
+       {{"--validation"}, heals || options.evaluation.empty(), "--replace; with --eval alone nothing is held out"},
+       {{"--candidates", "--candidate-tokens"}, options.replacement == "auto", "--replace auto"},
+       {{"--task-dir", "--data-dir", "--limit"}, !options.questions.tasks.empty(), "--tasks"},
+       {{"--refit"}, narrows(method), "methods that take heads and channels, as wanda-sp"}});
+}
+
 void check_options(const PruneOptions& options) {
-  find_method(options.method);
+  const Method& method = find_method(options.method);
+  // A budget adds what says how much, and all is checked with that.
+  if (options.budget.empty()) resolve_params(method.params, options.method_params, "--method " + options.method);
   check_shared(options);
   if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement);
   if (options.replacement == "auto")
@@ -51,10 +81,21 @@ void check_options(const PruneOptions& options) {
   if (writes(options)) check_output_directory(options.out, options.overwrite);
 }
 
+// What this model cannot be, told before the work.
+void check_source(const PruneRun& run) {
+  const Checkpoint& checkpoint = run.opened.model.checkpoint();
+  check_no_side_route(checkpoint, "reads its layers where they are");
+  if (writes(run.options) && !checkpoint.is_safetensors() && narrows(find_method(run.options.method)))
+    fail(ErrorKind::unsupported, checkpoint.label(), ": ", run.options.method,
+         " cuts inside layers, which lie in a GGUF file in blocks that cannot be cut; prune the checkpoint that the "
+         "file was made from, and export the result");
+}
+
 Output run(const PruneOptions& options) {
   check_options(options);
   const Placement placement = start(options.common);
   PruneRun run{options, open_model(options.model, placement)};
+  check_source(run);
   run.replacement = options.replacement;
   if (!options.state.empty()) run.memory = SearchMemory(search_state_file(options.state));
   if (writes(options)) check_writable(run);
@@ -73,19 +114,19 @@ Output run(const PruneOptions& options) {
     run.report["plan"] = std::move(plan);
     return {std::move(run.report), std::move(text)};
   }
-  stage(run, "measure source", [&] { measure(run, "source", source); });
+  stage(run, "measure source", [&] { measure_source(run); });
   Plan cut = run.proposal.plan;
   if (run.proposal.replacements.empty())  // what heals is not there yet
     for (Segment& segment : cut.segments)
       if (segment.action == Action::replace) segment.action = Action::drop, segment.replacement.clear();
-  stage(run, "measure cut", [&] { measure(run, "cut", source.view(cut, run.replacements)); });
+  stage(run, "measure cut", [&] { measure(run, "cut", cut); });
   if (run.heals()) {
     stage(run, "heal", [&] { heal(run); });
-    stage(run, "measure healed", [&] { measure(run, "healed", source.view(run.plan, run.replacements)); });
+    stage(run, "measure healed", [&] { measure(run, "healed", run.plan); });
   }
   if (options.refit) {
     stage(run, "refit", [&] { refit(run); });
-    stage(run, "measure healed", [&] { measure(run, "healed", run.opened.model.view(run.plan, run.replacements)); });
+    stage(run, "measure healed", [&] { measure(run, "healed", run.plan); });
   }
   if (!options.dry_run && ranks().first()) {
     write(run);
@@ -176,7 +217,8 @@ std::function<Output()> declare(Arguments& arguments) {
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
     if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;
-    return run(*options);
+    check_meanings(arguments, *options);
+    return resumable(options->state, [&] { return run(*options); });
   };
 }
 

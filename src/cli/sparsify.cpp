@@ -8,12 +8,14 @@
 #include "changed_model.h"
 #include "command.h"
 #include "options.h"
+#include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
+#include "training.h"
 
 namespace streamline::cli::sparsify_command {
 namespace {
@@ -40,21 +42,23 @@ struct Run {
 
 void check_options(const Arguments& arguments, const Options& options) {
   const sparse::Criterion criterion = sparse::parse_criterion(options.method);
-  if (sparse::reads_text(criterion) && options.data.path.empty())
-    fail(ErrorKind::usage, "--method ", options.method, " looks at what the matrices read: give it a text with --data");
-  if (options.inputs == "dense" && criterion != sparse::Criterion::wanda)
-    fail(ErrorKind::usage, "--inputs dense is for --method wanda");
-  if (arguments.given("--damping") && criterion != sparse::Criterion::sparse_gpt)
-    fail(ErrorKind::usage, "--damping is for --method sparsegpt");
+  const bool text = sparse::reads_text(criterion), measured = !options.evaluation.empty();
   const bool uniform = options.allocation == "uniform";
-  for (const char* option : {"--spread", "--clip", "--cap"})
-    if (uniform && arguments.given(option))
-      fail(ErrorKind::usage, option, " goes with --allocation alpha, or a file of `streamline spectra`");
-  if (options.allocation != "alpha" && arguments.given("--tail"))
-    fail(ErrorKind::usage, "--tail goes with --allocation alpha");
+  if (text && options.data.path.empty())
+    fail(ErrorKind::usage, "--method ", options.method, " looks at what the matrices read: give it a text with --data");
+  check_meaning(
+      arguments,
+      {{{"--data", "--samples", "--documents", "--shuffle"}, text, "--method wanda or sparsegpt, which read a text"},
+       {{"--text-field", "--seq-len", "--bos", "--allow-long"}, text || measured, "a text, of --data or of --eval"},
+       {{"--eval-windows"}, measured, "--eval"},
+       {{"--inputs"}, criterion == sparse::Criterion::wanda, "--method wanda"},
+       {{"--damping"}, criterion == sparse::Criterion::sparse_gpt, "--method sparsegpt"},
+       {{"--spread", "--clip", "--cap"}, !uniform, "--allocation alpha, or a file of `streamline spectra`"},
+       {{"--tail"}, options.allocation == "alpha", "--allocation alpha"}});
   const sparse::Pattern pattern = sparse::parse_pattern(options.pattern);
   if (pattern.group > 0 && arguments.given("--ratio"))
     fail(ErrorKind::usage, "--pattern says how much goes, and so does --ratio; give one of the two");
+  check_spread(options.spread);
   check_output_directory(options.out, options.overwrite);
 }
 
@@ -87,6 +91,11 @@ void allocate_layers(Run& run) {
   for (const std::int64_t size : layer_weights(model.config())) parts.push_back({.size = size});
   for (const std::int64_t gone : whole_units(allocation.ratios, parts, pattern.group))
     run.sparsify.patterns.push_back({.kept = pattern.group - gone, .group = pattern.group});
+  const auto [fewest, most] = std::ranges::minmax(run.sparsify.patterns, {}, &sparse::Pattern::kept);
+  if (fewest.kept != most.kept)
+    log_warning("layers keep " + std::to_string(fewest.kept) + " to " + std::to_string(most.kept) + " of every " +
+                std::to_string(pattern.group) + " weights, so that kernels for " + run.options.pattern +
+                " take those only that keep " + std::to_string(pattern.kept));
 }
 
 void load_texts(Run& run) {
@@ -174,6 +183,7 @@ Output run(const Arguments& arguments, const Options& options) {
   if (!model.checkpoint().is_safetensors())
     fail(ErrorKind::unsupported, options.model,
          ": weights are set to zero in Hugging Face checkpoints; export the result");
+  check_no_side_route(model.checkpoint(), "was learnt for the weights as they are");
   check_applicable(model.checkpoint(), options.out);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["source"] = {{"path", options.model}, {"digest", model.checkpoint().digest()}};
@@ -233,7 +243,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
-  return [arguments, options] { return run(arguments, *options); };
+  return [arguments, options] { return resumable(options->state, [&] { return run(arguments, *options); }); };
 }
 
 }  // namespace

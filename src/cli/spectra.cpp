@@ -46,6 +46,7 @@ std::string as_text(const Json& record) {
 
 Output run(const Options& options) {
   for (const std::string& file : {options.out, options.html}) check_output(file, options.overwrite);
+  check_spread(options.spread);
   const Placement placement = start(options.common);
   const Model model = Model::open(open_checkpoint(options.model), placement);
   const Stopwatch watch;

@@ -34,6 +34,18 @@ std::filesystem::path search_state_file(const std::string& directory) {
   return std::filesystem::path(directory) / "search.json";
 }
 
+Output resumable(const std::string& directory, const std::function<Output()>& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    std::error_code none;
+    if (error.kind() != ErrorKind::interrupted || directory.empty() || std::filesystem::is_empty(directory, none) ||
+        none)
+      throw;
+    fail(error.kind(), error.what(), "; goes on from ", directory, " when it is repeated");
+  }
+}
+
 void remove_state(const std::string& directory) {
   if (directory.empty()) return;
   std::error_code ignored;  // what cannot be removed does no harm

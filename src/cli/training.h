@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "command.h"
 #include "options.h"
 #include "streamline/base/json.h"
 #include "streamline/text/corpus.h"
@@ -22,6 +23,10 @@ std::function<void(const Json&)> json_lines(const std::string& path);
 
 // Where a search keeps its state in that directory.
 std::filesystem::path search_state_file(const std::string& directory);
+
+// Runs work that keeps a state in a directory (empty: in none); where it is interrupted and something lies there, the
+// error says so.
+Output resumable(const std::string& directory, const std::function<Output()>& work);
 
 // What a search and a training saved in a directory, once its result is written, and the directory if nothing else is
 // in it.

@@ -118,10 +118,23 @@ TEST(Params, ParseWordsOfTheCommandLine) {
 TEST(Params, FillDefaultsAndRefuseWhatIsNotDeclared) {
   const Params params = example_params();
   EXPECT_EQ(resolve_params(params, {{"cut", 2}}, "x").dump(), R"({"cut":2,"sparsity":null,"protect":[],"mode":"a"})");
-  EXPECT_ERROR(resolve_params(params, {{"cuts", 2}}, "x"), usage, "no parameter 'cuts'; there are: cut, sparsity");
+  EXPECT_ERROR(resolve_params(params, {{"cuts", 2}}, "x"), usage, "x has no --cuts; it takes --cut, --sparsity");
   EXPECT_ERROR(resolve_params(params, {{"cut", 0}}, "x"), usage, "'cut' is 0; allowed: 1");
   EXPECT_ERROR(resolve_params(params, {{"cut", "2"}}, "x"), usage, "takes an integer");
   EXPECT_ERROR(resolve_params(params, {{"mode", "c"}}, "x"), usage, "choose one of a, b");
+}
+
+TEST(Params, RefuseWhatMeansNothingBesideTheOthers) {
+  Params params = example_params();
+  params[1].goes_with = {{"mode", {"a", "b"}}, {"cut"}};
+  params[3].goes_with = {{"sparsity"}};
+  params[3].choices.emplace_back("c");
+  EXPECT_EQ(resolve_params(params, {{"sparsity", 0.5}}, "x")["mode"], "a");
+  EXPECT_EQ(resolve_params(params, {{"cut", 2}, {"mode", nullptr}}, "x")["mode"], "a");
+  EXPECT_EQ(resolve_params(params, {{"cut", 2}, {"sparsity", 0.5}, {"mode", "c"}}, "x")["mode"], "c");
+  EXPECT_ERROR(resolve_params(params, {{"sparsity", 0.5}, {"mode", "c"}}, "x"), usage,
+               "--sparsity goes with --mode a or b, or --cut");
+  EXPECT_ERROR(resolve_params(params, {{"cut", 2}, {"mode", "b"}}, "x"), usage, "--mode goes with --sparsity");
 }
 
 }  // namespace

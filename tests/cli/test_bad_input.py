@@ -144,7 +144,11 @@ PLANS = {
 }
 USAGE = {
     "no command": (lambda t: [], 2, ["--help"]),
-    "an unknown command": (lambda t: ["shrink"], 2, ["--help"]),
+    "an unknown command": (lambda t: ["shrink"], 2, ["no command 'shrink'", "--help"]),
+    "a command with a letter missing": (lambda t: ["sparsfy", BOOKS], 2, ["'sparsfy'; the nearest is 'sparsify'"]),
+    "an action with a letter missing": (lambda t: ["chip", "tran", BOOKS], 2, ["'tran'; the nearest is 'train'", "chip --help"]),
+    "what is trained where nothing is": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--replace", "none", "--epochs", 2), 2, ["--epochs goes with"]),
     "an unknown option": (lambda t: ["inspect", BOOKS, "--fast"], 2, ["--fast"]),
     "no model": (lambda t: ["inspect"], 2, ["MODEL"]),
     "no data": (lambda t: ["prune", BOOKS, "--out", t / "out", "--cut", 2], 2, ["--data"]),

@@ -57,6 +57,9 @@ def test_same_seed_same_bytes(healed, tmp_path):
     (["--features", "30"], 2, "--features 30"),
     (["--rank", "4"], 2, "--rank goes with --with lora"),
     (["--adapters", "x"], 2, "--adapters goes with --with lora"),
+    (["--eval-windows", "4"], 2, "--eval-windows goes with --eval"),
+    (["--save-every", "4"], 2, "--save-every goes with --state"),
+    (["--samples", "4"], 2, "--samples"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, options, status, message):
     words = list(SHORT)
@@ -72,7 +75,9 @@ def test_a_healed_model_is_not_cut_or_healed_again(healed, tmp_path):
     folder, _ = healed
     cut = run("prune", folder / "healed", "--data", CALIBRATION, "--cut", "2", "--replace", "none", "--samples", "2", "--seq-len", "64", "--no-speed",
               "--out", tmp_path / "x")
-    assert cut.returncode == 1 and "SHERL" in cut.stderr
+    assert cut.returncode == 1 and "SHERL" in cut.stderr and "perplexity" not in cut.stderr
+    zeros = run("sparsify", folder / "healed", "--method", "magnitude", "--out", tmp_path / "x")
+    assert zeros.returncode == 1 and "was learnt for the weights as they are" in zeros.stderr
     again = run("heal", folder / "healed", "--data", CALIBRATION, "--tokens", "2000", "--seq-len", "64", "--out", tmp_path / "x")
     assert again.returncode == 1 and "healed with SHERL already" in again.stderr
     assert not (tmp_path / "x").exists()

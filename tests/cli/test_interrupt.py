@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C in the middle of the work: its own exit status, one line, and nothing left on the disk."""
+"""Ctrl-C in the middle of the work: its own exit status, one line, and nothing left on the disk but a state that was asked for."""
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 from program import BOOKS, CALIBRATION
@@ -24,17 +25,23 @@ def test_states_that_were_spilled_are_gone_after_an_interrupt(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_prune_leaves_nothing(sign, tmp_path):
+@pytest.mark.parametrize("sign,kept", [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_an_interrupted_prune_leaves_nothing_but_its_state(sign, kept, tmp_path):
+    state = tmp_path / "state"
     command = [os.environ["STREAMLINE_PROGRAM"], "prune", BOOKS, "--data", CALIBRATION, "--out", tmp_path / "out", "--cut", 4,
-               "--seq-len", 64, "--tokens", 100_000, "--epochs", 1000, "--eval-windows", 4, "--no-speed", "--threads", 1]
+               "--seq-len", 64, "--tokens", 100_000, "--epochs", 1000, "--eval-windows", 4, "--no-speed", "--threads", 1,
+               *(["--state", state, "--save-every", 0] if kept else [])]
     with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as job:
         lines = []
         for line in job.stderr:
             lines.append(line)
             if line.startswith("cut: perplexity"):  # healing is next, and would take an hour
+                end = time.monotonic() + 60
+                while kept and not list(state.glob("*.safetensors")) and time.monotonic() < end:
+                    time.sleep(0.05)
                 job.send_signal(sign)
         status = job.wait(timeout=120)
     assert status == 130
-    assert lines[-1] == "streamline: interrupted; nothing is left half written\n"
-    assert not list(tmp_path.iterdir())
+    goes_on = f"; goes on from {state} when it is repeated" if kept else ""
+    assert lines[-1] == f"streamline: interrupted; nothing is left half written{goes_on}\n"
+    assert list(tmp_path.iterdir()) == ([state] if kept else [])

@@ -104,9 +104,11 @@ CASES = {
     "weights that do not fit": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--weights", "1,2,3", "--out", t / "out"], 2,
                                 "--weights has 3 numbers for 2 models"),
     "a weight that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--weights", "much", "--out", t / "out"], 2, "'much' is not a number"),
-    "a density of a rule without": (lambda t: [BOOKS, "--base", BOOKS, "--density", "0.5", "--out", t / "out"], 2, "--density says nothing"),
+    "a density of a rule without": (lambda t: [BOOKS, "--base", BOOKS, "--density", "0.5", "--out", t / "out"], 2, "--density goes with --rule ties, dare or dare-ties"),
     "no beta of several": (lambda t: [BOOKS, BOOKS, "--base", BOOKS, "--lines-alpha", "0.5", "--out", t / "out"], 2, "--lines-beta"),
-    "beta without alpha": (lambda t: [BOOKS, "--base", BOOKS, "--lines-beta", "0.5", "--out", t / "out"], 2, "go with --lines-alpha"),
+    "beta without alpha": (lambda t: [BOOKS, "--base", BOOKS, "--lines-beta", "0.5", "--out", t / "out"], 2, "--lines-beta goes with --lines-alpha"),
+    "another count of depth without alpha": (lambda t: [BOOKS, "--base", BOOKS, "--lines-index", "original", "--out", t / "out"], 2,
+                                             "--lines-index goes with --lines-alpha"),
     "an alpha that is no number": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "half", "--out", t / "out"], 2, "'half' is not a number"),
     "no automatic alpha of nothing": (lambda t: [BOOKS, "--base", BOOKS, "--lines-alpha", "auto", "--out", t / "out"], 1, "is zero"),
     "depth without a base": (lambda t: [BOOKS, "--rule", "linear", "--lines-alpha", "0.5", "--out", t / "out"], 2, "needs a base model"),
@@ -191,6 +193,12 @@ def test_coefficients_are_tried_without_writing(adapters, tmp_path):
     assert text.returncode == 0 and "best: scale" in text.stdout and text.stdout.count("scale ") == 4
 
 
+def test_alpha_is_tried_of_several_models_beside_a_beta(adapters):
+    command = ["merge", adapters / "one-merged", adapters / "two-merged", "--base", BOOKS, "--target", VALID, "--windows", 1, "--window", 32]
+    found = run_json(*command, "--sweep", "alpha=0.5", "--lines-beta", 0.25)
+    assert (found["lines"]["alpha"], found["lines"]["beta"]) == (0.5, 0.25)
+
+
 def test_the_best_of_a_sweep_is_written(adapters, tmp_path):
     done = run_json(*sweep(adapters, "--sweep", "scale=0.5,0", "--out", tmp_path / "out"))
     best = done["sweep"]["best"]
@@ -209,7 +217,9 @@ def test_the_best_of_a_sweep_is_written(adapters, tmp_path):
     (["--sweep", "alpha=0,much", "--target", VALID], "'much' is not a number"),
     (["--sweep", "beta=0,1", "--target", VALID], "--sweep beta=… goes with --lines-alpha"),
     (["--sweep", "scale=0,1", "--target", f"{VALID},{VALID},{VALID}"], "--target names 3 texts for 2 models"),
-    (["--target", VALID, "--dry-run"], "--target and --control go with --sweep"),
+    (["--sweep", "alpha=0,1", "--target", VALID], "--lines-beta says how much deeper layers get of several models"),
+    (["--sweep", "scale=0,1", "--target", VALID, VALID], "texts of --target stand with commas between them"),
+    (["--target", VALID, "--dry-run"], "--target goes with --sweep"),
 ])
 def test_a_sweep_that_makes_no_sense_is_refused_in_one_line(options, message):
     done = run("merge", BOOKS, BOOKS, "--base", BOOKS, "--windows", 1, "--window", 32, *options)

@@ -52,7 +52,7 @@ def test_plans_that_slice_are_measured_and_merged(tmp_path):
     width = plan_of(tmp_path, "--method", "wanda-sp", "--ratio", 0.2, name="width.json")
     depth = plan_of(tmp_path, "--method", "shortgpt", "--cut", 3, name="depth.json")
     merged = run_json("plan", "merge", width, depth, "--out", tmp_path / "both.json")
-    assert "dropped layers" in merged["summary"] and "channels went" in merged["summary"]
+    assert "dropped layers" in merged["summary"] and "channels in" in merged["summary"]
     measured = run_json("eval", BOOKS, "--plan", tmp_path / "both.json", "--perplexity", VALID, "--window", 64, "--max-windows", 1)
     assert measured["perplexity"]["value"] > 1
     written = run_json("apply", BOOKS, "--plan", tmp_path / "both.json", "--out", tmp_path / "both")
@@ -88,8 +88,23 @@ def test_refit_leaves_less_missing(tmp_path):
     (["--ratio", 0.2, "--replace", "layer"], 2, "nothing can be put in their place"),
     (["--ratio", 0.2, "--protect", 40], 2, "the model has layers 0..11"),
     (["--budget", "params=0.05x"], 2, "cannot meet it"),
+    (["--ratio", 1], 2, "--ratio 1 takes everything"),
+    (["--keep-channels", 600], 2, "--keep-channels 600: no layer has more than 512"),
+    (["--ratio", 0.2, "--spread", 0.2], 2, "--spread goes with --scope alpha"),
+    (["--ratio", 0.2, "--tokens", 100], 2, "--tokens goes with what --replace trains"),
+    (["--cut", 3], 2, "--method wanda-sp has no --cut; it takes --ratio"),
 ])
 def test_what_cannot_be_is_one_line(words, status, message):
     result = run("prune", BOOKS, *TEXT, "--plan-only", "--method", "wanda-sp", *words)
     assert result.returncode == status, result.stderr
     assert message in result.stderr
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
+    assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf").returncode == 0
+    for model, words, status, message in [
+            (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.2], 1, "prune the checkpoint that the file was made from"),
+            (BOOKS, ["--cut", 3, "--refit"], 2, "--refit goes with methods that take heads and channels")]:
+        result = run("prune", model, *TEXT, *words, "--out", tmp_path / "out")
+        assert result.returncode == status and message in result.stderr, result.stderr
+        assert "perplexity" not in result.stderr and not (tmp_path / "out").exists()

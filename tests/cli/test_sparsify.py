@@ -86,6 +86,14 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     assert not state.exists()
 
 
+def test_spectra_say_what_cannot_be():
+    for words, message in [(["--ratio", 1], "a ratio of 1"), (["--ratio", 0.8, "--cap", 0.7], "(--cap)"),
+                           (["--ratio", 0.9, "--spread", 0.9], "of the weights of layer")]:
+        result = run("spectra", BOOKS, *words, "--quiet")
+        assert (result.returncode, result.stdout) == (2, "") and message in result.stderr, result.stderr
+    assert "--clip" in result.stderr
+
+
 @pytest.mark.parametrize(("words", "status", "message"), [
     (["--method", "wanda"], 2, "give it a text with --data"),
     (["--method", "magnitude", "--ratio", 0.5, "--pattern", "2:4"], 2, "give one of the two"),
@@ -96,6 +104,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     (["--method", "magnitude", "--allocation", VALID], 1, "valid.txt"),
     (["--method", "sparsegpt", "--data", CALIBRATION, "--samples", 1, "--seq-len", 64], 2, "it takes at least"),
     (["--method", "random"], 2, "magnitude"),
+    (["--method", "magnitude", "--ratio", 1], 2, "a ratio of 1"),
+    (["--method", "magnitude", "--data", "nonexist", "--shuffle"], 2, "--data goes with --method wanda or sparsegpt"),
+    (["--method", "magnitude", "--seq-len", 64], 2, "--seq-len goes with a text"),
+    (["--method", "magnitude", "--eval-windows", 3], 2, "--eval-windows goes with --eval"),
 ])
 def test_what_cannot_be_is_one_line_and_writes_nothing(tmp_path, words, status, message):
     result = run("sparsify", BOOKS, *words, "--out", tmp_path / "out", "--quiet")

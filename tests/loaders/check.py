@@ -26,6 +26,7 @@ SECTIONS = ["gguf", "perplexity", "checkpoints"]
 # What a loader is known not to do: of a layer's kind by its position, hard-coded, which is right for the source and wrong
 # for any cut that shifts it; and of layers without a half.
 KNOWN = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
+         ("llama.cpp", "llama4_text"): "takes each fourth layer for the one without rotary embedding",
          ("mlx-lm", "cohere2"): "takes each fourth layer for the one without window",
          ("llama.cpp", "cohere2"): "takes each fourth layer for the one without window",
          ("llama.cpp", "gemma3_text"): "takes each sixth layer for the one without window",

@@ -60,13 +60,17 @@ def trained_models(args):
     return [ROOT / "models/books-5m", *args.model]
 
 
+def training(replacement):
+    return [] if replacement == "none" else ["--tokens", 20000, "--accept-worse"]
+
+
 def pruned_models(args, scratch):
     for source in trained_models(args):
         for replacement in REPLACEMENTS:
             title, out = f"{source.name}, 3 layers cut, `{replacement}`", scratch / f"{source.name}-{replacement}"
             if args.wants(title):
                 run(args.build / "streamline", "prune", source, *data(), "--out", out, *CUT, "--replace", replacement,
-                    "--tokens", 20000, "--accept-worse")
+                    *training(replacement))
                 yield Made(title, "llama", source, out)
 
 
@@ -139,7 +143,7 @@ def exported_models(args, scratch):
                 whole = export(args, source, scratch / f"{source.name}-{kind}.gguf", kind)
                 out = scratch / f"{source.name}-{kind}-{replacement}.gguf"
                 run(args.build / "streamline", "prune", whole, *data(), "--out", out, *CUT, "--replace", replacement,
-                    "--tokens", 20000, "--accept-worse")
+                    *training(replacement))
                 yield Made(title, "llama", source, out, TYPES[kind], quantised=True)
 
 

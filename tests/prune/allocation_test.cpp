@@ -77,7 +77,8 @@ TEST(Allocation, P2RefusesRatiosAboveOneOrClipsThem) {
   EXPECT_GE(clipped.clipped.size(), 464U);  // the one in between may come to stand there too
   EXPECT_EQ(std::ranges::max(clipped.ratios), 0.95);
   EXPECT_NEAR(weighted_mean(parts, clipped.ratios), 0.8, 1e-12);
-  EXPECT_ERROR(allocate(parts, {.ratio = 0.8, .spread = 0.1, .cap = 0.7}), usage, "no part may lose more than 0.7");
+  EXPECT_ERROR(allocate(parts, {.ratio = 0.8, .spread = 0.1, .cap = 0.7}), usage,
+               "no layer may lose more than 0.7 (--cap)");
 }
 
 // 32 layers of one size whose known metrics stand in their places, the others all alike so that the metrics, scaled to

@@ -247,6 +247,10 @@ TEST_F(MiniLlmMethod, TakesInRoundsAsMuchAsAtOnce) {
   EXPECT_NE(once.slices, slowly.slices);
   EXPECT_ERROR(propose({{"keep-channels", 9}, {"iterations", 2}}), usage, "--iterations goes with");
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"zo-eps", 0}}), usage, "must be a positive number");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"gradient", "exact"}, {"probes", 4}}), usage,
+               "--probes goes with --gradient zo");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"fms", "B"}}), usage,
+               "--fms goes with --zo-space weights, or --gradient exact");
 }
 
 }  // namespace

@@ -98,6 +98,14 @@ TEST_P(WidthMethod, SaysWhatIsWrongWithASize) {
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"sparsity", 0.5}}), usage, "2 are given");
   EXPECT_ERROR(propose({{"ratio", 0.001}, {"scope", "local"}}), usage, "takes no head and no channel");
   EXPECT_ERROR(propose({{"sparsity", 0.99}}), usage, "heads and channels are");
+  EXPECT_ERROR(propose({{"ratio", 1}}), usage, "--ratio 1 takes everything");
+  EXPECT_ERROR(propose({{"keep-channels", kChannels}}), usage, "so that nothing would go");
+  EXPECT_ERROR(propose({{"keep-heads", 4}}), usage, "--keep-heads 4: no layer has more than 4");
+  EXPECT_ERROR(propose({{"keep-heads", 2}, {"inside", "channels"}}), usage, "no head may go");
+  EXPECT_ERROR(propose({{"keep-channels", 8}, {"inside", "heads"}}), usage, "no channel may go");
+  EXPECT_ERROR(propose({{"keep-channels", 8}, {"scope", "global"}}), usage, "--scope goes with --ratio, or --sparsity");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"scope", "local"}, {"spread", 0.2}}), usage,
+               "--spread goes with --scope alpha");
 }
 
 TEST_P(WidthMethod, DropsHalvesOfWhichNothingIsLeftAndSaysSo) {

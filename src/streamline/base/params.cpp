@@ -81,6 +81,28 @@ void check(const Param& param, const Json& value, const std::string& where) {
   }
 }
 
+// "--scope alpha".
+std::string text_of(const Beside& beside) {
+  std::string text = "--" + beside.name;
+  for (std::size_t i = 0; i < beside.values.size(); ++i) text += (i == 0 ? " " : " or ") + beside.values[i];
+  return text;
+}
+
+bool holds(const Beside& beside, const Json& resolved) {
+  const auto found = resolved.find(beside.name);
+  if (found == resolved.end() || found->is_null()) return false;
+  const auto is_it = [&](const std::string& value) { return *found == value; };
+  return beside.values.empty() || std::ranges::any_of(beside.values, is_it);
+}
+
+void check_meaning(const Param& param, const Json& resolved) {
+  const auto there = [&](const Beside& beside) { return holds(beside, resolved); };
+  if (param.goes_with.empty() || std::ranges::any_of(param.goes_with, there)) return;
+  std::string list;
+  for (const Beside& beside : param.goes_with) list += (list.empty() ? "" : ", or ") + text_of(beside);
+  fail(ErrorKind::usage, "--", param.name, " goes with ", list);
+}
+
 }  // namespace
 
 Json parse_param(const Param& param, const std::string& word) {
@@ -110,8 +132,8 @@ Json resolve_params(const Params& params, const Json& given, const std::string& 
   for (const auto& [key, value] : given.items())
     if (!declared(key)) {
       std::string names;
-      for (const Param& param : params) names += (names.empty() ? "" : ", ") + param.name;
-      fail(ErrorKind::usage, where, ": no parameter '", key, "'; there are: ", names);
+      for (const Param& param : params) names += (names.empty() ? "--" : ", --") + param.name;
+      fail(ErrorKind::usage, where, " has no --", key, "; it takes ", names);
     }
   Json resolved = Json::object();
   for (const Param& param : params) {
@@ -120,6 +142,8 @@ Json resolve_params(const Params& params, const Json& given, const std::string& 
     if (!value.is_null()) check(param, value, where);
     resolved[param.name] = value;
   }
+  for (const Param& param : params)
+    if (given.contains(param.name) && !given[param.name].is_null()) check_meaning(param, resolved);
   return resolved;
 }
 

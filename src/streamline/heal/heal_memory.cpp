@@ -43,7 +43,7 @@ std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, boo
   while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
     tokens = std::max(use.longest, tokens / 2);
   require_memory(placement, heal_memory(use, tokens), "healing needs",
-                 "use shorter sequences or a smaller replacement");
+                 "use shorter sequences (--seq-len), or train something smaller");
   for (const std::string& fitting : placement.ranks.gather(std::to_string(tokens)))
     tokens = std::min<std::int64_t>(tokens, std::stoll(fitting));
   return tokens;

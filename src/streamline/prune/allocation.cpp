@@ -33,18 +33,6 @@ double spread_at_cap(const std::vector<AllocationPart>& parts, const std::vector
   return slope > 0 ? (cap - ratio) / slope : std::numeric_limits<double>::infinity();
 }
 
-void check_allocation(const std::vector<AllocationPart>& parts, const AllocationOptions& options) {
-  if (!(options.ratio >= 0 && options.ratio < 1))
-    fail(ErrorKind::usage, "a ratio of ", options.ratio, ": between 0 and 1, of the weights that go");
-  if (!(options.spread >= 0 && options.spread <= 1))
-    fail(ErrorKind::usage, "a spread of ", options.spread, ": between 0 (all alike) and 1");
-  if (!(options.cap > 0 && options.cap <= 1) || options.cap < options.ratio)
-    fail(ErrorKind::usage, "no part may lose more than ", options.cap, ", and all together shall lose ", options.ratio);
-  for (const AllocationPart& part : parts)
-    if (!std::isfinite(part.metric) || part.size < 1)
-      fail(ErrorKind::numeric, "a part of ", part.size, " weights measured as ", part.metric);
-}
-
 // Parts above the cap stand at it; what they do not lose the others do, in proportion.
 void clip_to_cap(const std::vector<AllocationPart>& parts, const AllocationOptions& options, double total,
                  Allocation& allocation) {
@@ -69,9 +57,22 @@ void clip_to_cap(const std::vector<AllocationPart>& parts, const AllocationOptio
 
 }  // namespace
 
+void check_allocation(const AllocationOptions& options) {
+  if (!(options.ratio >= 0 && options.ratio < 1))
+    fail(ErrorKind::usage, "a ratio of ", options.ratio, ": from 0 to below 1, of the weights that go");
+  if (!(options.spread >= 0 && options.spread <= 1))
+    fail(ErrorKind::usage, "a spread of ", options.spread, ": between 0 (all alike) and 1");
+  if (!(options.cap > 0 && options.cap <= 1) || options.cap < options.ratio)
+    fail(ErrorKind::usage, "no layer may lose more than ", options.cap, " (--cap), and all together shall lose ",
+         options.ratio);
+}
+
 Allocation allocate(const std::vector<AllocationPart>& parts, const AllocationOptions& options) {
   SL_ASSERT(!parts.empty());
-  check_allocation(parts, options);
+  check_allocation(options);
+  for (const AllocationPart& part : parts)
+    if (!std::isfinite(part.metric) || part.size < 1)
+      fail(ErrorKind::numeric, "a part of ", part.size, " weights measured as ", part.metric);
   double total = 0;
   for (const AllocationPart& part : parts) total += static_cast<double>(part.size);
   const std::vector<double> unit = unit_metrics(parts);
@@ -83,11 +84,13 @@ Allocation allocate(const std::vector<AllocationPart>& parts, const AllocationOp
   for (double& ratio : allocation.ratios) ratio *= allocation.eta;
   allocation.largest_spread = spread_at_cap(parts, unit, total, options.ratio, options.cap);
   constexpr double kRounding = 1e-12;
-  if (*std::ranges::max_element(allocation.ratios) <= options.cap + kRounding) return allocation;
+  const auto largest = std::ranges::max_element(allocation.ratios);
+  if (*largest <= options.cap + kRounding) return allocation;
   if (!options.clip)
-    fail(ErrorKind::usage, "a spread of ", options.spread, " takes ", *std::ranges::max_element(allocation.ratios),
-         " of one part, which has ", options.cap, " to lose at most; the largest spread here is ",
-         allocation.largest_spread);
+    fail(ErrorKind::usage, "a spread of ", options.spread, " takes ", *largest, " of the weights of layer ",
+         largest - allocation.ratios.begin(), ", which has ", options.cap,
+         " to lose at most; the largest spread here is ", allocation.largest_spread,
+         "; take that or less, or let such layers stand at the cap with --clip");
   clip_to_cap(parts, options, total, allocation);
   return allocation;
 }

@@ -30,8 +30,11 @@ struct AllocationOptions {
   bool clip = false;    // parts above the cap stand there and the others lose more; else that is an error
 };
 
-// Parts whose metrics are all equal lose the same. Errors: usage for ratios, spreads and caps that cannot be, among
-// them one that leads above the cap, naming the largest that does not.
+// Errors: usage for ratios, spreads and caps that cannot be, whatever the parts are.
+void check_allocation(const AllocationOptions& options);
+
+// Parts whose metrics are all equal lose the same. Errors: those of check_allocation(); usage for a spread that
+// leads above the cap, naming the largest that does not.
 Allocation allocate(const std::vector<AllocationPart>& parts, const AllocationOptions& options);
 
 // What a part would lose of each of `units` equal pieces, as whole pieces: the sum, weighted by size, is as near to the

@@ -54,7 +54,8 @@ struct Method {
   std::string_view replacement = "none";  // what its paper trains in the place of what is cut
   // `params` as resolve_params returns them for Method::params. Errors: usage for what contradicts itself or the model.
   Proposal (*propose)(PruneContext& context, const Json& params);
-  bool in_ranks = false;  // ranks share its work, and all of them come to the same plan
+  bool in_ranks = false;     // ranks share its work, and all of them come to the same plan
+  bool keeps_state = false;  // what it finds goes into PruneContext::memory, and it goes on from there
 };
 
 std::span<const Method* const> methods();

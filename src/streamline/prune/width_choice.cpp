@@ -119,6 +119,26 @@ Json without_sizes(Json params) {
   return params;
 }
 
+// Counts that say nothing, or contradict what may go. Errors: usage; those of kv_heads_of().
+void check_counts(const Config& config, WidthRequest& request, const std::optional<std::int64_t>& heads,
+                  const std::string& inside) {
+  if (heads && inside == "channels") fail(ErrorKind::usage, "--keep-heads beside --inside channels: no head may go");
+  if (request.channels && inside == "heads")
+    fail(ErrorKind::usage, "--keep-channels beside --inside heads: no channel may go");
+  std::int64_t most_heads = 0, most_channels = 0;
+  for (const LayerConfig& layer : config.layers) {
+    if (layer.attention) most_heads = std::max(most_heads, layer.attention->heads);
+    if (layer.mlp) most_channels = std::max(most_channels, layer.mlp->intermediate);
+    if (layer.attention && heads) request.kv_heads = kv_heads_of(*layer.attention, *heads, "--keep-heads");
+  }
+  const auto check = [](const char* option, const std::optional<std::int64_t>& kept, std::int64_t most) {
+    if (kept && *kept >= most)
+      fail(ErrorKind::usage, option, " ", *kept, ": no layer has more than ", most, ", so that nothing would go");
+  };
+  check("--keep-channels", request.channels, most_channels);
+  if (!request.channels) check("--keep-heads", heads, most_heads);
+}
+
 }  // namespace
 
 Params width_params(const char* scope) {
@@ -149,13 +169,15 @@ Params width_params(const char* scope) {
            .help = "local: every layer loses the same share; global: what is worth least of all, each layer's scores "
                    "over their mean; alpha: shares by the spectra of the layers' matrices (AlphaPruning)",
            .default_value = scope,
-           .choices = {"local", "global", "alpha"}},
+           .choices = {"local", "global", "alpha"},
+           .goes_with = {{"ratio"}, {"sparsity"}}},
           {.name = "spread",
            .type = ParamType::number,
            .help = "of scope alpha: how far the shares of layers may differ, between 0 and 1",
            .default_value = 0.3,
            .minimum = 0,
-           .maximum = 1},
+           .maximum = 1,
+           .goes_with = {{"scope", {"alpha"}}}},
           {.name = "protect",
            .type = ParamType::integers,
            .help = "layers never to cut, e.g. 0,1,28-29",
@@ -176,6 +198,9 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   const std::string inside = params.at("inside").get<std::string>();
   request.heads = inside != "channels" && (!counts || heads);
   request.mlps = inside != "heads" && (!counts || request.channels);
+  check_counts(context.model.config(), request, heads, inside);
+  if (request.ratio.value_or(0) >= 1 && request.heads && request.mlps && request.protect.empty())
+    fail(ErrorKind::usage, "--ratio ", *request.ratio, " takes everything; give less, or --inside heads or channels");
   const std::string scope = params.at("scope").get<std::string>();
   request.scope = scope == "global" ? Scope::global : scope == "alpha" ? Scope::alpha : Scope::local;
   request.spread = params.at("spread").get<double>();
@@ -185,9 +210,6 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, method, " takes heads and channels and leaves layers where they are: nothing can be put in ",
          "their place; leave out --replace");
-  if (heads)
-    for (const LayerConfig& layer : context.model.config().layers)
-      if (layer.attention) request.kv_heads = kv_heads_of(*layer.attention, *heads, "--keep-heads");
   return request;
 }
 
@@ -248,6 +270,8 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
   const Config& config = context.model.config();
   const double ratio = resolved_ratio(context, scores, request);
   const auto slices = kept_units(config, scores, request, ratio);
+  if (slices.empty() && (request.kv_heads || request.channels))
+    fail(ErrorKind::usage, method, ": the layers that may be cut have no more heads and channels than are kept");
   if (slices.empty())
     fail(ErrorKind::usage, method, ": a ratio of ", ratio, " takes no head and no channel; take a larger one",
          request.scope == Scope::local ? ", or --scope global" : "");
@@ -255,6 +279,11 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
   Proposal proposal;
   proposal.plan = std::move(made.plan);
   proposal.warnings = std::move(made.notes);
+  if (request.heads && request.mlps && ratio > 0 &&
+      std::ranges::none_of(slices, [](const auto& entry) { return entry.second.kv_heads.has_value(); }))
+    proposal.warnings.push_back("no head goes: a share of " + Json(ratio).dump() +
+                                " of a layer's groups of heads is less than one (--scope global weighs the layers "
+                                "against one another)");
   proposal.plan.scores = {{"ratio", ratio}};
   proposal.plan.scores.update(savings(context, proposal.plan));
   sign(proposal.plan, context, method, params);

@@ -153,6 +153,7 @@ const Method kMethod = {
     .paper = "this program; of width 1 it is Zhong et al., arXiv 2406.10594",
     .params = params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::beam_method

@@ -267,6 +267,7 @@ const Method kMethod = {
     .paper = "Sieberling et al., arXiv 2410.14649",
     .params = params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::evolve_method

@@ -29,6 +29,7 @@ const Method kMethod = {
     .paper = "An et al., arXiv 2312.11983",
     .params = width_params("global"),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::flap_method

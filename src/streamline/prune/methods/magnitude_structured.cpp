@@ -34,6 +34,7 @@ const Method kMethod = {
     .paper = "the baseline of Ma et al., arXiv 2305.11627",
     .params = width_params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::magnitude_structured_method

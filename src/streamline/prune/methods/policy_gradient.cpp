@@ -96,6 +96,7 @@ const Method kMethod = {
     .paper = "Gao et al., arXiv 2406.10576",
     .params = params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::policy_gradient_method

@@ -91,13 +91,15 @@ Params params() {
                     .type = ParamType::integer,
                     .help = "random subsets of every sequence, for --estimator subsets",
                     .default_value = 10,
-                    .minimum = 1});
+                    .minimum = 1,
+                    .goes_with = {{"estimator", {"subsets"}}}});
   params.push_back({.name = "share",
                     .type = ParamType::number,
                     .help = "of the units that a subset keeps; the released code takes 0.9 for accuracy",
                     .default_value = 0.5,
                     .minimum = 0,
-                    .maximum = 1});
+                    .maximum = 1,
+                    .goes_with = {{"estimator", {"subsets"}}}});
   return params;
 }
 

@@ -36,6 +36,7 @@ const Method kMethod = {
     .paper = "Ma et al., arXiv 2305.11627",
     .params = params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::taylor_method

@@ -23,6 +23,7 @@ const Method kMethod = {
     .paper = "Sun et al., arXiv 2306.11695; structured by An et al., arXiv 2312.11983",
     .params = width_params(),
     .propose = propose,
+    .keeps_state = true,
 };
 
 }  // namespace streamline::wanda_sp_method
