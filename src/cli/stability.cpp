@@ -70,7 +70,7 @@ std::vector<TaskAnswers> of_style(const Results& results, Style style, const std
 // What `compare` takes too: a mean over tokens where both say how many a choice has.
 ChoiceScore usual_score(Style style, const std::vector<TaskAnswers>& a, const std::vector<TaskAnswers>& b) {
   const auto counted = [](const TaskAnswers& set) {
-    return std::ranges::none_of(set.answers, [](const Answer& answer) { return answer.tokens.empty(); });
+    return std::ranges::none_of(set.answers, [](const streamline::Answer& answer) { return answer.tokens.empty(); });
   };
   const bool mean = style == Style::lm_eval && std::ranges::all_of(a, counted) && std::ranges::all_of(b, counted);
   return mean ? ChoiceScore::mean_nll : default_score(style);
