@@ -228,7 +228,7 @@ double Ranks::sum(double value) const {
 void Ranks::sum(const std::vector<torch::Tensor>& tensors) const {
   if (!group_) return;
   const torch::NoGradGuard no_grad;
-  for (torch::Tensor tensor : tensors) {
+  for (const torch::Tensor& tensor : tensors) {
     const torch::Tensor host = tensor.detach().to(torch::kCPU).contiguous();
     const auto count = static_cast<std::size_t>(host.numel());
     if (host.scalar_type() == torch::kFloat64)
@@ -242,7 +242,7 @@ void Ranks::sum(const std::vector<torch::Tensor>& tensors) const {
 void Ranks::broadcast(const std::vector<torch::Tensor>& tensors) const {
   if (!group_) return;
   const torch::NoGradGuard no_grad;
-  for (torch::Tensor tensor : tensors) {
+  for (const torch::Tensor& tensor : tensors) {
     const torch::Tensor host = tensor.detach().to(torch::kCPU).contiguous();
     group_->broadcast(std::span(static_cast<char*>(host.data_ptr()), host.nbytes()));
     if (!host.is_alias_of(tensor)) tensor.copy_(host);
