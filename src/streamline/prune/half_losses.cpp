@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -28,6 +29,7 @@ class Round {
       : model_(model), active_(active), candidates_(candidates), counter_(counter) {
     for (const TextBatch& batch : batches) sequences_ += std::ssize(batch.sequences);
     losses_.without.assign(candidates.size(), 0.0);
+    step_ = losses_.without;
   }
 
   // Runs all active halves and keeps what enters each.
@@ -46,7 +48,7 @@ class Round {
     SL_ASSERT(at < active_.size());
     torch::Tensor x = entering_[at];
     for (std::size_t i = at + 1; i < active_.size(); ++i) x = run(active_[i], x, batch);
-    add(losses_.without[candidate], x, batch);
+    step_[candidate] += loss(x, batch);
   }
 
   // The first candidate by itself, without what others could share.
@@ -54,17 +56,23 @@ class Round {
     torch::Tensor x = model_.embed(batch.ids);
     for (const Half& half : active_)
       if (half != candidates_.front()) x = run(half, x, batch);
-    add(losses_.without.front(), x, batch);
+    losses_.without.front() += loss(x, batch);
+  }
+
+  // What the ranks found of a batch each. Losses only grow: a candidate above the bound cannot come out lowest any
+  // more.
+  void end_step(const Ranks& ranks, double bound) {
+    ranks.sum(step_);
+    for (std::size_t i = 0; i < step_.size(); ++i) {
+      double& total = losses_.without[i];
+      total += std::exchange(step_[i], 0.0);
+      if (std::isnan(total) || total > bound) total = kNever;
+    }
   }
 
   HalfLosses& losses() { return losses_; }
 
  private:
-  void add(double& sum, const torch::Tensor& last, const TextBatch& batch) const {
-    sum += loss(last, batch);
-    if (std::isnan(sum)) sum = kNever;
-  }
-
   torch::Tensor run(const Half& half, const torch::Tensor& x, const TextBatch& batch) {
     check_interrupted();
     ++counter_.halves;
@@ -83,6 +91,7 @@ class Round {
   std::int64_t sequences_ = 0;
   std::vector<torch::Tensor> entering_;  // the input of each active half, of the batch at hand
   HalfLosses losses_;
+  std::vector<double> step_;  // of this rank's batch, by candidate
 };
 
 }  // namespace
@@ -100,6 +109,8 @@ HalfLosses half_losses(const Model& model, std::span<const Half> active, std::sp
   const torch::NoGradGuard no_gradients;
   return translating_errors([&] {
     const std::vector<TextBatch> batches = text_batches(model, text, options.batch_tokens);
+    const Ranks& ranks = model.placement().ranks;
+    const std::int64_t halves_before = counter.halves;
     Round round(model, active, candidates, batches, counter);
     counter.evaluations += std::ssize(candidates);
     std::optional<Progress> progress;
@@ -108,20 +119,27 @@ HalfLosses half_losses(const Model& model, std::span<const Half> active, std::sp
     HalfLosses& losses = round.losses();
     double bound = kNever;  // the lowest loss of a candidate that has read everything
     if (options.stop_early && batches.size() > 1 && !candidates.empty()) {
-      for (const TextBatch& batch : batches) round.run_first(batch);
+      for (std::int64_t at = ranks.rank(); at < std::ssize(batches); at += ranks.size())
+        round.run_first(batches[static_cast<std::size_t>(at)]);
+      losses.without.front() = ranks.sum(losses.without.front());
+      if (std::isnan(losses.without.front())) losses.without.front() = kNever;
       bound = losses.without.front();
     }
     const bool first_is_done = std::isfinite(bound);
-    for (const TextBatch& batch : batches) {
-      round.run_whole(batch);
-      for (std::size_t i = 0; i < candidates.size(); ++i) {
-        if (progress) progress->advance(1);
-        if ((i == 0 && first_is_done) || losses.without[i] == kNever) continue;
-        round.run_candidate(i, batch);
-        // Losses only grow: what is above the bound already cannot come out lowest.
-        if (losses.without[i] > bound) losses.without[i] = kNever;
+    for (std::int64_t first = 0; first < std::ssize(batches); first += ranks.size()) {
+      if (first + ranks.rank() < std::ssize(batches)) {
+        const TextBatch& batch = batches[static_cast<std::size_t>(first + ranks.rank())];
+        round.run_whole(batch);
+        for (std::size_t i = 0; i < candidates.size(); ++i) {
+          if (progress) progress->advance(ranks.size());
+          if ((i == 0 && first_is_done) || losses.without[i] == kNever) continue;
+          round.run_candidate(i, batch);
+        }
       }
+      round.end_step(ranks, bound);
     }
+    losses.whole = ranks.sum(losses.whole);
+    counter.halves = halves_before + std::llround(ranks.sum(static_cast<double>(counter.halves - halves_before)));
     if (!candidates.empty() && std::ranges::all_of(losses.without, [](double loss) { return loss == kNever; }))
       fail(ErrorKind::numeric, "without any of the halves the model's loss is not a number; try --dtype float32");
     return losses;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -20,7 +21,10 @@ std::int64_t base_tokens(const Model& model, std::size_t candidates, std::int64_
   const double token = static_cast<double>(model.config().hidden) *
                        static_cast<double>(torch::elementSize(model.placement().dtype)) *
                        static_cast<double>(candidates + 1);
-  const double budget = std::min(kStatesBudget, static_cast<double>(working_memory(model.placement())) / 4);
+  // Ranks must agree, and what is available differs from moment to moment.
+  const bool agreed = !model.placement().ranks.alone() && model.placement().memory == 0;
+  const double budget =
+      agreed ? kStatesBudget : std::min(kStatesBudget, static_cast<double>(working_memory(model.placement())) / 4);
   return std::min(batch_tokens, std::max<std::int64_t>(1, static_cast<std::int64_t>(budget / token)));
 }
 
@@ -70,6 +74,13 @@ void check_finite(double value, const std::string& who) {
 
 }  // namespace
 
+void add_counts(const Ranks& ranks, const PartCounter& own, PartCounter& counter) {
+  std::vector<double> counts = {static_cast<double>(own.parts), static_cast<double>(own.evaluations)};
+  ranks.sum(counts);
+  counter.parts += std::llround(counts[0]);
+  counter.evaluations += std::llround(counts[1]);
+}
+
 LeaveOneOut leave_one_out(const Model& model, std::span<const StackPart> stack, std::span<const std::size_t> left_out,
                           const TokenBatches& text, const LeaveOneOutOptions& options, PartCounter& counter) {
   const torch::NoGradGuard no_gradients;
@@ -78,21 +89,32 @@ LeaveOneOut leave_one_out(const Model& model, std::span<const StackPart> stack, 
     const std::vector<TextBatch> batches = text_batches(model, text, base_tokens(model, left_out.size(), tokens));
     std::optional<Progress> progress;
     if (!options.label.empty()) progress.emplace(options.label, std::ssize(batches) * std::ssize(stack), "steps");
-    LeaveOneOut result{.whole = {}, .without = std::vector<std::vector<double>>(left_out.size())};
+    const Ranks& ranks = model.placement().ranks;
+    PartCounter own;  // of this rank's batches
+    std::size_t total = 0, done = 0;
+    for (const TextBatch& batch : batches) total += batch.sequences.size();
+    LeaveOneOut result{.whole = std::vector<double>(total),
+                       .without = std::vector<std::vector<double>>(left_out.size(), std::vector<double>(total))};
+    std::int64_t part = 0;
     for (const TextBatch& batch : batches) {
-      Pass pass(model, batch, tokens, counter);
+      const std::size_t first = std::exchange(done, done + batch.sequences.size());
+      if (!ranks.takes(part++)) continue;
+      Pass pass(model, batch, tokens, own);
       for (std::size_t at = 0; at < stack.size(); ++at) {
         pass.run(stack[at], std::ranges::binary_search(left_out, at));
-        if (progress) progress->advance(1);
+        if (progress) progress->advance(ranks.size());
       }
       const std::vector<double> values = pass.judge(options.measure);
       const std::size_t sequences = batch.sequences.size();
       for (std::size_t i = 0; i < values.size(); ++i) {
         const std::size_t candidate = i / sequences;
         check_finite(values[i], candidate == 0 ? "" : "without " + name(stack[left_out[candidate - 1]]) + ", ");
-        (candidate == 0 ? result.whole : result.without[candidate - 1]).push_back(values[i]);
+        (candidate == 0 ? result.whole : result.without[candidate - 1])[first + i % sequences] = values[i];
       }
     }
+    ranks.sum(result.whole);  // each sequence is of one rank, and 0 elsewhere
+    for (std::vector<double>& values : result.without) ranks.sum(values);
+    add_counts(ranks, own, counter);
     return result;
   });
 }

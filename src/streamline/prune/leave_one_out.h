@@ -12,6 +12,9 @@ struct PartCounter {
   std::int64_t evaluations = 0;  // sequences whose output was judged
 };
 
+// Adds to `counter` what all ranks have done.
+void add_counts(const Ranks& ranks, const PartCounter& own, PartCounter& counter);
+
 struct LeaveOneOutOptions {
   TextMeasure measure = TextMeasure::loss;
   std::int64_t batch_tokens = 0;  // that run together; 0: default_batch_tokens()

@@ -71,19 +71,24 @@ std::vector<double> part_set_values(const Model& model, std::span<const StackPar
     const bool compares = options.measure != TextMeasure::loss;
     std::optional<Progress> progress;
     if (!options.label.empty()) progress.emplace(options.label, std::ssize(text) * std::ssize(sets), "evaluations");
+    const Ranks& ranks = model.placement().ranks;
+    PartCounter own;  // of this rank's batches
     std::vector<double> sums(sets.size(), 0.0);
-    std::int64_t sequences = 0;
+    std::int64_t sequences = 0, part = 0;
     for (const TextBatch& batch : text) {
-      TreeWalk walk(model, stack, batch, counter);
       sequences += std::ssize(batch.sequences);
+      if (!ranks.takes(part++)) continue;
+      TreeWalk walk(model, stack, batch, own);
       const torch::Tensor whole = compares ? walk.last(PartSet(stack.size(), true)) : torch::Tensor();
       for (const std::size_t i : order) {
         const torch::Tensor last = walk.last(sets[i]);
-        counter.evaluations += std::ssize(batch.sequences);
+        own.evaluations += std::ssize(batch.sequences);
         for (const double value : measure(model, options.measure, batch, whole, last)) sums[i] += value;
-        if (progress) progress->advance(1);
+        if (progress) progress->advance(ranks.size());
       }
     }
+    ranks.sum(sums);
+    add_counts(ranks, own, counter);
     for (double& sum : sums) sum = std::isfinite(sum) ? sum / static_cast<double>(sequences) : kNotANumber;
     return sums;
   });

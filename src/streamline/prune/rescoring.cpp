@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/prune/update_pairs.h"
 
 namespace streamline {
 
@@ -60,9 +62,15 @@ void Rescoring::run(const PartSet& parts) {
   const torch::NoGradGuard no_gradients;
   const std::size_t from = last_.empty() ? 0 : common_beginning(last_, parts);
   for (std::size_t i = from; i < updates_.size(); ++i) updates_[i] = {};
+  const Ranks& ranks = model_.placement().ranks;
+  const PartCounter before = std::exchange(counter_, {});
   translating_errors([&] {
-    for (std::size_t batch = 0; batch < batches_.size(); ++batch) run(parts, from, batch);
+    for (std::size_t batch = 0; batch < batches_.size(); ++batch)
+      if (ranks.takes(static_cast<std::int64_t>(batch))) run(parts, from, batch);
   });
+  sum_updates(ranks, std::span(updates_).subspan(std::min(from, updates_.size())));
+  const PartCounter own = std::exchange(counter_, before);
+  add_counts(ranks, own, counter_);
   for (std::size_t i = from; i < updates_.size(); ++i) {
     updates_[i] /= tokens_;
     if (!std::isfinite(updates_[i].l1) || !std::isfinite(updates_[i].cosine))

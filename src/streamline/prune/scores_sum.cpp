@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "streamline/prune/scores.h"
+#include "streamline/prune/update_pairs.h"
 
 namespace streamline {
 namespace {
@@ -49,6 +50,17 @@ void each_number(Scores& sums, const Visit& visit) {
 }
 
 }  // namespace
+
+void sum_updates(const Ranks& ranks, std::span<UpdateStatistics> updates) {
+  if (ranks.alone()) return;
+  std::vector<double> row;
+  for (UpdateStatistics& update : updates)
+    for (const double* field : fields(update)) row.push_back(*field);
+  ranks.sum(row);
+  auto next = row.begin();
+  for (UpdateStatistics& update : updates)
+    for (double* field : fields(update)) *field = *next++;
+}
 
 void ScoreAccumulator::sum_over(const Ranks& ranks) {
   if (ranks.alone()) return;

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "streamline/engine/ranks.h"
 #include "streamline/prune/update_statistics.h"
 
 namespace streamline {
@@ -15,5 +16,8 @@ struct StatePair {
 
 // What update_statistics(in, out) says of each, to the bit.
 std::vector<UpdateStatistics> update_statistics(std::span<const StatePair> pairs);
+
+// Sums of updates over ranks, each of its own sequences.
+void sum_updates(const Ranks& ranks, std::span<UpdateStatistics> updates);
 
 }  // namespace streamline

@@ -261,11 +261,14 @@ Params parameters() {
 }  // namespace
 
 extern const Method kMethod;
-const Method kMethod = {.name = "blockpruner",
-                        .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
-                        .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
-                        .params = parameters(),
-                        .propose = propose,
-                        .keeps_state = true};
+const Method kMethod = {
+    .name = "blockpruner",
+    .title = "BlockPruner: attentions and MLPs one by one, by the perplexity without them",
+    .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
+    .params = parameters(),
+    .propose = propose,
+    .in_ranks = true,
+    .keeps_state = true,
+};
 
 }  // namespace streamline::blockpruner_method

@@ -267,6 +267,7 @@ const Method kMethod = {
     .paper = "Sieberling et al., arXiv 2410.14649",
     .params = params(),
     .propose = propose,
+    .in_ranks = true,
     .keeps_state = true,
 };
 
