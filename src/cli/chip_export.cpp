@@ -4,11 +4,11 @@
 
 #include "chip_actions.h"
 #include "options.h"
+#include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/chip/export.h"
-#include "streamline/arch/companions.h"
 #include "streamline/io/quantize.h"
 
 namespace streamline::cli {

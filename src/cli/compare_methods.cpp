@@ -109,7 +109,8 @@ std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& so
   SearchMemory memory;  // what a search found for one size serves the next
   context.memory = &memory;
   const auto propose = [&](const Json& params) {
-    Proposal proposal = method.propose(context, resolve_params(method.params, params, "--method " + std::string(method.name)));
+    Proposal proposal =
+        method.propose(context, resolve_params(method.params, params, "--method " + std::string(method.name)));
     if (!chooser.scores && proposal.scores.layers > 0) {
       chooser.scores = std::move(proposal.scores);
       context.scores = &*chooser.scores;

@@ -133,8 +133,9 @@ TEST(Slices, ThatLeaveNothingOfAHalfDropItAndSaySo) {
   EXPECT_EQ(made.plan.slices.size(), 1u);
   EXPECT_THAT(made.notes, testing::Contains("no head of layer 0 would be left: its attention is dropped"));
   EXPECT_EQ(made.notes.size(), 3u);
-  EXPECT_EQ(summary(made.plan),
-            "dropped layer 1; dropped the attention of layer 0; sliced layer 2: without 5 of 6 channels in 1 layer (of 3)");
+  EXPECT_EQ(
+      summary(made.plan),
+      "dropped layer 1; dropped the attention of layer 0; sliced layer 2: without 5 of 6 channels in 1 layer (of 3)");
 }
 
 TEST(Slices, NumbersOfHeadsThatBreakTheGroupsAreRefusedWithTheNearestAllowed) {
