@@ -159,7 +159,7 @@ def test_inspect_tells_a_classifier(classifier):
 
 @pytest.mark.parametrize("words", [["export", "--gguf"], ["eval", "--perplexity", VALID], ["generate", "--prompt", "a"],
                                    ["prune", "--data", VALID, "--layers", 1, "--out"], ["heal", "--data", VALID, "--out"],
-                                   ["merge", BOOKS, "--out"]], ids=lambda words: words[0])
+                                   ["merge", BOOKS, "--base", BOOKS, "--out"]], ids=lambda words: words[0])
 def test_what_wants_text_refuses_a_classifier(classifier, tmp_path, words):
     out = [tmp_path / "o.gguf"] if words[-1] == "--gguf" else [tmp_path / "o"] if words[-1] == "--out" else []
     result = run(words[0], classifier, *words[1:], *out)

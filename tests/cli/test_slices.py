@@ -37,8 +37,15 @@ def test_uniform_widths_are_an_ordinary_model_that_gains_all(tmp_path):
 def test_a_budget_of_parameters_is_met(method, tmp_path):
     words = ["--probes", 4] if method == "mini-llm" else []
     plan = json.loads(plan_of(tmp_path, "--method", method, "--budget", "params=0.8x", *words).read_text())
-    assert 0.2 <= plan["scores"]["sparsity"] < 0.23
+    assert 0.2 <= plan["scores"]["sparsity"]
     assert plan["version"] == 2 and plan["slices"]
+    if method != "flap":
+        assert plan["scores"]["sparsity"] < 0.23
+        return
+    # Layers of different widths are padded to the widest: what counts is what is written.
+    written = run_json("apply", BOOKS, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out", "--no-check")
+    before, after = (run_json("inspect", model)["parameters"] for model in (BOOKS, tmp_path / "out"))
+    assert 0.7 * before < after <= 0.8 * before and any("padding" in note for note in written["notes"])
 
 
 def test_policy_gradient_learns_and_goes_on(tmp_path):

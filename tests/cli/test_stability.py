@@ -134,15 +134,15 @@ def test_the_style_follows_from_the_tasks_that_are_asked_for(tmp_path):
         answers(tmp_path / folder, "piqa", A)
         answers(tmp_path / folder, "copa", A, style="lm-eval")
     found = run_json("stability", tmp_path / "a", tmp_path / "b", "--tasks", "copa")
-    assert [row["name"] for row in found["benchmarks"]] == ["copa"] and found["score"] == "NLL of the answer, summed"
+    assert [row["name"] for row in found["benchmarks"]] == ["copa"] and found["score"] == "mean NLL of the answer"
     assert [row["name"] for row in run_json("stability", tmp_path / "a", tmp_path / "b")["benchmarks"]] == ["piqa"]
 
 
 def test_weights_that_rest_on_few_questions_are_told(tmp_path):
     a = answers(tmp_path / "a", "piqa", [[0, 60]] + [[1, 2]] * 9, [0] * 10, style="lm-eval")
-    told = run("stability", a, a)
+    told = run("stability", a, a, "--score", "answer-nll")
     assert "about 1 of 10 questions" in told.stderr and "--score mean-nll" in told.stderr
-    found = run_json("stability", a, a)["benchmarks"][0]
+    found = run_json("stability", a, a, "--score", "answer-nll")["benchmarks"][0]
     assert found["effective_questions"] == pytest.approx(1)
     even = answers(tmp_path / "even", "piqa", [[1, 2]] * 10, [0] * 10, style="lm-eval")
     assert "questions" not in run("stability", even, even).stderr

@@ -157,8 +157,10 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
     const ModelWidths kept_widths = largest_widths(written);
     notes.push_back(
         "an ordinary " + std::string(config.family->name) +
-        " model has one width for all its layers, that of the widest: " + std::to_string(kept_widths.kv_heads) +
-        " heads for keys and values" + (kept_widths.dense > 0 ? ", MLPs of " + std::to_string(kept_widths.dense) : "") +
+        " model has one width for all its layers (methods of widths give them one with --scope local), that of the "
+        "widest: " +
+        std::to_string(kept_widths.kv_heads) + " heads for keys and values" +
+        (kept_widths.dense > 0 ? ", MLPs of " + std::to_string(kept_widths.dense) : "") +
         (kept_widths.expert > 0 ? ", experts of " + std::to_string(kept_widths.expert) : ""));
     if (const std::int64_t other = parameters_of(config, decilm); may_be_decilm && other < stored)
       notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth) +
