@@ -216,7 +216,9 @@ TEST_F(MiniLlmMethod, SaysWhenItsGradientIsNoise) {
   const Proposal noisy = propose({{"ratio", 0.25}, {"probes", 2}, {"zo-space", "weights"}, {"fms", "B"}});
   EXPECT_THAT(noisy.warnings, testing::Contains(testing::HasSubstr("rank the units with a Spearman correlation"))
                                   .Times(noisy.plan.scores.at("rank_agreement").get<double>() < 0.3 ? 1 : 0));
-  EXPECT_TRUE(propose({{"ratio", 0.25}, {"gradient", "exact"}}).warnings.empty());
+  EXPECT_THAT(propose({{"ratio", 0.25}, {"gradient", "exact"}}).warnings,
+              testing::ElementsAre(testing::HasSubstr("no head goes: a share of 0.25")));  // of two groups
+  EXPECT_TRUE(propose({{"ratio", 0.5}, {"gradient", "exact"}}).warnings.empty());
 }
 
 TEST(MiniLlm, ManyProbesOfGatesAreAsNearTheExactSlopesAsTheirVarianceSays) {
