@@ -83,7 +83,7 @@ def test_the_cache_changes_no_number_the_second_time(tmp_path):
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     arguments = ["--replace", "swiglu-residual", "--loss", "mse+kl", "--tokens", "12000", "--save-every", "0"]
-    run(*arguments, "--out", tmp_path / "whole")
+    run(*arguments, "--out", tmp_path / "whole", "--state", tmp_path / "first")
     whole = (tmp_path / "whole/model.safetensors").read_bytes()
     draw = random.Random(1)
     out, state = tmp_path / "out", tmp_path / "state"
