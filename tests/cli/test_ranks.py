@@ -114,7 +114,7 @@ def test_adapters_are_those_of_one_process(tmp_path):
 
 @pytest.mark.parametrize("words, why", [
     (["inspect", BOOKS], "'inspect' is the work of one process"),
-    (["prune", BOOKS, *TEXT, "--cut", 2, "--method", "laco", "--plan-only"], "--method laco is the work of one process"),
+    (["prune", BOOKS, *TEXT, "--layers", 2, "--method", "laco", "--plan-only"], "--method laco is the work of one process"),
     (["score", BOOKS, "--data", "no/such/file"], "no/such/file"),
 ])
 def test_what_cannot_be_is_said_once(words, why):
