@@ -31,9 +31,9 @@ fuzz_one() {
   target=$(basename "$1" _fuzz)
   mkdir -p "build/fuzz/corpus/$target"
   cp -n "tests/fuzz/seeds/$target"/* "build/fuzz/corpus/$target/"
-  "$1" -max_total_time="${FUZZ_SECONDS:-15}" -timeout=5 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+  "$1" -max_total_time="${FUZZ_SECONDS:-8}" -timeout=5 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
     -artifact_prefix="build/fuzz/$target-" "build/fuzz/corpus/$target" >"build/fuzz/$target.log" 2>&1 || status=1
-  echo "fuzzed $target for ${FUZZ_SECONDS:-15} s"
+  echo "fuzzed $target for ${FUZZ_SECONDS:-8} s"
   cat "build/fuzz/$target.log"
   return $status
 }
