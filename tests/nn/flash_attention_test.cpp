@@ -37,7 +37,8 @@ TEST(FlashAttention, EqualsTheSoftmaxWrittenOut) {
       {1, 16, 16, 1, 1, 16, {}},     {2, 40, 40, 4, 4, 32, {}},   {1, 300, 300, 8, 2, 64, {}},
       {3, 257, 257, 9, 3, 64, {}},   {1, 600, 600, 4, 1, 16, 7},  {1, 600, 600, 4, 2, 32, 256},
       {1, 300, 300, 4, 2, 32, 1000}, {1, 20, 533, 4, 2, 32, {}},  {2, 70, 533, 4, 2, 32, 100},
-      {1, 33, 33, 2, 2, 128, 1},     {1, 520, 520, 6, 2, 48, {}},
+      {1, 33, 33, 2, 2, 128, 1},     {1, 520, 520, 6, 2, 48, {}}, {1, 131, 131, 5, 1, 80, {}},
+      {1, 90, 90, 3, 3, 96, {}},     {1, 67, 67, 2, 1, 256, 40},
   };
   for (const AttentionCase& c : cases) {
     const auto q = random_tensor({c.batch, c.queries, c.heads, c.head_dim}, 1).to(torch::kBFloat16);
@@ -79,6 +80,12 @@ TEST(FlashAttention, ReadsRowsWhereverTheyLie) {
   if (!flash_attention_serves(q, k, v)) GTEST_SKIP() << "this machine has no bf16 matrix products";
   EXPECT_TRUE(
       torch::equal(flash_attention(q, k, v, {}), flash_attention(q.contiguous(), k.contiguous(), v.contiguous(), {})));
+}
+
+TEST(FlashAttention, OfAnEmptyBatchIsEmpty) {
+  const auto none = torch::empty({0, 40, 2, 32}, torch::kBFloat16);
+  if (!flash_attention_serves(none, none, none)) GTEST_SKIP() << "this machine has no bf16 matrix products";
+  EXPECT_EQ(flash_attention(none, none, none, {}).sizes(), none.sizes());
 }
 
 TEST(FlashAttention, LeavesOtherTypesFewQueriesAndGradientsToTheLibrary) {

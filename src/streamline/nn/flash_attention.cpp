@@ -2,7 +2,6 @@
 #include "streamline/nn/flash_attention.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/simd.h"
+#include "streamline/nn/bf16_product.h"
 #include "streamline/nn/linear.h"
 
 namespace streamline {
@@ -151,8 +151,6 @@ struct Scratch {
         out(static_cast<std::size_t>(rows * head_dim)) {}
 };
 
-const at::BFloat16* torch_type(const Bf16* data) { return reinterpret_cast<const at::BFloat16*>(data); }
-
 // One block of queries, of all heads of one group, against the keys that they see.
 void attend_block(const Shape& shape, const Rows& q, const Bf16* keys, const Bf16* values, Index batch, Index kv_head,
                   Index first, Scratch& s, Bf16* result) {
@@ -171,12 +169,12 @@ void attend_block(const Shape& shape, const Rows& q, const Bf16* keys, const Bf1
   const Index first_key = std::max<Index>(0, first_position + 1 - shape.window) / kKeyBlock * kKeyBlock;
   for (Index key = first_key; key < last_key; key += kKeyBlock) {
     const Index columns = std::min(kKeyBlock, (last_key - key + kLanes - 1) / kLanes * kLanes);
-    at::native::cpublas::brgemm(rows, columns, dim, dim, kKeyBlock, kKeyBlock, /*add_C=*/false,
-                                torch_type(s.queries.data()), torch_type(keys + key * dim), s.scores.data());
+    bf16_product({rows, columns, dim, dim, kKeyBlock, kKeyBlock}, s.queries.data(), keys + key * dim, s.scores.data(),
+                 /*add=*/false);
     softmax_tile({rows, columns, key, first_position, group, shape.window, dim}, scale, s.scores.data(),
                  s.probabilities.data(), running);
-    at::native::cpublas::brgemm(rows, dim, columns, kKeyBlock, dim, dim, /*add_C=*/true,
-                                torch_type(s.probabilities.data()), torch_type(values + key * dim), s.out.data());
+    bf16_product({rows, dim, columns, kKeyBlock, dim, dim}, s.probabilities.data(), values + key * dim, s.out.data(),
+                 /*add=*/true);
   }
   for (Index row = 0; row < rows; ++row) {
     const Index position = batch * shape.queries + first + row / group, head = kv_head * group + row % group;
@@ -192,7 +190,7 @@ Index balanced(Index i, Index count) { return i % 2 == 0 ? i / 2 : count - 1 - i
 
 bool flash_attention_serves(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v) {
   return q.device().is_cpu() && q.scalar_type() == torch::kBFloat16 && q.size(1) >= kFewQueries &&
-         q.size(3) % 16 == 0 && !needs_gradient({q, k, v}) && at::native::cpublas::could_pack(torch::kBFloat16);
+         q.size(3) % 16 == 0 && !needs_gradient({q, k, v}) && bf16_products_serve();
 }
 
 torch::Tensor flash_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
@@ -233,7 +231,7 @@ torch::Tensor flash_attention(const torch::Tensor& q, const torch::Tensor& k, co
       attend_block(shape, q_rows, keys + group * packed, values + group * packed, group / shape.kv_heads,
                    group % shape.kv_heads, block * shape.query_block(), scratch, out);
     }
-    at::native::cpublas::brgemm_release();
+    bf16_products_done();
   });
   return result;
 }

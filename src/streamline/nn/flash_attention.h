@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal attention on CPUs with bfloat16 matrix units, without the matrix of scores: blocks of keys pass by a block of
-// queries with a running softmax (Dao, arXiv 2307.08691, algorithm 1). Beside libtorch's kernel of the same kind it
-// packs keys and values once a group of query heads instead of once a head, stacks the group's queries into one
-// product, and skips the keys outside a sliding window.
+// Causal attention on CPUs with bfloat16 products (bf16_product.h), without the matrix of scores: blocks of keys pass
+// by a block of queries with a running softmax (Dao, arXiv 2307.08691, algorithm 1). Beside libtorch's kernel of the
+// same kind it packs keys and values once a group of query heads instead of once a head, stacks the group's queries
+// into one product, and skips the keys outside a sliding window.
 #pragma once
 
 #include <optional>
