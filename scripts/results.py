@@ -5,12 +5,14 @@
     scripts/results.py MODEL --calibration FILE --training PATH --eval NAME=FILE --eval NAME=FILE --out results.md
 
 Scores every window, cuts the best of each length, heals some of them with each replacement, and writes one Markdown
-page (and a .json beside it). Standard library only; the work is done by the program.
+page and a .json beside it, after every model. Run again, it measures only what the .json does not hold. Standard library
+only; the work is done by the program.
 """
 import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,7 +88,8 @@ def heal(run, args, n, start, replacement, folder):
     rate = dict(pair.split("=") for pair in args.learning_rate).get(name)
     report, cost = run("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
                        "--replace", name, "--loss", loss or "mse", "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
-                       "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []))
+                       "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []),
+                       *(["--cache", args.cache] if args.cache else []))
     seconds = sum(stage["seconds"] for stage in report["stages"] if stage["name"] == "heal")
     return out, report, {**cost, "heal_s": seconds}
 
@@ -100,32 +103,70 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
 
 
-def measure_cuts(run, args, texts, scores, folder, result):
-    """Rows of the table of cut models; fills result["cuts"] and returns the start of each length too."""
-    rows, starts = [["0", "-", "-", *map(cell, evaluate(run, args.model, texts, args.seq_len, args.cut_windows).values())]], {}
-    for n in sorted({*args.cuts, *args.heal}):
-        start, value = best_window(scores["cosine"], n)
-        starts[n] = start
-        plan = plan_file(folder, scores["layers"], set(range(start, start + n)))
+def save(args, result):
+    """The .json, written beside and renamed, so that an interruption leaves the one before."""
+    part = args.out.with_suffix(".json.part")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    part.replace(args.out.with_suffix(".json"))
+
+
+def resumed(args, settings):
+    """What an earlier run with the same settings has measured."""
+    file = args.out.with_suffix(".json")
+    found = json.loads(file.read_text()) if file.exists() else {"settings": settings, "cuts": [], "healed": [], "commands": []}
+    if found["settings"] != settings:
+        sys.exit(f"{file} was measured with {found['settings']}; give another --out")
+    return found
+
+
+def measure_cuts(run, args, texts, folder, result):
+    """Adds the lengths that result["cuts"] lacks."""
+    for n in sorted({0, *args.cuts, *args.heal} - {row["n"] for row in result["cuts"]}):
+        start, value = best_window(result["cosine"], n) if n else (None, None)
+        plan = plan_file(folder, len(result["cosine"]) - 1, set(range(start, start + n))) if n else None
         measured = evaluate(run, args.model, texts, args.seq_len, args.cut_windows, plan)
         result["cuts"].append({"n": n, "start": start, "cosine": value, "perplexity": measured})
-        rows.append([n, f"{start}..{start + n - 1}", f"{value:.6f}", *map(cell, measured.values())])
-    return rows, starts
+        save(args, result)
+    result["cuts"].sort(key=lambda row: row["n"])
 
 
-def measure_healed(run, healing, args, texts, starts, folder, result):
-    rows = []
-    for n in args.heal:
-        for replacement in args.replacements.split(","):
-            out, report, cost = heal(healing, args, n, starts[n], replacement, folder)
-            measured = evaluate(run, out, texts, args.seq_len, args.cut_windows)
-            stage = report["healing"][0]["stages"][-1]
-            error = stage["best_error"] / stage["nothing_error"]
-            result["healed"].append({"n": n, "start": starts[n], "replacement": replacement, "cost": cost, "error": error,
-                                     "perplexity": measured})
-            rows.append([n, f"{starts[n]}..{starts[n] + n - 1}", replacement, f"{error:.4f}", *map(cell, measured.values()),
-                         f"{cost['heal_s']:.0f}", f"{cost['cpu_s']:.0f}", f"{cost['peak_mb']:.0f}"])
-    return rows
+def measure_healed(run, healing, args, texts, folder, result):
+    """Adds the runs that result["healed"] lacks."""
+    starts = {row["n"]: row["start"] for row in result["cuts"]}
+    done = {(row["n"], row["replacement"]) for row in result["healed"]}
+    for n, replacement in ((n, name) for n in args.heal for name in args.replacements.split(",") if (n, name) not in done):
+        out, report, cost = heal(healing, args, n, starts[n], replacement, folder)
+        stage = report["healing"][0]["stages"][-1]
+        result["healed"].append({"n": n, "start": starts[n], "replacement": replacement, "cost": cost,
+                                 "error": stage["best_error"] / stage["nothing_error"],
+                                 "perplexity": evaluate(run, out, texts, args.seq_len, args.cut_windows)})
+        save(args, result)
+        shutil.rmtree(out)
+
+
+def window(row):
+    return f"{row['start']}..{row['start'] + row['n'] - 1}" if row["n"] else "-"
+
+
+def page(args, texts, result):
+    """The Markdown of what was measured."""
+    scoring, lines = result["scoring"], [f"# {result['settings']['model']}\n"]
+    lines += [f"Scoring every window on {args.samples} × {args.seq_len} tokens: {scoring['wall_s']:.1f} s, {scoring['cpu_s']:.1f} s CPU, "
+              f"peak {scoring['peak_mb']:.0f} MB ({args.threads} thread(s), {args.dtype}, opening included).\n",
+              f"Perplexity of the whole model, {args.windows} windows: "
+              + "; ".join(f"{name} {value['value']:.4f} ± {value['standard_error']:.2f}" for name, value in result["whole"].items())
+              + ".\n",
+              f"## Best window of n layers removed ({args.cut_windows} windows a text)\n",
+              table(["n", "window", "cosine", *texts],
+                    [[row["n"], window(row), f"{row['cosine']:.6f}" if row["n"] else "-", *map(cell, row["perplexity"].values())]
+                     for row in result["cuts"]])]
+    if result["healed"]:
+        lines += [f"## Healed on {args.tokens} tokens ({args.heal_dtype})\n",
+                  table(["n", "window", "replacement", "error / error of nothing", *texts, "healing s", "CPU s of the run", "peak MB"],
+                        [[row["n"], window(row), row["replacement"], f"{row['error']:.4f}", *map(cell, row["perplexity"].values()),
+                          f"{row['cost']['heal_s']:.0f}", f"{row['cost']['cpu_s']:.0f}", f"{row['cost']['peak_mb']:.0f}"]
+                         for row in result["healed"]])]
+    return "\n".join(lines)
 
 
 def arguments():
@@ -148,6 +189,7 @@ def arguments():
     parser.add_argument("--threads", default="1")
     parser.add_argument("--dtype", default="float32", help="of scores and perplexities")
     parser.add_argument("--heal-dtype", default="bfloat16", help="of healing")
+    parser.add_argument("--cache", help="directory for hidden states, which runs of one cut share")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     return parser.parse_args()
 
@@ -157,26 +199,20 @@ def main():
     texts = dict(pair.split("=", 1) for pair in args.eval)
     run = Program(args.program, ["--threads", args.threads, "--dtype", args.dtype])
     healing = Program(args.program, ["--threads", args.threads, "--dtype", args.heal_dtype])
-    scores, scoring = run("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples", args.samples)
-    whole = evaluate(run, args.model, texts, args.seq_len, args.windows)
-    result = {"model": args.name or args.model.name, "scoring": scoring, "cosine": scores["cosine"], "whole": whole, "cuts": [],
-              "healed": []}
+    settings = {"model": args.name or args.model.name, **{name: getattr(args, name) for name in (
+        "calibration", "training", "eval", "tokens", "seq_len", "samples", "windows", "cut_windows", "dtype", "heal_dtype")}}
+    result = resumed(args, settings)
+    run.log = healing.log = result["commands"]
+    if "whole" not in result:
+        scores, result["scoring"] = run("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples",
+                                        args.samples)
+        result["cosine"] = scores["cosine"]
+        result["whole"] = evaluate(run, args.model, texts, args.seq_len, args.windows)
+        save(args, result)
     with tempfile.TemporaryDirectory() as folder:
-        cuts, starts = measure_cuts(run, args, texts, scores, folder, result)
-        healed = measure_healed(run, healing, args, texts, starts, folder, result)
-    page = [f"# {result['model']}\n",
-            f"Scoring every window on {args.samples} × {args.seq_len} tokens: {scoring['wall_s']:.1f} s, {scoring['cpu_s']:.1f} s CPU, "
-            f"peak {scoring['peak_mb']:.0f} MB ({args.threads} thread(s), {args.dtype}, opening included).\n",
-            f"Perplexity of the whole model, {args.windows} windows: "
-            + "; ".join(f"{name} {value['value']:.4f} ± {value['standard_error']:.2f}" for name, value in whole.items()) + ".\n",
-            f"## Best window of n layers removed ({args.cut_windows} windows a text)\n",
-            table(["n", "window", "cosine", *texts], cuts)]
-    if healed:
-        page += [f"## Healed on {args.tokens} tokens ({args.heal_dtype})\n",
-                 table(["n", "window", "replacement", "error / error of nothing", *texts, "healing s", "CPU s of the run", "peak MB"],
-                       healed)]
-    args.out.write_text("\n".join(page))
-    args.out.with_suffix(".json").write_text(json.dumps({**result, "commands": run.log + healing.log}, indent=1) + "\n")
+        measure_cuts(run, args, texts, folder, result)
+        measure_healed(run, healing, args, texts, folder, result)
+    args.out.write_text(page(args, texts, result))
     print(args.out.read_text())
 
 

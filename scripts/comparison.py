@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every method on one model at several sizes, before and after one budget of healing, as docs/comparison.md shows it.
+
+    scripts/comparison.py MODEL --data FILE --perplexity FILE --layers 1,2,4 --out FOLDER [-- further options of compare]
+
+Runs one `streamline compare` for each size (FOLDER/SIZE.json, .html; what is there is not measured again), and prints a
+table. `--layers` cuts whole layers; `--budget params=0.8x` (repeatable) takes any method to a share of the parameters.
+Standard library only; the program does the work.
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def measured(args, size, words):
+    """The record of one size, from FOLDER or measured now."""
+    file = args.out / f"{size.replace('=', '-')}.json"
+    if not file.exists():
+        command = [str(args.program), "compare", str(args.model), "--methods", args.methods, *words, "--data", args.data,
+                   "--perplexity", args.perplexity, "--seeds", str(args.seeds), "--heal-tokens", str(args.heal_tokens),
+                   "--html", str(file.with_suffix(".html")), "--out", str(args.out / "kept"), "--json", *args.further]
+        if args.heal_data:
+            command += ["--heal-data", args.heal_data]
+        file.with_suffix(".html").unlink(missing_ok=True)
+        print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
+        record = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        part = file.with_suffix(".part")
+        part.write_text(record, encoding="utf-8")
+        part.rename(file)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def spread(values):
+    """'12.34', or '12.34 to 15.60' where draws came to different cuts."""
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def cut_words(cut):
+    return cut.split(" (of")[0]
+
+
+def rows(record):
+    """One row a method, best perplexity first: name, parameters, what the first draw cut, perplexities, overlap, seconds."""
+    source, found = record["models"][0], {}
+    for model in record["models"][1:]:
+        entry = found.setdefault(model["method"], {"cut": [], "healed": [], "model": model, "seconds": []})
+        entry["healed" if "healed" in model else "cut"].append(model["perplexity"]["value"])
+        entry["seconds"].append(model["choosing_seconds"])
+    overlap = {entry["method"]: entry["overlap"] for entry in record.get("calibration", [])}
+    for name, entry in sorted(found.items(), key=lambda item: min(item[1]["healed"] or item[1]["cut"])):
+        share = entry["model"]["parameters"] / source["parameters"]
+        yield [f"`{name}`", f"{100 * share:.0f} %", cut_words(entry["model"].get("cut", "")), spread(entry["cut"]),
+               spread(entry["healed"]) if entry["healed"] else "–", f"{overlap[name]:.2f}" if name in overlap else "–",
+               f"{max(entry['seconds']):.1f}"]
+
+
+def table(record):
+    head = ["method", "parameters", "cut by the first draw", "perplexity, cut", "healed", "overlap of draws", "seconds to choose"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---:|---|---:|---:|---:|---:|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows(record)]) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--data", required=True, help="text that methods choose by")
+    parser.add_argument("--perplexity", required=True, help="text to measure on")
+    parser.add_argument("--heal-data", help="text to heal on; default: --data")
+    parser.add_argument("--layers", default="", help="sizes in layers, as 1,2,4")
+    parser.add_argument("--budget", action="append", default=[], help="or what may be left, as params=0.8x; repeatable")
+    parser.add_argument("--methods", default="all")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of the calibration text")
+    parser.add_argument("--heal-tokens", type=int, default=50000)
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("further", nargs="*", help="further options of compare, after --")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    sizes = [(f"layers={layers}", ["--layers", layers]) for layers in filter(None, args.layers.split(","))]
+    sizes += [(budget, ["--budget", budget]) for budget in args.budget]
+    if not sizes:
+        sys.exit("comparison.py: give --layers or --budget")
+    for size, words in sizes:
+        record = measured(args, size, words)
+        source = record["models"][0]["perplexity"]
+        print(f"### {size}\n\nThe whole model: {source['value']:.2f} ± {source['standard_error']:.2f}.\n\n{table(record)}")
+        for sentence in record.get("warnings", []):
+            print(f"- {sentence}")
+
+
+if __name__ == "__main__":
+    main()
