@@ -2,22 +2,16 @@
 // Temporary files without a name, and hints on mapped bytes.
 #include "streamline/base/scratch_file.h"
 
-#include <cstdlib>
-
 #include "streamline/base/file.h"
 #include "streamline/base/residency.h"
 #include "support/core/expect.h"
+#include "support/core/scratch_goes_to.h"
 #include "support/core/temporary_directory.h"
 
 namespace streamline {
 namespace {
 
-// While it lives, temporary files go there.
-class ScratchGoesTo {
- public:
-  explicit ScratchGoesTo(const std::filesystem::path& directory) { ::setenv("TMPDIR", directory.c_str(), 1); }
-  ~ScratchGoesTo() { ::unsetenv("TMPDIR"); }
-};
+using test::ScratchGoesTo;
 
 TEST(ScratchFile, KeepsWhatIsWrittenAndHasNoName) {
   const test::TemporaryDirectory directory;

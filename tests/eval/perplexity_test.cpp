@@ -106,6 +106,43 @@ TEST(Perplexity, OfAModelThatKnowsNothingIsTheVocabulary) {
   EXPECT_NEAR(result.standard_error, 0, 1e-9);
 }
 
+// The study of depth pruning, check 6: windows with means of 1 and 3 nats. A token of these predicts itself, by a head
+// that knows no other.
+TEST(Perplexity, DepthStudyCheck6OfTheTextIsNotTheMeanOfItsWindows) {
+  const Model model = pico_model(tiny_llama(2), 11, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    const bool table = tensor.role == Role::token_embedding || tensor.role == Role::head;
+    if (tensor.role == Role::final_norm) values.assign(values.size(), 1.0F);
+    if (test::writes_to_stream(tensor) || table) values.assign(values.size(), 0.0F);
+    if (!table) return;
+    const double width = 64, others = 255;
+    for (const std::size_t token : {1U, 2U}) {
+      // A normed state has a root mean square of 1, so that its one component is the root of the width.
+      const double nats = token == 1 ? 1 : 3, logit = std::log(others / (std::exp(nats) - 1));
+      values[token * 64 + token] = tensor.role == Role::head ? static_cast<float>(logit / std::sqrt(width)) : 100.0F;
+    }
+  });
+  EvaluationText text = random_text(32, 1);
+  for (std::size_t i = 0; i < 32; ++i) text.ids[i] = i < 16 ? 1 : 2;
+  const PerplexityResult result = perplexity(model, text, {.window = 16});
+  EXPECT_NEAR(mean_of_windows(result), 11.4019, 1e-4);
+  EXPECT_NEAR(result.value, 7.3891, 1e-4);
+}
+
+// Unreasonable ineffectiveness, check 11: the divisors of its normalised loss.
+TEST(Perplexity, UnreasonableCheck11OfConstantLogitsIsTheVocabularyOfAnySize) {
+  for (const auto& [vocabulary, nats] :
+       {std::pair(32000, 10.3735), std::pair(51200, 10.8435), std::pair(151936, 11.9312)}) {
+    Json json = tiny_llama(1);
+    json.update({{"vocab_size", vocabulary}, {"hidden_size", 16}, {"intermediate_size", 16}, {"head_dim", 4}});
+    const Model model = pico_model(json, 11, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+      if (tensor.role == Role::head) values.assign(values.size(), 0.0F);
+    });
+    const PerplexityResult result = perplexity(model, random_text(64, 12), {.window = 16});
+    EXPECT_NEAR(result.mean_nll, nats, 5e-5);
+    EXPECT_NEAR(result.mean_nll / std::log(vocabulary), 1, 1e-9);
+  }
+}
+
 // d exp(m) = exp(m) dm, and m is a ratio of sums over windows.
 TEST(Perplexity, HasAStandardErrorFromItsWindows) {
   const PerplexityResult result = perplexity(pico_model(tiny_llama(), 13), random_text(96, 14), {.window = 24});

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Angles between hidden states; checks are those of The Unreasonable Ineffectiveness of the Deeper Layers, by number.
 #include "streamline/prune/angles.h"
 
 #include <cmath>
@@ -12,8 +13,7 @@ namespace {
 
 double distance(const std::vector<double>& u, const std::vector<double>& v) { return angular_distances({u, v})[1]; }
 
-// Unreasonable ineffectiveness, check 1.
-TEST(AngularDistance, IsTheShareOfTheHalfTurn) {
+TEST(AngularDistance, Check1IsTheShareOfTheHalfTurn) {
   const std::vector<double> x = {1, 0};
   EXPECT_EQ(distance(x, x), 0);
   EXPECT_NEAR(distance(x, {0, 2}), 0.5, 1e-15);
@@ -26,8 +26,7 @@ TEST(AngularDistance, KeepsItsDigitsWhereTheVectorsNearlyCoincide) {
   EXPECT_NEAR(distance({1, 0}, {1, 1e-9}), 1e-9 / std::numbers::pi, 1e-22);
 }
 
-// Unreasonable ineffectiveness, check 5.
-TEST(AngularDistance, IgnoresPositiveFactors) {
+TEST(AngularDistance, Check5IgnoresPositiveFactors) {
   const std::vector<double> u = {0.3, -2, 5}, v = {1, 1, 4};
   EXPECT_NEAR(distance(u, v), distance({300, -2000, 5000}, v), 1e-15);
 }

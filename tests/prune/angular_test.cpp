@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The checks of the specification of The Unreasonable Ineffectiveness of the Deeper Layers, by number; check 1 and 5
-// are in angles_test.cpp, 11 and 12 are not about choosing layers.
+// are in angles_test.cpp, 11 in eval/perplexity_test.cpp, and 12 in heal/tuning_test.cpp.
 #include <numbers>
 
 #include "prune/method_fixture.h"

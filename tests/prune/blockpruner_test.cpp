@@ -4,8 +4,11 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
+#include "streamline/arch/cache_size.h"
 #include "streamline/arch/open_checkpoint.h"
+#include "streamline/plan/drop_halves.h"
 #include "streamline/prune/half_losses.h"
 #include "streamline/prune/method.h"
 #include "support/core/expect.h"
@@ -100,6 +103,9 @@ TEST(BlockPruner, Check2CountsItsEvaluations) {
   const TokenBatches text = some_text(2);
   EXPECT_EQ(propose(model, text, {{"halves", 3}}).plan.scores["evaluations"], 8 + 7 + 6);
   EXPECT_EQ(propose(model, text, {{"halves", 2}, {"kind", "attention"}}).plan.scores["evaluations"], 4 + 3);
+  const Model deep = test::pico_model(test::family_named("llama"), {.layers = 32});
+  const Json given = {{"halves", 5}, {"kind", "attention"}};
+  EXPECT_EQ(propose(deep, some_text(1, 3), given).plan.scores["evaluations"], 150);
 }
 
 TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
@@ -139,6 +145,11 @@ TEST(BlockPruner, Check6SharedActivationsGiveTheSameLosses) {
   EXPECT_EQ(counter.halves, halves + halves * (halves - 1) / 2);  // one batch
   for (std::size_t i = 0; i < all.size(); ++i)
     EXPECT_NEAR(losses.without[i], naive_loss(model.view(without({all[i]}), {}), text), 1e-6) << name(all[i]);
+  const Model deep = test::pico_model(test::family_named("llama"), {.layers = 32});
+  const std::vector<Half> halves_of_deep = all_halves(deep);
+  HalfCounter deep_counter;
+  half_losses(deep, halves_of_deep, halves_of_deep, some_text(1, 3), {}, deep_counter);
+  EXPECT_EQ(deep_counter.halves, 2080);
 }
 
 TEST(BlockPruner, Check7MeansAreOverSequences) {
@@ -154,6 +165,31 @@ TEST(BlockPruner, Check7MeansAreOverSequences) {
   EXPECT_NEAR(std::exp(half_losses(model, all_halves(model), {}, text, {}, counter).whole), 64, 1e-4);
   const Model other = test::pico_model(family, {.layers = kLayers});
   EXPECT_NEAR(half_losses(other, all_halves(other), {}, text, {}, counter).whole, naive_loss(other, text), 1e-6);
+}
+
+// Two rows of one token each, which predict themselves by a head that knows no other: with 1 and 3 nats.
+TEST(BlockPruner, Check7TheMeanOfOneAndThreeNatsIsTwo) {
+  const Family& family = test::family_named("llama");
+  const test::PicoOptions options{.layers = 1};
+  test::PicoTensors tensors = test::pico_tensors(family, options);
+  for (const char* silent : {"self_attn.o_proj", "mlp.down_proj"})
+    tensors.at("model.layers.0." + std::string(silent) + ".weight").zero_();
+  torch::Tensor &embedding = tensors.at("model.embed_tokens.weight"), &head = tensors.at("lm_head.weight");
+  tensors.at("model.norm.weight").fill_(1);
+  embedding.zero_();
+  head.zero_();
+  TokenBatches text = some_text(2);
+  for (const std::int64_t token : {1, 2}) {
+    // Of the root mean square 1, so that its one component is the root of the width; e^logit / (e^logit + others).
+    embedding[token][token] = 100;
+    const double others = static_cast<double>(options.vocab) - 1, nats = token == 1 ? 1 : 3;
+    head[token][token] = std::log(others / (std::exp(nats) - 1)) / std::sqrt(static_cast<double>(options.hidden));
+    text.sequences[static_cast<std::size_t>(token - 1)].assign(12, token);
+  }
+  const Model model =
+      Model::open(Checkpoint::open(test::pico_files(test::pico_config(family, options), tensors, DType::f32)), {});
+  HalfCounter counter;
+  EXPECT_NEAR(std::exp(half_losses(model, all_halves(model), {}, text, {}, counter).whole), 7.389, 1e-3);
 }
 
 TEST(BlockPruner, Check8TiesGoToAttentionsThenToTheFirstLayer) {
@@ -178,6 +214,32 @@ TEST(BlockPruner, Check9WhatIsNoNumberIsNeverChosen) {
   EXPECT_ERROR(half_losses(model, all, others, some_text(), {}, counter), numeric, "not a number");
 }
 
+// Of a model of the shape of Llama-2-7B.
+TEST(BlockPruner, Check10PublishedSharesOfTheParameters) {
+  const Config whole = config_from_json({{"model_type", "llama"},
+                                         {"hidden_size", 4096},
+                                         {"intermediate_size", 11008},
+                                         {"num_hidden_layers", 32},
+                                         {"num_attention_heads", 32},
+                                         {"num_key_value_heads", 32},
+                                         {"vocab_size", 32000},
+                                         {"max_position_embeddings", 4096},
+                                         {"rms_norm_eps", 1e-5},
+                                         {"tie_word_embeddings", false}},
+                                        "Llama-2-7B");
+  const auto all = static_cast<double>(total_parameters(whole));
+  const auto share = [&](std::size_t attentions, std::size_t mlps) {
+    Config cut = whole;
+    for (std::size_t i = 0; i < attentions; ++i) cut.layers[i].attention.reset();
+    for (std::size_t i = 0; i < mlps; ++i) cut.layers[31 - i].mlp.reset();
+    return 100 * (1 - static_cast<double>(total_parameters(cut)) / all);
+  };
+  EXPECT_EQ(total_parameters(whole), 6'738'415'616);
+  EXPECT_NEAR(share(12, 5), 21.99, 0.005);
+  EXPECT_NEAR(share(13, 7), 27.00, 0.005);
+  EXPECT_NEAR(share(7, 7), 21.02, 0.005);
+}
+
 TEST(BlockPruner, Check11GivingUpEarlyChoosesTheSame) {
   const Model model =
       Model::open(open_checkpoint(std::filesystem::path(STREAMLINE_SOURCE_DIR) / "models/books-5m"), {});
@@ -195,6 +257,35 @@ TEST(BlockPruner, Check11GivingUpEarlyChoosesTheSame) {
   EXPECT_EQ(std::ranges::min_element(early.without) - early.without.begin(), best);
   EXPECT_NEAR(early.whole, complete.whole, 1e-9);
   EXPECT_GT(std::ranges::count(early.without, std::numeric_limits<double>::infinity()), 0);
+}
+
+TEST(BlockPruner, Check12AttentionsThatAreGoneNeedNoCache) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = 32});
+  std::vector<std::int64_t> gone(13);
+  std::iota(gone.begin(), gone.end(), 15);
+  const Config left = model.view(drop_halves(32, gone, {}), {}).config();
+  EXPECT_EQ(std::ranges::count_if(left.layers, [](const LayerConfig& layer) { return layer.attention.has_value(); }),
+            19);
+  EXPECT_EQ(cache_values_per_token(left) * 32, cache_values_per_token(model.config()) * 19);
+}
+
+TEST(BlockPruner, Check13TheFirstRoundIsLeaveOneOut) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  const std::vector<Half> all = all_halves(model);
+  HalfCounter counter;
+  const std::vector<double> losses = half_losses(model, all, all, text, {}, counter).without;
+  const Method& method = find_method("leave-one-out");
+  PruneContext context{.model = model, .calibration = text};
+  const Json given = resolve_params(method.params, {{"halves", 1}, {"units", "both"}}, "test");
+  const Plan alone = method.propose(context, given).plan;
+  const Json& units = alone.scores.at("estimates").at("units");
+  ASSERT_EQ(units.size(), all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(units[i].at("unit"), name(all[i]));
+    EXPECT_NEAR(units[i].at("without").get<double>(), losses[i], 1e-6);
+  }
+  EXPECT_EQ(to_json(propose(model, text, {{"halves", 1}}).plan).at("segments"), to_json(alone).at("segments"));
 }
 
 TEST(BlockPruner, GivingUpEarlyLeavesTheOrder) {

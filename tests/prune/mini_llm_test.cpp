@@ -216,6 +216,11 @@ TEST_F(MiniLlmMethod, SaysWhenItsGradientIsNoise) {
   const Proposal noisy = propose({{"ratio", 0.25}, {"probes", 2}, {"zo-space", "weights"}, {"fms", "B"}});
   EXPECT_THAT(noisy.warnings, testing::Contains(testing::HasSubstr("rank the units with a Spearman correlation"))
                                   .Times(noisy.plan.scores.at("rank_agreement").get<double>() < 0.3 ? 1 : 0));
+  const Json& scores = noisy.plan.scores;
+  EXPECT_EQ(scores.at("probes"), 2);
+  EXPECT_NEAR(scores.at("relative_error").get<double>(), std::sqrt((scores.at("probed_values").get<double>() + 1) / 2),
+              1e-9);
+  EXPECT_FALSE(propose({{"ratio", 0.5}, {"gradient", "exact"}}).plan.scores.contains("relative_error"));
   EXPECT_THAT(propose({{"ratio", 0.25}, {"gradient", "exact"}}).warnings,
               testing::ElementsAre(testing::HasSubstr("no head goes: a share of 0.25")));  // of two groups
   EXPECT_TRUE(propose({{"ratio", 0.5}, {"gradient", "exact"}}).warnings.empty());
@@ -234,7 +239,9 @@ TEST(MiniLlm, ManyProbesOfGatesAreAsNearTheExactSlopesAsTheirVarianceSays) {
     wrong += (probed[i] - exact[i]) * (probed[i] - exact[i]);
     whole += exact[i] * exact[i];
   }
-  EXPECT_LT(std::sqrt(wrong / whole), 0.2);  // sqrt(23 / 3000) of 22 unknowns is 0.09
+  EXPECT_EQ(probed_values(model, ProbeSpace::gates), 22);
+  EXPECT_NEAR(relative_error(22, 3000), 0.0876, 1e-4);  // sqrt(23 / 3000)
+  EXPECT_LT(std::sqrt(wrong / whole), 0.2);
 }
 
 TEST_F(MiniLlmMethod, TakesInRoundsAsMuchAsAtOnce) {

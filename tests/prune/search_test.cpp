@@ -109,7 +109,8 @@ TEST_F(Search, IterativeIsTheOneSweepMethodOnWhatIsLeft) {
 TEST_F(Search, RescoringKeepsWhatLiesBeforeTheChange) {
   const std::vector<StackPart> stack = layer_parts(model);
   PartCounter whole, limited;
-  Rescoring all(model, stack, calibration, {}, whole), some(model, stack, calibration, {.kept_bytes = 1}, limited);
+  Rescoring all(model, stack, calibration, {}, whole),
+      some(model, stack, calibration, {.prefixes = {.memory = 1, .file = 0}}, limited);
   PartSet parts(stack.size(), true);
   for (const std::size_t gone : {6U, 4U, 1U}) {
     if (gone < parts.size()) parts[gone] = false;

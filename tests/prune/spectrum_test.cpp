@@ -99,6 +99,35 @@ TEST(Spectrum, SamplesKeepTheProportions) {
   EXPECT_NEAR(tail_exponent(part, TailStart::middle).alpha, middle_exponent(matrix), 0.15);
 }
 
+TEST(Spectra, AMeanOfExponentsHasTheErrorOfItsTails) {
+  // (3 - 1)² / 4 and (2 - 1)² / 1 of one layer, (5 - 1)² / 16 of the other.
+  const std::vector<MatrixSpectrum> found = {{.layer = 0, .exponent = {.alpha = 3, .tail = 4}},
+                                             {.layer = 0, .exponent = {.alpha = 2, .tail = 1}},
+                                             {.layer = 1, .exponent = {.alpha = 5, .tail = 16}}};
+  const std::vector<double> errors = layer_errors(found, 2);
+  EXPECT_NEAR(errors[0], std::sqrt(2.0) / 2, 1e-12);
+  EXPECT_NEAR(errors[1], 1, 1e-12);
+}
+
+TEST(Spectra, OneLayerThatStandsApartDecidesAlone) {
+  EXPECT_EQ(doubt_about_exponents({1.6, 4.4, 1.7, 1.8, 1.7, 1.65}, {}),
+            "layer 1 alone decides the shares: its exponent is 4.40, those of the others lie between 1.60 and 1.80, so "
+            "that it loses more and they nearly the same");
+  EXPECT_THAT(doubt_about_exponents({4.4, 4.3, 4.5, 4.35, 1.2}, {}), testing::HasSubstr("layer 4 alone"));
+  EXPECT_THAT(doubt_about_exponents({4.4, 4.3, 4.5, 4.35, 1.2}, {}), testing::HasSubstr("loses less"));
+  EXPECT_EQ(doubt_about_exponents({1, 2, 3, 4, 5}, {}), "");
+  EXPECT_EQ(doubt_about_exponents({1, 1.1, 5}, {}), "") << "of three, some layer always stands apart";
+}
+
+TEST(Spectra, ExponentsWithinTheirErrorsAreChance) {
+  const std::vector<double> exponents = {2, 2.1, 1.9, 2.05, 1.95};
+  EXPECT_THAT(doubt_about_exponents(exponents, std::vector<double>(5, 0.2)), testing::HasSubstr("are chance"));
+  EXPECT_EQ(doubt_about_exponents(exponents, std::vector<double>(5, 0.01)), "");
+  // Chi squared of 4 is below 9.49 in 95 of 100 cases; here it is 0.025 / e².
+  EXPECT_THAT(doubt_about_exponents(exponents, std::vector<double>(5, 0.0520)), testing::HasSubstr("are chance"));
+  EXPECT_EQ(doubt_about_exponents(exponents, std::vector<double>(5, 0.0505)), "");
+}
+
 TEST(Spectra, AreThoseOfEveryMatrixOfEveryFamily) {
   for (const Family* family : families()) {
     SCOPED_TRACE(family->name);

@@ -132,6 +132,28 @@ TEST(WidthBudget, IsMetByTheSmallestRatio) {
   EXPECT_ERROR(smallest_cut(method, {{"ratio", 0.5}}, model, parse_budgets("params=0.8x"), trial), usage, "--ratio");
 }
 
+// A budget asks for many sizes: exponents that are remembered already decide, others are not computed again.
+TEST(WidthBudget, AsksForSpectraOnce) {
+  const Model model = with_dead_units();
+  const TokenBatches calibration = random_tokens(2, 12, 3);
+  const Method& method = find_method("magnitude-structured");
+  SearchMemory memory;
+  int made = 0;
+  for (int i = 0; i < 2; ++i) memory.fact(kExponentsFact, [&] { return ++made, Json({3.0, 2.0, 4.0}); });
+  EXPECT_EQ(made, 1);
+  PruneContext context{.model = model, .calibration = calibration, .memory = &memory};
+  const Json params = {{"ratio", 0.5}, {"scope", "alpha"}, {"spread", 0.3}, {"inside", "channels"}};
+  const Plan plan = method.propose(context, resolve_params(method.params, params, "test")).plan;
+  const auto gone = [&](std::int64_t layer) { return slice_of(plan, layer).channels.at(0).removed(); };
+  EXPECT_LT(gone(1), gone(0));
+  EXPECT_LT(gone(0), gone(2));
+
+  SearchMemory empty;
+  context.memory = &empty;
+  method.propose(context, resolve_params(method.params, params, "test"));
+  EXPECT_EQ(empty.fact(kExponentsFact, [] { return Json(); }).size(), 3u);
+}
+
 TEST(ReadScores, AreThoseOfTheFormulas) {
   const Model model = pico_model(tiny_llama(2), 5, {}, {.dtype = torch::kFloat64});
   const TokenBatches text = random_tokens(2, 9, 4);

@@ -17,6 +17,8 @@ class LayerStates {
   // they lie in a file. Errors: those of ScratchFile.
   struct Shape {
     std::int64_t sequences = 0, tokens = 0;
+
+    bool operator==(const Shape&) const = default;
   };
   LayerStates(const Model& model, const std::vector<Shape>& batches, std::int64_t depths, std::uint64_t memory);
 

@@ -174,6 +174,13 @@ PerplexityResult perplexity(const Model& model, const EvaluationText& text, cons
   return result;
 }
 
+double mean_of_windows(const PerplexityResult& result) {
+  double sum = 0;
+  for (std::size_t i = 0; i < result.window_nll.size(); ++i)
+    sum += std::exp(result.window_nll[i] / static_cast<double>(result.window_tokens[i]));
+  return sum / static_cast<double>(result.window_nll.size());
+}
+
 Json to_json(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text) {
   return {
       {"value", result.value},
@@ -184,6 +191,7 @@ Json to_json(const PerplexityResult& result, const PerplexityOptions& options, c
       {"stride", stride_of(options)},
       {"bos", options.bos},
       {"mean_nll", result.mean_nll},
+      {"mean_of_windows", mean_of_windows(result)},
       {"bits_per_byte", result.bits_per_byte},
       {"text", {{"source", text.source}, {"digest", text.digest}, {"tokens", text.ids.size()}, {"bytes", text.bytes}}},
       {"window_nll", result.window_nll}};

@@ -32,6 +32,10 @@ struct PerplexityResult {
   std::vector<std::int64_t> window_tokens;  // scored
 };
 
+// Mean over windows of e to each window's mean: the perplexity of the study of depth pruning (arXiv 2407.16286,
+// released code). With as many scored tokens in each it is never below `value`.
+double mean_of_windows(const PerplexityResult& result);
+
 // Mean over tokens of a sum that is known a window, with the standard error of a ratio of sums: windows are the
 // independent units, tokens inside one are not.
 Estimate per_token(std::span<const double> window_sums, std::span<const std::int64_t> window_tokens);

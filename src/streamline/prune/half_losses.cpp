@@ -25,8 +25,12 @@ StackPart part_of(const Half& half) {
 class Round {
  public:
   Round(const Model& model, std::span<const Half> active, std::span<const Half> candidates,
-        std::span<const TextBatch> batches, HalfCounter& counter)
-      : model_(model), active_(active), candidates_(candidates), counter_(counter) {
+        std::span<const TextBatch> batches, const PrefixLimits& limits, HalfCounter& counter)
+      : model_(model),
+        active_(active),
+        candidates_(candidates),
+        counter_(counter),
+        entering_(model, active.size(), limits) {
     for (const TextBatch& batch : batches) sequences_ += std::ssize(batch.sequences);
     losses_.without.assign(candidates.size(), 0.0);
     step_ = losses_.without;
@@ -34,11 +38,11 @@ class Round {
 
   // Runs all active halves and keeps what enters each.
   void run_whole(const TextBatch& batch) {
-    entering_.clear();
-    torch::Tensor x = model_.embed(batch.ids);
-    for (const Half& half : active_) {
-      entering_.push_back(x);
-      x = run(half, x, batch);
+    entering_.begin({batch.shape()});
+    torch::Tensor x = embedded_ = model_.embed(batch.ids);
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      entering_.put(0, i, x);
+      x = run(active_[i], x, batch);
     }
     losses_.whole += loss(x, batch);
   }
@@ -46,8 +50,10 @@ class Round {
   void run_candidate(std::size_t candidate, const TextBatch& batch) {
     const auto at = static_cast<std::size_t>(std::ranges::find(active_, candidates_[candidate]) - active_.begin());
     SL_ASSERT(at < active_.size());
-    torch::Tensor x = entering_[at];
-    for (std::size_t i = at + 1; i < active_.size(); ++i) x = run(active_[i], x, batch);
+    const std::size_t from = entering_.nearest(at);
+    torch::Tensor x = from > 0 ? entering_.get(0, from) : embedded_;
+    for (std::size_t i = from; i < active_.size(); ++i)
+      if (i != at) x = run(active_[i], x, batch);
     step_[candidate] += loss(x, batch);
   }
 
@@ -89,7 +95,8 @@ class Round {
   std::span<const Half> active_, candidates_;
   HalfCounter& counter_;
   std::int64_t sequences_ = 0;
-  std::vector<torch::Tensor> entering_;  // the input of each active half, of the batch at hand
+  torch::Tensor embedded_;  // of the batch at hand, as what enters each active half
+  PrefixStates entering_;
   HalfLosses losses_;
   std::vector<double> step_;  // of this rank's batch, by candidate
 };
@@ -111,7 +118,7 @@ HalfLosses half_losses(const Model& model, std::span<const Half> active, std::sp
     const std::vector<TextBatch> batches = text_batches(model, text, options.batch_tokens);
     const Ranks& ranks = model.placement().ranks;
     const std::int64_t halves_before = counter.halves;
-    Round round(model, active, candidates, batches, counter);
+    Round round(model, active, candidates, batches, options.prefixes, counter);
     counter.evaluations += std::ssize(candidates);
     std::optional<Progress> progress;
     if (!options.label.empty())

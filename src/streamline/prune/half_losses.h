@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "streamline/engine/model.h"
+#include "streamline/prune/prefix_states.h"
 #include "streamline/text/corpus.h"
 
 namespace streamline {
@@ -28,7 +28,7 @@ std::vector<Half> all_halves(const Model& model);
 
 // Work that was done, in halves over one batch of sequences.
 struct HalfCounter {
-  std::int64_t halves = 0;       // executed
+  std::int64_t halves = 0;       // executed, those again whose states were not kept
   std::int64_t evaluations = 0;  // candidates whose text was read to its end or until they were hopeless
 };
 
@@ -36,6 +36,7 @@ struct HalfLossOptions {
   std::int64_t batch_tokens = 0;  // 0: default_batch_tokens()
   bool stop_early = false;        // costs one more pass; pays where some candidates are far worse than the best
   std::string label = {};         // of the progress line
+  PrefixLimits prefixes = {};     // of what enters the halves of a batch
 };
 
 // Mean over sequences of the mean negative log likelihood of tokens 1 … T-1 (BlockPruner, arXiv 2406.10594, algorithm

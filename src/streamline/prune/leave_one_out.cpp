@@ -86,7 +86,8 @@ LeaveOneOut leave_one_out(const Model& model, std::span<const StackPart> stack, 
   const torch::NoGradGuard no_gradients;
   return translating_errors([&] {
     const std::int64_t tokens = options.batch_tokens > 0 ? options.batch_tokens : default_batch_tokens(model);
-    const std::vector<TextBatch> batches = text_batches(model, text, base_tokens(model, left_out.size(), tokens));
+    const std::vector<TextBatch> batches =
+        text_batches(model, text, base_tokens(model, left_out.size(), tokens), Keeps::all_states);
     std::optional<Progress> progress;
     if (!options.label.empty()) progress.emplace(options.label, std::ssize(batches) * std::ssize(stack), "steps");
     const Ranks& ranks = model.placement().ranks;

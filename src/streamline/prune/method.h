@@ -6,6 +6,7 @@
 #include <span>
 
 #include "streamline/base/params.h"
+#include "streamline/prune/prefix_states.h"
 #include "streamline/prune/scores.h"
 #include "streamline/prune/search_memory.h"
 
@@ -38,6 +39,7 @@ struct PruneContext {
   SweepOptions sweep = {};
   Questionnaire questions = {};
   SearchMemory* memory = nullptr;  // of searches that go on where they were; empty: they do not
+  PrefixLimits prefixes = {};      // of searches that keep what their candidates share
 };
 
 struct Proposal {
@@ -54,8 +56,9 @@ struct Method {
   std::string_view replacement = "none";  // what its paper trains in the place of what is cut
   // `params` as resolve_params returns them for Method::params. Errors: usage for what contradicts itself or the model.
   Proposal (*propose)(PruneContext& context, const Json& params);
-  bool in_ranks = false;     // ranks share its work, and all of them come to the same plan
-  bool keeps_state = false;  // what it finds goes into PruneContext::memory, and it goes on from there
+  bool in_ranks = false;        // ranks share its work, and all of them come to the same plan
+  bool keeps_state = false;     // what it finds goes into PruneContext::memory, and it goes on from there
+  bool keeps_prefixes = false;  // what its candidates share, within PruneContext::prefixes
 };
 
 std::span<const Method* const> methods();

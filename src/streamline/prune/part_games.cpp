@@ -95,7 +95,7 @@ Model left_of(const Model& model, const UnitStack& stack, std::span<const std::i
 UnitGame text_game(const Model& model, const UnitStack& stack, TextMeasure what, const TokenBatches& text,
                    PartCounter& counter) {
   // One sequence at a time: each has permutations of its own.
-  const auto batches = std::make_shared<const std::vector<TextBatch>>(text_batches(model, text, 1));
+  const auto batches = std::make_shared<const std::vector<TextBatch>>(text_batches(model, text, 1, Keeps::all_states));
   const auto walk = [&model, stack, what, batches, &counter](std::size_t item, std::span<const std::int64_t> order) {
     const torch::NoGradGuard no_gradients;
     return translating_errors([&] {

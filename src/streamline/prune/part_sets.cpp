@@ -18,24 +18,31 @@ constexpr double kNotANumber = std::numeric_limits<double>::infinity();
 // A way through the tree: what the last set computed stays as long as the next one begins alike.
 class TreeWalk {
  public:
-  TreeWalk(const Model& model, std::span<const StackPart> stack, const TextBatch& batch, PartCounter& counter)
-      : model_(model), stack_(stack), batch_(batch), counter_(counter), entering_(stack.size() + 1) {
-    entering_.front() = model.embed(batch.ids);
+  TreeWalk(const Model& model, std::span<const StackPart> stack, const TextBatch& batch, PrefixStates& entering,
+           PartCounter& counter)
+      : model_(model),
+        stack_(stack),
+        batch_(batch),
+        counter_(counter),
+        embedded_(model.embed(batch.ids)),
+        entering_(entering) {
+    entering_.begin({batch.shape()});
   }
 
-  // The states after the last part of the set, [sequences, tokens, hidden].
+  // The states after the last part of the set, [sequences, tokens, hidden]; to be read before the next set's.
   const torch::Tensor& last(const PartSet& set) {
-    const std::size_t shared = previous_ ? common_beginning(*previous_, set) : 0;
-    for (std::size_t i = shared; i < stack_.size(); ++i) {
-      entering_[i + 1] = entering_[i];
+    if (previous_ == set) return last_;
+    const std::size_t from = previous_ ? entering_.nearest(common_beginning(*previous_, set)) : 0;
+    torch::Tensor x = from > 0 ? entering_.get(0, from) : embedded_;
+    for (std::size_t i = from; i < stack_.size(); ++i) {
+      if (i > from) entering_.put(0, i, x);
       if (!set[i]) continue;
       check_interrupted();
-      entering_[i + 1] =
-          block_forward(model_.config(), part_weights(model_, stack_[i]), entering_[i], batch_.positions);
+      x = block_forward(model_.config(), part_weights(model_, stack_[i]), x, batch_.positions);
       counter_.parts += std::ssize(batch_.sequences);
     }
     previous_ = set;
-    return entering_.back();
+    return last_ = x;
   }
 
  private:
@@ -44,7 +51,8 @@ class TreeWalk {
   const TextBatch& batch_;
   PartCounter& counter_;
   std::optional<PartSet> previous_;
-  std::vector<torch::Tensor> entering_;  // the stream before each part of the previous set, and behind the last
+  torch::Tensor embedded_, last_;
+  PrefixStates& entering_;  // the stream before each part of the previous set
 };
 
 // Sets that begin alike one behind the other, the whole model first.
@@ -75,10 +83,12 @@ std::vector<double> part_set_values(const Model& model, std::span<const StackPar
     PartCounter own;  // of this rank's batches
     std::vector<double> sums(sets.size(), 0.0);
     std::int64_t sequences = 0, part = 0;
+    PrefixStates entering(model, stack.size(), options.prefixes);
     for (const TextBatch& batch : text) {
       sequences += std::ssize(batch.sequences);
       if (!ranks.takes(part++)) continue;
-      TreeWalk walk(model, stack, batch, own);
+      TreeWalk walk(model, stack, batch, entering, own);
+      // Of all parts, so that it lies in memory of its own.
       const torch::Tensor whole = compares ? walk.last(PartSet(stack.size(), true)) : torch::Tensor();
       for (const std::size_t i : order) {
         const torch::Tensor last = walk.last(sets[i]);

@@ -46,15 +46,15 @@ Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, co
       stack_(stack),
       counter_(counter),
       batches_(text_batches(model, text, options.batch_tokens)),
-      entering_(batches_.size(), std::vector<torch::Tensor>(stack.size())),
+      entering_(model, stack.size(), options.prefixes),
       updates_(stack.size()) {
-  for (const TextBatch& batch : batches_) tokens_ += static_cast<double>(batch.ids.numel());
-  const double state = tokens_ * static_cast<double>(model.config().hidden) *
-                       static_cast<double>(torch::elementSize(model.placement().dtype));
-  const double all = state * static_cast<double>(stack.size());
-  const double limit = std::max(state, std::min(static_cast<double>(options.kept_bytes),
-                                                static_cast<double>(working_memory(model.placement())) / 2));
-  stride_ = static_cast<std::size_t>(std::max(1.0, std::ceil(all / limit)));
+  std::vector<LayerStates::Shape> own;  // of this rank
+  for (std::size_t i = 0; i < batches_.size(); ++i) {
+    tokens_ += static_cast<double>(batches_[i].ids.numel());
+    const bool mine = model.placement().ranks.takes(static_cast<std::int64_t>(i));
+    own.push_back(mine ? batches_[i].shape() : LayerStates::Shape{});
+  }
+  entering_.begin(own);
 }
 
 void Rescoring::run(const PartSet& parts) {
@@ -81,11 +81,11 @@ void Rescoring::run(const PartSet& parts) {
 
 void Rescoring::run(const PartSet& parts, std::size_t from, std::size_t batch) {
   const TextBatch& text = batches_[batch];
-  std::vector<torch::Tensor>& entering = entering_[batch];
-  const std::size_t start = last_.empty() ? 0 : from - from % stride_;
-  torch::Tensor x = start < stack_.size() && entering[start].defined() ? entering[start] : model_.embed(text.ids);
+  if (from == stack_.size()) return;
+  const std::size_t start = entering_.nearest(from);
+  torch::Tensor x = start > 0 ? entering_.get(batch, start) : model_.embed(text.ids);
   for (std::size_t i = start; i < stack_.size(); ++i) {
-    if (keeps(i)) entering[i] = x;
+    if (i > start) entering_.put(batch, i, x);
     if (!parts[i]) continue;
     check_interrupted();
     const torch::Tensor after = block_forward(model_.config(), part_weights(model_, stack_[i]), x, text.positions);
@@ -96,6 +96,7 @@ void Rescoring::run(const PartSet& parts, std::size_t from, std::size_t batch) {
     }
     x = after;
   }
+  entering_.rest(batch);
 }
 
 }  // namespace streamline

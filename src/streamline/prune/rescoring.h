@@ -5,6 +5,7 @@
 
 #include "streamline/base/params.h"
 #include "streamline/prune/part_sets.h"
+#include "streamline/prune/prefix_states.h"
 #include "streamline/prune/update_statistics.h"
 
 namespace streamline {
@@ -18,8 +19,8 @@ Param part_score_param(const std::string& name, const std::string& default_score
 Param relative_to_param();
 
 struct RescoringOptions {
-  std::int64_t batch_tokens = 0;             // 0: default_batch_tokens()
-  std::uint64_t kept_bytes = 2'000'000'000;  // of states that are kept between runs; what exceeds it is computed anew
+  std::int64_t batch_tokens = 0;  // 0: default_batch_tokens()
+  PrefixLimits prefixes = {};     // of what enters the parts of all batches, which is kept between runs
 };
 
 class Rescoring {
@@ -29,23 +30,22 @@ class Rescoring {
             const RescoringOptions& options, PartCounter& counter);
 
   // Runs the model of these parts. Only what lies behind the first part that differs from the last run is computed
-  // again, from the nearest states before it that are kept. Errors: numeric where states are no numbers.
+  // again, from the nearest states before it that are kept. Errors: numeric where states are no numbers; those of
+  // ScratchFile.
   void run(const PartSet& parts);
   // Of the last run; means over all tokens.
   const UpdateStatistics& update(std::size_t part) const { return updates_[part]; }
 
  private:
-  bool keeps(std::size_t part) const { return part % stride_ == 0; }
   void run(const PartSet& parts, std::size_t from, std::size_t batch);
 
   const Model& model_;
   std::vector<StackPart> stack_;
   PartCounter& counter_;
   std::vector<TextBatch> batches_;
-  std::size_t stride_ = 1;
   double tokens_ = 0;
   PartSet last_ = {};
-  std::vector<std::vector<torch::Tensor>> entering_;  // [batch][part], where kept
+  PrefixStates entering_;
   std::vector<UpdateStatistics> updates_;
 };
 

@@ -39,10 +39,11 @@ LayerWeights part_weights(const Model& model, const StackPart& part) {
   return part.is_layer() ? whole : kept_halves(whole, part.attention, part.mlp);
 }
 
-std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens) {
-  const std::int64_t tokens = batch_tokens > 0 ? batch_tokens : default_batch_tokens(model, Keeps::all_states);
+std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens,
+                                    Keeps keeps) {
+  const std::int64_t tokens = batch_tokens > 0 ? batch_tokens : default_batch_tokens(model, keeps);
   for (const auto& sequence : text.sequences)
-    check_sweep_memory(model, static_cast<std::int64_t>(sequence.size()), Keeps::all_states);
+    check_sweep_memory(model, static_cast<std::int64_t>(sequence.size()), keeps);
   const torch::Device device = model.placement().device;
   std::vector<TextBatch> batches;
   for (const std::vector<std::int64_t>& together : batches_of_one_length(text, tokens)) {

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "streamline/engine/model.h"
+#include "streamline/engine/layer_states.h"
+#include "streamline/engine/memory.h"
 #include "streamline/text/corpus.h"
 
 namespace streamline {
@@ -35,10 +36,13 @@ struct TextBatch {
   std::vector<std::int64_t> sequences;  // indices into the text's
   torch::Tensor ids;                    // [sequences, tokens], on the model's device
   Positions positions;
+
+  LayerStates::Shape shape() const { return {.sequences = ids.size(0), .tokens = ids.size(1)}; }
 };
-// Sequences that predict nothing, shorter than two tokens, are left out. batch_tokens: 0: default_batch_tokens().
-// Errors: resource when no sequence is left.
-std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens);
+// Sequences that predict nothing, shorter than two tokens, are left out. batch_tokens: 0: default_batch_tokens(), for
+// one who keeps this of a batch. Errors: resource when no sequence is left, and those of check_sweep_memory().
+std::vector<TextBatch> text_batches(const Model& model, const TokenBatches& text, std::int64_t batch_tokens,
+                                    Keeps keeps = Keeps::nothing);
 
 // Mean negative log likelihood of the tokens 1 … T-1 of each row of `last`, [k * sequences, tokens, hidden] after the
 // last layer: the batch's sequences k times over. NaN where a logit is none.

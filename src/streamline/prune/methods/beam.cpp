@@ -108,9 +108,10 @@ class Search {
     for (const UnitSet& out : sets) parts.push_back(parts_without(units_, out));
     if (text_.empty()) text_ = text_batches(context_.model, context_.calibration, context_.sweep.batch_tokens);
     const std::string label = "round " + std::to_string(rounds_.size() + 1);
-    const std::vector<double> values =
-        part_set_values(context_.model, units_.stack.parts, parts, text_,
-                        {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label}, counter_);
+    const std::vector<double> values = part_set_values(
+        context_.model, units_.stack.parts, parts, text_,
+        {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label, .prefixes = context_.prefixes},
+        counter_);
     Round round;
     for (std::size_t i = 0; i < sets.size(); ++i)
       if (std::isfinite(values[i])) round.push_back({sets[i], values[i]});
@@ -155,6 +156,7 @@ const Method kMethod = {
     .propose = propose,
     .in_ranks = true,
     .keeps_state = true,
+    .keeps_prefixes = true,
 };
 
 }  // namespace streamline::beam_method

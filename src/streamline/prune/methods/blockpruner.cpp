@@ -123,7 +123,8 @@ std::optional<Taken> best_candidate(const PruneContext& context, const Request& 
   const HalfLosses losses = half_losses(context.model, search.active, tried, context.calibration,
                                         {.batch_tokens = context.sweep.batch_tokens,
                                          .stop_early = request.stop_early,
-                                         .label = context.sweep.label.empty() ? "" : label},
+                                         .label = context.sweep.label.empty() ? "" : label,
+                                         .prefixes = context.prefixes},
                                         search.counter);
   if (search.taken.empty()) search.whole = losses.whole;
   search.last_losses.clear();
@@ -269,6 +270,7 @@ const Method kMethod = {
     .propose = propose,
     .in_ranks = true,
     .keeps_state = true,
+    .keeps_prefixes = true,
 };
 
 }  // namespace streamline::blockpruner_method

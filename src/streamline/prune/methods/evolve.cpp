@@ -163,8 +163,10 @@ class Search {
     std::vector<PartSet> parts;
     parts.reserve(sets.size());
     for (const UnitSet& out : sets) parts.push_back(parts_without(units_, out));
-    return part_set_values(context_.model, units_.stack.parts, parts, text,
-                           {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label}, counter_);
+    return part_set_values(
+        context_.model, units_.stack.parts, parts, text,
+        {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label, .prefixes = context_.prefixes},
+        counter_);
   }
 
   // The few that a share of the text likes best; another share in each generation.
@@ -269,6 +271,7 @@ const Method kMethod = {
     .propose = propose,
     .in_ranks = true,
     .keeps_state = true,
+    .keeps_prefixes = true,
 };
 
 }  // namespace streamline::evolve_method

@@ -82,7 +82,8 @@ class Search {
     for (const Cut& cut : cuts_) out.push_back(cut.unit);
     if (!scored_)
       scored_.emplace(context_.model, units_.stack.parts, context_.calibration,
-                      RescoringOptions{.batch_tokens = context_.sweep.batch_tokens}, counter_);
+                      RescoringOptions{.batch_tokens = context_.sweep.batch_tokens, .prefixes = context_.prefixes},
+                      counter_);
     scored_->run(parts_without(units_, out));
     std::optional<Cut> best;
     for (std::size_t unit = 0; unit < units_.stack.units.size(); ++unit) {
@@ -127,6 +128,7 @@ const Method kMethod = {
     .propose = propose,
     .in_ranks = true,
     .keeps_state = true,
+    .keeps_prefixes = true,
 };
 
 }  // namespace streamline::iterative_method
