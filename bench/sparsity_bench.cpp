@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What setting weights to zero costs: Wanda beside a plain sweep of the same text, SparseGPT's updates beside the
-// product that they are made of, and spectra beside LAPACK alone.
-//   sparsity_bench MODEL [--sequences 8] [--seq 512] [--width 2048] [--rows 5632]
+// What setting weights to zero and learning what goes cost: Wanda beside a plain sweep of the same text, SparseGPT's
+// updates beside the product that they are made of, spectra beside LAPACK alone, and a step of the policy gradient
+// beside its forward passes.
+//   sparsity_bench MODEL [--sequences 8] [--seq 512] [--width 2048] [--rows 5632] [--batch 8] [--length 128]
 // Prints one JSON object a line.
+#include <numeric>
+
 #include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/file.h"
 #include "streamline/base/random.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/prune/policy_training.h"
 #include "streamline/prune/spectra.h"
+#include "streamline/prune/zeroth_order.h"
 #include "streamline/sparse/sparse_gpt.h"
 #include "streamline/sparse/sparsify.h"
 
@@ -17,15 +22,15 @@ namespace {
 
 struct Options {
   std::string model;
-  std::int64_t sequences = 8, seq = 512, width = 2048, rows = 5632;
+  std::int64_t sequences = 8, seq = 512, width = 2048, rows = 5632, batch = 8, length = 128;
 };
 
-TokenBatches random_text(const Model& model, const Options& options) {
+TokenBatches random_text(const Model& model, std::int64_t sequences, std::int64_t length) {
   Rng rng(1);
   TokenBatches text;
-  for (std::int64_t i = 0; i < options.sequences; ++i) {
+  for (std::int64_t i = 0; i < sequences; ++i) {
     std::vector<TokenId> ids;
-    for (std::int64_t j = 0; j < options.seq; ++j)
+    for (std::int64_t j = 0; j < length; ++j)
       ids.push_back(static_cast<TokenId>(rng.below(static_cast<std::uint64_t>(model.config().vocab))));
     text.sequences.push_back(std::move(ids));
   }
@@ -33,7 +38,7 @@ TokenBatches random_text(const Model& model, const Options& options) {
 }
 
 void wanda(const Model& model, const Options& options) {
-  const TokenBatches text = random_text(model, options);
+  const TokenBatches text = random_text(model, options.sequences, options.seq);
   const double plain = median_seconds(1, [&] { sweep(model, text, {}, {}); });
   for (const sparse::Inputs inputs : {sparse::Inputs::dense, sparse::Inputs::pruned}) {
     const OutputDirectory scratch("sparsity_bench.matrices", Overwrite::yes);
@@ -82,11 +87,46 @@ void spectra_beside_lapack(const Options& options) {
               {"share", lapack / whole}});
 }
 
+// What two steps more take: the rest, how they begin and end, is the same. The masks of a step are as many passes of
+// its text through the model.
+void policy_gradient_step(const Model& model, const Options& options) {
+  constexpr std::int64_t kSteps = 2, kMasks = 2;
+  const TokenBatches text = random_text(model, options.batch, options.length);
+  const PruneContext context{.model = model, .calibration = text};
+  PolicySettings settings{.over = "inside",
+                          .init = "uniform",
+                          .keep = 0.7,
+                          .rate = 2e-3,
+                          .batch = options.batch,
+                          .length = options.length,
+                          .samples = kMasks,
+                          .window = 5,
+                          .every = kSteps + 2};
+  const auto seconds_of = [&](std::int64_t steps) {
+    settings.steps = steps;
+    const Stopwatch watch;
+    learnt_proposal(context, settings, Json::object());
+    return watch.seconds();
+  };
+  seconds_of(1);  // does not count
+  const double one = seconds_of(1), step = (seconds_of(1 + kSteps) - one) / kSteps;
+  std::vector<std::int64_t> all(text.sequences.size());
+  std::iota(all.begin(), all.end(), std::int64_t{0});
+  const torch::Tensor ids = to_tensor(text, all, model.placement().device);
+  const double passes = kMasks * median_seconds(1, [&] { mean_loss(model, ids); });
+  print_line({{"what", "policy-gradient step"},
+              {"tokens", kMasks * text.tokens()},
+              {"seconds", step},
+              {"forward_seconds", passes},
+              {"share", step / passes}});
+}
+
 void run(const Options& options) {
   const Model model = Model::open(open_checkpoint(options.model), resolve_placement("cpu", "auto"));
   wanda(model, options);
   sparse_gpt_updates(options);
   spectra_beside_lapack(options);
+  policy_gradient_step(model, options);
 }
 
 }  // namespace
@@ -100,6 +140,8 @@ int main(int count, char** words) {
     arguments.add("--seq", options.seq, "tokens a sequence");
     arguments.add("--width", options.width, "columns of a matrix");
     arguments.add("--rows", options.rows, "its rows");
+    arguments.add("--batch", options.batch, "sequences of a policy-gradient step");
+    arguments.add("--length", options.length, "tokens of each of them");
   };
   return streamline::run_benchmark(count, words, "sparsity_bench", "What setting weights to zero costs", declare,
                                    [&] { streamline::run(options); });

@@ -4,8 +4,10 @@
 
 #include "heal/pico.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/heal/added_biases.h"
 #include "streamline/surgery/apply.h"
 #include "support/core/expect.h"
+#include "support/core/pico_checkpoint.h"
 #include "support/core/temporary_directory.h"
 #include "support/torch/reference.h"
 
@@ -50,7 +52,7 @@ TEST(Refit, GivesBackWhatAnotherChannelCanDo) {
   }
   const auto ids = to_tensor(random_tokens(2, 9, 8), {0, 1}, torch::kCPU);
   const auto whole = forward_logits(model, ids);
-  const double fitted = relative_difference(forward_logits(model.changed(refit.change).view(plan, {}), ids), whole),
+  const double fitted = relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole),
                plain = relative_difference(forward_logits(model.view(plan, {}), ids), whole);
   EXPECT_LT(fitted, 1e-3);
   EXPECT_GT(plain, 10 * fitted);
@@ -71,11 +73,129 @@ TEST(Refit, IsWrittenWithTheSlices) {
   const TemporaryDirectory directory;
   const Model model = with_a_double();
   const Plan plan = without_channels({7, 8});
-  const Model fitted = model.changed(refit_slices(model, plan, random_tokens(24, 16, 3)).change);
+  const Model fitted = refit_slices(model, plan, random_tokens(24, 16, 3)).model;
   apply_plan(fitted, plan, {}, directory.path() / "out", {.repeatable = false});
   const Model written = Model::open(Checkpoint::open(directory.path() / "out"), {});
   const auto ids = to_tensor(random_tokens(2, 9, 8), {0, 1}, torch::kCPU);
   EXPECT_LT(relative_difference(forward_logits(written, ids), forward_logits(fitted.view(plan, {}), ids)), 1e-5);
+}
+
+// Sequences of one token over and over: rotary embeddings turn q and k alone, so that all that a layer reads and gives
+// is the same at every position.
+TokenBatches constant_text() {
+  TokenBatches text;
+  for (int i = 0; i < 4; ++i) text.sequences.emplace_back(12, 7);
+  return text;
+}
+
+Plan without_heads_and_channels() {
+  Plan plan = without_channels({1, 2, 5, 9, 11, 20});
+  plan.slices[1].kv_heads = KeptUnits{2, {1}};
+  plan.slices[2].kv_heads = KeptUnits{2, {0}};
+  return plan;
+}
+
+TEST(RefitBias, IsExactWhereWhatGoesIsConstant) {
+  const torch::NoGradGuard no_grad;
+  const Model model = with_a_double();
+  const Plan plan = without_heads_and_channels();
+  const TokenBatches text = constant_text();
+  const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+  ASSERT_EQ(refit.matrices.size(), 4u);  // down of layers 0 and 2, o of 1 and 2
+  for (const auto& [place, fit] : refit.matrices) EXPECT_LT(fit.after, 1e-9 * fit.before);
+  const auto ids = to_tensor(text, {0, 1}, torch::kCPU);
+  const auto whole = forward_logits(model, ids);
+  EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-4);
+  EXPECT_GT(relative_difference(forward_logits(model.view(plan, {}), ids), whole), 1e-2);
+}
+
+TEST(RefitBias, LeavesTheFluctuation) {
+  const Model model = with_a_double();
+  const Refit refit = refit_slices(model, without_heads_and_channels(), random_tokens(40, 16, 3, 8), RefitKind::bias);
+  for (const auto& [place, fit] : refit.matrices) {
+    EXPECT_LT(fit.after, fit.before);
+    EXPECT_GT(fit.after, 0.01 * fit.before);
+    EXPECT_EQ(fit.ridge, 0);
+  }
+}
+
+// Those of the sliced halves; of all others the configuration promises zeros.
+TEST(RefitBias, IsPartOfAnOrdinaryModel) {
+  const torch::NoGradGuard no_grad;
+  const TemporaryDirectory directory;
+  const Model model = with_a_double();
+  const Plan plan = without_heads_and_channels();
+  const Model fitted = refit_slices(model, plan, random_tokens(24, 16, 3), RefitKind::bias).model;
+  EXPECT_EQ(fitted.checkpoint().digest(), model.checkpoint().digest());
+  for (std::int64_t layer = 0; layer < 3; ++layer) {
+    const LayerWeights weights = fitted.layer(layer);
+    for (const Role role : {Role::q, Role::k, Role::v, Role::gate, Role::up})
+      EXPECT_EQ(weights.at(role).bias.count_nonzero().item<std::int64_t>(), 0) << layer << role_name(role);
+    EXPECT_EQ(weights.at(Role::o).bias.any().item<bool>(), layer > 0);
+    EXPECT_EQ(weights.at(Role::down).bias.any().item<bool>(), layer != 1);
+  }
+  const AppliedPlan applied = apply_plan(fitted, plan, {}, directory.path() / "out", {.repeatable = false});
+  EXPECT_TRUE(applied.ordinary);
+  const auto checkpoint = Checkpoint::open(directory.path() / "out");
+  EXPECT_EQ(checkpoint->config().at("attention_bias"), true);
+  EXPECT_EQ(checkpoint->config().at("mlp_bias"), true);
+  const auto ids = to_tensor(random_tokens(2, 9, 8), {0, 1}, torch::kCPU);
+  EXPECT_LT(
+      relative_difference(forward_logits(Model::open(checkpoint, {}), ids), forward_logits(fitted.view(plan, {}), ids)),
+      1e-5);
+}
+
+TEST(RefitBias, AddsToABiasThatIsThere) {
+  const torch::NoGradGuard no_grad;
+  Json json = tiny_llama(2);
+  json.update({{"attention_bias", true}, {"mlp_bias", true}});
+  const Model model = pico_model(json, 5);
+  Plan plan = keep_all(2);
+  plan.slices[0].kv_heads = KeptUnits{2, {1}};
+  const Model fitted = refit_slices(model, plan, constant_text(), RefitKind::bias).model;
+  EXPECT_TRUE(torch::equal(fitted.layer(0).at(Role::v).bias, model.layer(0).at(Role::v).bias));
+  EXPECT_FALSE(torch::equal(fitted.layer(0).at(Role::o).bias, model.layer(0).at(Role::o).bias));
+  EXPECT_TRUE(torch::equal(fitted.layer(1).at(Role::o).bias, model.layer(1).at(Role::o).bias));
+  const auto ids = to_tensor(constant_text(), {0}, torch::kCPU);
+  EXPECT_LT(relative_difference(forward_logits(fitted.view(plan, {}), ids), forward_logits(model, ids)), 1e-4);
+}
+
+TEST(RefitBias, IsRefusedWhereTheFamilyCannotHoldIt) {
+  const Model model = pico_model(tiny_qwen3(), 5);
+  Plan plan = keep_all(4);
+  plan.slices[1].channels = {KeptUnits{176, {0, 1, 2}}};
+  EXPECT_ERROR(refit_slices(model, plan, random_tokens(4, 16, 3), RefitKind::bias), unsupported,
+               "has no key for a bias of the MLP's last matrix; slice only heads");
+  EXPECT_ERROR(check_refit(model.config(), RefitKind::bias, true, true), unsupported, "MLP's last matrix");
+  EXPECT_ERROR(parse_refit("ridge"), usage, "least-squares and bias");
+  check_refit(model.config(), RefitKind::bias, true, false);
+  check_refit(model.config(), RefitKind::least_squares, true, true);
+}
+
+// Every family that can hold the biases of a half gets an ordinary model.
+TEST(RefitBias, IsWrittenOfEveryFamilyThatHasAKey) {
+  const torch::NoGradGuard no_grad;
+  int held = 0;
+  for (const Family* family : families()) {
+    SCOPED_TRACE(family->name);
+    const Model model =
+        Model::open(pico_checkpoint(pico_config(std::string(family->name)), 3), {.dtype = torch::kFloat64});
+    const LayerConfig& first = model.config().layers[0];
+    Plan plan = keep_all(model.layer_count());
+    if (first.attention->qk_norm != QkNorm::whole && why_no_bias(model.config(), 0, Role::o).empty())
+      plan.slices[0].kv_heads = KeptUnits{first.attention->kv_heads, {0}};
+    if (first.attention->kv_heads == 1) plan.slices[0].kv_heads.reset();
+    if (why_no_bias(model.config(), 0, Role::down).empty())
+      plan.slices[0].channels = {KeptUnits{first.mlp->intermediate, {0, 2, 3}}};
+    if (plan.slices[0].empty()) continue;
+    ++held;
+    const TemporaryDirectory directory;
+    const Model fitted = refit_slices(model, plan, random_tokens(6, 9, 3, 32), RefitKind::bias).model;
+    const AppliedPlan applied = apply_plan(fitted, plan, {}, directory.path() / "out", {.repeatable = false});
+    EXPECT_TRUE(applied.ordinary || family->traits.block_configs);
+    EXPECT_LT(applied.largest_logit_difference, 1e-5);
+  }
+  EXPECT_GT(held, 8);
 }
 
 TEST(Refit, SaysWhatItNeeds) {

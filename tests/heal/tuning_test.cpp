@@ -43,8 +43,9 @@ torch::Tensor adapted_logits(const Model& model, const Adapters& adapters, const
   return model.logits(x);
 }
 
-// Unreasonable ineffectiveness, check 12: B = 0, so the model is as it was, to the bit.
-TEST(Adapters, ChangeNothingAtTheStart) {
+// Unreasonable ineffectiveness, check 12: B = 0, so the model is as it was, to the bit. Section 4 counts the parameters
+// so: 3 matrices a layer, the rank times both their sides.
+TEST(Adapters, UnreasonableCheck12ChangeNothingAtTheStart) {
   const Model model = pico_model(test::tiny_llama(), 1);
   Rng rng(1);
   const Adapters adapters = initial_adapters(model, {.rank = 4}, rng);
@@ -253,8 +254,7 @@ TEST(Tuning, GoesOnAfterAnInterruption) {
   at::set_num_threads(threads);
 }
 
-// Unreasonable ineffectiveness, check 12, and the size that its section 4 derives.
-TEST(Tuning, RateRisesToItsPeakInAHundredSteps) {
+TEST(Tuning, UnreasonableCheck12RateRisesToItsPeakInAHundredSteps) {
   const Model model = pico_model(test::tiny_llama(2), 1);
   TuningOptions options{.adapters = {.rank = 1}};
   options.heal = {.epochs = 300, .batch_tokens = 64, .validate_every = 1000};

@@ -206,6 +206,44 @@ def test_the_shipped_model_pruned_and_healed_loads_with_its_tokenizer(replacemen
     assert ours(text).input_ids == original(text).input_ids
 
 
+# Matrices of experts, shared ones among them, each by the tokens that are routed to it.
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "sparsegpt"])
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe"])
+def test_zeros_in_experts_load_and_agree(family, method, tmp_path, caplog):
+    config = transformers.AutoConfig.from_pretrained(model_folder(family))
+    config.vocab_size = 4096  # of the shipped model's tokenizer
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path / "model")
+    for path in BOOKS.glob("token*"):
+        shutil.copy(path, tmp_path / "model")
+    text = [] if method == "magnitude" else ["--data", ROOT / "models" / "text" / "calibration.jsonl", "--seq-len", 64,
+                                             "--samples", 8]
+    streamline("sparsify", tmp_path / "model", "--method", method, "--ratio", 0.5, *text, "--dtype", "float32", "--out",
+               tmp_path / "out")
+    model = check_logits(tmp_path / "out", tmp_path, caplog)
+    with safetensors.safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
+        experts = [name for name in file.keys() if "experts." in name or "shared_expert." in name]
+        assert len(experts) > model.config.num_hidden_layers * 6
+        for name in experts:
+            assert (file.get_tensor(name) == 0).float().mean() == pytest.approx(0.5, abs=0.02), name
+        router = file.get_tensor("model.layers.0." + ("block_sparse_moe" if family == "mixtral" else "mlp") + ".gate.weight")
+        assert (router != 0).all()
+
+
+# The constants that stand for what went are biases, which the configuration announces; others that it then promises are
+# zeros.
+@pytest.mark.parametrize("format", ["ordinary", "decilm"])
+def test_biases_of_a_refit_load_and_agree(format, tmp_path, caplog):
+    out = tmp_path / "out"
+    streamline("prune", BOOKS, "--data", ROOT / "models" / "text" / "calibration.jsonl", "--out", out, "--method", "flap",
+               "--ratio", 0.5, "--scope", "local", "--refit", "bias", "--seq-len", 64, "--samples", 16, "--validation", 8,
+               "--eval-windows", 4, "--no-speed", "--dtype", "float32", "--format", format)
+    model = check_logits(out, tmp_path, caplog, **({"trust_remote_code": True} if format == "decilm" else {}))
+    first = model.model.layers[0]
+    assert first.self_attn.o_proj.bias.any() and first.mlp.down_proj.bias.any()
+    assert not first.self_attn.q_proj.bias.any() and not first.mlp.up_proj.bias.any()
+
+
 def slices(folder, differing):
     """Every second group of heads and three of five channels of each layer, or more of them in every other one."""
     config = json.loads((folder / "config.json").read_text())

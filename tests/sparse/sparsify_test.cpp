@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/sparse/sparsify.h"
 
+#include "streamline/arch/expected_tensors.h"
+#include "streamline/nn/experts.h"
 #include "streamline/nn/norms.h"
-#include "streamline/prune/spectra.h"
+#include "streamline/surgery/apply.h"
 #include "support/core/expect.h"
 #include "support/core/temporary_directory.h"
 #include "support/torch/pico.h"
@@ -62,7 +64,16 @@ TEST_F(Sparsify, DenseInputsAreThoseOfTheModelAsItWas) {
   const auto input = norm(model_.config(), model_.layer(3).at(Role::attention_norm), states[3]);
   torch::Tensor expected = model_.layer(3).at(Role::v).weight.clone();
   zero_smallest_of_rows(expected, input.flatten(0, 1).square().sum(0).sqrt(), 0.5);
-  EXPECT_TRUE(torch::equal(kept->layer(3).at(Role::v), expected));
+  EXPECT_TRUE(torch::equal(kept->layer(3).at({Role::v}), expected));
+}
+
+// Matrices of a model that lose weights, those of experts one by one.
+std::int64_t matrix_count(const Config& config) {
+  std::int64_t count = 0;
+  for (const LayerConfig& layer : config.layers)
+    for (const MatrixPlace& place : matrix_places(layer, config))
+      count += is_stack_role(place.role) ? layer.mlp->experts->count : 1;
+  return count;
 }
 
 TEST_F(Sparsify, EveryFamilyLosesWhatWasAskedFor) {
@@ -70,28 +81,133 @@ TEST_F(Sparsify, EveryFamilyLosesWhatWasAskedFor) {
     SCOPED_TRACE(family->name);
     const Model model = pico_model(*family, {}, {.dtype = torch::kFloat});
     const TokenBatches text = pico_text(model, 52, 20);  // DeciLM is up to 1024 wide
-    const bool experts = std::ranges::any_of(model.config().layers,
-                                             [](const LayerConfig& layer) { return layer.mlp->experts.has_value(); });
     for (const Criterion criterion : {Criterion::magnitude, Criterion::wanda, Criterion::sparse_gpt}) {
       const TemporaryDirectory folder;
       const auto kept = std::make_shared<PrunedStore>(folder.path(), "run");
-      const SparsifyOptions options = half(criterion, model.layer_count());
-      if (experts) {
-        EXPECT_ERROR(sparsify(model, text, options, *kept), unsupported, "has experts");
-        continue;
-      }
-      const auto matrices = sparsify(model, text, options, *kept);
-      EXPECT_EQ(std::ssize(matrices),
-                model.layer_count() * std::ssize(matrix_roles(model.config().layers[0], model.config())));
+      const auto matrices = sparsify(model, text, half(criterion, model.layer_count()), *kept);
+      EXPECT_EQ(std::ssize(matrices), matrix_count(model.config()));
       for (const PrunedMatrix& matrix : matrices)
         EXPECT_NEAR(static_cast<double>(matrix.zeros), 0.5 * static_cast<double>(matrix.weights),
                     2 + 0.02 * static_cast<double>(matrix.weights))
-            << role_name(matrix.role);
+            << role_name(matrix.role) << matrix.expert;
       EXPECT_TRUE(torch::isfinite(forward_logits(model.changed(PrunedStore::change(kept)), pico_ids(1, 9, 60)))
                       .all()
                       .item<bool>());
     }
   }
+}
+
+// Of the first layer's experts, by hand: each reads the normed states of the tokens that the router sends it.
+TEST(SparsifyExperts, WandaGoesByTheTokensOfEach) {
+  const torch::NoGradGuard no_grad;
+  for (const char* family : {"qwen3_moe", "llama4_text"}) {
+    SCOPED_TRACE(family);
+    const TemporaryDirectory folder;
+    const Model model = pico_model(family_named(family), {}, {.dtype = torch::kFloat});
+    const TokenBatches text = pico_text(model, 6, 20);
+    const auto kept = std::make_shared<PrunedStore>(folder.path(), "run");
+    sparsify(model, text, half(Criterion::wanda, 4), *kept);
+
+    const LayerWeights layer = model.layer(0);
+    const ExpertsConfig& experts = *layer.config.mlp->experts;
+    const auto ids = pico_ids(6, 20, model.config().vocab);
+    const auto read =
+        mlp_parts(model.config(), layer, model.embed(ids), rope_positions(model.config(), 0, 20, torch::kCPU))
+            .normed.flatten(0, 1);
+    const Routing routing = route(experts, layer.at(Role::router), read);
+    for (std::int64_t expert = 0; expert < experts.count; ++expert) {
+      const auto chosen = routing.expert.eq(expert);  // [tokens, active]
+      const auto tokens = chosen.any(1).nonzero().squeeze(1);
+      auto own = read.index_select(0, tokens);
+      if (experts.scales_input) own = own * routing.share.masked_select(chosen).unsqueeze(1);
+      const auto sizes = own.square().sum(0).sqrt();
+      const Role role = experts.stacked ? Role::stacked_gate_up : Role::up;
+      auto expected = experts.stacked ? layer.at(role).weight[expert].t().contiguous()
+                                      : at(layer.experts[static_cast<std::size_t>(expert)], role).weight.clone();
+      if (!tokens.numel()) continue;
+      zero_smallest_of_rows(expected, sizes, 0.5);
+      const PrunedMatrices pruned = kept->layer(0);
+      const auto found = experts.stacked ? pruned.at({role})[expert].t() : pruned.at({role, expert});
+      EXPECT_TRUE(torch::equal(found, expected)) << expert;
+    }
+  }
+}
+
+TEST(SparsifyExperts, AreWrittenAndReadAgain) {
+  const torch::NoGradGuard no_grad;
+  for (const char* family : {"qwen2_moe", "mixtral", "llama4_text"}) {
+    SCOPED_TRACE(family);
+    const TemporaryDirectory folder;
+    const Model model = pico_model(family_named(family), {}, {.dtype = torch::kFloat});
+    const auto kept = std::make_shared<PrunedStore>(folder.path(), "run");
+    const auto matrices = sparsify(model, pico_text(model, 6, 20), half(Criterion::wanda, 4), *kept);
+    const Model pruned = model.changed(PrunedStore::change(kept));
+    apply_plan(pruned, keep_all(4), {}, folder.path() / "out", {.repeatable = false});
+    const Model written = Model::open(Checkpoint::open(folder.path() / "out"), {.dtype = torch::kFloat});
+    std::int64_t zeros = 0, counted = 0;
+    for (const PrunedMatrix& matrix : matrices) counted += matrix.zeros;
+    for (std::int64_t layer = 0; layer < 4; ++layer)
+      for (const MatrixPlace& place :
+           matrix_places(model.config().layers[static_cast<std::size_t>(layer)], model.config())) {
+        const auto stored = written.stored_matrix(layer, place.role, place.expert);
+        EXPECT_TRUE(torch::equal(stored, kept->layer(layer).at(place))) << layer << role_name(place.role);
+        zeros += stored.numel() - stored.count_nonzero().item<std::int64_t>();
+      }
+    EXPECT_EQ(zeros, counted);
+    const auto router = written.stored_matrix(0, Role::router);
+    EXPECT_TRUE(torch::equal(router, model.stored_matrix(0, Role::router)));
+  }
+}
+
+// 52 tokens over four experts, two a token: some see fewer than the 32 columns of their first matrices.
+TEST(SparsifyExperts, GiveWayToWandaWhereTheTextIsTooShortForAGramMatrix) {
+  const TemporaryDirectory folder;
+  const Model model = pico_model(family_named("qwen3_moe"), {}, {.dtype = torch::kFloat});
+  const TokenBatches text = pico_text(model, 2, 26);
+  PrunedStore store(folder.path(), "run");
+  const auto matrices = sparsify(model, text, half(Criterion::sparse_gpt, 4), store);
+  std::int64_t few = 0, enough = 0;
+  for (const PrunedMatrix& matrix : matrices) {
+    if (matrix.expert < 0) {
+      EXPECT_EQ(matrix.by, Criterion::sparse_gpt);
+    } else if (matrix.by == Criterion::wanda) {
+      ++few;
+      EXPECT_LT(matrix.tokens, matrix.columns);
+      EXPECT_GT(matrix.tokens, 0);
+    } else if (matrix.by == Criterion::sparse_gpt) {
+      ++enough;
+    }
+  }
+  EXPECT_GT(few, 0);
+  EXPECT_GT(enough, 0);
+  // What an interrupted run knew it still says.
+  const auto again = sparsify(model, text, half(Criterion::sparse_gpt, 4), store);
+  ASSERT_EQ(again.size(), matrices.size());
+  for (std::size_t i = 0; i < again.size(); ++i) {
+    EXPECT_EQ(again[i].by, matrices[i].by);
+    EXPECT_EQ(again[i].tokens, matrices[i].tokens);
+  }
+}
+
+// One token over and over has the same two experts in every place of a layer; of the others nothing is known.
+TEST(SparsifyExperts, ThatNoTokenIsSentToLoseTheSmallestOfEachRow) {
+  const TemporaryDirectory folder;
+  const Model model = pico_model(family_named("qwen3_moe"), {}, {.dtype = torch::kFloat});
+  TokenBatches text;
+  text.source = text.digest = "one token";
+  for (int i = 0; i < 4; ++i) text.sequences.emplace_back(20, 7);
+  PrunedStore store(folder.path(), "run");
+  std::int64_t unseen = 0;
+  for (const PrunedMatrix& matrix : sparsify(model, text, half(Criterion::wanda, 4), store)) {
+    if (matrix.by == Criterion::wanda) continue;
+    ++unseen;
+    EXPECT_EQ(matrix.by, Criterion::magnitude);
+    EXPECT_EQ(matrix.tokens, 0);
+    auto expected = model.stored_matrix(matrix.layer, matrix.role, matrix.expert).clone();
+    zero_smallest_of_rows(expected, torch::ones({expected.size(1)}), 0.5);
+    EXPECT_TRUE(torch::equal(store.layer(matrix.layer).at({matrix.role, matrix.expert}), expected));
+  }
+  EXPECT_EQ(unseen, 3 * 2 * 3);  // layers with experts, experts, matrices
 }
 
 TEST_F(Sparsify, GoesOnWhereItWasAndGivesTheSame) {
@@ -104,8 +220,9 @@ TEST_F(Sparsify, GoesOnWhereItWasAndGivesTheSame) {
   const auto again = store();
   sparsify(model_, text_, half(Criterion::sparse_gpt, 4), *again);
   for (std::int64_t layer = 0; layer < 4; ++layer)
-    for (const auto& [role, matrix] : again->layer(layer))
-      EXPECT_TRUE(torch::equal(matrix, before[static_cast<std::size_t>(layer)].at(role))) << layer << role_name(role);
+    for (const auto& [place, matrix] : again->layer(layer))
+      EXPECT_TRUE(torch::equal(matrix, before[static_cast<std::size_t>(layer)].at(place)))
+          << layer << role_name(place.role);
   EXPECT_ERROR(sparsify(model_, text_, half(Criterion::wanda, 4), *store("another")), mismatch,
                "the state of another run");
 }
@@ -115,7 +232,8 @@ TEST_F(Sparsify, NothingGoesAtARatioOfZero) {
   SparsifyOptions options = half(Criterion::sparse_gpt, 4);
   options.ratios = {0, 0, 0, 0};
   sparsify(model_, text_, options, *kept);
-  for (const auto& [role, matrix] : kept->layer(1)) EXPECT_TRUE(torch::equal(matrix, model_.layer(1).at(role).weight));
+  for (const auto& [place, matrix] : kept->layer(1))
+    EXPECT_TRUE(torch::equal(matrix, model_.layer(1).at(place.role).weight));
 }
 
 TEST_F(Sparsify, TooLittleTextForAGramMatrixSaysHowMuchItTakes) {

@@ -165,6 +165,104 @@ TEST_F(GgufApply, PacksHalvesThatFindAPartner) {
                "the half that is left of layer 1 has no partner");
 }
 
+// Of every second channel and, where asked for, the second group of heads.
+Plan narrow_plan(const Config& config, bool heads) {
+  Plan plan = keep_all(config.layer_count());
+  for (std::int64_t i = 0; i < config.layer_count(); ++i) {
+    const LayerConfig& layer = config.layers[static_cast<std::size_t>(i)];
+    LayerSlice slice;
+    if (heads && layer.attention->qk_norm != QkNorm::whole)
+      slice.kv_heads = KeptUnits{layer.attention->kv_heads, {layer.attention->kv_heads - 1}};
+    KeptUnits channels{.of = layer.mlp->intermediate};
+    for (std::int64_t channel = 1; channel < channels.of; channel += 2) channels.kept.push_back(channel);
+    slice.channels = {channels};
+    plan.slices[i] = slice;
+  }
+  return plan;
+}
+
+TEST_F(GgufApply, SlicesPlainNumbersOfEveryFamily) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor ids = pico_ids(2, 19, 32);
+  int sliced = 0;
+  for (const Family* family : families()) {
+    if (!has_pico_gguf(*family)) continue;
+    SCOPED_TRACE(family->name);
+    const Model source = Model::open(open_pico_gguf(pico_gguf(gguf_pico_config(*family))), {.dtype = torch::kFloat});
+    try {
+      apply_plan(source, keep_all(source.layer_count()), {}, path("whole.gguf"), {.overwrite = Overwrite::yes});
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::unsupported) throw;
+      continue;  // nothing of this model can be written
+    }
+    ++sliced;
+    const bool heads = !family->gguf.square_attention;
+    const Plan plan = narrow_plan(source.config(), heads);
+    check_gguf_slices(source, heads, true);
+    if (!heads) EXPECT_ERROR(check_gguf_slices(source, true, true), unsupported, "takes for granted");
+    apply_plan(source, plan, {}, path("narrow.gguf"), {.overwrite = Overwrite::yes});
+    const Model written = opened("narrow.gguf");
+    EXPECT_EQ(written.config().layers[0].mlp->intermediate, source.config().layers[0].mlp->intermediate / 2);
+    EXPECT_LT(relative_difference(forward_logits(written, ids), forward_logits(source.view(plan, {}), ids)), 1e-5);
+  }
+  EXPECT_GT(sliced, 3);
+}
+
+TEST_F(GgufApply, PadsNarrowerLayers) {
+  const torch::NoGradGuard no_grad;
+  const Model source = gguf("llama", DType::f16);
+  Plan plan = keep_all(6);
+  plan.slices[1].channels = {KeptUnits{48, {0, 2, 5, 11, 40}}};
+  plan.slices[3].kv_heads = KeptUnits{2, {1}};
+  const AppliedPlan applied = apply_plan(source, plan, {}, path("cut.gguf"), {});
+  EXPECT_TRUE(std::ranges::any_of(
+      applied.notes, [](const std::string& note) { return note.find("are written as padding") != std::string::npos; }));
+  const Model written = opened("cut.gguf");
+  EXPECT_EQ(written.config().layers[3].attention->kv_heads, 2);
+  const torch::Tensor ids = pico_ids(2, 20, source.config().vocab);
+  EXPECT_LT(relative_difference(forward_logits(written, ids), forward_logits(source.view(plan, {}), ids)), 1e-5);
+}
+
+// Groups of heads are 32 columns wide here, one block of Q8_0.
+TEST_F(GgufApply, KeepsTheBytesOfWholeBlocks) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(family_named("llama"), {.layers = 2, .head_dim = 16, .intermediate = 64});
+  export_gguf(model, path("source.gguf"), {.type = DType::q8_0});
+  const Model source = opened("source.gguf");
+  Plan plan = keep_all(2);
+  KeptUnits upper{.of = 64};
+  for (std::int64_t channel = 32; channel < 64; ++channel) upper.kept.push_back(channel);
+  for (const std::int64_t layer : {0, 1}) plan.slices[layer] = {.kv_heads = KeptUnits{2, {1}}, .channels = {upper}};
+  apply_plan(source, plan, {}, path("cut.gguf"), {});
+  const auto before = tensors_of(path("source.gguf")), after = tensors_of(path("cut.gguf"));
+  const std::size_t type = std::string("Q8_0").size(), block = 34;
+  const std::string &q = before.at("blk.1.attn_q.weight"), &down = before.at("blk.1.ffn_down.weight");
+  EXPECT_EQ(after.at("blk.1.attn_q.weight").substr(type), q.substr(type + (q.size() - type) / 2));
+  for (std::size_t row = 0; row < 32; ++row)
+    EXPECT_EQ(after.at("blk.1.ffn_down.weight").substr(type + row * block, block),
+              down.substr(type + row * 2 * block + block, block));
+  const Model written = opened("cut.gguf");
+  EXPECT_EQ(written.config().layers[1].attention->heads, 2);
+  EXPECT_EQ(written.config().layers[1].attention->head_dim, 16);
+  const torch::Tensor ids = pico_ids(2, 20, source.config().vocab);
+  EXPECT_LT(relative_difference(forward_logits(written, ids), forward_logits(source.view(plan, {}), ids)), 1e-5);
+
+  check_gguf_slices(source, /*heads=*/true, /*channels=*/false);
+  EXPECT_ERROR(check_gguf_slices(source, true, true), unsupported, "layer 0: channels lie in blocks of 32 (Q8_0)");
+  upper.kept.front() = 0;
+  plan.slices[0].channels = {upper};
+  EXPECT_ERROR(apply_plan(source, plan, {}, path("other.gguf"), {}), unsupported,
+               "blk.0.ffn_down.weight: what stays of its columns is no whole blocks of 32 (Q8_0)");
+  EXPECT_FALSE(fs::exists(path("other.gguf")));
+}
+
+TEST_F(GgufApply, RefusesSlicesThatItCannotHold) {
+  EXPECT_ERROR(check_gguf_slices(gguf("llama"), true, false), unsupported,
+               "a group of heads has 16 columns, which are no whole blocks of 32 (Q8_0)");
+  EXPECT_ERROR(check_gguf_slices(pico_model(family_named("mixtral"), {}), false, true), unsupported,
+               "layer 0 has experts, whose channels lie in one tensor of a GGUF file; slice heads alone, or apply");
+}
+
 TEST_F(GgufApply, RefusesWhatCannotBeSaid) {
   const Model source = gguf("llama");
   EXPECT_ERROR(apply_plan(source, drop_layers(6, {1}), {}, path("cut"), {}), usage,

@@ -86,16 +86,18 @@ struct Model::Source {
     return weight == nullptr || !weight->is_plain() || mapped_type(*weight) != placement.dtype ||
            !placement.device.is_cpu();
   }
-  bool changes(std::int64_t layer, Role role) const { return change && layer >= 0 && change->touches(layer, role); }
+  bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const {
+    return change && layer >= 0 && change->touches(layer, role, expert);
+  }
   // As computed with: a matrix that is stored [in, out] is turned here, a view.
   torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const TensorInfo* found = find_tensor(*checkpoint, config, layer, role, part, expert);
     if (!found) return {};
-    const bool changed = expert < 0 && part == Part::weight && changes(layer, role);
+    const bool changed = part == Part::weight && changes(layer, role, expert);
     const bool rounds = placement.device.is_cpu() && !changed;  // what is read anew, into the type that computes
     auto tensor = mapped_tensor(checkpoint, *found, rounds ? placement.dtype : torch::kFloat);
     if (is_transposed(config, layer, role, part)) tensor = tensor.t();
-    return changed ? change->apply(layer, role, tensor) : tensor;
+    return changed ? change->apply(layer, role, expert, tensor) : tensor;
   }
   torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
     const auto tensor = stored(layer, role, part, expert);
@@ -412,11 +414,13 @@ Model Model::routed(std::shared_ptr<const SideRoute> route) const {
   return result;
 }
 
-torch::Tensor Model::stored_matrix(std::int64_t layer, Role role) const {
-  return source_->stored(layer, role, Part::weight);
+torch::Tensor Model::stored_matrix(std::int64_t layer, Role role, std::int64_t expert) const {
+  return source_->stored(layer, role, Part::weight, expert);
 }
 
-bool Model::changes(std::int64_t layer, Role role) const { return source_->changes(layer, role); }
+bool Model::changes(std::int64_t layer, Role role, std::int64_t expert) const {
+  return source_->changes(layer, role, expert);
+}
 
 std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {

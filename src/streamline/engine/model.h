@@ -69,9 +69,10 @@ class Model {
   // layers out of such a model.
   Model routed(std::shared_ptr<const SideRoute> route) const;
   const std::shared_ptr<const SideRoute>& route() const { return route_; }  // null: none
-  // A matrix of a layer of the checkpoint as it would be stored, [out, in] in the stored type, changed or not.
-  torch::Tensor stored_matrix(std::int64_t layer, Role role) const;
-  bool changes(std::int64_t layer, Role role) const;
+  // A matrix of a layer of the checkpoint as it would be stored, [out, in] in the stored type, changed or not; what one
+  // tensor has of all experts is [experts, in, out].
+  torch::Tensor stored_matrix(std::int64_t layer, Role role, std::int64_t expert = -1) const;
+  bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const;
 
  private:
   void visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const;

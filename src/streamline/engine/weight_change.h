@@ -11,11 +11,12 @@
 
 namespace streamline {
 
-// Of matrices of decoder layers outside experts, by the layer of the checkpoint and the role.
+// Of matrices of decoder layers, by the layer of the checkpoint, the role, and the expert where each has tensors of its
+// own, else -1: what one tensor has of all experts changes as a whole.
 struct WeightChange {
-  std::function<bool(std::int64_t layer, Role role)> touches;
-  // stored: [out, in] in its stored type → the same shape and type.
-  std::function<torch::Tensor(std::int64_t layer, Role role, const torch::Tensor& stored)> apply;
+  std::function<bool(std::int64_t layer, Role role, std::int64_t expert)> touches;
+  // stored: [out, in] (of all experts [experts, in, out]) in its stored type → the same shape and type.
+  std::function<torch::Tensor(std::int64_t layer, Role role, std::int64_t expert, const torch::Tensor& stored)> apply;
 };
 
 }  // namespace streamline

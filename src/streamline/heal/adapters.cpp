@@ -141,11 +141,11 @@ std::shared_ptr<const WeightChange> merging(Adapters adapters) {
   auto shared = std::make_shared<const decltype(updates)>(std::move(updates));
   return std::make_shared<const WeightChange>(
       WeightChange{.touches =
-                       [shared](std::int64_t layer, Role role) {
-                         return shared->count({layer, role}) != 0;
+                       [shared](std::int64_t layer, Role role, std::int64_t expert) {
+                         return expert < 0 && shared->count({layer, role}) != 0;
                        },
                    .apply =
-                       [shared, scale](std::int64_t layer, Role role, const torch::Tensor& stored) {
+                       [shared, scale](std::int64_t layer, Role role, std::int64_t, const torch::Tensor& stored) {
                          const torch::NoGradGuard no_grad;
                          const Adapter& adapter = shared->at({layer, role});
                          if (adapter.norm.defined()) return adapter.norm.to(stored.scalar_type());

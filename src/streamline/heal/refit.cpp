@@ -6,6 +6,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/heal/added_biases.h"
 #include "streamline/heal/closed_form.h"
 #include "streamline/nn/halves.h"
 #include "streamline/nn/slice.h"
@@ -49,10 +50,11 @@ torch::Tensor read_of(const Config& config, LayerWeights layer, const Passing& p
   return seen.reshape({-1, seen.size(-1)}).to(torch::kCPU, torch::kDouble);
 }
 
+// What of a matrix's missing part can be made up for: by the columns that stay, or by a constant.
 class MatrixFit {
  public:
   // weight: [out, in]; kept: columns that stay.
-  MatrixFit(const torch::Tensor& weight, const std::vector<std::int64_t>& kept) {
+  MatrixFit(const torch::Tensor& weight, const std::vector<std::int64_t>& kept, RefitKind kind) : kind_(kind) {
     std::vector<std::int64_t> gone;
     for (std::int64_t i = 0, next = 0; i < weight.size(1); ++i) {
       if (next < std::ssize(kept) && kept[static_cast<std::size_t>(next)] == i)
@@ -62,23 +64,29 @@ class MatrixFit {
     }
     kept_ = torch::tensor(kept, torch::kLong);
     gone_ = torch::tensor(gone, torch::kLong);
-    const auto wide = weight.to(torch::kCPU, torch::kDouble);
-    kept_weight_ = wide.index_select(1, kept_);
-    gone_weight_ = wide.index_select(1, gone_);
+    gone_weight_ = weight.to(torch::kCPU, torch::kDouble).index_select(1, gone_);
   }
 
   void add(const torch::Tensor& read, bool judges) {
     const auto missing = read.index_select(1, gone_).matmul(gone_weight_.t());
-    (judges ? judging_ : teaching_).add(read.index_select(1, kept_), missing, /*diagonal=*/false);
+    const auto features =
+        kind_ == RefitKind::bias ? torch::ones({read.size(0), 1}, torch::kDouble) : read.index_select(1, kept_);
+    (judges ? judging_ : teaching_).add(features, missing, /*diagonal=*/false);
   }
 
-  // The kept columns with what was found, [out, kept].
+  // What is added to the kept columns, [kept, out], or the constant, [1, out]; undefined where nothing is better.
   torch::Tensor solve(FittedMatrix& found, const std::string& where) const {
-    if (teaching_.rows < kept_.numel())
-      fail(ErrorKind::resource, "--refit: ", where, " has ", kept_.numel(), " columns to fit and the text has ",
-           teaching_.rows, " tokens for it; give at least ", kept_.numel(), ", better several times as many");
-    const double outputs = static_cast<double>(judging_.rows * kept_weight_.size(0));
+    const std::int64_t unknowns = teaching_.gram.defined() ? teaching_.gram.size(0) : 1;
+    if (teaching_.rows < unknowns)
+      fail(ErrorKind::resource, "--refit: ", where, " has ", unknowns, " columns to fit and the text has ",
+           teaching_.rows, " tokens for it; give at least ", unknowns, ", better several times as many");
+    const double outputs = static_cast<double>(judging_.rows * gone_weight_.size(0));
     found.before = judging_.energy / outputs;
+    if (kind_ == RefitKind::bias) {
+      const auto mean = solve_ridge(teaching_, 0).value();
+      found.after = std::max(0.0, judging_.error(mean) / outputs);
+      return mean;
+    }
     found.after = found.before;
     found.ridge = std::numeric_limits<double>::infinity();
     torch::Tensor best;
@@ -91,11 +99,12 @@ class MatrixFit {
       found.ridge = ridge;
       best = *solution;
     }
-    return best.defined() ? kept_weight_ + best.t() : kept_weight_;
+    return best;
   }
 
  private:
-  torch::Tensor kept_, gone_, kept_weight_, gone_weight_;
+  RefitKind kind_;
+  torch::Tensor kept_, gone_, gone_weight_;
   LeastSquares teaching_, judging_;
 };
 
@@ -111,11 +120,11 @@ std::shared_ptr<const WeightChange> as_change(ChangedColumns changed) {
   const auto shared = std::make_shared<const ChangedColumns>(std::move(changed));
   return std::make_shared<const WeightChange>(
       WeightChange{.touches =
-                       [shared](std::int64_t layer, Role role) {
-                         return shared->matrices.count({layer, role}) != 0;
+                       [shared](std::int64_t layer, Role role, std::int64_t expert) {
+                         return expert < 0 && shared->matrices.count({layer, role}) != 0;
                        },
                    .apply =
-                       [shared](std::int64_t layer, Role role, const torch::Tensor& stored) {
+                       [shared](std::int64_t layer, Role role, std::int64_t, const torch::Tensor& stored) {
                          const auto& columns = shared->matrices.at({layer, role});
                          return stored.index_copy(1, columns.index.to(stored.device()),
                                                   columns.values.to(stored.device(), stored.scalar_type()));
@@ -124,7 +133,8 @@ std::shared_ptr<const WeightChange> as_change(ChangedColumns changed) {
 
 class Refitting {
  public:
-  Refitting(const Model& source, const TokenBatches& text) : source_(source), stream_(embedded(source, text)) {}
+  Refitting(const Model& source, const TokenBatches& text, RefitKind kind)
+      : source_(source), kind_(kind), stream_(embedded(source, text)) {}
 
   void pass(const OutputLayer& layer) {
     LayerSlice attention{.kv_heads = layer.slice.kv_heads}, mlp{.channels = layer.slice.channels};
@@ -138,8 +148,9 @@ class Refitting {
   }
 
   Refit result() && {
-    refit_.change = as_change(std::move(changed_));
-    return std::move(refit_);
+    return {.model = kind_ == RefitKind::bias ? with_added_biases(source_, biases_)
+                                              : source_.changed(as_change(std::move(changed_))),
+            .matrices = std::move(matrices_)};
   }
 
  private:
@@ -157,15 +168,22 @@ class Refitting {
 
   void fit(const LayerWeights& layer, std::int64_t source, Role role, const LayerSlice& slice) {
     const auto cut = tensor_cut(layer.config, slice, role, Part::weight);
-    MatrixFit matrix(layer.at(role).weight, cut->indices);
+    const torch::Tensor& weight = layer.at(role).weight;
+    MatrixFit matrix(weight, cut->indices, kind_);
     for (const Passing& passing : stream_) {
       check_interrupted();
       matrix.add(read_of(source_.config(), layer, passing, role), passing.judges);
     }
-    FittedMatrix& found = refit_.matrices[{source, role}];
-    const auto values = matrix.solve(found, std::string(role_name(role)) + " of layer " + std::to_string(source));
-    changed_.matrices[{source, role}] = {torch::tensor(cut->indices, torch::kLong),
-                                         values.to(layer.at(role).weight.scalar_type())};
+    const auto found =
+        matrix.solve(matrices_[{source, role}], std::string(role_name(role)) + " of layer " + std::to_string(source));
+    if (kind_ == RefitKind::bias) {
+      biases_[{source, role}] = found.squeeze(0);
+      return;
+    }
+    const auto index = torch::tensor(cut->indices, torch::kLong);
+    auto values = weight.to(torch::kCPU, torch::kDouble).index_select(1, index);
+    if (found.defined()) values = values + found.t();
+    changed_.matrices[{source, role}] = {index, values.to(weight.scalar_type())};
   }
 
   LayerWeights sliced_with(const LayerWeights& layer, const LayerSlice& slice, std::int64_t source, Role role) const {
@@ -173,28 +191,63 @@ class Refitting {
     const auto changed = changed_.matrices.find({source, role});
     if (changed != changed_.matrices.end())
       left.tensors.at(role).weight = changed->second.values.to(left.at(role).weight.device());
+    if (const auto bias = biases_.find({source, role}); bias != biases_.end()) {
+      RoleTensors& last = left.tensors.at(role);
+      const auto added = bias->second.to(last.weight.device(), last.weight.scalar_type());
+      last.bias = last.bias.defined() ? last.bias + added : added;
+    }
     return left;
   }
 
   const Model& source_;
+  RefitKind kind_;
   std::vector<Passing> stream_;
   ChangedColumns changed_;
-  Refit refit_;
+  AddedBiases biases_;
+  std::map<std::pair<std::int64_t, Role>, FittedMatrix> matrices_;
 };
+
+void check_half(const Config& config, std::int64_t layer, Role role) {
+  const std::string why = why_no_bias(config, layer, role);
+  if (!why.empty())
+    fail(ErrorKind::unsupported, "--refit bias: ", why, "; slice only ", role == Role::o ? "channels" : "heads",
+         " (--inside), or take --refit least-squares");
+}
 
 }  // namespace
 
-Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text) {
+RefitKind parse_refit(std::string_view name) {
+  if (name == "least-squares") return RefitKind::least_squares;
+  if (name == "bias") return RefitKind::bias;
+  fail(ErrorKind::usage, "'", name, "' fits nothing; there are least-squares and bias");
+}
+
+void check_refit(const Config& config, RefitKind kind, bool heads, bool channels) {
+  if (kind != RefitKind::bias) return;
+  for (std::int64_t i = 0; i < config.layer_count(); ++i) {
+    const LayerConfig& layer = config.layers[static_cast<std::size_t>(i)];
+    if (layer.attention && layer.attention->qk_norm != QkNorm::whole && heads) check_half(config, i, Role::o);
+    if (layer.mlp && channels) check_half(config, i, Role::down);
+  }
+}
+
+Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text, RefitKind kind) {
   if (plan.slices.empty()) fail(ErrorKind::usage, "--refit fits what slices leave; this plan slices nothing");
   if (text.sequences.size() < 2) fail(ErrorKind::resource, "--refit needs two sequences or more; give more text");
   for (const Segment& segment : plan.segments)
     if (segment.action == Action::replace)
       fail(ErrorKind::usage, "--refit fits what slices leave; layers ", segment.first, "..", segment.last,
            " are replaced, which training does: see `streamline heal`");
+  const std::vector<OutputLayer> layers = output_layers(source.config(), plan);
+  for (const OutputLayer& layer : layers) {
+    if (kind != RefitKind::bias) break;
+    if (layer.attention && layer.slice.kv_heads) check_half(source.config(), layer.source, Role::o);
+    if (layer.mlp && !layer.slice.channels.empty()) check_half(source.config(), layer.mlp_source, Role::down);
+  }
   const torch::NoGradGuard no_grad;
   return translating_errors([&] {
-    Refitting refitting(source, text);
-    for (const OutputLayer& layer : output_layers(source.config(), plan)) refitting.pass(layer);
+    Refitting refitting(source, text, kind);
+    for (const OutputLayer& layer : layers) refitting.pass(layer);
     return std::move(refitting).result();
   });
 }

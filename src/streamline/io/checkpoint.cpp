@@ -99,6 +99,10 @@ void sort_tensors(std::vector<TensorInfo>& tensors) {
   });
 }
 
+void sort_blobs(std::vector<std::pair<std::string, Blob>>& blobs) {
+  std::sort(blobs.begin(), blobs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+}
+
 void check_no_duplicates(const FileSet& files, const std::vector<TensorInfo>& sorted) {
   for (std::size_t i = 1; i < sorted.size(); ++i)
     if (sorted[i].name == sorted[i - 1].name)
@@ -158,14 +162,31 @@ std::shared_ptr<const Checkpoint> Checkpoint::of(Parts parts) {
   checkpoint->tensors_ = std::move(parts.tensors);
   checkpoint->blobs_ = std::move(parts.blobs);
   sort_tensors(checkpoint->tensors_);
-  std::sort(checkpoint->blobs_.begin(), checkpoint->blobs_.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
+  sort_blobs(checkpoint->blobs_);
   return checkpoint;
 }
 
 std::shared_ptr<const Checkpoint> Checkpoint::described_as(std::vector<TensorInfo> tensors) const {
   auto checkpoint = std::make_shared<Checkpoint>(*this);
   checkpoint->tensors_ = std::move(tensors);
+  return checkpoint;
+}
+
+std::shared_ptr<const Checkpoint> Checkpoint::extended(Json config,
+                                                       std::vector<std::pair<TensorInfo, Blob>> tensors) const {
+  auto checkpoint = std::make_shared<Checkpoint>(*this);
+  checkpoint->config_ = std::move(config);
+  checkpoint->digest_ = digest();
+  for (auto& [info, blob] : tensors) {
+    std::erase_if(checkpoint->tensors_, [&](const TensorInfo& tensor) { return tensor.name == info.name; });
+    info.file = info.name;
+    info.offset = 0;
+    info.size = blob.bytes.size();
+    checkpoint->blobs_.emplace_back(info.file, std::move(blob));
+    checkpoint->tensors_.push_back(std::move(info));
+  }
+  sort_tensors(checkpoint->tensors_);
+  sort_blobs(checkpoint->blobs_);
   return checkpoint;
 }
 
@@ -203,6 +224,7 @@ std::uint64_t Checkpoint::total_bytes() const {
 }
 
 std::string Checkpoint::digest() const {
+  if (!digest_.empty()) return digest_;
   constexpr std::size_t kSample = 4096;
   // All are asked for at once: a disk that is read sample by sample takes seconds for hundreds of tensors.
   for (const TensorInfo& tensor : tensors_) {

@@ -59,6 +59,10 @@ class Checkpoint {
   // The same files, with the tensors described otherwise (see TensorInfo's last fields); names and places stay.
   std::shared_ptr<const Checkpoint> described_as(std::vector<TensorInfo> tensors) const;
 
+  // The same checkpoint with another config.json and with these tensors beside its own, or in the place of those of
+  // their names; each is all of its blob. digest() stays this one's: a plan for this one is one for the other.
+  std::shared_ptr<const Checkpoint> extended(Json config, std::vector<std::pair<TensorInfo, Blob>> tensors) const;
+
   const std::vector<TensorInfo>& tensors() const { return tensors_; }  // sorted by name
   const TensorInfo* find(std::string_view name) const;                 // nullptr when absent
   const TensorInfo& at(std::string_view name) const;                   // error: mismatch, "no tensor named …"
@@ -85,6 +89,7 @@ class Checkpoint {
   Json config_;
   std::vector<TensorInfo> tensors_;
   std::vector<std::pair<std::string, Blob>> blobs_;  // sorted by file name
+  std::string digest_;                               // of what this one was extended from; empty: computed
 };
 
 // Errors: numeric, naming the first tensor that holds NaN or infinity. Reads every weight.

@@ -69,8 +69,11 @@ Model view(const MergePlan& plan, Placement placement) {
     if (const auto found = later.find(merge.header.name); found != later.end())
       by_place->emplace(found->second, std::make_shared<TensorMerge>(merge));
   auto change = std::make_shared<WeightChange>();
-  change->touches = [by_place](std::int64_t layer, Role role) { return by_place->count({layer, role}) != 0; };
-  change->apply = [by_place, config = model.config()](std::int64_t layer, Role role, const torch::Tensor&) {
+  change->touches = [by_place](std::int64_t layer, Role role, std::int64_t expert) {
+    return expert < 0 && by_place->count({layer, role}) != 0;
+  };
+  change->apply = [by_place, config = model.config()](std::int64_t layer, Role role, std::int64_t,
+                                                      const torch::Tensor&) {
     const torch::Tensor merged = merged_tensor(*by_place->at({layer, role}));
     return is_transposed(config, layer, role, Part::weight) ? merged.t() : merged;
   };

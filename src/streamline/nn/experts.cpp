@@ -41,7 +41,10 @@ torch::Tensor shared_expert(const LayerWeights& weights, const torch::Tensor& x)
   const TensorsByRole shared = {{Role::gate, weights.at(Role::shared_gate)},
                                 {Role::up, weights.at(Role::shared_up)},
                                 {Role::down, weights.at(Role::shared_down)}};
-  const auto out = network(*weights.config.mlp, shared, x);
+  const InnerTap tap = !weights.tap ? InnerTap() : [&](Role role, std::int64_t, const torch::Tensor& inner) {
+    weights.tap(role == Role::up ? Role::shared_up : Role::shared_down, -1, inner);
+  };
+  const auto out = network(*weights.config.mlp, shared, x, {}, tap);
   if (!weights.config.mlp->experts->shared_routed) return out;
   return torch::sigmoid(linear(x, weights.at(Role::shared_router))) * out;
 }

@@ -29,7 +29,8 @@ struct Gates {
 };
 
 // Sees what the matrices of a half read: the first ones [..., hidden] (Role::q, Role::up), the last one [..., heads *
-// head_dim] (Role::o) or [..., intermediate] (Role::down); of an expert where `expert` >= 0, then of its tokens alone.
+// head_dim] (Role::o) or [..., intermediate] (Role::down); of an expert where `expert` >= 0, then of its tokens alone;
+// of the expert that all tokens share as Role::shared_up and Role::shared_down.
 using InnerTap = std::function<void(Role role, std::int64_t expert, const torch::Tensor& inner)>;
 
 struct LayerWeights {

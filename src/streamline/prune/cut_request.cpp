@@ -7,6 +7,21 @@
 
 namespace streamline {
 
+Param sparsity_param() {
+  return {.name = "sparsity",
+          .type = ParamType::number,
+          .help =
+              "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that comes "
+              "closest, what is put back counted"};
+}
+
+Param protect_param() {
+  return {.name = "protect",
+          .type = ParamType::integers,
+          .help = "layers of which nothing is cut, e.g. 0,1,28-29",
+          .default_value = Json::array()};
+}
+
 Params cut_params() {
   return {{.name = "layers",
            .type = ParamType::integer,
@@ -14,14 +29,8 @@ Params cut_params() {
                    "for one more that is cut",
            .minimum = 1},
           {.name = "cut", .type = ParamType::integer, .help = "layers to cut, whatever replaces them", .minimum = 1},
-          {.name = "sparsity",
-           .type = ParamType::number,
-           .help = "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that "
-                   "comes closest, what the replacement adds counted"},
-          {.name = "protect",
-           .type = ParamType::integers,
-           .help = "layers never to cut, e.g. 0,1,28-29",
-           .default_value = Json::array()}};
+          sparsity_param(),
+          protect_param()};
 }
 
 CutRequest read_cut_request(const PruneContext& context, const Json& params, std::string_view method) {

@@ -6,6 +6,10 @@
 
 namespace streamline {
 
+// What is the same in all methods that have it.
+Param sparsity_param();
+Param protect_param();
+
 // The parameters layers, cut, sparsity and protect.
 Params cut_params();
 

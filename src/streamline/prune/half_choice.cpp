@@ -68,11 +68,8 @@ Params half_params() {
            .help = "as many halves as so many layers have of the kind",
            .minimum = 1},
           {.name = "halves", .type = ParamType::integer, .help = "halves of layers to drop", .minimum = 1},
-          {.name = "sparsity", .type = ParamType::number, .help = "share of all parameters to save, between 0 and 1"},
-          {.name = "protect",
-           .type = ParamType::integers,
-           .help = "layers of which nothing is dropped, e.g. 0,1,28-29",
-           .default_value = Json::array()}};
+          sparsity_param(),
+          protect_param()};
 }
 
 std::vector<ScoredHalf> scored_halves(const Scores& scores, HalfKinds kinds, std::string_view method,

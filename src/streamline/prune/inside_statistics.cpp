@@ -62,7 +62,13 @@ Role read_by(Role role) {
     case Role::gate:
     case Role::up:
     case Role::gate_up:
+    case Role::stacked_gate_up:
       return Role::up;
+    case Role::stacked_down:
+      return Role::down;
+    case Role::shared_gate:
+    case Role::shared_up:
+      return Role::shared_up;
     default:
       return role;
   }

@@ -38,4 +38,9 @@ void SearchMemory::keep(const Json& key, Json state) {
   write_text(file_, dump_json({{"format", kSearchFormat}, {"key", key_}, {"state", state_}}));
 }
 
+const Json& SearchMemory::fact(const std::string& name, const std::function<Json()>& make) {
+  const auto known = facts_.find(name);
+  return known != facts_.end() ? known->second : facts_.emplace(name, make()).first->second;
+}
+
 }  // namespace streamline

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a search over many candidates has found so far: the next run of the same search goes on from there, after an
-// interruption or for a larger cut.
+// interruption or for a larger cut. And what is true of the model whatever is searched for.
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <string>
 
 #include "streamline/base/json.h"
@@ -22,9 +24,14 @@ class SearchMemory {
   // Keeps `state` from now on. Errors: io.
   void keep(const Json& key, Json state);
 
+  // What `make` gives, computed once for each name as long as this lives, which is with one model and one seed. In
+  // memory only.
+  const Json& fact(const std::string& name, const std::function<Json()>& make);
+
  private:
   std::filesystem::path file_;
   Json key_, state_;
+  std::map<std::string, Json> facts_;
 };
 
 }  // namespace streamline

@@ -2,16 +2,16 @@
 #include "streamline/prune/spectra.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <numeric>
+#include <optional>
 
-#include "streamline/arch/expected_tensors.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 
 namespace streamline {
 namespace {
-
-bool is_measured(Role role) { return !is_norm_role(role) && role != Role::router && role != Role::shared_router; }
 
 MatrixSpectrum measured_spectrum(const torch::Tensor& matrix, const PlacedTensor& place, std::int64_t layer,
                                  const SpectraOptions& options) {
@@ -51,6 +51,49 @@ std::vector<MatrixSpectrum> spectra(const Model& model, const SpectraOptions& op
   return all;
 }
 
+namespace {
+
+constexpr double kApart = 0.25;           // of the range of all, which the others fill
+constexpr std::size_t kFewestLayers = 5;  // of fewer, some always stands apart
+
+// Whether sum of (x - mean)^2 / error^2 is below the 95 % point of chi squared (by Wilson and Hilferty, 1931).
+bool differ_by_chance(const std::vector<double>& exponents, const std::vector<double>& errors) {
+  if (exponents.size() < 2 || errors.size() != exponents.size() ||
+      std::ranges::any_of(errors, [](double error) { return !(error > 0); }))
+    return false;
+  double weights = 0, mean = 0, sum = 0;
+  for (std::size_t i = 0; i < exponents.size(); ++i) {
+    const double weight = 1 / (errors[i] * errors[i]);
+    weights += weight;
+    mean += weight * (exponents[i] - mean) / weights;
+  }
+  for (std::size_t i = 0; i < exponents.size(); ++i) sum += std::pow((exponents[i] - mean) / errors[i], 2);
+  const double freedom = static_cast<double>(exponents.size() - 1), part = 2 / (9 * freedom);
+  return sum < freedom * std::pow(1 - part + 1.645 * std::sqrt(part), 3);
+}
+
+// The layer without which the others fill but a small part of the range.
+std::optional<std::size_t> layer_apart(const std::vector<double>& exponents) {
+  if (exponents.size() < kFewestLayers) return std::nullopt;
+  std::vector<double> sorted = exponents;
+  std::ranges::sort(sorted);
+  const double range = sorted.back() - sorted.front();
+  const auto place = [&](double value) {
+    return static_cast<std::size_t>(std::ranges::find(exponents, value) - exponents.begin());
+  };
+  if (sorted[sorted.size() - 2] - sorted.front() < kApart * range) return place(sorted.back());
+  if (sorted.back() - sorted[1] < kApart * range) return place(sorted.front());
+  return std::nullopt;
+}
+
+std::string two_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
+}
+
+}  // namespace
+
 std::vector<double> layer_exponents(const std::vector<MatrixSpectrum>& spectra, std::int64_t layers) {
   std::vector<double> sums(static_cast<std::size_t>(layers), 0), counts(static_cast<std::size_t>(layers), 0);
   for (const MatrixSpectrum& spectrum : spectra) {
@@ -64,12 +107,33 @@ std::vector<double> layer_exponents(const std::vector<MatrixSpectrum>& spectra, 
   return sums;
 }
 
-std::vector<Role> matrix_roles(const LayerConfig& layer, const Config& config) {
-  std::vector<Role> roles;
-  for (const ExpectedTensor& tensor : layer_tensors(config, layer, 0))
-    if (tensor.part == Part::weight && tensor.expert < 0 && tensor.shape.size() == 2 && is_measured(tensor.role))
-      roles.push_back(tensor.role);
-  return roles;
+std::vector<double> layer_errors(const std::vector<MatrixSpectrum>& spectra, std::int64_t layers) {
+  std::vector<double> errors(static_cast<std::size_t>(layers), 0), counts(static_cast<std::size_t>(layers), 0);
+  for (const MatrixSpectrum& spectrum : spectra) {
+    const auto layer = static_cast<std::size_t>(spectrum.layer);
+    errors[layer] += std::pow(spectrum.exponent.alpha - 1, 2) / static_cast<double>(spectrum.exponent.tail);
+    ++counts[layer];
+  }
+  for (std::size_t i = 0; i < errors.size(); ++i) errors[i] = std::sqrt(errors[i]) / std::max(counts[i], 1.0);
+  return errors;
 }
+
+std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors) {
+  if (differ_by_chance(exponents, errors))
+    return "the exponents of the layers' spectra differ by no more than their standard errors, so that the shares of "
+           "the "
+           "layers are chance";
+  const auto apart = layer_apart(exponents);
+  if (!apart) return "";
+  std::vector<double> others = exponents;
+  others.erase(others.begin() + static_cast<std::ptrdiff_t>(*apart));
+  const auto [low, high] = std::ranges::minmax(others);
+  const bool above = exponents[*apart] > high;
+  return "layer " + std::to_string(*apart) + " alone decides the shares: its exponent is " +
+         two_digits(exponents[*apart]) + ", those of the others lie between " + two_digits(low) + " and " +
+         two_digits(high) + ", so that it loses " + (above ? "more" : "less") + " and they nearly the same";
+}
+
+bool is_measured(Role role) { return !is_norm_role(role) && role != Role::router && role != Role::shared_router; }
 
 }  // namespace streamline

@@ -2,6 +2,7 @@
 // The spectra of all matrices of a model's decoder layers, and what they say of its layers: no text is read.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "streamline/engine/model.h"
@@ -34,7 +35,17 @@ std::vector<MatrixSpectrum> spectra(const Model& model, const SpectraOptions& op
 // The mean exponent of each layer's matrices.
 std::vector<double> layer_exponents(const std::vector<MatrixSpectrum>& spectra, std::int64_t layers);
 
-// The roles of a layer's matrices that are not norms, routers or parts of experts.
-std::vector<Role> matrix_roles(const LayerConfig& layer, const Config& config);
+// The standard errors of these means: of one exponent (alpha - 1) / sqrt(n) for n independent eigenvalues in the tail
+// (Hill 1975); those of one matrix repel each other, so that it is rather too large.
+std::vector<double> layer_errors(const std::vector<MatrixSpectrum>& spectra, std::int64_t layers);
+
+// Why shares by these exponents say little, a sentence; empty where nothing speaks against them. allocate() stretches
+// whatever lies between the least and the largest exponent over the whole spread: that is chance where all differ by no
+// more than their `errors` (empty: unknown; a test of homogeneity at 5 %), and one layer's matter where the others lie
+// within a quarter of it.
+std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors);
+
+// Whether tensors of this role are matrices that are measured: neither norms nor routers.
+bool is_measured(Role role);
 
 }  // namespace streamline

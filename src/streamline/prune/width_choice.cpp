@@ -112,6 +112,15 @@ bool is_protected(const WidthRequest& request, std::size_t layer) {
   return std::ranges::find(request.protect, static_cast<std::int64_t>(layer)) != request.protect.end();
 }
 
+// By layer; computed once where the context remembers.
+std::vector<double> exponents_of(const PruneContext& context) {
+  const auto make = [&] {
+    return layer_exponents(spectra(context.model, {.seed = context.seed}), context.model.layer_count());
+  };
+  if (!context.memory) return make();
+  return context.memory->fact(kExponentsFact, [&] { return Json(make()); }).get<std::vector<double>>();
+}
+
 // What of the parameters does not change what units are worth.
 Json without_sizes(Json params) {
   for (const char* size : {"ratio", "sparsity", "keep-heads", "keep-channels", "inside", "scope", "spread", "protect"})
@@ -147,10 +156,7 @@ Params width_params(const char* scope) {
            .help = "share of the groups of heads and of the channels that goes, between 0 and 1",
            .minimum = 0,
            .maximum = 1},
-          {.name = "sparsity",
-           .type = ParamType::number,
-           .help = "share of all parameters (embeddings and head included) to save, between 0 and 1: the cut that "
-                   "comes closest"},
+          sparsity_param(),
           {.name = "keep-heads",
            .type = ParamType::integer,
            .help = "query heads that each layer keeps: whole groups of those that share keys and values",
@@ -178,10 +184,7 @@ Params width_params(const char* scope) {
            .minimum = 0,
            .maximum = 1,
            .goes_with = {{"scope", {"alpha"}}}},
-          {.name = "protect",
-           .type = ParamType::integers,
-           .help = "layers never to cut, e.g. 0,1,28-29",
-           .default_value = Json::array()}};
+          protect_param()};
 }
 
 WidthRequest read_width_request(const PruneContext& context, const Json& params, std::string_view method) {
@@ -204,8 +207,7 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   const std::string scope = params.at("scope").get<std::string>();
   request.scope = scope == "global" ? Scope::global : scope == "alpha" ? Scope::alpha : Scope::local;
   request.spread = params.at("spread").get<double>();
-  if (request.scope == Scope::alpha)
-    request.exponents = layer_exponents(spectra(context.model, {.seed = context.seed}), context.model.layer_count());
+  if (request.scope == Scope::alpha) request.exponents = exponents_of(context);
   check_protected(request.protect, context.model.layer_count());
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, method, " takes heads and channels and leaves layers where they are: nothing can be put in ",
@@ -284,6 +286,9 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
     proposal.warnings.push_back("no head goes: a share of " + Json(ratio).dump() +
                                 " of a layer's groups of heads is less than one (--scope global weighs the layers "
                                 "against one another)");
+  if (request.scope == Scope::alpha)
+    if (const std::string doubt = doubt_about_exponents(request.exponents, {}); !doubt.empty())
+      proposal.warnings.push_back(doubt + "; compare with --scope local");
   proposal.plan.scores = {{"ratio", ratio}};
   proposal.plan.scores.update(savings(context, proposal.plan));
   sign(proposal.plan, context, method, params);

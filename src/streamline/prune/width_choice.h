@@ -19,6 +19,10 @@ enum class Scope {
   alpha,   // layers lose shares by the spectra of their matrices, as AlphaPruning allocates them
 };
 
+// Under this name PruneContext::memory has the exponents of Scope::alpha, a list by layer: a budget asks for many
+// sizes.
+inline constexpr const char* kExponentsFact = "layer exponents";
+
 struct WidthRequest {
   std::optional<double> ratio = {};           // of the groups and of the channels that go
   std::optional<double> sparsity = {};        // share of all parameters to save

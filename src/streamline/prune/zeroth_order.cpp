@@ -3,6 +3,8 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <cmath>
+
 #include "streamline/arch/layer_slice.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -82,6 +84,25 @@ torch::Tensor estimated_gradient(const std::vector<Probe>& probes, std::int64_t 
     gradient.add_(direction(probe.seed, layer, role, expert, shape).to(torch::kDouble),
                   probe.slope / static_cast<double>(probes.size()));
   return gradient;
+}
+
+std::int64_t probed_values(const Model& model, ProbeSpace space) {
+  std::int64_t values = 0;
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
+    if (space == ProbeSpace::gates) {
+      const Gates gates = unit_gates(model.config().layers[static_cast<std::size_t>(layer)], torch::kCPU);
+      for (const torch::Tensor* gate : {&gates.heads, &gates.channels}) values += gate->defined() ? gate->numel() : 0;
+      continue;
+    }
+    const LayerWeights weights = model.layer(layer);
+    for (const PlacedTensor& tensor : placed_tensors(weights))
+      if (is_probed(weights.config, tensor.role, tensor.part, tensor.expert)) values += tensor.value.numel();
+  }
+  return values;
+}
+
+double relative_error(std::int64_t values, std::int64_t probes) {
+  return std::sqrt(static_cast<double>(values + 1) / static_cast<double>(probes));
 }
 
 bool is_probed(const LayerConfig& layer, Role role, Part part, std::int64_t expert) {

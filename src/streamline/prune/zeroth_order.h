@@ -44,6 +44,13 @@ enum class ProbeSpace {
 double loss_along(const Model& model, const torch::Tensor& ids, ProbeSpace space, std::uint64_t seed, double step);
 double mean_loss(const Model& model, const torch::Tensor& ids);
 
+// How many values a direction moves: gates, or weights (whose layers are read for it).
+std::int64_t probed_values(const Model& model, ProbeSpace space);
+
+// The standard error of the mean of `probes` estimates of one slope, over the root mean square of the `values` slopes:
+// sqrt((values + 1) / probes), since that of slope i has the variance (|g|^2 + g_i^2) / probes for normal directions.
+double relative_error(std::int64_t values, std::int64_t probes);
+
 // Whether a tensor of a layer is moved in ProbeSpace::weights.
 bool is_probed(const LayerConfig& layer, Role role, Part part, std::int64_t expert);
 

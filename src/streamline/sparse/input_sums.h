@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <utility>
 
 #include "streamline/nn/weights.h"
 
@@ -11,19 +12,21 @@ namespace streamline::sparse {
 struct InputSum {
   torch::Tensor squares = {};  // [in] double, of each component
   torch::Tensor gram = {};     // [in, in] float, of x x^T; undefined where it is not asked for
+  std::int64_t tokens = 0;
 };
 
 class InputSums {
  public:
   explicit InputSums(bool gram) : gram_(gram) {}
 
-  void add(Role tap, const torch::Tensor& inputs);  // [..., in]
-  // What a matrix reads. Errors: internal where nothing was seen.
-  const InputSum& of(Role matrix) const;
+  // inputs: [..., in]; of an expert where `expert` >= 0.
+  void add(Role tap, std::int64_t expert, const torch::Tensor& inputs);
+  // What a matrix reads; nullptr where nothing was seen, of an expert that no token was sent to.
+  const InputSum* of(Role matrix, std::int64_t expert) const;
 
  private:
   bool gram_;
-  std::map<Role, InputSum> sums_;
+  std::map<std::pair<Role, std::int64_t>, InputSum> sums_;
 };
 
 }  // namespace streamline::sparse

@@ -2,9 +2,28 @@
 #include "streamline/sparse/pruned_store.h"
 
 #include "streamline/base/error.h"
+#include "streamline/base/parse_number.h"
 #include "streamline/heal/train_state.h"
 
 namespace streamline::sparse {
+namespace {
+
+// "q", or "7.gate" of an expert.
+std::string place_name(const MatrixPlace& place) {
+  const std::string role(role_name(place.role));
+  return place.expert < 0 ? role : std::to_string(place.expert) + "." + role;
+}
+
+MatrixPlace parse_place(const std::string& name, const std::string& where) {
+  const std::size_t dot = name.find('.');
+  const auto role = parse_role(dot == std::string::npos ? name : name.substr(dot + 1));
+  const auto expert = dot == std::string::npos ? std::optional<std::int64_t>(-1)
+                                               : parse_number<std::int64_t>(std::string_view(name).substr(0, dot));
+  if (!role || !expert) fail(ErrorKind::format, where, ": '", name, "' is no matrix of a layer");
+  return {*role, *expert};
+}
+
+}  // namespace
 
 std::filesystem::path PrunedStore::file(std::int64_t layer) const {
   return folder_ / ("layer-" + std::to_string(layer) + ".safetensors");
@@ -12,38 +31,49 @@ std::filesystem::path PrunedStore::file(std::int64_t layer) const {
 
 bool PrunedStore::has(std::int64_t layer) const { return !this->layer(layer).empty(); }
 
-PrunedMatrices PrunedStore::layer(std::int64_t layer) const {
-  const std::lock_guard lock(mutex_);
-  if (layer == last_) return matrices_;
-  PrunedMatrices matrices;
+void PrunedStore::look_up(std::int64_t layer) const {
+  if (layer == last_) return;
+  last_ = -1;
+  matrices_.clear();
+  notes_ = Json::object();
   const std::filesystem::path path = file(layer);
-  if (const auto state = load_train_state(path, run_))
-    for (const auto& [name, tensor] : state->tensors) {
-      const std::optional<Role> role = parse_role(name);
-      if (!role) fail(ErrorKind::format, path.string(), ": '", name, "' is no matrix of a layer");
-      matrices[*role] = tensor;
-    }
-  if (matrices.empty()) return matrices;
-  last_ = layer;
-  matrices_ = matrices;
-  return matrices;
+  if (const auto state = load_train_state(path, run_)) {
+    for (const auto& [name, tensor] : state->tensors) matrices_[parse_place(name, path.string())] = tensor;
+    notes_ = state->progress;
+  }
+  if (!matrices_.empty()) last_ = layer;
 }
 
-void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices) {
-  TrainState state{.run = run_};
-  for (const auto& [role, tensor] : matrices) state.tensors.emplace_back(role_name(role), tensor);
+PrunedMatrices PrunedStore::layer(std::int64_t layer) const {
+  const std::lock_guard lock(mutex_);
+  look_up(layer);
+  return matrices_;
+}
+
+Json PrunedStore::notes(std::int64_t layer) const {
+  const std::lock_guard lock(mutex_);
+  look_up(layer);
+  return notes_;
+}
+
+void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices, const Json& notes) {
+  TrainState state{.run = run_, .progress = notes};
+  for (const auto& [place, tensor] : matrices) state.tensors.emplace_back(place_name(place), tensor);
   save_train_state(state, file(layer));
   const std::lock_guard lock(mutex_);
   last_ = layer;
   matrices_ = matrices;
+  notes_ = notes;
 }
 
 std::shared_ptr<const WeightChange> PrunedStore::change(const std::shared_ptr<const PrunedStore>& store) {
   auto change = std::make_shared<WeightChange>();
-  change->touches = [store](std::int64_t layer, Role role) { return store->layer(layer).count(role) != 0; };
-  change->apply = [store](std::int64_t layer, Role role, const torch::Tensor& stored) {
+  change->touches = [store](std::int64_t layer, Role role, std::int64_t expert) {
+    return store->layer(layer).count({role, expert}) != 0;
+  };
+  change->apply = [store](std::int64_t layer, Role role, std::int64_t expert, const torch::Tensor& stored) {
     const PrunedMatrices matrices = store->layer(layer);
-    const torch::Tensor& pruned = matrices.at(role);
+    const torch::Tensor& pruned = matrices.at({role, expert});
     if (pruned.sizes() != stored.sizes())
       fail(ErrorKind::mismatch, "layer ", layer, ": ", role_name(role), " was pruned in another shape");
     return pruned.to(stored.scalar_type());

@@ -7,13 +7,22 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
+#include "streamline/base/json.h"
 #include "streamline/engine/weight_change.h"
 #include "streamline/nn/torch.h"
 
 namespace streamline::sparse {
 
-using PrunedMatrices = std::map<Role, torch::Tensor>;
+// Of a layer; expert < 0 outside experts, and of one tensor that has the matrices of all of them.
+struct MatrixPlace {
+  Role role = Role::q;
+  std::int64_t expert = -1;
+
+  auto operator<=>(const MatrixPlace&) const = default;
+};
+using PrunedMatrices = std::map<MatrixPlace, torch::Tensor>;
 
 class PrunedStore {
  public:
@@ -22,21 +31,26 @@ class PrunedStore {
 
   // Whether the layer was pruned by this run, now or before. Errors: format; mismatch for a file of another run.
   bool has(std::int64_t layer) const;
-  // Its matrices, [out, in] in the stored type; empty where there are none yet. Errors: io and those of has().
+  // Its matrices, [out, in] in the stored type ([experts, in, out] of all experts); empty where there are none yet.
+  // Errors: io and those of has().
   PrunedMatrices layer(std::int64_t layer) const;
-  void put(std::int64_t layer, const PrunedMatrices& matrices);
+  // What was put beside them.
+  Json notes(std::int64_t layer) const;
+  void put(std::int64_t layer, const PrunedMatrices& matrices, const Json& notes = Json::object());
 
   // What changes a model: every matrix of the store stands for what its checkpoint has in that place.
   static std::shared_ptr<const WeightChange> change(const std::shared_ptr<const PrunedStore>& store);
 
  private:
   std::filesystem::path file(std::int64_t layer) const;
+  void look_up(std::int64_t layer) const;  // under the lock
 
   std::filesystem::path folder_;
   std::string run_;
   mutable std::mutex mutex_;
   mutable std::int64_t last_ = -1;  // the layer that was asked for last, and its matrices
   mutable PrunedMatrices matrices_;
+  mutable Json notes_;
 };
 
 }  // namespace streamline::sparse

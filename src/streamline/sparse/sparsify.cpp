@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "streamline/arch/expected_tensors.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
@@ -20,8 +21,13 @@ namespace {
 constexpr std::array kCriteria = {std::pair{Criterion::magnitude, "magnitude"}, std::pair{Criterion::wanda, "wanda"},
                                   std::pair{Criterion::sparse_gpt, "sparsegpt"}};
 
-// Of the matrices of one layer that read the same.
-using Shared = std::map<Role, SparseGptInputs>;
+// What the matrix before read; those that read the same follow one another.
+struct LastInputs {
+  const InputSum* of = nullptr;
+  SparseGptInputs inputs = {};
+};
+
+constexpr const char* kStandIns = "stand_ins";  // in the notes of a layer
 
 // The hidden states of all batches at one depth, [batch, seq, hidden] each.
 using States = std::vector<torch::Tensor>;
@@ -65,11 +71,8 @@ class Sparsifier {
     std::int64_t widest = 0;
     for (std::int64_t i = 0; i < model_.layer_count(); ++i) {
       const LayerConfig& layer = model_.config().layers[static_cast<std::size_t>(i)];
-      if (layer.mlp && layer.mlp->experts)
-        fail(ErrorKind::unsupported, model_.checkpoint().label(), ": layer ", i,
-             " has experts, whose weights are not set to zero one by one; a width method (--method wanda-sp) takes "
-             "their channels");
-      if (layer.mlp) widest = std::max(widest, layer.mlp->intermediate);
+      if (layer.mlp)
+        widest = std::max(widest, layer.mlp->experts ? layer.mlp->experts->shared : layer.mlp->intermediate);
       if (layer.attention) widest = std::max(widest, layer.attention->heads * layer.attention->head_dim);
     }
     widest = std::max(widest, model_.config().hidden);
@@ -82,9 +85,19 @@ class Sparsifier {
   void check_memory(std::int64_t widest) const {
     const auto element = static_cast<std::uint64_t>(torch::elementSize(model_.placement().dtype));
     std::uint64_t needed = static_cast<std::uint64_t>(calibration_.tokens() * model_.config().hidden) * element;
-    if (options_.criterion == Criterion::sparse_gpt) needed += static_cast<std::uint64_t>(widest * widest) * 16;
+    std::int64_t squares = 4 * widest * widest;
+    for (const LayerConfig& layer : model_.config().layers)
+      if (layer.mlp && layer.mlp->experts)
+        squares = std::max(squares, 4 * widest * widest + expert_squares(*layer.mlp));
+    if (options_.criterion == Criterion::sparse_gpt) needed += static_cast<std::uint64_t>(squares) * sizeof(float);
     require_memory(model_.placement(), needed,
                    "the hidden states of " + std::to_string(calibration_.tokens()) + " tokens need", "take less text");
+  }
+
+  // Elements of the Gram matrices of all experts of a layer.
+  std::int64_t expert_squares(const MlpConfig& mlp) const {
+    const std::int64_t hidden = model_.config().hidden;
+    return mlp.experts->count * (hidden * hidden + mlp.intermediate * mlp.intermediate);
   }
 
   Positions positions(const torch::Tensor& x) const {
@@ -103,16 +116,15 @@ class Sparsifier {
   std::vector<InputSums> dense_sums() const {
     std::vector<InputSums> sums(static_cast<std::size_t>(model_.layer_count()), InputSums(false));
     SweepVisitor visitor;
-    visitor.inner = [&](const SweepBatch&, std::int64_t layer, Role role, std::int64_t, const torch::Tensor& inner) {
-      sums[static_cast<std::size_t>(layer)].add(role, inner);
-    };
+    visitor.inner = [&](const SweepBatch&, std::int64_t layer, Role role, std::int64_t expert,
+                        const torch::Tensor& inner) { sums[static_cast<std::size_t>(layer)].add(role, expert, inner); };
     sweep(model_, calibration_, {.batch_tokens = options_.batch_tokens, .beyond_positions = true}, visitor);
     return sums;
   }
 
   InputSums seen(LayerWeights weights, const States& states) const {
     InputSums sums(options_.criterion == Criterion::sparse_gpt);
-    weights.tap = [&](Role role, std::int64_t, const torch::Tensor& inner) { sums.add(role, inner); };
+    weights.tap = [&](Role role, std::int64_t expert, const torch::Tensor& inner) { sums.add(role, expert, inner); };
     for (const torch::Tensor& x : states) {
       check_interrupted();
       block_forward(model_.config(), weights, x, positions(x));
@@ -122,51 +134,104 @@ class Sparsifier {
 
   void prune(std::int64_t layer, const InputSums& sums) {
     PrunedMatrices matrices;
-    Shared shared;
-    for (const Role role : matrix_roles(model_.config().layers[static_cast<std::size_t>(layer)], model_.config())) {
-      check_interrupted();
-      const torch::Tensor stored = model_.stored_matrix(layer, role);
-      torch::Tensor matrix = stored.to(torch::kCPU, torch::kFloat).contiguous().clone();
-      try {
-        prune_matrix(layer, role, sums, shared, matrix);
-      } catch (const Error& error) {
-        if (error.kind() == ErrorKind::interrupted) throw;
-        fail(error.kind(), "layer ", layer, ", ", role_name(role), ": ", error.what());
+    Json stand_ins = Json::array();
+    LastInputs last;
+    for (const MatrixPlace& place :
+         matrix_places(model_.config().layers[static_cast<std::size_t>(layer)], model_.config())) {
+      const torch::Tensor stored = model_.stored_matrix(layer, place.role, place.expert);
+      torch::Tensor values = stored.to(torch::kCPU, torch::kFloat).contiguous().clone();
+      const bool stack = values.dim() == 3;  // [experts, in, out]
+      for (std::int64_t i = 0; i < (stack ? values.size(0) : 1); ++i) {
+        check_interrupted();
+        const MatrixPlace one{place.role, stack ? i : place.expert};
+        torch::Tensor matrix = stack ? values[i].t().contiguous() : values;
+        const InputSum* sum = sums.of(one.role, one.expert);
+        const Criterion by = usable(layer, one, sum, matrix.size(1));
+        prune_one(layer, one, by, sum, last, matrix);
+        if (stack) values[i].copy_(matrix.t());
+        if (by != options_.criterion)
+          stand_ins.push_back({{"matrix", role_name(one.role)},
+                               {"expert", one.expert},
+                               {"by", criterion_name(by)},
+                               {"tokens", sum ? sum->tokens : 0}});
       }
-      matrices[role] = matrix.to(stored.scalar_type());
+      matrices[place] = values.to(stored.scalar_type());
     }
-    store_.put(layer, matrices);
+    store_.put(layer, matrices, {{kStandIns, std::move(stand_ins)}});
   }
 
-  void prune_matrix(std::int64_t layer, Role role, const InputSums& sums, Shared& shared, torch::Tensor& matrix) const {
+  bool loses_nothing(std::int64_t layer) const {
     const auto at = static_cast<std::size_t>(layer);
-    const Pattern pattern = options_.patterns.empty() ? Pattern{} : options_.patterns[at];
-    const double ratio = options_.patterns.empty() ? options_.ratios[at] : 0;
-    if (options_.patterns.empty() ? ratio == 0 : pattern.kept == pattern.group) return;
-    if (options_.criterion == Criterion::sparse_gpt) {
-      const Role tap = read_by(role);
-      if (shared.count(tap) == 0) shared[tap] = sparse_gpt_inputs(sums.of(role).gram, options_.damping);
-      return sparse_gpt(matrix, shared.at(tap), {.ratio = ratio, .pattern = pattern});
+    if (options_.patterns.empty()) return options_.ratios[at] == 0;
+    return options_.patterns[at].kept == options_.patterns[at].group;
+  }
+
+  // What can choose, given what was seen.
+  Criterion usable(std::int64_t layer, const MatrixPlace& place, const InputSum* sum, std::int64_t columns) const {
+    if (!reads_text(options_.criterion) || loses_nothing(layer)) return options_.criterion;
+    SL_ASSERT(sum != nullptr || place.expert >= 0);
+    if (sum == nullptr) return Criterion::magnitude;
+    const bool few = place.expert >= 0 && sum->tokens < columns;
+    return few ? Criterion::wanda : options_.criterion;
+  }
+
+  void prune_one(std::int64_t layer, const MatrixPlace& place, Criterion by, const InputSum* sum, LastInputs& last,
+                 torch::Tensor& matrix) const {
+    if (loses_nothing(layer)) return;
+    try {
+      prune_matrix(static_cast<std::size_t>(layer), by, sum, last, matrix);
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::interrupted) throw;
+      fail(error.kind(), "layer ", layer, ", ", role_name(place.role),
+           place.expert < 0 ? "" : " of expert " + std::to_string(place.expert), ": ", error.what());
     }
-    const bool sized = options_.criterion == Criterion::wanda;
-    const auto scale = sized ? sums.of(role).squares.sqrt() : torch::ones({matrix.size(1)}, torch::kDouble);
+  }
+
+  void prune_matrix(std::size_t layer, Criterion by, const InputSum* sum, LastInputs& last,
+                    torch::Tensor& matrix) const {
+    const Pattern pattern = options_.patterns.empty() ? Pattern{} : options_.patterns[layer];
+    const double ratio = options_.patterns.empty() ? options_.ratios[layer] : 0;
+    if (by == Criterion::sparse_gpt) {
+      if (last.of != sum) last = {sum, sparse_gpt_inputs(sum->gram, options_.damping)};
+      return sparse_gpt(matrix, last.inputs, {.ratio = ratio, .pattern = pattern});
+    }
+    const auto scale = by == Criterion::wanda ? sum->squares.sqrt() : torch::ones({matrix.size(1)}, torch::kDouble);
     if (pattern.group > 0) return zero_smallest_of_groups(matrix, scale, pattern);
-    if (sized) return zero_smallest_of_rows(matrix, scale, ratio);
+    if (reads_text(options_.criterion)) return zero_smallest_of_rows(matrix, scale, ratio);
     zero_smallest(matrix, ratio);
   }
 
   void count(std::int64_t layer) {
-    for (const auto& [role, matrix] : store_.layer(layer))
-      result_.push_back({.layer = layer,
-                         .role = role,
-                         .weights = matrix.numel(),
-                         .zeros = matrix.numel() - matrix.count_nonzero().item<std::int64_t>()});
+    const Json notes = store_.notes(layer);
+    for (const auto& [place, tensor] : store_.layer(layer)) {
+      const bool stack = tensor.dim() == 3;
+      for (std::int64_t i = 0; i < (stack ? tensor.size(0) : 1); ++i) {
+        const torch::Tensor matrix = stack ? tensor[i] : tensor;
+        PrunedMatrix pruned{.layer = layer,
+                            .role = place.role,
+                            .expert = stack ? i : place.expert,
+                            .weights = matrix.numel(),
+                            .zeros = matrix.numel() - matrix.count_nonzero().item<std::int64_t>(),
+                            .by = options_.criterion,
+                            .columns = matrix.size(stack ? 0 : 1)};
+        note_stand_in(notes, pruned);
+        result_.push_back(pruned);
+      }
+    }
+  }
+
+  static void note_stand_in(const Json& notes, PrunedMatrix& pruned) {
+    for (const Json& entry : notes.value(kStandIns, Json::array())) {
+      if (entry.at("matrix") != role_name(pruned.role) || entry.at("expert") != pruned.expert) continue;
+      pruned.by = parse_criterion(entry.at("by").get<std::string>());
+      pruned.tokens = entry.at("tokens").get<std::int64_t>();
+    }
   }
 
   // Through the pruned layer.
   void advance(std::int64_t layer, LayerWeights& weights, States& states) const {
-    for (const auto& [role, matrix] : store_.layer(layer))
-      weights.tensors.at(role).weight = matrix.to(model_.placement().device, model_.placement().dtype);
+    for (const auto& [at, matrix] : store_.layer(layer))
+      place(weights, at.role, Part::weight, at.expert) = matrix.to(model_.placement().device, model_.placement().dtype);
     for (torch::Tensor& x : states) {
       check_interrupted();
       x = block_forward(model_.config(), weights, x, positions(x));
@@ -196,6 +261,14 @@ std::string_view criterion_name(Criterion criterion) {
 }
 
 bool reads_text(Criterion criterion) { return criterion != Criterion::magnitude; }
+
+std::vector<MatrixPlace> matrix_places(const LayerConfig& layer, const Config& config) {
+  std::vector<MatrixPlace> places;
+  for (const ExpectedTensor& tensor : layer_tensors(config, layer, 0))
+    if (tensor.part == Part::weight && tensor.shape.size() >= 2 && is_measured(tensor.role))
+      places.push_back({tensor.role, tensor.expert});
+  return places;
+}
 
 std::vector<PrunedMatrix> sparsify(const Model& model, const TokenBatches& calibration, const SparsifyOptions& options,
                                    PrunedStore& store) {

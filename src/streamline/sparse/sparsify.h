@@ -41,13 +41,23 @@ struct SparsifyOptions {
 struct PrunedMatrix {
   std::int64_t layer = 0;
   Role role = Role::q;
+  std::int64_t expert = -1;  // whose it is; of a tensor that has those of all experts each counts by itself
   std::int64_t weights = 0, zeros = 0;
+  // What chose, and the tokens that the matrix read where that is not the criterion that was asked for.
+  Criterion by = Criterion::wanda;
+  std::int64_t tokens = 0, columns = 0;
 };
 
+// The matrices of a layer that lose weights, in the order in which they do; tensors that have those of all experts
+// once.
+std::vector<MatrixPlace> matrix_places(const LayerConfig& layer, const Config& config);
+
 // Fills the store, layers that are there already excepted; the model with PrunedStore::change() of it is the result.
-// Matrices of decoder layers alone: embeddings, head, norms and routers stay. Errors: unsupported for layers with
-// experts; usage for a text too short for a Gram matrix, naming how many tokens it takes; resource for hidden states
-// that do not fit the memory; those of the criteria; interrupted.
+// Matrices of decoder layers alone, those of experts among them: embeddings, head, norms and routers stay. An expert
+// reads the tokens that are routed to it. Where these are fewer than a matrix has columns, sparse_gpt gives way to
+// wanda, and where there are none both do to magnitude in each row: PrunedMatrix::by. Errors: usage for a text too
+// short for a Gram matrix outside experts, naming how many tokens it takes; resource for hidden states and Gram
+// matrices that do not fit the memory; those of the criteria; interrupted.
 std::vector<PrunedMatrix> sparsify(const Model& model, const TokenBatches& calibration, const SparsifyOptions& options,
                                    PrunedStore& store);
 

@@ -5,24 +5,61 @@
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/gguf_names.h"
 #include "streamline/arch/gguf_slice.h"
+#include "streamline/arch/layer_slice.h"
 #include "streamline/base/error.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/fold.h"
+#include "streamline/surgery/gguf_cut.h"
 #include "streamline/surgery/gguf_general.h"
 #include "streamline/surgery/gguf_output.h"
 #include "streamline/surgery/halves.h"
 #include "streamline/surgery/origin.h"
+#include "streamline/surgery/widths.h"
 
 namespace streamline {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A layer of the result: halves of the source's layers, or a replacement with the tensors that it was folded into.
+// A layer of the result: halves of the source's layers, with what stays inside them, or a replacement with the tensors
+// that it was folded into.
 struct OutputSource {
   std::int64_t source = 0, mlp = 0;
+  LayerConfig whole = {};  // before it was sliced
+  LayerSlice slice = {};   // padded to the widths of the result
   std::shared_ptr<const Checkpoint> folded = {};
 };
+
+LayerConfig whole_layer(const Config& config, std::int64_t source, std::int64_t mlp) {
+  LayerConfig layer = config.layers[static_cast<std::size_t>(source)];
+  layer.mlp = config.layers[static_cast<std::size_t>(mlp)].mlp;
+  return layer;
+}
+
+[[noreturn]] void refuse_slices(const std::string& what, const std::string& instead) {
+  fail(ErrorKind::unsupported, what, "; ", instead,
+       " or apply the plan to the checkpoint that the file was made from, and export the result");
+}
+
+// What no slice of a GGUF file can be.
+void check_sliceable(const Config& config, bool channels) {
+  if (config.family->traits.block_configs)
+    refuse_slices("layers of a GGUF file that have widths of their own are not sliced", "drop whole layers,");
+  for (std::size_t i = 0; channels && i < config.layers.size(); ++i)
+    if (config.layers[i].mlp && config.layers[i].mlp->experts)
+      refuse_slices("layer " + std::to_string(i) + " has experts, whose channels lie in one tensor of a GGUF file",
+                    "slice heads alone,");
+}
+
+std::string block_text(DType dtype) {
+  return "blocks of " + std::to_string(dtype_block(dtype).elements) + " (" + std::string(dtype_name(dtype)) + ")";
+}
+
+// How a layer of the result is cut. `shape`: its widths.
+LayerSlice written_slice(const LayerConfig& whole, const OutputLayer& layer, const LayerConfig& shape) {
+  return padded_slice(whole, layer.slice, shape.attention ? shape.attention->kv_heads : 0,
+                      shape.mlp ? shape.mlp->intermediate : 0);
+}
 
 DType storage_type(const std::string& dtype) {
   if (dtype == "float32") return DType::f32;
@@ -55,7 +92,10 @@ OutputSource folded_layer(const Config& config, const LayerWeights& weights, con
   if (!folded.note.empty()) notes.push_back(folded.note);
   notes.push_back("layer " + std::to_string(index) + " was trained; its matrices are stored as " +
                   std::string(dtype_name(storage_type(config.dtype))));
-  return {.source = folded.source, .mlp = folded.source, .folded = in_memory(folded.tensors)};
+  return {.source = folded.source,
+          .mlp = folded.source,
+          .whole = config.layers[static_cast<std::size_t>(folded.source)],
+          .folded = in_memory(folded.tensors)};
 }
 
 // Whether a layer of the result has the halves that it has in the source. Where layers have widths of their own, those
@@ -70,10 +110,8 @@ bool as_in_source(const Config& config, const OutputLayer& layer) {
 std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, const Replacements& replacements,
                                         std::vector<std::string>& notes) {
   if (!plan.slices.empty())
-    fail(ErrorKind::unsupported,
-         "the plan slices layers, which lie in a GGUF file in blocks that cannot be cut; apply it to the checkpoint "
-         "that "
-         "the file was made from, and export the result");
+    check_sliceable(config,
+                    std::ranges::any_of(plan.slices, [](const auto& slice) { return !slice.second.channels.empty(); }));
   std::vector<OutputSource> layers;
   const std::vector<OutputLayer> stack = output_layers(config, plan);
   for (const OutputLayer& layer : stack) {
@@ -84,9 +122,15 @@ std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, 
       fail(ErrorKind::unsupported, "plan: the half that is left of layer ", layer.source,
            " has no partner, and the other half of it cannot be made zero in a GGUF file; drop whole layers");
     } else {
-      layers.push_back({.source = layer.source, .mlp = layer.mlp_source});
+      OutputSource made{.source = layer.source,
+                        .mlp = layer.mlp_source,
+                        .whole = whole_layer(config, layer.source, layer.mlp_source)};
+      if (!plan.slices.empty())
+        made.slice = written_slice(made.whole, layer, stored_shape_of(config, stack, layer, LayerForm::ordinary));
+      layers.push_back(std::move(made));
     }
   }
+  for (std::string& note : width_notes(config, stack, LayerForm::ordinary)) notes.push_back(std::move(note));
   if (std::string note = packing_note(stack, LayerForm::ordinary); !note.empty()) notes.push_back(std::move(note));
   return layers;
 }
@@ -94,10 +138,7 @@ std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, 
 Config result_config(const Config& source, const std::vector<OutputSource>& layers) {
   Config config = source;
   config.layers.clear();
-  for (const OutputSource& layer : layers) {
-    config.layers.push_back(source.layers[static_cast<std::size_t>(layer.source)]);
-    config.layers.back().mlp = source.layers[static_cast<std::size_t>(layer.mlp)].mlp;
-  }
+  for (const OutputSource& layer : layers) config.layers.push_back(sliced_layer(layer.whole, layer.slice));
   return config;
 }
 
@@ -107,6 +148,18 @@ GgufTensor kept(const GgufPart& part, const TensorInfo& tensor, std::string name
       .name = std::move(name), .dtype = tensor.dtype, .shape = tensor.shape, .write = [bytes](const ByteSink& sink) {
         sink(bytes);
       }};
+}
+
+// The same without what a slice takes.
+GgufTensor kept_of_layer(const GgufPart& part, const TensorInfo& tensor, const GgufTensorName& place,
+                         const OutputSource& layer, std::string name) {
+  std::optional<TensorCut> cut;
+  if (!place.experts) cut = tensor_cut(layer.whole, layer.slice, place.role, place.part);
+  if (!cut) return kept(part, tensor, std::move(name));
+  if (!takes_whole_blocks(tensor.dtype, *cut))
+    refuse_slices(tensor.name + ": what stays of its columns is no whole " + block_text(tensor.dtype),
+                  place.role == Role::o ? "slice channels alone," : "keep channels that are,");
+  return cut_gguf_tensor(part.blob.bytes.subspan(tensor.offset, tensor.size), tensor, std::move(name), *std::move(cut));
 }
 
 // Tensors of no layer and then the layers in order, each in the order of the file.
@@ -123,8 +176,8 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
       }
       for (std::size_t i = 0; i < layers.size(); ++i)
         if ((is_attention_role(name->role) ? layers[i].source : layers[i].mlp) == name->layer && !layers[i].folded)
-          by_layer[i].push_back(kept(
-              part, tensor,
+          by_layer[i].push_back(kept_of_layer(
+              part, tensor, *name, layers[i],
               gguf_tensor_name(*config.family, static_cast<std::int64_t>(i), name->role, name->part, name->experts)));
     }
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -141,6 +194,21 @@ std::string window_list_key(const Config& config) {
   return std::string(config.family->gguf.arch) + ".attention.sliding_window_pattern";
 }
 
+// The widths of the sliced layers, which are one for all.
+void write_gguf_widths(const Config& config, const std::vector<OutputSource>& layers, GgufFields& fields) {
+  const std::string prefix = std::string(config.family->gguf.arch) + ".";
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const LayerConfig& layer = config.layers[i];
+    if (layers[i].slice.kv_heads) {
+      fields.u32(prefix + "attention.head_count", layer.attention->heads);
+      fields.u32(prefix + "attention.head_count_kv", layer.attention->kv_heads);
+      fields.u32(prefix + "attention.key_length", layer.attention->head_dim);
+      fields.u32(prefix + "attention.value_length", layer.attention->head_dim);
+    }
+    if (!layers[i].slice.channels.empty()) fields.u32(prefix + "feed_forward_length", layer.mlp->intermediate);
+  }
+}
+
 GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& plan,
                          const std::vector<OutputSource>& layers, const std::vector<GgufTensor>& tensors,
                          std::vector<std::string>& notes) {
@@ -152,6 +220,7 @@ GgufFields output_fields(const Gguf& gguf, const Config& config, const Plan& pla
     fields.booleans(window_list_key(config), sliding_layers(config));
   if (config.family->gguf.sparse_steps)
     fields.u32(std::string(config.family->gguf.arch) + ".interleave_moe_layer_step", sparse_step(config));
+  write_gguf_widths(config, layers, fields);
   std::vector<std::vector<std::int64_t>> shapes;
   for (const GgufTensor& tensor : tensors) shapes.push_back(tensor.shape);
   fields.string("general.size_label", gguf_size_label(shapes, config));
@@ -186,6 +255,34 @@ void check_gguf_replacement(const Config& config, const LayerConfig& layer, std:
     if (mould.whole() && folds_into(layer, mould)) return;
   fail(ErrorKind::unsupported, "the replacement of layer ", first, " is no layer that llama.cpp's '",
        config.family->gguf.arch, "' computes; choose another replacement (layer, swiglu-residual)");
+}
+
+void check_gguf_slices(const Model& source, bool heads, bool channels) {
+  const Config& config = source.config();
+  if (heads || channels) check_sliceable(config, channels);
+  if (const GgufTraits& traits = config.family->gguf; heads && traits.square_attention)
+    refuse_slices("llama.cpp's '" + std::string(traits.arch) +
+                      "' takes for granted that all heads are as wide as the hidden states",
+                  "take channels alone (--inside channels),");
+  const auto stored = [&](std::size_t layer, Role role) {
+    const auto* tensor = find_tensor(source.checkpoint(), config, static_cast<std::int64_t>(layer), role, Part::weight);
+    return tensor != nullptr ? tensor->dtype : DType::f32;
+  };
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerConfig& layer = config.layers[i];
+    const std::string name = "layer " + std::to_string(i);
+    if (const DType type = stored(i, Role::down); channels && layer.mlp && is_quantised(type))
+      refuse_slices(name + ": channels lie in " + block_text(type) + ", through which no method's choice may cut",
+                    "take heads alone (--inside heads),");
+    if (!heads || !layer.attention) continue;
+    const AttentionConfig& attention = *layer.attention;
+    const DType type = stored(i, Role::o);
+    const std::int64_t group = attention.heads / attention.kv_heads * attention.head_dim;
+    if (group % static_cast<std::int64_t>(dtype_block(type).elements) != 0)
+      refuse_slices(
+          name + ": a group of heads has " + std::to_string(group) + " columns, which are no whole " + block_text(type),
+          "take channels alone (--inside channels) where they are not quantised,");
+  }
 }
 
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,

@@ -15,10 +15,16 @@ void check_gguf_target(const Checkpoint& source, const std::filesystem::path& ou
 // Errors: unsupported, one line, where a layer of this shape cannot stand in a GGUF file of the model's family.
 void check_gguf_replacement(const Config& config, const LayerConfig& layer, std::int64_t first);
 
+// Whether slices of its layers' heads, or of their channels, can be written of a GGUF file at all: which channels stay
+// is not known yet, so that theirs must not lie in quantised blocks, and groups of heads must fill whole ones. Errors:
+// unsupported, one line that says what to do instead.
+void check_gguf_slices(const Model& source, bool heads, bool channels);
+
 // As apply_plan(), for a source that is a GGUF file, perhaps a split one: NAME.gguf, and beside it NAME.plan.json,
 // NAME.replacement.safetensors where something was trained, and what `finish` writes, as NAME.<its name>. Metadata is
-// kept but for what depends on the layers. The matrices of a replacement have the type that config.dtype names.
-// Errors: those of apply_plan(); unsupported for a result that GGUF cannot express.
+// kept but for what depends on the layers. The matrices of a replacement have the type that config.dtype names. What
+// slices leave has the bytes that it had; layers are as wide as the widest, with zeros in narrower ones. Errors: those
+// of apply_plan(); unsupported for a result that GGUF cannot express, and for slices that cut through quantised blocks.
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements,
                        const std::filesystem::path& out, const ApplyOptions& options);
 

@@ -103,15 +103,16 @@ TensorSource as_in_model(const Model& model, std::int64_t layer, const LayerTens
   const Family& family = *model.config().family;
   const TensorInfo& info = *stored.tensor;
   const auto role = layer_role(family, stored.suffix);
-  const bool changed = role && stored.suffix.ends_with(".weight") && layer_expert(family, stored.suffix) < 0 &&
-                       model.changes(layer, *role);
+  const std::int64_t expert = layer_expert(family, stored.suffix);
+  const bool is_weight = role && (stored.suffix.ends_with(".weight") || is_stack_role(*role));
+  const bool changed = is_weight && model.changes(layer, *role, expert);
   if (!changed) return copied(model.checkpoint(), info, std::move(name));
   if (!info.is_plain())
     fail(ErrorKind::unsupported, model.checkpoint().path_of(info), ": '", info.name,
          "' is quantised; changed weights cannot be written into it");
   return {.header = {.name = std::move(name), .dtype = info.dtype, .shape = info.shape},
-          .bytes = [model, layer, role = *role] {
-            auto value = model.stored_matrix(layer, role);
+          .bytes = [model, layer, expert, role = *role] {
+            auto value = model.stored_matrix(layer, role, expert);
             if (is_transposed(model.config(), layer, role, Part::weight)) value = value.t();
             auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
             const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());

@@ -14,9 +14,8 @@ Proposal propose(PruneContext& context, const Json& params) {
   });
   Proposal proposal = width_proposal(context, "flap", params, scores, request);
   proposal.warnings.emplace_back(
-      "FLAP puts the mean of what goes into a bias of the matrix that read it; only the choice is made here, no bias "
-      "is "
-      "added");
+      "FLAP also puts the mean of what goes into a bias of the matrix that read it, which is no part of a plan: "
+      "`prune --refit bias` does so");
   return proposal;
 }
 

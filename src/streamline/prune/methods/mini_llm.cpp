@@ -69,6 +69,7 @@ class Estimate {
     if (settings_.exact) return exact_sensitivity(settings_.variant, model, reads, ids_);
     if (by_weights && settings_.variant == Sensitivity::wanda)
       return probed_sensitivity(settings_.variant, model, reads, {});
+    values_ = probed_values(model, settings_.space);
     const std::vector<Probe> probes = probed(model, seed);
     const auto scored = [&](const std::vector<Probe>& some) {
       return by_weights ? probed_sensitivity(settings_.variant, model, reads, some) : probed_gates(model, some);
@@ -82,6 +83,8 @@ class Estimate {
 
   // How alike two halves of the last probes rank the units; absent where there were none.
   std::optional<double> agreement() const { return agreement_; }
+  // Values whose slopes the last probes estimated; 0 where there were none.
+  std::int64_t values() const { return values_; }
 
  private:
   std::vector<Probe> probed(const Model& model, std::uint64_t seed) const {
@@ -104,6 +107,7 @@ class Estimate {
   Settings settings_;
   torch::Tensor ids_;
   std::optional<double> agreement_;
+  std::int64_t values_ = 0;
 };
 
 // The last of several rounds, each of which takes its part of what goes and looks at what is left.
@@ -132,6 +136,23 @@ std::string rounded(double value) {
   return text;
 }
 
+// How noisy the estimate is, in the plan's scores and to the user.
+void tell_noise(Proposal& proposal, const Settings& settings, const Estimate& estimate) {
+  const double error = relative_error(estimate.values(), settings.probes);
+  Json& scores = proposal.plan.scores;
+  scores.update({{"probes", settings.probes}, {"probed_values", estimate.values()}, {"relative_error", error}});
+  std::string text = "the slopes of " + std::to_string(estimate.values()) +
+                     (settings.space == ProbeSpace::gates ? " factors" : " weights") + " are estimated from " +
+                     std::to_string(settings.probes) + " random directions: the standard error of one is " +
+                     rounded(error) + " times a typical slope";
+  if (estimate.agreement()) {
+    scores["rank_agreement"] = *estimate.agreement();
+    text += "; two halves of the directions rank the units with a Spearman correlation of " +
+            rounded(*estimate.agreement());
+  }
+  log_info(text);
+}
+
 Proposal propose(PruneContext& context, const Json& params) {
   const WidthRequest request = read_width_request(context, params, "mini-llm");
   const Settings settings = settings_of(params);
@@ -142,8 +163,8 @@ Proposal propose(PruneContext& context, const Json& params) {
   // Several rounds depend on how much goes in all.
   const UnitScores scores = settings.iterations > 1 ? make() : remembered_scores(context, "mini-llm", params, make);
   Proposal proposal = width_proposal(context, "mini-llm", params, scores, request);
+  if (estimate.values() > 0) tell_noise(proposal, settings, estimate);
   if (!estimate.agreement()) return proposal;
-  proposal.plan.scores["rank_agreement"] = *estimate.agreement();
   if (*estimate.agreement() < kStableRanks)
     proposal.warnings.push_back(
         "the gradient is mostly noise: two halves of the probes rank the units with a Spearman "

@@ -81,10 +81,7 @@ Params params() {
            .default_value = false},
           count_of("check-every", "steps between two looks at what is likeliest to stay", 50),
           choice_of("take", "the best of these looks, or the last as released", {"best", "last"}),
-          {.name = "protect",
-           .type = ParamType::integers,
-           .help = "layers never to cut, e.g. 0,1,28-29",
-           .default_value = Json::array()}};
+          protect_param()};
 }
 
 }  // namespace
