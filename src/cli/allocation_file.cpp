@@ -60,6 +60,7 @@ Json spectra_record(const Model& model, const SpreadOptions& options, std::uint6
   const std::vector<MatrixSpectrum> found = spectra(
       model, {.tail = parse_tail(options.tail), .largest_side = options.largest_side, .seed = seed, .progress = true});
   const std::vector<double> exponents = layer_exponents(found, model.layer_count());
+  const std::vector<double> errors = layer_errors(found, model.layer_count());
   const Allocation allocation = allocate_by_exponents(model.config(), exponents, options);
   Json record = {{"format", kSpectraFormat}, {"version", 1}, {"digest", model.checkpoint().digest()}};
   record["tail"] = options.tail;
@@ -68,28 +69,36 @@ Json spectra_record(const Model& model, const SpreadOptions& options, std::uint6
   record["largest_spread"] = std::isfinite(allocation.largest_spread) ? Json(allocation.largest_spread) : Json();
   record["layers"] = Json::array();
   for (std::size_t i = 0; i < exponents.size(); ++i)
-    record["layers"].push_back({{"layer", i}, {"alpha", exponents[i]}, {"ratio", allocation.ratios[i]}});
+    record["layers"].push_back(
+        {{"layer", i}, {"alpha", exponents[i]}, {"standard_error", errors[i]}, {"ratio", allocation.ratios[i]}});
   record["matrices"] = Json::array();
   for (const MatrixSpectrum& spectrum : found) record["matrices"].push_back(matrix_record(spectrum));
   return record;
 }
 
-std::vector<double> read_exponents(const std::string& file, const Model& model) {
+LayerExponents exponents_of(const Json& record) {
+  LayerExponents exponents;
+  for (const Json& row : record["layers"]) {
+    exponents.values.push_back(row.at("alpha").get<double>());
+    if (const Json error = row.value("standard_error", Json()); error.is_number()) exponents.errors.push_back(error);
+  }
+  return exponents;
+}
+
+LayerExponents read_exponents(const std::string& file, const Model& model) {
   const Json record = parse_json(read_text(file), file);
   if (!record.is_object() || record.value("format", Json()) != Json(kSpectraFormat) || !record.contains("layers") ||
       !record["layers"].is_array())
     fail(ErrorKind::format, file, ": is no file that `streamline spectra --out` wrote");
   if (record.value("digest", Json()) != Json(model.checkpoint().digest()))
     fail(ErrorKind::mismatch, file, ": has the spectra of another model");
-  std::vector<double> exponents;
   for (const Json& row : record["layers"]) {
     const auto alpha = row.is_object() ? json_number(row, "alpha", file) : std::nullopt;
     if (!alpha || !std::isfinite(*alpha)) fail(ErrorKind::format, file, ": a layer has no 'alpha'");
-    exponents.push_back(*alpha);
   }
-  if (std::ssize(exponents) != model.layer_count())
-    fail(ErrorKind::mismatch, file, ": has ", exponents.size(), " layers, the model ", model.layer_count());
-  return exponents;
+  if (std::ssize(record["layers"]) != model.layer_count())
+    fail(ErrorKind::mismatch, file, ": has ", record["layers"].size(), " layers, the model ", model.layer_count());
+  return exponents_of(record);
 }
 
 }  // namespace streamline::cli

@@ -32,7 +32,14 @@ Allocation allocate_by_exponents(const Config& config, const std::vector<double>
 // {"matrices": …, "layers": …, "ratio", "spread", "largest_spread", …}: measured and allocated.
 Json spectra_record(const Model& model, const SpreadOptions& options, std::uint64_t seed);
 
-// The exponents in a file of spectra_record(). Errors: io, format; mismatch when it is of another model.
-std::vector<double> read_exponents(const std::string& file, const Model& model);
+struct LayerExponents {
+  std::vector<double> values;
+  std::vector<double> errors;  // standard errors; empty: unknown
+};
+// Those of a spectra_record().
+LayerExponents exponents_of(const Json& record);
+
+// Those in a file of spectra_record(). Errors: io, format; mismatch when it is of another model.
+LayerExponents read_exponents(const std::string& file, const Model& model);
 
 }  // namespace streamline::cli

@@ -147,8 +147,10 @@ void Arguments::add_texts(const std::string& names, std::vector<std::string>& va
 }
 
 void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,
-                    const std::string& help) {
-  set_up(app_->add_option_function<std::string>(names, take, help), group_, {});
+                    const std::string& help, const std::string& value) {
+  CLI::Option* option = app_->add_option_function<std::string>(names, take, help);
+  set_up(option, group_, {});
+  option->option_text(value);
 }
 
 void Arguments::flag(const std::string& names, bool& value, const std::string& help) {

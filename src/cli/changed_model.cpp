@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "changed_model.h"
 
+#include "streamline/report/report.h"
+
 namespace streamline::cli {
 
 Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
@@ -14,7 +16,8 @@ Measured load_measured(const OpenedModel& opened, const DataOptions& data, const
   return measured;
 }
 
-Json measured_row(const OpenedModel& opened, const Measured& measured, const char* name, const Model& model) {
+void add_measured(Json& report, const OpenedModel& opened, const Measured& measured, const char* name,
+                  const Model& model) {
   Json row = {{"name", name},
               {"layers", model.layer_count()},
               {"parameters", model.parameters()},
@@ -22,8 +25,28 @@ Json measured_row(const OpenedModel& opened, const Measured& measured, const cha
   if (measured.given) {
     const PerplexityResult result = perplexity(model, measured.text, measured.perplexity, opened.tokenizer->bos());
     row["perplexity"] = to_json(result, measured.perplexity, measured.text);
+    report["evaluation"] = {{"source", measured.text.source}};
+    for (const char* key : {"window", "stride", "bos", "tokens"}) report["evaluation"][key] = row["perplexity"][key];
   }
-  return row;
+  report["models"].push_back(std::move(row));
+}
+
+Json source_record(const std::string& path, const Model& model) {
+  return {{"path", path},
+          {"family", model.config().family->title},
+          {"layers", model.layer_count()},
+          {"parameters", model.parameters()},
+          {"bytes", model.weight_bytes()},
+          {"digest", model.checkpoint().digest()}};
+}
+
+Json output_record(const std::string& path, const AppliedPlan& applied) {
+  return {{"path", path}, {"ordinary", applied.ordinary}, {"format", applied.format}, {"notes", applied.notes}};
+}
+
+void write_report(OutputDirectory& directory, const Json& report) {
+  directory.write("report.json", dump_json(report));
+  directory.write("report.html", report_html(report));
 }
 
 Plan plan_of_all(const Model& model, const char* command) {

@@ -21,8 +21,18 @@ struct Measured {
 Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
                        std::int64_t windows);
 
-// A row of the report's "models".
-Json measured_row(const OpenedModel& opened, const Measured& measured, const char* name, const Model& model);
+// Adds a row to the report's "models", and "evaluation" where there is a text.
+void add_measured(Json& report, const OpenedModel& opened, const Measured& measured, const char* name,
+                  const Model& model);
+
+// The report's "source".
+Json source_record(const std::string& path, const Model& model);
+
+// The report's "output".
+Json output_record(const std::string& path, const AppliedPlan& applied);
+
+// Writes report.json and report.html.
+void write_report(OutputDirectory& directory, const Json& report);
 
 // The plan that keeps all layers, decided by `command`.
 Plan plan_of_all(const Model& model, const char* command);

@@ -26,7 +26,8 @@ void add_choice_options(Arguments& arguments, ChoiceOptions& options);
 bool resolve_choice(const Arguments& arguments, ChoiceOptions& options);
 chip::SelectOptions choice_options(const ChoiceOptions& options);
 
-// "sst2: linear chip behind layer 17 (best): validation 0.874 (0.788..0.928), 18 of 30 layers"
+// "sst2: linear chip behind layer 17 (earliest within 0.02), accuracy 0.874 (0.788..0.928) on 87 validation texts;
+// keeps 18 of 30 layers; the best, …": whether the best chip's accuracy lies within the chosen one's interval.
 std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk);
 // Accuracies of one task's chips by layer, as a table, with those of the most frequent class.
 std::string chips_table(const chip::TaskChips& task);

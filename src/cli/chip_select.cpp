@@ -32,6 +32,18 @@ std::string accuracy_text(const chip::Score& score) {
   return three_digits(score.accuracy()) + " (" + three_digits(low) + ".." + three_digits(high) + ")";
 }
 
+// How the chosen chip stands beside the best one; empty where none is better.
+std::string beside_the_best(const chip::TaskChips& task) {
+  const chip::Score& chosen = task.chips[task.choice->chip].validation;
+  const chip::TrainedChip& best = task.chips[chip::select_chip(task.chips, {}).chip];
+  if (best.validation.accuracy() <= chosen.accuracy()) return "";
+  const bool inside = best.validation.accuracy() <= chip::interval(chosen).second;
+  return "; the best, " + std::string(chip::name(best.chip.kind)) + " behind layer " + std::to_string(best.chip.layer) +
+         " with " + three_digits(best.validation.accuracy()) +
+         (inside ? ", lies within the validation texts' interval: they do not surely tell the two apart"
+                 : ", lies above the validation texts' interval");
+}
+
 Output run_select(const ChipSelectOptions& options) {
   start_logging(options.common);
   check_output(options.out, options.overwrite);
@@ -58,7 +70,9 @@ void add_choice_options(Arguments& arguments, ChoiceOptions& options) {
              "best; earliest: the first layer within --within of the best; fixed: the one behind --layer (--within or "
              "--layer alone says so too)",
              {.choices = {"best", "earliest", "fixed"}});
-  choice.add("--within", options.within, "of earliest: how much accuracy may be lost", {.limits = Limits{0, 1}});
+  choice.add("--within", options.within,
+             "of earliest: points of accuracy that may be lost, 0.01 is one of a hundred; intervals are not looked at",
+             {.limits = Limits{0, 1}});
   choice.add("--layer", options.layer, "of fixed: the last layer that is kept",
              {.shows_default = false, .limits = kNonNegative});
   choice.add("--only", options.kind, "chips of one kind only: linear, mlp");
@@ -96,7 +110,7 @@ std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk) {
     if (chosen.test.count > 0) text << " and " << three_digits(most->test.accuracy());
     text << ")";
   }
-  text << "; keeps " << choice.layer + 1 << " of " << trunk.layers << " layers";
+  text << "; keeps " << choice.layer + 1 << " of " << trunk.layers << " layers" << beside_the_best(task);
   return text.str();
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline compare`: several models on the same questions and texts, held against the first.
+#include <map>
 #include <memory>
 
 #include "alike.h"
 #include "command.h"
-#include "compare_models.h"
+#include "compare_methods.h"
 #include "evaluation.h"
 #include "kept.h"
 #include "streamline/base/error.h"
@@ -17,6 +18,7 @@
 #include "streamline/report/report.h"
 #include "streamline/tasks/same_questions.h"
 #include "streamline/tasks/stability_report.h"
+#include "training.h"
 
 namespace streamline::cli::compare_command {
 namespace {
@@ -34,7 +36,8 @@ struct Options {
 // What all models are measured against.
 struct Reference {
   Source source;
-  std::vector<Evaluation> evaluations = {};  // of all models so far, the source's first
+  std::vector<Evaluation> evaluations = {};        // of all models so far, the source's first
+  std::map<std::string, std::size_t> places = {};  // of the models that others may be the same as, by that
 };
 
 std::string results_folder(const Options& options, const ComparedModel& model) {
@@ -86,11 +89,20 @@ Json against_source(const Options& options, const Evaluation& source, Evaluation
   return to_json(report);
 }
 
+// What training makes of the model; nothing where it is not trained, or all that it would answer is kept.
+std::optional<Model> trained_model(const Options& options, const ComparedModel& compared, const Workload& workload,
+                                   const Source& source) {
+  if (!compared.trained) return std::nullopt;
+  if (options.prompts.empty() && all_kept(keep_of(options, compared), workload, source.key)) return std::nullopt;
+  return compared.trained();
+}
+
 // One model's part of the record. The source, when `reference` is still empty, fills it.
 Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
-  const Model& model = compared.model;
   const bool is_source = reference.evaluations.empty();
   reset_peak_memory();
+  const std::optional<Model> trained = trained_model(options, compared, workload, reference.source);
+  const Model& model = trained ? *trained : compared.model;
   log_info("measuring " + compared.name);
   Evaluation evaluation;
   const Keep keep = keep_of(options, compared);
@@ -112,6 +124,15 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   entry["peak_memory"] = peak_resident_memory();
   if (!is_source) entry["against_source"] = against;
   reference.evaluations.push_back(std::move(evaluation));
+  return entry;
+}
+
+// That of a model which was measured already under another name.
+Json measured_before(const ComparedModel& compared, std::size_t place, Json entry, Reference& reference) {
+  log_info(compared.name + " is the same as " + entry.at("name").get<std::string>());
+  reference.evaluations.push_back(reference.evaluations[place]);
+  entry["name"] = compared.name;
+  entry.update(compared.about);
   return entry;
 }
 
@@ -141,7 +162,12 @@ Output run(const Options& options) {
     }
     if (reference.evaluations.empty())
       for (const ComparedModel& each : models) check_kept(keep_of(options, each), *workload);
-    record["models"].push_back(measure(options, model, *workload, reference));
+    const auto same = model.same.empty() ? reference.places.end() : reference.places.find(model.same);
+    if (same == reference.places.end() && !model.same.empty())
+      reference.places.emplace(model.same, reference.evaluations.size());
+    record["models"].push_back(same == reference.places.end()
+                                   ? measure(options, model, *workload, reference)
+                                   : measured_before(model, same->second, record["models"][same->second], reference));
   }
   add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);
@@ -175,6 +201,8 @@ std::function<Output()> declare(Arguments& arguments) {
             {.limits = kNonNegative});
   sweep.add("--heal-data", options->models.heal_data, "text to train them on; default: what the methods look at");
   sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
+  sweep.add("--cache-limit", options->models.cache_limit,
+            "most that a search among the methods may put into its temporary file; the rest is computed each time");
   add_evaluation_options(arguments, options->evaluation);
   output.add("--html", options->html, "one self-contained page");
   output.add("--csv", options->csv, "table of all figures");
@@ -185,10 +213,14 @@ std::function<Output()> declare(Arguments& arguments) {
   output.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
   output.add("--bootstrap", options->bootstrap, "resamples behind the intervals of stability", {.limits = kPositive});
   add_sweep_options(arguments, options->common);
-  return [options] {
+  return [options, arguments] {
+    check_meaning(arguments, {{{"--cache-limit"},
+                               try_many_candidates(options->models.methods),
+                               "--methods that try many candidates, as blockpruner"}});
     options->models.data.corpus = options->evaluation.corpus;
     options->models.data.bos = options->evaluation.bos;
-    return run(*options);
+    options->models.keep = options->evaluation.out;
+    return resumable(options->evaluation.out, [&] { return run(*options); });
   };
 }
 

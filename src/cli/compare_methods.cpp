@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compare_methods.h"
 
+#include <algorithm>
 #include <filesystem>
 
+#include "kept_choice.h"
+#include "plan_option.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/parse_number.h"
+#include "streamline/base/resources.h"
+#include "streamline/base/version.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/tuning.h"
+#include "streamline/io/checkpoint_writer.h"
 #include "streamline/plan/overlap.h"
 #include "streamline/prune/budget.h"
 #include "streamline/surgery/format.h"
@@ -98,11 +104,17 @@ void check_takes_layers(const Method& method) {
        "params=0.8x");
 }
 
-// What a method proposes; nothing, with a sentence in `left_out`, where one of "all" cannot do it to this model.
-std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& source, Chooser& chooser,
-                                 const SweepSize& size, std::vector<std::string>& left_out) {
-  const Method& method = *named.method;
-  PruneContext context{.model = source.model, .calibration = chooser.tokens, .seed = chooser.draw};
+struct Choice {
+  Proposal proposal;
+  double seconds = 0;  // that it took; sweeps that an earlier method needed too are in that one's
+};
+
+// What a method proposes. The chooser keeps the scores that were made for it. Errors: those of the method.
+Choice search(const Method& method, const OpenedModel& source, Chooser& chooser, const SweepSize& size,
+              const PrefixLimits& prefixes) {
+  const Stopwatch watch;
+  PruneContext context{
+      .model = source.model, .calibration = chooser.tokens, .seed = chooser.draw, .prefixes = prefixes};
   if (chooser.scores) context.scores = &*chooser.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
@@ -118,53 +130,73 @@ std::optional<Proposal> proposed(const NamedMethod& named, const OpenedModel& so
     return proposal;
   };
   const auto view = [&](const Proposal& proposal) { return written_view(source.model, proposal); };
-  try {
-    if (size.budget.empty()) check_takes_layers(method);
-    if (size.budget.empty()) return propose({{"layers", size.layers}});
-    return smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
-                        {.propose = propose, .view = view})
-        .proposal;
-  } catch (const Error& error) {
-    const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
-    if (named.by_name || fits) throw;
-    left_out.push_back("left out " + std::string(method.name) + " at " + size.text() + ": " + error.what());
-    log_warning(left_out.back());
-    return std::nullopt;
-  }
+  if (size.budget.empty()) check_takes_layers(method);
+  Proposal proposal = size.budget.empty() ? propose({{"layers", size.layers}})
+                                          : smallest_cut(method, Json::object(), source.model,
+                                                         parse_budgets(size.budget), {.propose = propose, .view = view})
+                                                .proposal;
+  return {.proposal = std::move(proposal), .seconds = watch.seconds()};
 }
 
-// Plans of one model that cut the same have the same.
-std::string what_is_cut(const Plan& plan) {
-  const Json json = to_json(plan);
-  return json.at("segments").dump() + json.value("slices", Json()).dump();
+// As search(), from `keep` where an earlier run left it there.
+Choice kept_or_searched(const std::string& keep, const Method& method, const OpenedModel& source, Chooser& chooser,
+                        const SweepSize& size, const PrefixLimits& prefixes) {
+  if (keep.empty()) return search(method, source, chooser, size, prefixes);
+  const Json key = {{"method", method.name},
+                    {"size", size.text()},
+                    {"model", source.model.checkpoint().digest()},
+                    {"dtype", torch::toString(source.model.placement().dtype)},
+                    {"calibration", chooser.tokens.digest},
+                    {"seed", chooser.draw},
+                    {"version", program_version()}};
+  if (std::optional<KeptChoice> kept = kept_choice(keep, key)) {
+    log_info("what " + std::string(method.name) + " chose is in " + keep + " already");
+    Proposal proposal;
+    proposal.plan = std::move(kept->plan);
+    proposal.warnings = std::move(kept->warnings);
+    return {.proposal = std::move(proposal), .seconds = kept->seconds};
+  }
+  Choice choice = search(method, source, chooser, size, prefixes);
+  if (choice.proposal.replacements.empty())  // else the plan is not all of it
+    keep_choice(keep, key,
+                {.plan = choice.proposal.plan, .warnings = choice.proposal.warnings, .seconds = choice.seconds});
+  return choice;
 }
 
 // The sweep over methods and sizes, filled one by one.
 class MethodSweep {
  public:
   MethodSweep(const CompareModelOptions& options, std::shared_ptr<const OpenedModel> source, std::uint64_t seed)
-      : options_(options), source_(std::move(source)), seed_(seed), choosers_(choosers(options, *source_, seed)) {
+      : options_(options),
+        source_(std::move(source)),
+        seed_(seed),
+        prefixes_{.file = parse_size(options.cache_limit)},
+        choosers_(choosers(options, *source_, seed)) {
     if (options.heal_tokens == 0) return;
     DataOptions data = options.data;
     data.path = options.heal_data.empty() ? choosers_.front().text : options.heal_data;
-    text_ = load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed);
+    text_ = std::make_shared<const SplitSequences>(
+        load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed));
   }
 
   void add(const NamedMethod& named, const SweepSize& size) {
     std::vector<Plan> plans;
     Json runs = Json::array();
-    std::map<std::string, std::size_t> known;  // models of this method and size by what they cut
+    std::map<std::string, std::size_t> known;  // models of this method and size by what their plans come to
     for (Chooser& chooser : choosers_) {
-      std::optional<Proposal> proposal = proposed(named, *source_, chooser, size, result_.left_out);
-      if (!proposal) return;
-      plans.push_back(proposal->plan);
-      const auto [place, is_new] = known.try_emplace(what_is_cut(proposal->plan), result_.models.size());
+      const std::optional<Choice> choice = chosen(named, size, chooser);
+      if (!choice) return;
+      const Proposal& proposal = choice->proposal;
+      plans.push_back(proposal.plan);
+      const std::string effect = digest_of_effect(proposal.plan, proposal.replacements);
+      const auto [place, is_new] = known.try_emplace(effect, result_.models.size());
       if (is_new)
-        add_models(std::string(named.method->name) + " " + size.name() + chosen_by(chooser), named, size, *proposal);
+        add_models(std::string(named.method->name) + " " + size.name() + chosen_by(chooser), named, size, *choice,
+                   effect);
       runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},
                       {"seed", chooser.draw},
                       {"model", place->second},
-                      {"cut", summary(proposal->plan)}});
+                      {"cut", summary(proposal.plan)}});
     }
     if (plans.size() < 2) return;
     double overlaps = 0;
@@ -188,7 +220,23 @@ class MethodSweep {
     return options_.seeds < 2 ? text : text + " " + std::to_string(chooser.draw);
   }
 
-  void add_models(const std::string& name, const NamedMethod& named, const SweepSize& size, const Proposal& proposal) {
+  // Nothing, with a sentence for the record, where one of "all" cannot do it to this model.
+  std::optional<Choice> chosen(const NamedMethod& named, const SweepSize& size, Chooser& chooser) {
+    try {
+      return kept_or_searched(options_.keep, *named.method, *source_, chooser, size, prefixes_);
+    } catch (const Error& error) {
+      const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
+      if (named.by_name || fits) throw;
+      result_.left_out.push_back("left out " + std::string(named.method->name) + " at " + size.text() + ": " +
+                                 error.what());
+      log_warning(result_.left_out.back());
+      return std::nullopt;
+    }
+  }
+
+  void add_models(const std::string& name, const NamedMethod& named, const SweepSize& size, const Choice& choice,
+                  const std::string& effect) {
+    const Proposal& proposal = choice.proposal;
     for (const std::string& warning : proposal.warnings) log_warning(warning);
     const Json plan = to_json(proposal.plan);
     const Model view = source_->model.view(proposal.plan, proposal.replacements);
@@ -201,9 +249,11 @@ class MethodSweep {
                                      {"method", named.method->name},
                                      {"size", size.text()},
                                      {"cut", summary(proposal.plan)},
+                                     {"choosing_seconds", choice.seconds},
                                      {"plan", plan}},
                            .plan_digest = sha256(dump_json(plan)),
-                           .warnings = proposal.warnings};
+                           .warnings = proposal.warnings,
+                           .same = effect};
     if (size.budget.empty()) model.about["layers_removed"] = size.layers;
     result_.models.push_back(model);
     if (options_.heal_tokens > 0) result_.models.push_back(healed(model, proposal));
@@ -211,30 +261,41 @@ class MethodSweep {
 
   // After the one budget of training that all of them get: adapters in the MLPs, as `streamline heal` trains them.
   ComparedModel healed(ComparedModel model, const Proposal& proposal) const {
-    log_info("healing " + model.name);
-    TuningOptions tuning;
-    tuning.adapters.roles = parse_adapter_roles({"mlp"});
-    tuning.heal.clip = 1;
-    tuning.heal.weight_decay = 0;
-    tuning.heal.seed = seed_;
-    tuning.heal.batch_tokens = kHealedSequencesAStep * std::ssize(text_.training.sequences.front());
-    Tuned tuned = tune(model.model, text_.training, text_.validation, tuning);
-    model.model = adapted_view(source_->model, proposal.plan, proposal.replacements, std::move(tuned.adapters));
+    const std::string training = text_->training.digest + std::to_string(seed_);
+    model.trained = [cut = model.model, name = model.name, source = source_, text = text_, plan = proposal.plan,
+                     replacements = proposal.replacements, seed = seed_] {
+      log_info("healing " + name);
+      TuningOptions tuning;
+      tuning.adapters.roles = parse_adapter_roles({"mlp"});
+      tuning.heal.clip = 1;
+      tuning.heal.weight_decay = 0;
+      tuning.heal.seed = seed;
+      tuning.heal.batch_tokens = kHealedSequencesAStep * std::ssize(text->training.sequences.front());
+      Tuned tuned = tune(cut, text->training, text->validation, tuning);
+      return adapted_view(source->model, plan, replacements, std::move(tuned.adapters));
+    };
     model.name += ", healed";
-    model.about["healed"] = {{"tokens", text_.training.tokens()}, {"source", text_.training.source}};
-    model.plan_digest = sha256(model.plan_digest + text_.training.digest + std::to_string(seed_));
+    model.about["healed"] = {{"tokens", text_->training.tokens()}, {"source", text_->training.source}};
+    model.plan_digest = sha256(model.plan_digest + training);
+    model.same = sha256(model.same + training);
     return model;
   }
 
   const CompareModelOptions& options_;
   std::shared_ptr<const OpenedModel> source_;
   std::uint64_t seed_;
+  PrefixLimits prefixes_;
   std::vector<Chooser> choosers_;
-  SplitSequences text_ = {};
+  std::shared_ptr<const SplitSequences> text_ = {};  // to heal on; null: nothing is healed
   MethodViews result_ = {};
 };
 
 }  // namespace
+
+bool try_many_candidates(const std::vector<std::string>& names) {
+  return std::ranges::any_of(named_methods(names),
+                             [](const NamedMethod& named) { return named.method->keeps_prefixes; });
+}
 
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
                          std::uint64_t seed) {

@@ -14,6 +14,9 @@ struct MethodViews {
   std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
 };
 
+// Whether --cache-limit says anything to one of these methods. Errors: usage for an unknown one.
+bool try_many_candidates(const std::vector<std::string>& names);
+
 // Nothing where no method is asked for. Errors: usage for methods without sizes or text; those of the methods.
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
                          std::uint64_t seed);

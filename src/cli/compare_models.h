@@ -2,6 +2,7 @@
 // The models that `compare` looks at: checkpoints, plans on one of them, and what pruning methods make of it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ struct CompareModelOptions {
   std::int64_t seeds = 1;                 // draws of each of them
   std::int64_t heal_tokens = 0;           // that each cut is trained on, to stand beside it; 0: none
   std::string heal_data;                  // of what text; empty: what the methods look at
+  std::string cache_limit = "20GB";       // of what searches put into temporary files
+  std::string keep;                       // folder in which what the methods chose is kept; empty: nowhere
 };
 
 struct ComparedModel {
@@ -30,6 +33,8 @@ struct ComparedModel {
   Json about = Json::object();  // method, layers taken out, plan, and in words what was cut
   std::string plan_digest = {};
   std::vector<std::string> warnings = {};  // of the method
+  std::string same = {};  // models of which this is equal compute the same, and are measured once; empty: of none known
+  std::function<Model()> trained = {};  // `model` after its training, which takes long; empty: it is not trained
 };
 
 struct ComparedModels {

@@ -10,9 +10,11 @@
 #include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
+#include "streamline/engine/memory.h"
 #include "streamline/report/report.h"
 #include "streamline/tasks/lm_eval_files.h"
 #include "streamline/tasks/opencompass_files.h"
+#include "training.h"
 
 namespace streamline::cli::eval_command {
 namespace {
@@ -135,7 +137,7 @@ std::function<Output()> declare(Arguments& arguments) {
                 "when one does not hold");
   add_evaluation_options(arguments, options->evaluation);
   add_sweep_options(arguments, options->common);
-  return [options] { return run(*options); };
+  return [options] { return resumable(options->evaluation.out, [&] { return run(*options); }); };
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
-#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/heal/peft_files.h"
 #include "streamline/heal/tuning.h"
@@ -49,7 +49,7 @@ TuningOptions tuning_options(const Run& run) {
 void write_adapters(const Run& run, const Adapters& adapters) {
   OutputDirectory out(run.options.adapters, run.options.overwrite ? Overwrite::yes : Overwrite::no);
   write_peft(out.staging(), adapters, run.opened.model, run.options.model);
-  out.write("report.json", dump_json(run.report));
+  write_report(out, run.report);
   out.commit();
 }
 
@@ -71,19 +71,28 @@ std::string card(const Run& run) {
   return text.str();
 }
 
-void write_merged(const Run& run, const Adapters& adapters, const Model& healed) {
+void write_merged(Run& run, const Adapters& adapters, const Model& healed) {
   const Options& options = run.options;
   ApplyOptions apply = apply_options(run, card(run));
   apply.provenance["adapters"] = run.report["adapters"];
-  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
     const std::filesystem::path folder = directory.staging() / "streamline" / "adapters";
     if (options.with == "lora") {
       std::filesystem::create_directories(folder);
       write_peft(folder, adapters, run.opened.model, options.model);
     }
-    directory.write("report.json", dump_json(run.report));
+    run.report["output"] = output_record(options.out, applied);
+    write_report(directory, run.report);
   };
   apply_plan(healed, plan_of_all(healed, "heal"), {}, options.out, apply);
+}
+
+// What was done, as the report's headline says it.
+std::string summary(const Run& run, const Adapters& adapters) {
+  const std::string size = format_count(static_cast<double>(adapters.parameters())) + " parameters";
+  if (run.options.with == "norms") return "trained the weights of the layers' norms, " + size;
+  return "trained adapters (" + run.options.with + ") of rank " + std::to_string(adapters.options.rank) +
+         " in all layers, " + size;
 }
 
 void heal_with_adapters(Run& run) {
@@ -100,6 +109,7 @@ void heal_with_adapters(Run& run) {
                             {"matrices", targets},
                             {"parameters", tuned.adapters.parameters()},
                             {"base", options.base}};
+  run.report["summary"] = summary(run, tuned.adapters);
   Json record = {{"replacement", "adapters"}, {"loss", "lm"}};
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});
@@ -118,10 +128,7 @@ Output run(const Options& options) {
   const Model& model = run.opened.model;
   if (!options.out.empty()) check_applicable(model.checkpoint(), options.out);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
-  run.report["source"] = {{"path", options.model},
-                          {"layers", model.layer_count()},
-                          {"parameters", model.parameters()},
-                          {"digest", model.checkpoint().digest()}};
+  run.report["source"] = source_record(options.model, model);
   load_text(run);
   measure(run, "source", model);
   if (options.with == "sherl")
@@ -146,8 +153,23 @@ void check_choice(const Options& options, const Arguments& arguments) {
        {{"--save-every"}, !options.state.empty(), "--state"}});
 }
 
+void add_adapter_options(Arguments& arguments, Options& options) {
+  Arguments matrices = arguments.group("With --with lora or dora"), lora = arguments.group("With --with lora"),
+            frozen = arguments.group("With --with lora, dora or norms");
+  matrices.add("--rank", options.tuning.adapters.rank, "of the adapters; smaller where healing makes tasks worse",
+               {.limits = kPositive});
+  matrices.add("--alpha", options.tuning.adapters.alpha, "their update is scaled by alpha / rank; default: the rank",
+               {.limits = kPositive});
+  lora.add("--dropout", options.tuning.adapters.dropout, "share of an adapter's input that is left out while it learns",
+           {.limits = kNonNegative});
+  matrices.add("--matrices", options.targets,
+               "that get an adapter: mlp, attention, all, or some of q, k, v, o, gate, up, down");
+  frozen.add("--base", options.base, "the frozen matrices while adapters learn: as stored, or in 4 bits (QLoRA)",
+             {.choices = {"stored", "nf4"}});
+}
+
 void add_sherl_options(Arguments& arguments, Options& options) {
-  Arguments sherl = arguments.group("SHERL");
+  Arguments sherl = arguments.group("With --with sherl");
   sherl.add("--late", options.sherl.late, "last layers, which read what was merged; nothing is learnt through others",
             {.limits = kPositive});
   sherl.add("--features", options.sherl.features, "hidden states that are merged, the embedding's included",
@@ -165,31 +187,21 @@ std::function<Output()> declare(Arguments& arguments) {
   add_model(arguments, options->model);
   arguments.add("--out", options->out, "directory of the healed model, the adapters merged into its weights");
   arguments.add("--adapters", options->adapters, "directory of the adapters as PEFT files, for the model as it is");
-  add_data_options(arguments, options->data, DataNeed::training);
-  arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
-  arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  arguments.flag("--overwrite", options->overwrite, "replace what is there");
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.add(
       "--with", options->with,
       "lora: adapters in all layers, merged into them; dora: with the lengths of the matrices' rows apart; "
       "norms: the layers' norms alone; sherl: one that makes what the last layers read of what the early ones "
       "said, in a file beside the model",
       {.choices = {"lora", "dora", "norms", "sherl"}});
-  add_sherl_options(arguments, *options);
-  Arguments training = arguments.group("Training");
-  AdapterOptions& adapters = options->tuning.adapters;
+  Arguments text = arguments.group("Text to train on and to measure on"), training = arguments.group("Training");
+  add_data_options(text, options->data, DataNeed::training);
+  text.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
+  text.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   HealOptions& heal = options->tuning.heal;
   heal.clip = 1;
   heal.weight_decay = 0;
-  training.add("--rank", adapters.rank, "of the adapters; smaller where healing makes tasks worse",
-               {.limits = kPositive});
-  training.add("--alpha", adapters.alpha, "their update is scaled by alpha / rank; default: the rank",
-               {.limits = kPositive});
-  training.add("--dropout", adapters.dropout, "share of an adapter's input that is left out while it learns",
-               {.limits = kNonNegative});
-  training.add("--matrices", options->targets,
-               "that get an adapter: mlp, attention, all, or some of q, k, v, o, gate, up, down");
-  training.add("--base", options->base, "the frozen matrices while adapters learn: as stored, or in 4 bits (QLoRA)",
-               {.choices = {"stored", "nf4"}});
   training.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
   training.add("--epochs", heal.epochs, "times over them", {.limits = kPositive});
   training.add("--batch", options->sequences_per_step, "sequences an optimizer step", {.limits = kPositive});
@@ -207,9 +219,10 @@ std::function<Output()> declare(Arguments& arguments) {
       "there");
   training.add("--save-every", heal.save_every, "seconds between two of these", {.limits = kNonNegative});
   training.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
-  arguments.flag("--overwrite", options->overwrite, "replace what is there");
-  add_sweep_options(arguments, options->common);
+  add_adapter_options(arguments, *options);
+  add_sherl_options(arguments, *options);
+  Arguments machine = arguments.group(kMachine);
+  add_sweep_options(machine, options->common);
   return [options, arguments] {
     check_choice(*options, arguments);
     return resumable(options->state, [&] { return run(*options); });

@@ -8,7 +8,7 @@
 namespace streamline::cli::heal_command {
 
 void measure(Run& run, const char* name, const Model& model) {
-  run.report["models"].push_back(measured_row(run.opened, run.measured, name, model));
+  add_measured(run.report, run.opened, run.measured, name, model);
 }
 
 HealOptions heal_options(const Run& run, const std::string& trained) {

@@ -4,6 +4,7 @@
 
 #include "heal_run.h"
 #include "streamline/base/error.h"
+#include "streamline/base/resources.h"
 #include "streamline/heal/sherl_tuning.h"
 
 namespace streamline::cli::heal_command {
@@ -22,16 +23,19 @@ std::string sherl_card(const Run& run) {
   return text.str();
 }
 
-void write_healed(const Run& run, const SherlAdapter& adapter) {
+void write_healed(Run& run, const SherlAdapter& adapter) {
   const Model& model = run.opened.model;
   ApplyOptions apply = apply_options(run, sherl_card(run));
   apply.provenance["sherl"] = run.report["sherl"];
-  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
     const std::filesystem::path folder = directory.staging() / "streamline";
     std::filesystem::create_directories(folder);
     write_sherl(adapter, Model::open(Checkpoint::open(directory.staging()), model.placement()),
                 folder / "sherl.safetensors");
-    directory.write("report.json", dump_json(run.report));
+    run.report["output"] = output_record(run.options.out, applied);
+    run.report["output"]["notes"].push_back(
+        "what was trained lies beside the weights, which other programs load without it");
+    write_report(directory, run.report);
   };
   apply_plan(model, plan_of_all(model, "heal"), {}, run.options.out, apply);
 }
@@ -56,6 +60,9 @@ void heal_with_sherl(Run& run) {
                          {"start", options.start},
                          {"gate", std::tanh(tuned.adapter.gate.item<double>() / 0.1)},
                          {"parameters", tuned.adapter.parameters()}};
+  run.report["summary"] = "trained an adapter (SHERL) of " +
+                          format_count(static_cast<double>(tuned.adapter.parameters())) +
+                          " parameters that makes what layer " + std::to_string(tuned.adapter.at) + " reads";
   Json record = {{"replacement", "sherl"}, {"loss", "lm"}};
   record.update(to_json(tuned.result));
   run.report["healing"] = Json::array({std::move(record)});

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kept.h"
 
+#include <algorithm>
+
 #include "rank_group.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
@@ -108,6 +110,14 @@ void keep_perplexity(const Keep& keep, const Workload& workload, const Evaluatio
   if (keep.folder.empty() || !ranks().first()) return;
   kept.key = perplexity_key(keep, workload, text, source);
   write_perplexity(perplexity_path(keep.folder, text), kept);
+}
+
+bool all_kept(const Keep& keep, const Workload& workload, const Json& source) {
+  return std::ranges::all_of(
+             workload.texts,
+             [&](const EvaluationText& text) { return kept_perplexity(keep, workload, text, source).has_value(); }) &&
+         std::ranges::all_of(workload.sets,
+                             [&](const TaskSet& set) { return kept_answers(keep, workload, set).has_value(); });
 }
 
 }  // namespace streamline::cli

@@ -25,4 +25,7 @@ std::optional<KeptPerplexity> kept_perplexity(const Keep& keep, const Workload& 
 void keep_perplexity(const Keep& keep, const Workload& workload, const EvaluationText& text, const Json& source,
                      KeptPerplexity kept);
 
+// Whether nothing is left to measure. `source` as above.
+bool all_kept(const Keep& keep, const Workload& workload, const Json& source);
+
 }  // namespace streamline::cli

@@ -40,7 +40,8 @@ void check_writes_text(const Checkpoint& checkpoint, const char* instead) {
   const bool chips = !chips_file(checkpoint).empty();
   if (chips || checkpoint.find(kClassHead) != nullptr)
     fail(ErrorKind::unsupported, checkpoint.label(), ": is a classifier",
-         chips ? " (a model cut behind its chips)" : "", " and writes no text; ", instead);
+         chips ? " (a model cut behind its chips)" : "", " and writes no text; ",
+         chips ? instead : "take the model that it was made from, with its head");
 }
 
 OpenedModel open_model(const std::string& model, const Placement& placement, Head head) {

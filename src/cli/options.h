@@ -18,7 +18,7 @@ constexpr const char* kFormatHelp =
     "how halves of layers that went are written: auto, ordinary (zeros in their place), decilm, per-layer";
 
 // A model that was cut behind its chips, or a …ForSequenceClassification checkpoint, has no head that writes text.
-// Errors: unsupported for one, naming `instead`: what is to be done with it.
+// Errors: unsupported for one, naming `instead`: what is to be done with one that has its chips.
 void check_writes_text(const Checkpoint& checkpoint, const char* instead = "`streamline chip run` classifies with it");
 enum class Head { language, any };
 

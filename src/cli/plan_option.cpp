@@ -8,6 +8,20 @@
 #include "streamline/heal/initial.h"
 
 namespace streamline::cli {
+namespace {
+
+std::string digest(const std::string& text, const Replacements& replacements) {
+  Sha256 hash;
+  hash.update(text);
+  for (const auto& [segment, weights] : replacements)
+    for (const torch::Tensor& tensor : weights.all()) {
+      const torch::Tensor plain = tensor.to(torch::kCPU).contiguous();
+      hash.update({static_cast<const std::byte*>(plain.const_data_ptr()), static_cast<std::size_t>(plain.nbytes())});
+    }
+  return hash.hex();
+}
+
+}  // namespace
 
 std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_t seed, PlannedSurgery& surgery) {
   Rng rng(seed);
@@ -33,14 +47,12 @@ PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint
 }
 
 std::string digest(const PlannedSurgery& surgery) {
-  Sha256 hash;
-  hash.update(dump_json(to_json(surgery.plan)));
-  for (const auto& [segment, weights] : surgery.replacements)
-    for (const torch::Tensor& tensor : weights.all()) {
-      const torch::Tensor plain = tensor.to(torch::kCPU).contiguous();
-      hash.update({static_cast<const std::byte*>(plain.const_data_ptr()), static_cast<std::size_t>(plain.nbytes())});
-    }
-  return hash.hex();
+  return digest(dump_json(to_json(surgery.plan)), surgery.replacements);
+}
+
+std::string digest_of_effect(const Plan& plan, const Replacements& replacements) {
+  const Json json = to_json(plan);
+  return digest(json.at("segments").dump() + json.value("slices", Json()).dump(), replacements);
 }
 
 PhasedModel phased_view(const Model& source, const std::string& path, const std::string& cut_in, std::uint64_t seed) {

@@ -24,6 +24,8 @@ std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_
 
 // SHA-256 of the plan and of all weights that it puts in.
 std::string digest(const PlannedSurgery& surgery);
+// Of what makes the model alone: plans of two methods that cut, slice and put in the same have the same.
+std::string digest_of_effect(const Plan& plan, const Replacements& replacements);
 
 // The model itself when `path` is empty; cut_in: see parse_cut_in(). Errors: usage for a cut in one phase without a
 // plan.

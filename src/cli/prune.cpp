@@ -4,13 +4,17 @@
 #include <memory>
 
 #include "command.h"
+#include "method_options.h"
 #include "prune_run.h"
 #include "rank_group.h"
 #include "recipe.h"
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/heal/refit.h"
+#include "streamline/io/checkpoint_writer.h"
 #include "streamline/report/report.h"
+#include "streamline/surgery/apply_gguf.h"
 #include "training.h"
 
 namespace streamline::cli::prune_command {
@@ -26,7 +30,7 @@ void check_shared(const PruneOptions& options) {
          "; leave it out, or start without torchrun (docs/ranks.md)");
   };
   if (!find_method(options.method).in_ranks) refuse("--method " + options.method);
-  if (options.refit) refuse("--refit");
+  if (options.refit != "none") refuse("--refit");
   if (!options.cache.empty()) refuse("--cache");
   if (options.budget.find("latency") != std::string::npos) refuse("--budget latency");
 }
@@ -36,21 +40,35 @@ bool narrows(const Method& method) {
   return std::ranges::any_of(method.params, [](const Param& param) { return param.name == "ratio"; });
 }
 
+// What of the inside of layers a method may take, with these parameters.
+struct Inside {
+  bool heads = false, channels = false;
+};
+Inside taken_inside(const Method& method, const Json& params) {
+  if (!narrows(method)) return {};
+  const std::string what = params.value("inside", params.value("over", std::string("both")));
+  const bool both = what == "both" || what == "inside";
+  return {.heads = both || what == "heads", .channels = both || what == "channels"};
+}
+
 void check_meanings(const Arguments& arguments, const PruneOptions& options) {
   const Method& method = find_method(options.method);
   const bool heals = options.replacement != "none", mse = options.loss.find("mse") != std::string::npos;
   check_meaning(
       arguments,
       {{{"--tokens", "--epochs", "--learning-rate", "--batch-tokens", "--weight-decay", "--loss", "--init",
-         "--patience", "--cache", "--log", "--memory", "--accept-worse", "--loss-split", "--mse",
-         "--skip-first-position", "--save-every", "--cache-limit", "--cache-dtype"},
+         "--patience", "--cache", "--log", "--accept-worse", "--loss-split", "--mse", "--skip-first-position",
+         "--save-every", "--cache-dtype"},
         heals,
         "what --replace trains, and nothing is trained here"},
        {{"--mse", "--skip-first-position"}, mse, "--loss mse"},
        {{"--loss-split"}, options.loss.find('+') != std::string::npos, "a --loss of two, as mse+lm"},
        {{"--state"}, heals || method.keeps_state, "what --replace trains, or a --method that keeps what it finds"},
        {{"--save-every"}, !options.state.empty(), "--state"},
-       {{"--cache-limit", "--cache-dtype"}, !options.cache.empty(), "--cache"},
+       {{"--cache-dtype"}, !options.cache.empty(), "--cache"},
+       {{"--cache-limit"},
+        !options.cache.empty() || method.keeps_prefixes,
+        "--cache, or a --method that tries many candidates, as blockpruner"},
        {{"--validation"}, heals || options.evaluation.empty(), "--replace; with --eval alone nothing is held out"},
        {{"--candidates", "--candidate-tokens"}, options.replacement == "auto", "--replace auto"},
        {{"--task-dir", "--data-dir", "--limit"}, !options.questions.tasks.empty(), "--tasks"},
@@ -76,6 +94,7 @@ void check_options(const PruneOptions& options) {
   parse_losses(options.loss, options.loss_split);
   if (!options.start.empty()) parse_start(options.start);
   parse_format(options.format);
+  parse_size(options.cache_limit);
   if (options.out.empty() && writes(options))
     fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
   if (writes(options)) check_output_directory(options.out, options.overwrite);
@@ -84,11 +103,17 @@ void check_options(const PruneOptions& options) {
 // What this model cannot be, told before the work.
 void check_source(const PruneRun& run) {
   const Checkpoint& checkpoint = run.opened.model.checkpoint();
+  const Inside inside = taken_inside(find_method(run.options.method), run.options.method_params);
+  if (run.options.refit != "none") {
+    if (!checkpoint.is_safetensors())
+      fail(ErrorKind::unsupported, checkpoint.label(),
+           ": --refit changes matrices, and those of a GGUF file keep their bytes; prune the checkpoint that the file "
+           "was made from, and export the result");
+    check_refit(run.opened.model.config(), parse_refit(run.options.refit), inside.heads, inside.channels);
+  }
   check_no_side_route(checkpoint, "reads its layers where they are");
-  if (writes(run.options) && !checkpoint.is_safetensors() && narrows(find_method(run.options.method)))
-    fail(ErrorKind::unsupported, checkpoint.label(), ": ", run.options.method,
-         " cuts inside layers, which lie in a GGUF file in blocks that cannot be cut; prune the checkpoint that the "
-         "file was made from, and export the result");
+  if (writes(run.options) && !checkpoint.is_safetensors())
+    check_gguf_slices(run.opened.model, inside.heads, inside.channels);
 }
 
 Output run(const PruneOptions& options) {
@@ -124,7 +149,7 @@ Output run(const PruneOptions& options) {
     stage(run, "heal", [&] { heal(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", run.plan); });
   }
-  if (options.refit) {
+  if (options.refit != "none") {
     stage(run, "refit", [&] { refit(run); });
     stage(run, "measure healed", [&] { measure(run, "healed", run.plan); });
   }
@@ -135,85 +160,83 @@ Output run(const PruneOptions& options) {
   return {run.report, report_table(run.report)};
 }
 
-// The parameters of all methods as options; a name that several share is added once.
-void add_method_options(Arguments& arguments, PruneOptions& options) {
-  for (const Method* method : methods())
-    for (const Param& param : method->params)
-      if (!arguments.has("--" + param.name))
-        arguments.add(
-            "--" + param.name,
-            [&options, param](const std::string& word) {
-              options.method_params[param.name] = parse_param(param, word);
-            },
-            param.help);
+void add_training_options(Arguments& arguments, PruneOptions& options) {
+  Arguments training = arguments.group("Training of what is put back"), kept = arguments.group("State and cache");
+  training.add("--tokens", options.tokens, "tokens to train on", {.limits = kPositive});
+  training.add("--epochs", options.heal.epochs, "times over them", {.limits = kPositive});
+  training.add("--learning-rate", options.heal.learning_rate, "largest rate; default: the replacement's own",
+               {.limits = kPositive});
+  training.add("--batch-tokens", options.heal.batch_tokens, "tokens an optimizer step; default: chosen",
+               {.limits = kPositive});
+  training.add("--weight-decay", options.heal.weight_decay, "AdamW weight decay", {.limits = kNonNegative});
+  training.add("--validation", options.validation_sequences, "sequences held out, by document", {.limits = kPositive});
+  training.add("--patience", options.heal.patience, "validations without improvement that end the training",
+               {.limits = kPositive});
+  training.add("--loss", options.loss, "mse, lm, kl, or two of them in turn: mse+lm, mse+kl");
+  training.add("--loss-split", options.loss_split, "share of the steps that the first of two losses takes");
+  training.add("--mse", options.mse, "plain, or normalised: each token's error over its target's energy",
+               {.choices = {"plain", "normalised"}});
+  training.flag("--skip-first-position", options.heal.objective.skip_first_position,
+                "leave the first position, where massive activations live, out of mse");
+  training.add("--log", options.log, "file to which each step and validation is appended, a JSON object a line");
+  kept.add("--state", options.state,
+           "directory where a search (blockpruner, iterative, beam, evolve, policy-gradient) and the training save "
+           "their state until the result is written; the same command goes on from there");
+  kept.add("--save-every", options.heal.save_every, "seconds between two of these", {.limits = kNonNegative});
+  kept.add("--cache", options.cache, "directory where hidden states are kept for further epochs, candidates and runs");
+  kept.add("--cache-limit", options.cache_limit,
+           "most it may hold, and most of what a search (blockpruner, iterative, beam, evolve) may put into its "
+           "temporary file, e.g. 50GB; the rest is computed each time");
+  kept.add("--cache-dtype", options.cache_dtype, "type of the states in it",
+           {.choices = {"bfloat16", "float16", "float32"}});
+}
+
+void add_replacement_options(Arguments& arguments, PruneOptions& options) {
+  Arguments healing = arguments.group("What to put back");
+  healing.add("--replace", options.replacement,
+              "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "
+              "default: what the method's paper trains there (layer for llm-streamline)");
+  healing.add("--init", options.start,
+              "how the weights start: zero, inherit, random, closed-form; default: the replacement's own");
+  healing.add("--candidates", options.candidates, "what --replace auto tries");
+  healing.add("--candidate-tokens", options.candidate_tokens, "tokens that each of them is trained on",
+              {.limits = kPositive});
+  healing.flag("--accept-worse", options.accept_worse,
+               "keep a replacement that is worse than nothing on the held-out text");
+  healing.add("--refit", options.refit,
+              "of methods that take heads and channels: what makes up for them in the matrices that read them: none; "
+              "least-squares (what stays is fitted to what went, over the text of --data); bias (the mean of what went "
+              "is added, as FLAP does)",
+              {.choices = {"none", "least-squares", "bias"}});
 }
 
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<PruneOptions>();
-  Arguments choice = arguments.group("What to cut"), healing = arguments.group("Healing");
   add_model(arguments, options->model);
   arguments.add("--out", options->out, "directory of the smaller checkpoint and its report");
-  add_data_options(arguments, options->data);
-  arguments.add("--eval", options->evaluation,
-                "text for the perplexities; default: documents of --data held out of training");
-  arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
-  choice.add("--method", options->method, "how to choose; see `streamline list`");
-  add_method_options(choice, *options);
-  choice.add("--budget", options->budget,
-             "the smallest cut that leaves at most this: params=0.8x (of the source's), bytes=100MB, kv-cache=0.5x "
-             "(bytes a token), latency=0.7x (measured here); several with commas between them");
-  add_question_options(choice, options->questions);
-  healing.add("--replace", options->replacement,
-              "what to train in place of the cut: none, auto, or see `streamline list`; NAME:2 is two in a row; "
-              "default: what the method's paper trains there (layer for llm-streamline)");
-  healing.flag(
-      "--refit", options->refit,
-      "of methods that take heads and channels: fit the matrices that read them to what went, by least squares "
-      "over the text of --data");
-  healing.add("--candidates", options->candidates, "what --replace auto tries");
-  healing.add("--candidate-tokens", options->candidate_tokens, "tokens that each of them is trained on",
-              {.limits = kPositive});
-  healing.add("--loss", options->loss, "mse, lm, kl, or two of them in turn: mse+lm, mse+kl");
-  healing.add("--loss-split", options->loss_split, "share of the steps that the first of two losses takes");
-  healing.add("--mse", options->mse, "plain, or normalised: each token's error over its target's energy",
-              {.choices = {"plain", "normalised"}});
-  healing.flag("--skip-first-position", options->heal.objective.skip_first_position,
-               "leave the first position, where massive activations live, out of mse");
-  healing.add("--init", options->start,
-              "how the weights start: zero, inherit, random, closed-form; default: the "
-              "replacement's own");
-  healing.add("--patience", options->heal.patience, "validations without improvement that end the training",
-              {.limits = kPositive});
-  healing.add("--state", options->state,
-              "directory where a search (blockpruner, iterative, beam, evolve, policy-gradient) and the training save "
-              "their state until "
-              "the result is written; the same command goes on from there");
-  healing.add("--cache", options->cache,
-              "directory where hidden states are kept for further epochs, candidates and runs");
-  healing.add("--cache-limit", options->cache_limit, "most it may hold, e.g. 50GB; the rest is computed each time");
-  healing.add("--cache-dtype", options->cache_dtype, "type of the states in it",
-              {.choices = {"bfloat16", "float16", "float32"}});
-  healing.add("--save-every", options->heal.save_every, "seconds between two of these", {.limits = kNonNegative});
-  healing.add("--log", options->log, "file to which each step and validation is appended, a JSON object a line");
-  healing.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
-  healing.add("--epochs", options->heal.epochs, "times over them", {.limits = kPositive});
-  healing.add("--learning-rate", options->heal.learning_rate, "largest rate; default: the replacement's own",
-              {.limits = kPositive});
-  healing.add("--batch-tokens", options->heal.batch_tokens, "tokens an optimizer step; default: chosen",
-              {.limits = kPositive});
-  healing.add("--weight-decay", options->heal.weight_decay, "AdamW weight decay", {.limits = kNonNegative});
-  healing.add("--validation", options->validation_sequences, "sequences held out, by document", {.limits = kPositive});
-  healing.flag("--accept-worse", options->accept_worse,
-               "keep a replacement that is worse than nothing on the held-out text");
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
-  arguments.add("--format", options->format, kFormatHelp);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   arguments.flag("--dry-run", options->dry_run, "do everything but write");
   arguments.flag("--plan-only", options->plan_only,
                  "choose what to cut and print the plan; nothing is trained or written");
-  arguments.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  arguments.add("--format", options->format, kFormatHelp);
+  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.add(kRecipeOption, options->recipe, "YAML file of options; the command line wins over it");
-  add_sweep_options(arguments, options->common);
+  Arguments text = arguments.group("Text to look at and to measure on"), choice = arguments.group("What to cut");
+  add_data_options(text, options->data);
+  text.add("--eval", options->evaluation,
+           "text for the perplexities; default: documents of --data held out of training");
+  text.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
+  text.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
+  choice.add("--method", options->method, "how to choose; see `streamline list`, and below what goes with one of them");
+  choice.add("--budget", options->budget,
+             "the smallest cut that leaves at most this: params=0.8x (of the source's), bytes=100MB, kv-cache=0.5x "
+             "(bytes a token), latency=0.7x (measured here); several with commas between them");
+  add_replacement_options(arguments, *options);
+  add_training_options(arguments, *options);
+  Arguments machine = arguments.group(kMachine), asking = arguments.group("With --method shapley --game accuracy");
+  add_sweep_options(machine, options->common);
+  add_method_options(arguments, choice, options->method_params);
+  add_question_options(asking, options->questions);
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
     if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;

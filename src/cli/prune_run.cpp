@@ -12,6 +12,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/heal/heal_plan.h"
 #include "streamline/heal/refit.h"
+#include "streamline/io/checkpoint_writer.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
@@ -178,6 +179,7 @@ Proposal propose_with(PruneRun& run, const std::string& replacement, const Json&
   context.sweep.beyond_positions = true;
   context.questions = run.questions;
   context.memory = &run.memory;
+  context.prefixes.file = parse_size(options.cache_limit);
   return method.propose(context, resolve_params(method.params, params, "streamline prune"));
 }
 
@@ -275,28 +277,32 @@ void measure_source(PruneRun& run) { measure(run, "source", run.opened.model, ru
 void measure(PruneRun& run, const std::string& name, const Plan& plan) {
   const Model& source = run.opened.model;
   measure(run, name, source.view(plan, run.replacements), source.view(as_written(run, plan), run.replacements));
-  if (name == "cut" && (run.heals() || run.options.refit)) return;
+  if (name == "cut" && (run.heals() || run.options.refit != "none")) return;
   const auto perplexity_of = [](const Json& row) { return row["perplexity"]["value"].get<double>(); };
   const double grown = perplexity_of(run.report["models"].back()) / perplexity_of(run.report["models"].front());
   if (grown < kRuined) return;
-  const std::string sentence = "the perplexity is " + three_digits(grown) + " times the source's: cut less, or train " +
-                               (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit)") +
-                               ", and heal it (`streamline heal`)";
+  const std::string sentence =
+      "the perplexity is " + three_digits(grown) + " times the source's: cut less, or train " +
+      (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
+      ", and heal it (`streamline heal`)";
   log_warning(sentence);
   run.report["warnings"].push_back(sentence);
 }
 
 void refit(PruneRun& run) {
-  const Refit found = refit_slices(run.opened.model, run.plan, run.calibration);
+  const RefitKind kind = parse_refit(run.options.refit);
+  const Refit found = refit_slices(run.opened.model, run.plan, run.calibration, kind);
   Json matrices = Json::array();
-  for (const auto& [place, fit] : found.matrices)
+  for (const auto& [place, fit] : found.matrices) {
     matrices.push_back({{"layer", place.first},
                         {"matrix", role_name(place.second)},
                         {"missing_before", fit.before},
-                        {"missing_after", fit.after},
-                        {"ridge", std::isfinite(fit.ridge) ? Json(fit.ridge) : Json()}});
+                        {"missing_after", fit.after}});
+    if (kind == RefitKind::least_squares)
+      matrices.back()["ridge"] = std::isfinite(fit.ridge) ? Json(fit.ridge) : Json();
+  }
   run.report["refit"] = std::move(matrices);
-  run.opened.model = run.opened.model.changed(found.change);
+  run.opened.model = found.model;
 }
 
 namespace {
@@ -322,7 +328,7 @@ void write(PruneRun& run) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
-  apply.repeatable = !options.refit;
+  apply.repeatable = options.refit == "none";
   apply.provenance = provenance(run);
   reset_peak_memory();
   const Stopwatch watch;

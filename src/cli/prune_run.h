@@ -32,7 +32,7 @@ struct PruneOptions {
   std::int64_t candidate_tokens = 50000;
   HealOptions heal;
   std::string recipe;  // what was given, as a file of --config
-  bool refit = false;
+  std::string refit = "none";
   bool accept_worse = false, overwrite = false, dry_run = false, no_speed = false, plan_only = false;
 };
 

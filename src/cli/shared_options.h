@@ -23,6 +23,8 @@ void add_output_options(Arguments& arguments, CommonOptions& options);   // --js
 void add_compute_options(Arguments& arguments, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
 // --memory, of commands that run text through a model; those of add_compute_options() as well.
 void add_sweep_options(Arguments& arguments, CommonOptions& options);
+// The heading of these in the --help of commands that have so many options that each stands under one.
+constexpr const char* kMachine = "Machine and messages";
 void start_logging(const CommonOptions& options);
 
 // The positional MODEL: a path, or a name in the local Hugging Face cache.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline sparsify`: single weights set to zero, by magnitude, by Wanda or by SparseGPT, as much of each layer as
 // an allocation says.
+#include <cmath>
 #include <memory>
 #include <sstream>
 
@@ -62,6 +63,11 @@ void check_options(const Arguments& arguments, const Options& options) {
   check_output_directory(options.out, options.overwrite);
 }
 
+void warn(Run& run, const std::string& sentence) {
+  log_warning(sentence);
+  run.report["warnings"].push_back(sentence);
+}
+
 // How much of each layer goes, as ratios or as patterns.
 void allocate_layers(Run& run) {
   const Model& model = run.opened.model;
@@ -75,16 +81,14 @@ void allocate_layers(Run& run) {
     if (pattern.group > 0) run.sparsify.patterns.assign(layers, pattern);
     return;
   }
-  std::vector<double> exponents;
-  if (run.options.allocation == "alpha") {
-    const Json record = spectra_record(model, spread, run.options.common.seed);
-    for (const Json& layer : record["layers"]) exponents.push_back(layer["alpha"].get<double>());
-  } else {
-    exponents = read_exponents(run.options.allocation, model);
-  }
-  const Allocation allocation = allocate_by_exponents(model.config(), exponents, spread);
+  const LayerExponents exponents = run.options.allocation == "alpha"
+                                       ? exponents_of(spectra_record(model, spread, run.options.common.seed))
+                                       : read_exponents(run.options.allocation, model);
+  const Allocation allocation = allocate_by_exponents(model.config(), exponents.values, spread);
   run.report["allocation"]["spread"] = allocation.spread;
-  run.report["allocation"]["exponents"] = exponents;
+  run.report["allocation"]["exponents"] = exponents.values;
+  if (const std::string doubt = doubt_about_exponents(exponents.values, exponents.errors); !doubt.empty())
+    warn(run, doubt + "; compare with --allocation uniform");
   run.sparsify.ratios = allocation.ratios;
   if (pattern.group == 0) return;
   std::vector<AllocationPart> parts;
@@ -93,9 +97,9 @@ void allocate_layers(Run& run) {
     run.sparsify.patterns.push_back({.kept = pattern.group - gone, .group = pattern.group});
   const auto [fewest, most] = std::ranges::minmax(run.sparsify.patterns, {}, &sparse::Pattern::kept);
   if (fewest.kept != most.kept)
-    log_warning("layers keep " + std::to_string(fewest.kept) + " to " + std::to_string(most.kept) + " of every " +
-                std::to_string(pattern.group) + " weights, so that kernels for " + run.options.pattern +
-                " take those only that keep " + std::to_string(pattern.kept));
+    warn(run, "layers keep " + std::to_string(fewest.kept) + " to " + std::to_string(most.kept) + " of every " +
+                  std::to_string(pattern.group) + " weights, so that kernels for " + run.options.pattern +
+                  " take those only that keep " + std::to_string(pattern.kept));
 }
 
 void load_texts(Run& run) {
@@ -109,7 +113,7 @@ void load_texts(Run& run) {
 }
 
 void measure(Run& run, const char* name, const Model& model) {
-  run.report["models"].push_back(measured_row(run.opened, run.measured, name, model));
+  add_measured(run.report, run.opened, run.measured, name, model);
 }
 
 // What the pruned matrices depend on.
@@ -127,16 +131,44 @@ std::string run_key(const Run& run) {
   return key.dump();
 }
 
+// Says what experts that were sent too few tokens were pruned by, and how much text would do.
+void warn_of_stand_ins(Run& run, const std::vector<sparse::PrunedMatrix>& matrices) {
+  std::int64_t by_wanda = 0, by_magnitude = 0, of_experts = 0;
+  double more = 0;
+  for (const sparse::PrunedMatrix& matrix : matrices) {
+    if (matrix.expert >= 0) ++of_experts;
+    if (matrix.by == run.sparsify.criterion) continue;
+    ++(matrix.tokens > 0 ? by_wanda : by_magnitude);
+    if (matrix.tokens > 0)
+      more = std::max(more, static_cast<double>(matrix.columns) / static_cast<double>(matrix.tokens));
+  }
+  if (by_wanda + by_magnitude == 0) return;
+  std::string sentence = "of " + std::to_string(of_experts) + " matrices of experts ";
+  if (by_wanda > 0)
+    sentence += std::to_string(by_wanda) +
+                " read fewer tokens than they have columns and were pruned by wanda (about " +
+                format_count(std::ceil(more * static_cast<double>(run.calibration.tokens()))) +
+                " tokens of text would be enough)";
+  if (by_magnitude > 0)
+    sentence += (by_wanda > 0 ? ", " : "") + std::to_string(by_magnitude) +
+                " read none and were pruned by magnitude in each row";
+  warn(run, sentence);
+}
+
 void record(Run& run, const std::vector<sparse::PrunedMatrix>& matrices) {
+  warn_of_stand_ins(run, matrices);
   std::int64_t weights = 0, zeros = 0;
   std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> layers;
   for (const sparse::PrunedMatrix& matrix : matrices) {
     weights += matrix.weights, zeros += matrix.zeros;
     layers[matrix.layer].first += matrix.weights, layers[matrix.layer].second += matrix.zeros;
-    run.report["matrices"].push_back({{"layer", matrix.layer},
-                                      {"matrix", role_name(matrix.role)},
-                                      {"weights", matrix.weights},
-                                      {"zeros", matrix.zeros}});
+    Json row = {{"layer", matrix.layer},
+                {"matrix", role_name(matrix.role)},
+                {"weights", matrix.weights},
+                {"zeros", matrix.zeros}};
+    if (matrix.expert >= 0) row["expert"] = matrix.expert;
+    if (matrix.by != run.sparsify.criterion) row.update({{"by", criterion_name(matrix.by)}, {"tokens", matrix.tokens}});
+    run.report["matrices"].push_back(std::move(row));
   }
   for (const auto& [layer, counts] : layers)
     run.report["layers"].push_back(
@@ -159,18 +191,21 @@ std::string summary(const Json& report) {
     low = std::min(low, layer["zeros"].get<double>());
     high = std::max(high, layer["zeros"].get<double>());
   }
+  const std::string layers =
+      percent(low) == percent(high) ? "" : " (" + percent(low) + " to " + percent(high) + " of a layer)";
   return percent(sparsity["share"].get<double>()) + " of the " + format_count(sparsity["weights"].get<double>()) +
-         " weights of the layers' matrices are zero (" + percent(low) + " to " + percent(high) + " of a layer)";
+         " weights of the layers' matrices are zero" + layers;
 }
 
-void write(const Run& run, const Model& pruned) {
+void write(Run& run, const Model& pruned) {
   const Options& options = run.options;
   const std::string card = "`" + options.model + "` with zeros: " + summary(run.report) + ", by " + options.method +
                            ". Its files are as large as before, and every loader of the model reads them.\n" +
                            card_recipe(run.report);
   ApplyOptions apply = changed_options({options.model, options.max_shard_size, options.overwrite}, run.report, card);
-  apply.finish = [&](OutputDirectory& directory, const AppliedPlan&) {
-    directory.write("report.json", dump_json(run.report));
+  apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
+    run.report["output"] = output_record(options.out, applied);
+    write_report(directory, run.report);
   };
   apply_plan(pruned, plan_of_all(pruned, "sparsify"), {}, options.out, apply);
 }
@@ -186,7 +221,7 @@ Output run(const Arguments& arguments, const Options& options) {
   check_no_side_route(model.checkpoint(), "was learnt for the weights as they are");
   check_applicable(model.checkpoint(), options.out);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
-  run.report["source"] = {{"path", options.model}, {"digest", model.checkpoint().digest()}};
+  run.report["source"] = source_record(options.model, model);
   run.sparsify.criterion = sparse::parse_criterion(options.method);
   run.sparsify.inputs = options.inputs == "dense" ? sparse::Inputs::dense : sparse::Inputs::pruned;
   run.sparsify.damping = options.damping;
@@ -205,6 +240,7 @@ Output run(const Arguments& arguments, const Options& options) {
   run.report["seconds"] = watch.seconds();
   const Model pruned = model.changed(sparse::PrunedStore::change(store));
   measure(run, "sparse", pruned);
+  run.report["summary"] = summary(run.report);
   write(run, pruned);
   if (!options.state.empty()) std::filesystem::remove_all(options.state);
   std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n" + options.out + "\n";

@@ -6,6 +6,7 @@
 #include "command.h"
 #include "options.h"
 #include "streamline/base/file.h"
+#include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
@@ -57,6 +58,9 @@ Output run(const Options& options) {
   if (!options.out.empty()) write_text(options.out, dump_json(record));
   if (!options.html.empty()) write_text(options.html, spectra_html(record));
   std::string text = as_text(record);
+  const LayerExponents exponents = exponents_of(record);
+  if (const std::string doubt = doubt_about_exponents(exponents.values, exponents.errors); !doubt.empty())
+    log_warning(doubt + "; compare with equal shares");
   return {std::move(record), std::move(text)};
 }
 

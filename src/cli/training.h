@@ -24,8 +24,8 @@ std::function<void(const Json&)> json_lines(const std::string& path);
 // Where a search keeps its state in that directory.
 std::filesystem::path search_state_file(const std::string& directory);
 
-// Runs work that keeps a state in a directory (empty: in none); where it is interrupted and something lies there, the
-// error says so.
+// Runs work that keeps a state, or what is finished, in a directory (empty: in none); where it is interrupted and
+// something lies there, the error says so.
 Output resumable(const std::string& directory, const std::function<Output()>& work);
 
 // What a search and a training saved in a directory, once its result is written, and the directory if nothing else is

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 
@@ -40,6 +41,15 @@ def run_json(*arguments):
     result = run(*arguments, "--json", "--quiet")
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def check_page(path, *parts):
+    """The page says all of these, and loads nothing: addresses in it are names of XML's."""
+    page = path.read_text()
+    assert "default-src 'none'" in page and " src=" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert {address for address in re.findall(r"https?://[a-z0-9.]+", page)} <= {"http://www.w3.org"}
+    for part in parts:
+        assert part in page, part
 
 
 def copy_of_books(folder, config=None, without=()):

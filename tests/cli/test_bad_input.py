@@ -149,6 +149,13 @@ USAGE = {
     "an action with a letter missing": (lambda t: ["chip", "tran", BOOKS], 2, ["'tran'; the nearest is 'train'", "chip --help"]),
     "what is trained where nothing is": (
         lambda t: prune(BOOKS, t / "out", "--cut", 2, "--replace", "none", "--epochs", 2), 2, ["--epochs goes with"]),
+    "a limit of what is not kept": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--replace", "none", "--cache-limit", "1GB"), 2, ["--cache-limit goes with"]),
+    "a limit of what no method keeps": (
+        lambda t: ["compare", BOOKS, "--data", CALIBRATION, "--methods", "deepest", "--layers", 2, "--cache-limit", "1GB"], 2,
+        ["--cache-limit goes with --methods that try many candidates"]),
+    "a limit that is no size": (
+        lambda t: prune(BOOKS, t / "out", "--halves", 2, "--method", "blockpruner", "--cache-limit", "much"), 2, ["'much' is not a size"]),
     "an unknown option": (lambda t: ["inspect", BOOKS, "--fast"], 2, ["--fast"]),
     "no model": (lambda t: ["inspect"], 2, ["MODEL"]),
     "no data": (lambda t: ["prune", BOOKS, "--out", t / "out", "--cut", 2], 2, ["--data"]),

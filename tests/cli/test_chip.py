@@ -88,6 +88,13 @@ def test_the_choice_is_kept(made, tmp_path):
     accuracies = [entry["validation"]["accuracy"] for entry in found["chips"]]
     layer = found["choice"]["layer"]
     assert accuracies[layer] >= max(accuracies) - 0.05 and all(a < max(accuracies) - 0.05 for a in accuracies[:layer])
+    for rule in (["--rule", "earliest", "--within", 0.05], ["--layer", 0]):
+        line = chip("select", made / "exact.chips", *rule).stdout
+        one = found["chips"][layer if rule[0] == "--rule" else 0]["validation"]
+        best = max(accuracies)
+        assert ("the best, linear behind layer" in line) == (best > one["accuracy"]), line
+        assert ("lies within the validation texts' interval" in line) == (one["accuracy"] < best <= one["high"])
+        assert ("lies above the validation texts' interval" in line) == (best > one["high"])
     text = chip("select", made / "exact.chips", "--layer", 4)
     assert text.returncode == 0 and "the most frequent class: 0." in text.stdout
     assert "behind layer 4 (fixed)" in text.stdout and "keeps 5 of 12 layers" in text.stdout
@@ -166,6 +173,12 @@ def test_what_wants_text_refuses_a_classifier(classifier, tmp_path, words):
     assert result.returncode == 1 and "is a classifier" in result.stderr, result.stderr
     assert ("chip export --gguf" if words[0] == "export" else "chip run") in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_classifier_without_chips_is_not_sent_to_chip_run(classifier, tmp_path):
+    shutil.copytree(classifier, tmp_path / "bare", ignore=shutil.ignore_patterns("chips.safetensors"))
+    result = run("eval", tmp_path / "bare", "--perplexity", VALID)
+    assert result.returncode == 1 and "is a classifier and writes no text; take the model" in result.stderr, result.stderr
 
 
 def test_an_exported_classifier_can_be_exported_again(classifier, tmp_path):

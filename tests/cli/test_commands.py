@@ -20,6 +20,36 @@ def test_help_has_examples(command):
     assert "Examples:" in result.stdout and f"streamline {command}" in result.stdout
 
 
+def headings(text):
+    """The options of a --help by the heading that they stand under."""
+    found, heading = {}, None
+    for line in text.splitlines():
+        if line and not line.startswith(" ") and line.endswith(":"):
+            heading = line[:-1]
+        elif line.startswith("  -"):
+            found[line.split()[0].split(",")[-1]] = heading
+    return found
+
+
+def test_help_of_prune_puts_what_few_methods_take_under_their_names():
+    where = headings(run("prune", "--help").stdout)
+    methods = {method["name"]: {"--" + param["name"] for param in method["parameters"]} for method in run_json("list")["methods"]}
+    for option in set().union(*methods.values()):
+        having = {name for name, options in methods.items() if option in options}
+        if where[option] == "What to cut":
+            assert len(having) > len(methods) / 4
+        else:
+            assert where[option].startswith("With --method ")
+            assert set(where[option].removeprefix("With --method ").replace(" or ", ", ").split(", ")) == having
+    assert where["--out"] == "Options" and where["--method"] == "What to cut" and where["--json"] == "Machine and messages"
+
+
+def test_help_of_heal_puts_what_goes_with_a_choice_under_it():
+    where = headings(run("heal", "--help").stdout)
+    assert where["--rank"] == "With --with lora or dora" and where["--late"] == "With --with sherl"
+    assert where["--tokens"] == "Training" and where["--data"].startswith("Text")
+
+
 def test_the_program_says_its_version_and_commands():
     assert run("--version").stdout.startswith("streamline 0.")
     overview = run("--help").stdout

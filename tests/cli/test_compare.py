@@ -129,6 +129,28 @@ def test_compare_heals_every_cut_alike():
     assert models["shortgpt -3 layers, healed"]["healed"] == models["joint-drop -3 layers, healed"]["healed"]
 
 
+def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices(tmp_path):
+    words = ["compare", BOOKS, "--methods", "shortgpt,iterative", "--layers", 1, "--data", CALIBRATION, "--seq-len", 128,
+             "--samples", 4, "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--no-speed", "--heal-tokens", 4096,
+             "--out", tmp_path / "results", "--json"]
+    first = run(*words)
+    models = json.loads(first.stdout)["models"]
+    source, shortgpt, shortgpt_healed, iterative, iterative_healed = models
+    assert shortgpt["cut"] == iterative["cut"] and shortgpt["perplexity"] == iterative["perplexity"]
+    assert shortgpt_healed["perplexity"] == iterative_healed["perplexity"] != shortgpt["perplexity"]
+    assert first.stderr.count("healing shortgpt") == 1 and "healing iterative" not in first.stderr
+    assert "iterative -1 layer, healed is the same as shortgpt -1 layer, healed" in first.stderr
+    assert len(list((tmp_path / "results/choices").iterdir())) == 2
+    again = run(*words)
+    assert "healing" not in again.stderr and again.stderr.count("chose is in") == 2
+    for before, after in zip(models, json.loads(again.stdout)["models"]):
+        assert all(before.get(key) == after.get(key) for key in ("name", "plan", "perplexity", "choosing_seconds", "parameters"))
+    # A choice that cannot be read is made again.
+    for choice in (tmp_path / "results/choices").iterdir():
+        choice.write_text("{")
+    assert run(*words).stderr.count("is made again") == 2
+
+
 @pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"),
                                             (["--heal-tokens", 4096], "heals the cuts of --methods")])
 def test_compare_heals_nothing_in_silence(given, message):

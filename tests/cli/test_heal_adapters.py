@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, copy_of_books, run, run_json
+from program import BOOKS, CALIBRATION, VALID, check_page, copy_of_books, run, run_json
 
 SMALL = ["--seq-len", "64", "--validation", "2", "--batch", "4", "--rank", "4"]
 
@@ -24,6 +24,8 @@ def test_a_cut_model_is_healed_and_written(tmp_path):
     measured = run_json("eval", tmp_path / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")
     assert measured["perplexity"]["value"] == pytest.approx(after, rel=1e-3)
     assert record["adapters"]["parameters"] == 8 * 3 * 4 * (192 + 512)
+    assert json.loads((tmp_path / "healed/report.json").read_text())["models"] == record["models"]
+    check_page(tmp_path / "healed/report.html", "Trained adapters (lora) of rank 4", f"{before:.2f} ± ", f"{after:.2f} ± ", "before the training")
     config = json.loads((tmp_path / "healed/config.json").read_text())
     assert config["num_hidden_layers"] == 8
     assert (tmp_path / "healed/streamline/adapters/adapter_model.safetensors").exists()
@@ -33,6 +35,8 @@ def test_same_seed_same_bytes_and_another_base_other_adapters(tmp_path):
     for name, options in {"one": [], "two": [], "nf4": ["--base", "nf4"]}.items():
         done = heal("--adapters", tmp_path / name, "--learning-rate", "3e-3", *options)
         assert done.returncode == 0, done.stderr
+        check_page(tmp_path / name / "report.html", "Trained adapters (lora) of rank 4")
+        assert "tokens/s" not in done.stdout and "perplexity" not in done.stdout, "nothing of the two was measured"
     one, two, nf4 = ((tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("one", "two", "nf4"))
     assert one == two != nf4
 

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, run, run_json
+from program import BOOKS, CALIBRATION, VALID, check_page, run, run_json
 
 SHORT = ["--seq-len", "64", "--validation", "2", "--batch", "4", "--with", "sherl", "--late", "2", "--features", "4"]
 
@@ -26,6 +26,7 @@ def test_it_heals_and_the_program_computes_with_what_it_wrote(healed):
     folder, record = healed
     before, after = (model["perplexity"]["value"] for model in record["models"])
     assert after < 0.97 * before
+    check_page(folder / "healed/report.html", "Trained an adapter (SHERL)", f"{before:.2f} ± ", f"{after:.2f} ± ")
     assert record["sherl"]["at"] == 7 and record["sherl"]["features"] == [0, 2, 5, 7]
     measured = run_json("eval", folder / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")
     assert measured["perplexity"]["value"] == pytest.approx(after, rel=1e-3)

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from program import BOOKS, CALIBRATION
+from program import BOOKS, CALIBRATION, VALID
 
 
 def test_states_that_were_spilled_are_gone_after_an_interrupt(tmp_path):
@@ -45,3 +45,19 @@ def test_an_interrupted_prune_leaves_nothing_but_its_state(sign, kept, tmp_path)
     goes_on = f"; goes on from {state} when it is repeated" if kept else ""
     assert lines[-1] == f"streamline: interrupted; nothing is left half written{goes_on}\n"
     assert list(tmp_path.iterdir()) == ([state] if kept else [])
+
+
+@pytest.mark.parametrize("words", [["eval", BOOKS], ["compare", BOOKS, BOOKS, "--no-speed"]])
+def test_an_interrupted_measurement_says_that_it_goes_on(words, tmp_path):
+    short, results = tmp_path / "short.txt", tmp_path / "results"
+    short.write_text(VALID.read_text()[:4000])
+    command = [os.environ["STREAMLINE_PROGRAM"], *words, "--perplexity", f"{short},{VALID}", "--window", 64, "--threads", 1, "--out", results]
+    with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as job:
+        end = time.monotonic() + 60
+        while not list(results.rglob("short*.json")) and time.monotonic() < end:
+            time.sleep(0.02)
+        job.send_signal(signal.SIGINT)
+        lines = job.stderr.readlines()
+        status = job.wait(timeout=120)
+    assert status == 130
+    assert lines[-1] == f"streamline: interrupted; nothing is left half written; goes on from {results} when it is repeated\n"

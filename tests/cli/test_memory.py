@@ -49,6 +49,31 @@ def test_little_memory_gives_the_same_numbers():
     assert little["perplexity"]["value"] == pytest.approx(plenty["perplexity"]["value"], rel=1e-6)
 
 
+@pytest.mark.parametrize("search", [["blockpruner", "--halves", 1], ["iterative", "--layers", 3], ["beam", "--layers", 2, "--width", 2]])
+def test_a_search_spills_what_its_candidates_share(search, tmp_path):
+    """Into a file without a name, no larger than --cache-limit; beyond it, it is computed anew. The choice is the same."""
+    command = ["prune", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 2, "--dtype", "float32", "--replace", "none",
+               "--plan-only", "--method", *search]
+    needed = least(run(*command, "--memory", "1MB"))
+
+    def plan(*options):
+        done = run(*command, "--verbose", *options, env=os.environ | {"TMPDIR": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+        assert not list(tmp_path.iterdir())
+        found = json.loads(done.stdout)
+        (count,) = {"halves_executed", "parts_executed"} & set(found["scores"])
+        return found, found["scores"].pop(count), done.stderr.count("in a temporary file")
+
+    spilled, executed, files = plan("--memory", f"{needed}MB")
+    anew, more, fewer_files = plan("--memory", f"{needed}MB", "--cache-limit", "1B")
+    assert fewer_files < files  # what is left is of the scores, which are a sweep
+    assert more > executed
+    assert anew == spilled
+    plenty, _, _ = plan()
+    assert plenty["segments"] == spilled["segments"]
+    assert peak_of(*command, "--memory", f"{needed}MB") <= needed
+
+
 def test_training_that_does_not_fit_is_refused(tmp_path):
     command = ["prune", BOOKS, "--data", CALIBRATION, "--dry-run", "--cut", 4, "--seq-len", 64, "--samples", 2, "--tokens", 2000,
                "--no-speed", "--eval-windows", 2, "--replace", "layer"]

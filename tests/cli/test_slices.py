@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, run, run_json
+from program import BOOKS, CALIBRATION, VALID, copy_of_books, run, run_json, weights
 
 TEXT = ["--data", CALIBRATION, "--seq-len", 64, "--samples", 8]
 SHORT = ["--eval", VALID, "--eval-windows", 1, "--no-speed"]
@@ -81,11 +81,35 @@ def test_padding_is_said(tmp_path):
 
 def test_refit_leaves_less_missing(tmp_path):
     report = run_json("prune", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 24, *SHORT, "--method", "wanda-sp",
-                      "--ratio", 0.3, "--inside", "channels", "--refit", "--out", tmp_path / "out")
+                      "--ratio", 0.3, "--inside", "channels", "--refit", "least-squares", "--out", tmp_path / "out")
     assert len(report["refit"]) == 12
     assert sum(fit["missing_after"] for fit in report["refit"]) < 0.95 * sum(fit["missing_before"] for fit in report["refit"])
     assert [model["name"] for model in report["models"]] == ["source", "cut", "healed"]
     assert not (tmp_path / "out" / "streamline" / "plan.json").exists()
+
+
+def test_a_refit_with_biases_leaves_less_missing_in_an_ordinary_model(tmp_path):
+    report = run_json("prune", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 24, *SHORT, "--method", "flap",
+                      "--ratio", 0.3, "--scope", "local", "--refit", "bias", "--out", tmp_path / "out")
+    assert len(report["refit"]) == 12 and not any("ridge" in fit for fit in report["refit"])  # a third of two heads is none
+    assert sum(fit["missing_after"] for fit in report["refit"]) < sum(fit["missing_before"] for fit in report["refit"])
+    assert [model["name"] for model in report["models"]] == ["source", "cut", "healed"]
+    assert report["models"][2]["parameters"] > report["models"][1]["parameters"] and report["output"]["ordinary"]
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["mlp_bias"] is True and config["attention_bias"] is False
+    header, _ = weights(tmp_path / "out" / "model.safetensors")
+    assert header["model.layers.3.mlp.gate_proj.bias"]["shape"] == [config["intermediate_size"]]
+    assert "model.layers.3.self_attn.o_proj.bias" not in header
+    exported = run("export", tmp_path / "out", "--gguf", tmp_path / "out.gguf")
+    assert exported.returncode == 0, exported.stderr
+
+
+def test_a_family_without_biases_is_told_before_the_work(tmp_path):
+    config = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
+    result = run("prune", copy_of_books(tmp_path / "mistral", config), *TEXT, "--method", "flap", "--ratio", 0.3, "--refit", "bias",
+                 "--out", tmp_path / "out")
+    assert result.returncode == 1 and "has no key for a bias of the attention's last matrix" in result.stderr, result.stderr
+    assert "scoring" not in result.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("words,status,message", [
@@ -107,11 +131,26 @@ def test_what_cannot_be_is_one_line(words, status, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("type,words", [("f16", ["--ratio", 0.5]), ("q8_0", ["--ratio", 0.5, "--inside", "heads"])])
+def test_a_gguf_file_is_narrowed_without_rounding(type, words, tmp_path):
+    assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", type).returncode == 0
+    run_json("prune", tmp_path / "books.gguf", *TEXT, *SHORT, "--method", "wanda-sp", *words, "--out", tmp_path / "narrow.gguf")
+    before, after = (run_json("inspect", tmp_path / name)["layer"][0] for name in ("books.gguf", "narrow.gguf"))
+    assert after["kv_heads"] == before["kv_heads"] // 2 and after["head_dim"] == before["head_dim"]
+    assert after["intermediate_size"] == before["intermediate_size"] // (1 if "heads" in words else 2)
+    window = ["--perplexity", VALID, "--window", 64, "--max-windows", 1]
+    planned = run_json("eval", tmp_path / "books.gguf", "--plan", tmp_path / "narrow.plan.json", *window)
+    written = run_json("eval", tmp_path / "narrow.gguf", *window)
+    assert written["perplexity"]["value"] == pytest.approx(planned["perplexity"]["value"], rel=0.01)
+
+
 def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
-    assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf").returncode == 0
+    assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", "q8_0").returncode == 0
     for model, words, status, message in [
-            (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.2], 1, "prune the checkpoint that the file was made from"),
-            (BOOKS, ["--cut", 3, "--refit"], 2, "--refit goes with methods that take heads and channels")]:
+            (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.2], 1, "channels lie in blocks of 32 (Q8_0)"),
+            (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.5, "--inside", "heads", "--refit", "bias"], 1,
+             "--refit changes matrices"),
+            (BOOKS, ["--cut", 3, "--refit", "bias"], 2, "--refit goes with methods that take heads and channels")]:
         result = run("prune", model, *TEXT, *words, "--out", tmp_path / "out")
         assert result.returncode == status and message in result.stderr, result.stderr
         assert "perplexity" not in result.stderr and not (tmp_path / "out").exists()

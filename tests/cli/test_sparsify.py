@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, run, run_json, weights
+from program import BOOKS, CALIBRATION, VALID, check_page, run, run_json, weights
 
 TEXT = ["--data", CALIBRATION, "--seq-len", 64, "--samples", 32]
 
@@ -32,6 +32,8 @@ def test_every_row_loses_its_share_and_nothing_else_changes(tmp_path):
     found = run_json("sparsify", BOOKS, *TEXT, "--ratio", 0.5, "--eval", VALID, "--eval-windows", 4, "--out", tmp_path / "out")
     assert found["sparsity"]["share"] == pytest.approx(0.5, abs=0.01)
     assert found["models"][1]["perplexity"]["value"] > found["models"][0]["perplexity"]["value"]
+    figures = [f"{model['perplexity']['value']:.2f} ± " for model in found["models"]]
+    check_page(tmp_path / "out/report.html", *figures, "Zeros by layer", f"{100 * found['layers'][11]['zeros']:.2f} %", "Matrix by matrix")
     before, after = weights(), weights(tmp_path / "out/model.safetensors")
     for name, entry in before[0].items():
         if name == "__metadata__":
@@ -66,6 +68,8 @@ def test_magnitude_needs_no_text_and_alpha_spreads_it(tmp_path):
     made = [run_json("sparsify", BOOKS, "--method", "magnitude", "--ratio", 0.4, "--spread", 0.2, "--allocation", by, "--out",
                      tmp_path / name) for by, name in [("alpha", "one"), (file, "two")]]
     assert made[0]["layers"] == made[1]["layers"]
+    assert made[0]["warnings"] == made[1]["warnings"] and "layer 0 alone decides the shares" in made[0]["warnings"][0]
+    assert "layer 0 alone" in (tmp_path / "one/report.html").read_text()
     for layer, ratio in zip(made[0]["layers"], ratios):
         assert layer["zeros"] == pytest.approx(ratio, abs=2e-3)
     assert (tmp_path / "one/model.safetensors").read_bytes() == (tmp_path / "two/model.safetensors").read_bytes()

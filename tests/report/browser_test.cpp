@@ -74,7 +74,7 @@ TEST_F(ReportInBrowser, DrawsEveryChart) {
   EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
 }
 
-// Four models at one place: no two names may overlap, so that some are left out.
+// Three of four models at one place, which has one name.
 TEST_F(ReportInBrowser, DrawsTheChartsOfAComparisonWithLabelsApart) {
   Json record = {{"models", Json::array()}};
   for (const char* name : {"a-long-name-1", "a-long-name-2", "a-long-name-3", "far"}) {
@@ -90,6 +90,7 @@ TEST_F(ReportInBrowser, DrawsTheChartsOfAComparisonWithLabelsApart) {
   EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
   EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
   EXPECT_THAT(page, HasSubstr(">far</text>"));
+  EXPECT_THAT(page, HasSubstr(">a-long-name-1 and 2 more</text>"));
 }
 
 TEST_F(ReportInBrowser, TreatsTheReportAsTextOnly) {

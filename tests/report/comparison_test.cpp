@@ -208,5 +208,60 @@ TEST(ComparisonCharts, AreThereForWhatWasMeasured) {
   EXPECT_EQ(charts["tasks-1"]["signals"]["span"], charts["tasks-2"]["signals"]["span"]);
 }
 
+// The chart of models of these sizes and perplexities, of which nothing else was measured.
+Json chart_of(const std::vector<std::pair<double, double>>& models) {
+  Json json = {{"models", Json::array()}};
+  for (const auto& [size, perplexity] : models) {
+    const std::string name = "model " + std::to_string(json["models"].size());
+    json["models"].push_back({{"name", name}, {"parameters", size}, {"perplexity", estimate(perplexity, 0.5)}});
+  }
+  mark_pareto(json);
+  return report::comparison_charts(json)["quality-parameters"];
+}
+
+TEST(ComparisonCharts, AFewThatAreFarWorseStandAtTheEdge) {
+  const Json chart = chart_of({{100e6, 20}, {80e6, 25}, {60e6, 30}, {50e6, 4000}});
+  const Json& rows = chart["data"]["models"];
+  EXPECT_EQ(rows[2]["beyond"], false);
+  EXPECT_NEAR(rows[2]["y"].get<double>(), std::log10(30), 1e-12);
+  EXPECT_EQ(rows[3]["beyond"], true);
+  EXPECT_EQ(rows[3]["label"], "model 3: 4000");
+  EXPECT_EQ(rows[3]["tip"]["perplexity"], "4000.000");
+  EXPECT_GT(rows[3]["y"].get<double>(), rows[2]["high"].get<double>());
+  EXPECT_LT(rows[3]["y"].get<double>(), std::log10(40));
+  EXPECT_EQ(chart["data"]["front"][0]["y"], rows[3]["y"]);
+  for (const Json& tick : chart["signals"]["y_ticks"]) {
+    const double value = std::pow(10, tick.get<double>());
+    EXPECT_NEAR(value, std::round(value), 1e-6);
+    EXPECT_TRUE(value > 19 && value < 32) << value;
+  }
+}
+
+TEST(ComparisonCharts, WhereMostAreFarWorseTheAxisReachesThem) {
+  const Json chart = chart_of({{100e6, 20}, {80e6, 3000}, {60e6, 4000}});
+  for (const Json& row : chart["data"]["models"]) EXPECT_EQ(row["beyond"], false);
+  EXPECT_NEAR(chart["data"]["models"][2]["y"].get<double>(), std::log10(4000), 1e-12);
+}
+
+TEST(ComparisonCharts, ModelsAtOnePlaceHaveOneLabel) {
+  const Json rows = chart_of({{100e6, 20}, {80e6, 25}, {80e6, 25}, {80e6, 25}})["data"]["models"];
+  EXPECT_EQ(rows[0]["label"], "model 0");
+  EXPECT_EQ(rows[1]["label"], "model 1 and 2 more");
+  EXPECT_EQ(rows[2]["label"], "");
+  EXPECT_EQ(rows[3]["label"], "");
+  EXPECT_EQ(rows[3]["tip"]["also here"], "model 1, model 2");
+  EXPECT_FALSE(rows[0]["tip"].contains("also here"));
+}
+
+TEST(ComparisonCharts, SizesFarApartAreOnALogarithmicAxis) {
+  const Json near = chart_of({{100e6, 20}, {50e6, 25}}), far = chart_of({{100e6, 20}, {5e6, 25}});
+  EXPECT_TRUE(near["signals"]["x_ticks"].is_null());
+  EXPECT_EQ(near["data"]["models"][0]["x"], 100e6);
+  EXPECT_EQ(far["signals"]["x_logarithmic"], true);
+  EXPECT_NEAR(far["data"]["models"][0]["x"].get<double>(), 8, 1e-12);
+  EXPECT_EQ(far["data"]["models"][0]["tip"]["parameters"], near["data"]["models"][0]["tip"]["parameters"]);
+  EXPECT_FALSE(far["signals"]["x_ticks"].empty());
+}
+
 }  // namespace
 }  // namespace streamline

@@ -87,6 +87,53 @@ TEST(ReportPage, ShowsWhatEachPartIsWorth) {
   EXPECT_EQ(nesting_error(markup_of(page)), "");
 }
 
+// A run that leaves the layers as they are: nothing was cut, and no speed was measured.
+Json report_of_all_layers(const char* name, const char* summary) {
+  Json report = test::sample_report();
+  for (const char* part : {"choice", "scores", "stages", "warnings"}) report.erase(part);
+  report["summary"] = summary;
+  report["models"].erase(1);
+  report["models"][1]["name"] = name;
+  for (Json& model : report["models"]) {
+    model["parameters"] = 4000000;
+    model.erase("prefill_tokens_per_second");
+    model.erase("decode_tokens_per_second");
+  }
+  return report;
+}
+
+TEST(ReportPage, SaysWhatWasTrainedInAllLayers) {
+  Json report = report_of_all_layers("healed", "trained adapters (lora) of rank 8 in all layers");
+  report["healing"][0]["replacement"] = "adapters";
+  report["training"] = {{"source", "books.txt"}, {"tokens", 20000}, {"digest", "77ab"}};
+  const std::string page = report_html(report);
+  EXPECT_THAT(std::regex_replace(page, std::regex("<[^>]*>"), ""),
+              HasSubstr("Trained adapters (lora) of rank 8 in all layers: perplexity 29.4 → 53.2"));
+  for (const char* part : {"Held-out loss 4.500 before the training, 2.250 at best", "29.45 ± 0.21", "53.17 ± 0.41",
+                           "books.txt", "77ab", "\"nothing_title\":\"the model before\""})
+    EXPECT_THAT(page, HasSubstr(part));
+  const std::string markup = markup_of(page);
+  for (const char* part : {"tokens/s", "layers' place", "Training the replacement", "<h3>Parameters</h3>"})
+    EXPECT_THAT(markup, Not(HasSubstr(part)));
+  EXPECT_EQ(nesting_error(markup), "");
+}
+
+TEST(ReportPage, ShowsZerosByLayerAndMatrix) {
+  Json report = report_of_all_layers("sparse", "50.0 % of the weights are zero");
+  report.erase("healing");
+  report["layers"] = {{{"layer", 0}, {"zeros", 0.25}}, {{"layer", 1}, {"zeros", 0.75}}};
+  report["matrices"] = {{{"layer", 0}, {"matrix", "q"}, {"weights", 8}, {"zeros", 1}},
+                        {{"layer", 1}, {"matrix", "<down>"}, {"weights", 8}, {"zeros", 7}}};
+  const std::string page = report_html(report);
+  for (const char* part : {"50.0 % of the weights are zero", "Zeros by layer", "25.00 %", "75.00 %", "12.50 %",
+                           "87.50 %", "&lt;down&gt;", "53.17 ± 0.41"})
+    EXPECT_THAT(page, HasSubstr(part));
+  EXPECT_THAT(page, Not(HasSubstr("Exponent")));
+  report["allocation"] = {{"by", "alpha"}, {"exponents", {3.25, 4.5}}};
+  for (const char* part : {"Exponent (alpha)", "3.250", "4.500"}) EXPECT_THAT(report_html(report), HasSubstr(part));
+  EXPECT_EQ(nesting_error(markup_of(report_html(report))), "");
+}
+
 TEST(ReportPage, IsWellFormed) { EXPECT_EQ(nesting_error(markup_of(report_html(test::sample_report()))), ""); }
 
 TEST(ReportPage, LoadsNothing) {

@@ -45,6 +45,17 @@ TEST(ReportTable, ShowsModelsThenStages) {
             "heal      65.2       1.9 GB\n");
 }
 
+TEST(ReportTable, LeavesOutWhatNoModelWasMeasuredFor) {
+  Json report = test::sample_report();
+  report["stages"] = nullptr;
+  for (Json& model : report["models"]) model.erase("prefill_tokens_per_second"), model["perplexity"] = nullptr;
+  report["models"].erase(1);
+  EXPECT_EQ(report_table(report),
+            "model   layers  parameters   bytes  decode tokens/s\n"
+            "source       4          4M  8.0 MB             41.7\n"
+            "healed       3          3M  6.0 MB             49.6\n");
+}
+
 TEST(ReportTable, IsEmptyWithoutModelsAndStages) { EXPECT_EQ(report_table(Json::object()), ""); }
 
 TEST(RunRecord, SaysHowToRunItAgain) {

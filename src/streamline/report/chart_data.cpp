@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "streamline/report/axis.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/training_runs.h"
 
@@ -106,19 +107,6 @@ Json curve_chart(const Json& report) {
   return {{"data", {{"starts", rows}}}, {"signals", signals}};
 }
 
-// Round numbers between low and high, about as many as an axis has room for.
-Json round_values(double low, double high, std::size_t room) {
-  std::vector<double> fine, coarse, decades;
-  for (double decade = std::pow(10, std::floor(std::log10(low))); decade <= high; decade *= 10)
-    for (const double step : {1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0}) {
-      if (decade * step < low || decade * step > high) continue;
-      fine.push_back(decade * step);
-      if (step == 1 || step == 2 || step == 5) coarse.push_back(decade * step);
-      if (step == 1) decades.push_back(decade);
-    }
-  return fine.size() <= room ? fine : coarse.size() <= room ? coarse : decades;
-}
-
 // Adds <field>_span and <field>_ticks of a column on a logarithmic axis.
 void add_axis(Json& signals, const Json& rows, const std::string& field) {
   double low = std::numeric_limits<double>::max(), high = 0;
@@ -210,6 +198,7 @@ Json training_chart(const TrainingRun& run) {
                   {"last", last},
                   {"best_step", number(stage, "/best_step").value_or(-1)},
                   {"loss_title", run.loss},
+                  {"nothing_title", run.whole ? "the model before" : "nothing in its place"},
                   {"unit", by_tokens ? "tokens seen" : "step"}};
   add_error_span(signals, data);
   return {{"data", data}, {"signals", signals}};

@@ -103,8 +103,9 @@ std::string training_facts(const TrainingRun& run) {
   if (seconds) note += (note.empty() ? "" : " in ") + format_seconds(*seconds);
   if (!note.empty()) note += ". ";
   if (nothing && best) {
-    note += "Held-out loss " + significant(*nothing, 4) + " with nothing in the layers' place, " +
-            significant(*best, 4) + " at best";
+    note += "Held-out loss " + significant(*nothing, 4) +
+            (run.whole ? " before the training, " : " with nothing in the layers' place, ") + significant(*best, 4) +
+            " at best";
     if (const auto step = integer(run.stage, "/best_step")) note += " (step " + grouped(*step) + ")";
     if (*nothing > 0) note += ": " + fixed(*best / *nothing * 100, 1) + " % of it";
     note += ". ";
@@ -133,7 +134,9 @@ std::string training_figure(const TrainingRun& run) {
                  heading + "<figure>" + chart(run.chart.c_str(), "Training and held-out loss. " + training_facts(run)) +
                      legend({"<i class=\"line\"></i>training loss, smoothed and raw",
                              validated ? "<i class=\"line mark\"></i>held-out loss" : "",
-                             nothing ? "<i class=\"dash\"></i>nothing in the layers' place" : ""}) +
+                             !nothing    ? ""
+                             : run.whole ? "<i class=\"dash\"></i>the model before"
+                                         : "<i class=\"dash\"></i>nothing in the layers' place"}) +
                      "</figure>" +
                      (validated ? folded("The held-out losses, as a table", validations_table(run.stage)) : ""));
 }
@@ -249,7 +252,8 @@ std::string candidates_section(const Json& report) {
 std::string training_section(const Json& report) {
   const std::vector<TrainingRun> runs = runs_of(report, false);
   if (runs.empty()) return "";
-  return section("Training the replacement", runs.size() == 1 ? training_facts(runs.front()) : "", figures(runs));
+  return section(runs.front().whole ? "Training" : "Training the replacement",
+                 runs.size() == 1 ? training_facts(runs.front()) : "", figures(runs));
 }
 
 }  // namespace streamline::report

@@ -48,7 +48,9 @@ std::string quality_section(const Json& record, const Json& charts, const std::s
   return report::section(heading,
                          "The dashed line is the Pareto front: filled models, of which none is beaten in both. Pale: "
                          "beaten, but by no more than noise. The bars are 95 % of each model by itself; differences "
-                         "are told apart more sharply, on the same questions and windows.",
+                         "are told apart more sharply, on the same questions and windows. Triangles at the edge lie "
+                         "far above it, where their label says. Names that find no room are left out; point at a "
+                         "model for its own.",
                          markup);
 }
 

@@ -140,8 +140,22 @@ Json model_entry(const Json& report, std::string_view name) {
 }
 
 Json final_model(const Json& report) {
-  Json healed = model_entry(report, "healed");
-  return healed.is_null() ? model_entry(report, "cut") : healed;
+  for (const char* name : {"healed", "sparse"})
+    if (Json model = model_entry(report, name); !model.is_null()) return model;
+  return model_entry(report, "cut");
+}
+
+bool cuts(const Json& report) { return find(report, "/choice") != nullptr; }
+
+std::vector<std::vector<std::string>> without_empty_columns(const std::vector<std::vector<std::string>>& rows,
+                                                            std::string_view nothing) {
+  std::vector<std::vector<std::string>> kept(rows.size());
+  for (std::size_t column = 0; !rows.empty() && column < rows.front().size(); ++column) {
+    const auto says = [&](const auto& row) { return row[column] != nothing; };
+    if (column > 0 && std::none_of(rows.begin() + 1, rows.end(), says)) continue;
+    for (std::size_t row = 0; row < rows.size(); ++row) kept[row].push_back(rows[row][column]);
+  }
+  return kept;
 }
 
 }  // namespace streamline::report

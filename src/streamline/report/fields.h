@@ -49,7 +49,13 @@ bool contains_massive(const std::vector<std::int64_t>& massive, std::int64_t sta
 
 // The entry of "models" with this name; null Json when there is none.
 Json model_entry(const Json& report, std::string_view name);
-// What the run produced: the healed model, else the cut one.
+// What the run produced: the healed model, else the sparse or the cut one.
 Json final_model(const Json& report);
+// Whether the run chose what to cut; one that heals or sets weights to zero leaves the layers and sizes as they are.
+bool cuts(const Json& report);
+
+// A table without the columns, the first one excepted, of which no row below the heading says more than `nothing`.
+std::vector<std::vector<std::string>> without_empty_columns(const std::vector<std::vector<std::string>>& rows,
+                                                            std::string_view nothing);
 
 }  // namespace streamline::report

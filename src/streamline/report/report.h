@@ -23,7 +23,8 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows);
 std::string report_html(const Json& record);
 // The record of `streamline spectra` as such a page.
 std::string spectra_html(const Json& record);
-// The table that ends `prune`, from report.json: the models, then the stages; empty when there are neither.
+// The table that ends `prune`, `heal` and `sparsify`, from report.json: the models, without columns of which nothing
+// was measured, then the stages; empty when there are neither.
 std::string report_table(const Json& record);
 
 }  // namespace streamline

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The report of a pruning run as a page: which sections there are, and in which order.
+// The report of a run that made a model as a page: which sections there are, and in which order.
 #include "streamline/base/version.h"
 #include "streamline/report/chart_data.h"
 #include "streamline/report/html.h"
@@ -23,7 +23,8 @@ std::string body(const Json& record) {
          "\n<main>\n" + report::models_section(record) +
          pair(report::windows_section(record), report::curve_section(record)) + report::norms_section(record) +
          report::estimates_section(record) + report::candidates_section(record) + report::training_section(record) +
-         pair(report::provenance_section(record), report::stages_section(record)) + "</main>\n" +
+         report::sparsity_section(record) + pair(report::provenance_section(record), report::stages_section(record)) +
+         "</main>\n" +
          element("footer", "",
                  "Made by streamline " + report::escaped(program_version()) +
                      ". This page is self-contained: it loads nothing, and its numbers are those of report.json.");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table that ends `prune`: what the models are and cost, then what each stage took.
+// The table that ends `prune`, `heal` and `sparsify`: what the models are and cost, then what each stage took.
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/report.h"
@@ -9,6 +9,8 @@ namespace {
 
 using report::fixed, report::integer, report::number, report::significant, report::text;
 using Row = std::vector<std::string>;
+
+constexpr const char* kUnmeasured = "-";
 
 std::string bytes_or_dash(const Json& json, std::string_view pointer) {
   const auto bytes = integer(json, pointer);
@@ -49,7 +51,7 @@ std::string report_table(const Json& record) {
   for (const Json& stage : report::elements(record, "/stages")) stages.push_back(stage_row(stage));
 
   std::string out;
-  if (models.size() > 1) out += format_table(models);
+  if (models.size() > 1) out += format_table(report::without_empty_columns(models, kUnmeasured));
   if (models.size() > 1 && stages.size() > 1) out += "\n";
   if (stages.size() > 1) out += format_table(stages);
   return out;

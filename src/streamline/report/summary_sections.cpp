@@ -22,6 +22,7 @@ std::string replacement(const Json& report) {
 
 // "135M → 114M parameters"
 std::string parameters_phrase(const Json& report) {
+  if (!cuts(report)) return "";
   auto before = number(model_entry(report, "source"), "/parameters");
   if (!before) before = number(report, "/source/parameters");
   const auto after = number(final_model(report), "/parameters");
@@ -81,7 +82,9 @@ std::string model_name(const Json& report) {
 }
 
 std::string deed(const Json& report) {
-  if (auto what = text(report, "/choice/summary")) {  // halves of layers: "dropped the attention of layers 2, 5..6"
+  auto what = text(report, "/choice/summary");  // halves of layers: "dropped the attention of layers 2, 5..6"
+  if (!what) what = text(report, "/summary");   // all layers stay: "trained adapters (lora) of rank 8 …"
+  if (what) {
     if (!what->empty()) what->front() = static_cast<char>(std::toupper(static_cast<unsigned char>(what->front())));
     return *what;
   }
@@ -175,9 +178,10 @@ std::string layer_strip(const Json& report) {
 }
 
 std::string key_figures(const Json& report) {
-  const std::string cards = change_card(report, "Parameters", "/parameters", format_count, "") +
-                            change_card(report, "Size on disk", "/bytes", bytes_text, "") +
-                            change_card(report, "Perplexity", "/perplexity/value", perplexity_text, "") +
+  const std::string sizes = !cuts(report) ? ""
+                                          : change_card(report, "Parameters", "/parameters", format_count, "") +
+                                                change_card(report, "Size on disk", "/bytes", bytes_text, "");
+  const std::string cards = sizes + change_card(report, "Perplexity", "/perplexity/value", perplexity_text, "") +
                             change_card(report, "Prefill speed", "/prefill_tokens_per_second", rate_text, " tokens/s") +
                             change_card(report, "Decode speed", "/decode_tokens_per_second", rate_text, " tokens/s");
   return cards.empty() ? "" : element("div", "class=\"cards\"", cards) + "\n";

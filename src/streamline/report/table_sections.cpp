@@ -93,11 +93,20 @@ std::string machine(const Json& report) {
                  escaped(text(report, "/run/dtype").value_or(""))});
 }
 
-std::string calibration(const Json& report) {
-  std::string shape = counted(report, "/calibration/sequences", "sequences");
-  if (const auto length = integer(report, "/calibration/seq_len")) shape += " × " + grouped(*length) + " tokens";
-  return joined({code(text(report, "/calibration/source")), shape, counted(report, "/calibration/tokens", "tokens"),
-                 counted(report, "/calibration/documents", "documents")});
+// Of "calibration" or "training".
+std::string text_read(const Json& read) {
+  std::string shape = counted(read, "/sequences", "sequences");
+  if (const auto length = integer(read, "/seq_len"))
+    shape += (shape.empty() ? "sequences of " : " × ") + grouped(*length) + " tokens";
+  return joined({code(text(read, "/source")), shape, counted(read, "/tokens", "tokens"),
+                 counted(read, "/documents", "documents")});
+}
+
+void add_text(std::string& list, const Json& report, const char* pointer, const std::string& name) {
+  const Json* read = find(report, pointer);
+  if (read == nullptr) return;
+  add_fact(list, name.c_str(), text_read(*read));
+  add_fact(list, (name + " digest").c_str(), code(text(*read, "/digest")));
 }
 
 std::string output(const Json& report) {
@@ -118,7 +127,8 @@ std::string models_section(const Json& report) {
   if (models.empty()) return "";
   const Json source = model_entry(report, "source");
   const double most = largest(models, "/perplexity/value");
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::vector<std::string>> rows = {
+      {"Model", "Perplexity", "Bits per byte", "Layers", "Parameters", "Size", "Prefill tokens/s", "Decode tokens/s"}};
   for (const Json& model : models) {
     const auto layers = integer(model, "/layers");
     rows.push_back({escaped(text(model, "/name").value_or("?")), perplexity_cell(model, most), bits_cell(model),
@@ -127,11 +137,12 @@ std::string models_section(const Json& report) {
                     compared(model, source, "/prefill_tokens_per_second", rate_text),
                     compared(model, source, "/decode_tokens_per_second", rate_text)});
   }
+  rows = without_empty_columns(rows, kNothing);
+  const std::vector<std::string> heading = rows.front();
+  rows.erase(rows.begin());
   const std::string note = evaluation_note(report);
   return section("The models side by side", "",
-                 html_table({"Model", "Perplexity", "Bits per byte", "Layers", "Parameters", "Size", "Prefill tokens/s",
-                             "Decode tokens/s"},
-                            rows, "The models side by side") +
+                 html_table(heading, rows, "The models side by side") +
                      (note.empty() ? "" : element("p", "class=\"note\"", note)));
 }
 
@@ -179,8 +190,8 @@ std::string provenance_section(const Json& report) {
            joined({code(text(report, "/source/path")), escaped(text(report, "/source/family").value_or("")),
                    counted(report, "/source/parameters", "parameters")}));
   add_fact(list, "Source digest", code(text(report, "/source/digest")));
-  add_fact(list, "Calibration", calibration(report));
-  add_fact(list, "Calibration digest", code(text(report, "/calibration/digest")));
+  add_text(list, report, "/calibration", "Calibration");
+  add_text(list, report, "/training", "Training text");
   add_fact(list, "Output", output(report));
   add_fact(list, "Seed", find(report, "/run/seed") == nullptr ? "" : escaped(find(report, "/run/seed")->dump()));
   add_fact(list, "Computed with", machine(report));

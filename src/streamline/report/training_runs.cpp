@@ -13,6 +13,11 @@ std::string loss_title(const std::string& loss) {
   return loss == "kl" ? "KL divergence, nats a token" : loss;
 }
 
+bool trains_whole(const Json& window) {
+  const std::string name = text(window, "/replacement").value_or("");
+  return name == "adapters" || name == "sherl";
+}
+
 void add(std::vector<TrainingRun>& runs, const std::string& title, const Json& window, bool candidate) {
   for (const Json& stage : elements(window, "/stages")) {
     if (elements(stage, "/steps").empty()) continue;
@@ -21,6 +26,7 @@ void add(std::vector<TrainingRun>& runs, const std::string& title, const Json& w
                     .title = title + (title.empty() ? "" : ", ") + loss,
                     .loss = loss_title(loss),
                     .candidate = candidate,
+                    .whole = trains_whole(window),
                     .window = window,
                     .stage = stage});
   }

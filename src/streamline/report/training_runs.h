@@ -14,8 +14,9 @@ struct TrainingRun {
   std::string title;  // "layers 5..8, kl"; empty where there is but one
   std::string loss;   // "mean squared error", for the axis
   bool candidate = false;
-  Json window = {};  // trained_parameters, tokens, seconds …
-  Json stage = {};   // steps, validations, errors
+  bool whole = false;  // of adapters in a model that stays, not of what stands in for layers
+  Json window = {};    // trained_parameters, tokens, seconds …
+  Json stage = {};     // steps, validations, errors
 };
 
 std::vector<TrainingRun> training_runs(const Json& report);

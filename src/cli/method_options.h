@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parameters of the pruning methods as options.
+#pragma once
+
+#include "arguments.h"
+#include "streamline/base/json.h"
+
+namespace streamline::cli {
+
+// Those that most methods share go to `common`, the others under headings that name the methods that have them. What is
+// given goes to `given`, by the name of the parameter, once the words are parsed.
+void add_method_options(Arguments& arguments, Arguments& common, Json& given);
+
+}  // namespace streamline::cli
