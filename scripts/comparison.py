@@ -68,7 +68,7 @@ def table(record):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("model", type=pathlib.Path, help="checkpoint; options of compare may follow after --")
     parser.add_argument("--data", required=True, help="text that methods choose by")
     parser.add_argument("--perplexity", required=True, help="text to measure on")
     parser.add_argument("--heal-data", help="text to heal on; default: --data")
@@ -79,8 +79,10 @@ def main():
     parser.add_argument("--heal-tokens", type=int, default=50000)
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("further", nargs="*", help="further options of compare, after --")
-    args = parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:end])
+    args.further = words[end + 1:]
     args.out.mkdir(parents=True, exist_ok=True)
     sizes = [(f"layers={layers}", ["--layers", layers]) for layers in filter(None, args.layers.split(","))]
     sizes += [(budget, ["--budget", budget]) for budget in args.budget]

@@ -93,7 +93,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_model(arguments, options->model);
   arguments.add("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output",
                 {.required = true});
-  arguments.add("--out", options->out, "directory of the result", {.required = true});
+  arguments.add("--out", options->out, "directory of the result; of a GGUF file NAME.gguf", {.required = true});
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.add("--format", options->format, kFormatHelp);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");

@@ -127,10 +127,16 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   return entry;
 }
 
-// That of a model which was measured already under another name.
-Json measured_before(const ComparedModel& compared, std::size_t place, Json entry, Reference& reference) {
-  log_info(compared.name + " is the same as " + entry.at("name").get<std::string>());
-  reference.evaluations.push_back(reference.evaluations[place]);
+// That of a model which was measured already under another name, `earlier`; what was said of that one's choice goes.
+Json measured_before(const ComparedModel& compared, const ComparedModel& earlier, Evaluation evaluation, Json entry,
+                     Reference& reference) {
+  log_info(compared.name + " is the same as " + earlier.name);
+  auto& warnings = evaluation.warnings;  // the method's come first
+  warnings.erase(warnings.begin(), warnings.begin() + std::ssize(earlier.warnings));
+  warnings.insert(warnings.begin(), compared.warnings.begin(), compared.warnings.end());
+  entry.erase("warnings");
+  if (!warnings.empty()) entry["warnings"] = warnings;
+  reference.evaluations.push_back(std::move(evaluation));
   entry["name"] = compared.name;
   entry.update(compared.about);
   return entry;
@@ -167,7 +173,8 @@ Output run(const Options& options) {
       reference.places.emplace(model.same, reference.evaluations.size());
     record["models"].push_back(same == reference.places.end()
                                    ? measure(options, model, *workload, reference)
-                                   : measured_before(model, same->second, record["models"][same->second], reference));
+                                   : measured_before(model, models[same->second], reference.evaluations[same->second],
+                                                     record["models"][same->second], reference));
   }
   add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);

@@ -121,12 +121,21 @@ void heal_with_adapters(Run& run) {
   if (!options.out.empty()) write_merged(run, tuned.adapters, healed);
 }
 
+// Whether a healed model can be written, told before the work.
+void check_mergeable(const Checkpoint& checkpoint, const std::string& out) {
+  if (!checkpoint.is_safetensors())
+    fail(ErrorKind::unsupported, checkpoint.label(),
+         ": what is trained cannot be merged into a GGUF file, whose matrices keep their bytes; heal the checkpoint "
+         "that the file was made from and export the result, or write --adapters alone");
+  check_applicable(checkpoint, out);
+}
+
 Output run(const Options& options) {
   check_options(options);
   const Placement placement = start(options.common);
   Run run{options, open_model(options.model, placement)};
   const Model& model = run.opened.model;
-  if (!options.out.empty()) check_applicable(model.checkpoint(), options.out);
+  if (!options.out.empty()) check_mergeable(model.checkpoint(), options.out);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["source"] = source_record(options.model, model);
   load_text(run);
@@ -143,14 +152,18 @@ Output run(const Options& options) {
 void check_choice(const Options& options, const Arguments& arguments) {
   const std::string& with = options.with;
   const bool matrices = with == "lora" || with == "dora";
-  check_meaning(
-      arguments,
-      {{{"--dropout", "--adapters"}, with == "lora", "--with lora"},
-       {{"--rank", "--alpha", "--matrices"}, matrices, "--with lora or dora"},
-       {{"--base"}, matrices || with == "norms", "--with lora, dora or norms"},
-       {{"--late", "--features", "--reduction", "--start", "--feature-norm"}, with == "sherl", "--with sherl"},
-       {{"--eval-windows"}, !options.evaluation.empty(), "--eval"},
-       {{"--save-every"}, !options.state.empty(), "--state"}});
+  check_meaning(arguments, {{{"--dropout", "--adapters"}, with == "lora", "--with lora"},
+                            {{"--rank", "--alpha", "--matrices"}, matrices, "--with lora or dora"},
+                            {{"--base"}, matrices || with == "norms", "--with lora, dora or norms"},
+                            {{"--late", "--features", "--reduction", "--start", "--feature-norm", "--target"},
+                             with == "sherl",
+                             "--with sherl"},
+                            {{"--original"}, options.target == "hidden", "--target hidden"},
+                            {{"--eval-windows"}, !options.evaluation.empty(), "--eval"},
+                            {{"--save-every"}, !options.state.empty(), "--state"}});
+  if (options.target == "hidden" && options.original.empty())
+    fail(ErrorKind::usage, "--target hidden aims at what the layers that were cut would have written; name the model ",
+         "that has them with --original");
 }
 
 void add_adapter_options(Arguments& arguments, Options& options) {
@@ -170,7 +183,14 @@ void add_adapter_options(Arguments& arguments, Options& options) {
 
 void add_sherl_options(Arguments& arguments, Options& options) {
   Arguments sherl = arguments.group("With --with sherl");
-  sherl.add("--late", options.sherl.late, "last layers, which read what was merged; nothing is learnt through others",
+  sherl.add("--target", options.target,
+            "what is learnt: lm, the next token through the last layers; hidden, what the layers that were cut would "
+            "have written, without a way back through any layer",
+            {.choices = {"lm", "hidden"}});
+  sherl.add("--original", options.original, "with --target hidden: the model before the cut");
+  sherl.add("--late", options.sherl.late,
+            "last layers, which read what was merged; nothing is learnt through others. With --target hidden those "
+            "behind the cut, which a pruned model's plan tells",
             {.limits = kPositive});
   sherl.add("--features", options.sherl.features, "hidden states that are merged, the embedding's included",
             {.limits = kPositive});
@@ -192,8 +212,8 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add(
       "--with", options->with,
       "lora: adapters in all layers, merged into them; dora: with the lengths of the matrices' rows apart; "
-      "norms: the layers' norms alone; sherl: one that makes what the last layers read of what the early ones "
-      "said, in a file beside the model",
+      "norms: the layers' norms alone; sherl: one adapter that makes what the last layers read of the hidden states "
+      "of the early ones, in a file beside the model",
       {.choices = {"lora", "dora", "norms", "sherl"}});
   Arguments text = arguments.group("Text to train on and to measure on"), training = arguments.group("Training");
   add_data_options(text, options->data, DataNeed::training);
@@ -225,7 +245,8 @@ std::function<Output()> declare(Arguments& arguments) {
   add_sweep_options(machine, options->common);
   return [options, arguments] {
     check_choice(*options, arguments);
-    return resumable(options->state, [&] { return run(*options); });
+    options->late_given = arguments.given("--late");
+    return with_state(options->state, [&] { return run(*options); });
   };
 }
 
@@ -237,6 +258,7 @@ const Command& command() {
       "  streamline heal smaller --data FILE --out healed\n"
       "  streamline heal smaller --data FILE --adapters lora --rank 8 --base nf4\n"
       "  streamline heal smaller --data FILE --with sherl --late 2 --out healed\n"
+      "  streamline heal smaller --data FILE --with sherl --target hidden --original whole --out healed\n"
       "  torchrun --no-python --nproc-per-node 2 streamline heal smaller --data FILE --out healed\n",
       declare, true};
   return declared;

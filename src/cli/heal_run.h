@@ -15,10 +15,11 @@ struct Options {
   CommonOptions common;
   DataOptions data;
   std::string model, out, adapters, evaluation, with = "lora", base = "stored", state, log;
-  std::string max_shard_size = "5GB", start = "identity", feature_norm = "rms";
+  std::string max_shard_size = "5GB", start = "identity", feature_norm = "rms", target = "lm", original;
   std::vector<std::string> targets = {"mlp"};
   TuningOptions tuning;
   SherlOptions sherl;
+  bool late_given = false;
   std::int64_t tokens = 300000, sequences_per_step = 16, validation_sequences = 16, evaluation_windows = 64;
   bool overwrite = false;
 };

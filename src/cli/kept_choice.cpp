@@ -38,11 +38,9 @@ std::optional<KeptChoice> kept_choice(const std::string& folder, const Json& key
 
 void keep_choice(const std::string& folder, const Json& key, const KeptChoice& choice) {
   if (folder.empty()) return;
-  const fs::path path = choice_path(folder, key);
-  fs::create_directories(path.parent_path());
   const Json json = {
       {"key", key}, {"plan", to_json(choice.plan)}, {"warnings", choice.warnings}, {"seconds", choice.seconds}};
-  write_text(path, dump_json(json));
+  write_text(choice_path(folder, key), dump_json(json));
 }
 
 }  // namespace streamline::cli

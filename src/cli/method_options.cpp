@@ -8,7 +8,7 @@
 namespace streamline::cli {
 namespace {
 
-constexpr std::size_t kCommon = 7;  // methods that have a parameter which stands among the common ones
+constexpr std::size_t kCommon = 7;  // methods: a parameter of so many stands among the common ones
 
 // One name, with the methods that have it and what it is to each of them.
 struct MethodOption {

@@ -7,7 +7,7 @@
 
 namespace streamline::cli {
 
-// Those that most methods share go to `common`, the others under headings that name the methods that have them. What is
+// Those that many methods share go to `common`, the others under headings that name the methods that have them. What is
 // given goes to `given`, by the name of the parameter, once the words are parsed.
 void add_method_options(Arguments& arguments, Arguments& common, Json& given);
 

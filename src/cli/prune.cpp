@@ -48,7 +48,10 @@ Inside taken_inside(const Method& method, const Json& params) {
   if (!narrows(method)) return {};
   const std::string what = params.value("inside", params.value("over", std::string("both")));
   const bool both = what == "both" || what == "inside";
-  return {.heads = both || what == "heads", .channels = both || what == "channels"};
+  const bool keep_heads = params.contains("keep-heads"), keep_channels = params.contains("keep-channels");
+  const bool counts = keep_heads || keep_channels;  // of which each alone leaves the other ones
+  return {.heads = (both || what == "heads") && (!counts || keep_heads),
+          .channels = (both || what == "channels") && (!counts || keep_channels)};
 }
 
 void check_meanings(const Arguments& arguments, const PruneOptions& options) {
@@ -213,7 +216,7 @@ void add_replacement_options(Arguments& arguments, PruneOptions& options) {
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<PruneOptions>();
   add_model(arguments, options->model);
-  arguments.add("--out", options->out, "directory of the smaller checkpoint and its report");
+  arguments.add("--out", options->out, "directory of the smaller checkpoint and its report; of a GGUF file NAME.gguf");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   arguments.flag("--dry-run", options->dry_run, "do everything but write");
   arguments.flag("--plan-only", options->plan_only,
@@ -241,7 +244,7 @@ std::function<Output()> declare(Arguments& arguments) {
     options->recipe = recipe_text(arguments.given());
     if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;
     check_meanings(arguments, *options);
-    return resumable(options->state, [&] { return run(*options); });
+    return with_state(options->state, [&] { return run(*options); });
   };
 }
 

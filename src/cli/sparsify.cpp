@@ -242,7 +242,7 @@ Output run(const Arguments& arguments, const Options& options) {
   measure(run, "sparse", pruned);
   run.report["summary"] = summary(run.report);
   write(run, pruned);
-  if (!options.state.empty()) std::filesystem::remove_all(options.state);
+  remove_state(options.state);
   std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n" + options.out + "\n";
   return {std::move(run.report), std::move(text)};
 }
@@ -252,16 +252,18 @@ std::function<Output()> declare(Arguments& arguments) {
   SpreadOptions& spread = options->spread;
   add_model(arguments, options->model);
   arguments.add("--out", options->out, "directory of the result", {.required = true});
-  arguments.add(
-      "--method", options->method,
-      "magnitude (no text), wanda (magnitude times the size of the input), sparsegpt (those that stay make up)",
-      {.choices = {"magnitude", "wanda", "sparsegpt"}});
-  arguments.add("--ratio", spread.ratio, "of the weights of the layers' matrices that go", {.limits = Limits{0, 1}});
+  arguments.add("--method", options->method,
+                "magnitude (no text), wanda (magnitude times the size of the input), sparsegpt (the weights that stay "
+                "are changed to make up for those that go)",
+                {.choices = {"magnitude", "wanda", "sparsegpt"}});
+  arguments.add("--ratio", spread.ratio, "share of the weights of the layers' matrices that goes",
+                {.limits = Limits{0, 1}});
   arguments.add("--pattern", options->pattern, "N:M instead of a ratio: of every M weights of a row N stay, as 2:4");
   arguments.add("--inputs", options->inputs,
                 "of wanda: from layers that are pruned already, as released, or from the model as it was, in one pass",
                 {.choices = {"pruned", "dense"}});
-  arguments.add("--damping", options->damping, "of sparsegpt: added to the Gram matrix, of the mean of its diagonal",
+  arguments.add("--damping", options->damping,
+                "of sparsegpt: added to the diagonal of the Gram matrix, as a share of its mean",
                 {.limits = kPositive});
   Arguments spreading = arguments.group("How much of each layer");
   spreading.add("--allocation", options->allocation,
@@ -279,7 +281,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
-  return [arguments, options] { return resumable(options->state, [&] { return run(arguments, *options); }); };
+  return [arguments, options] { return with_state(options->state, [&] { return run(arguments, *options); }); };
 }
 
 }  // namespace

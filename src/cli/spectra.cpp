@@ -75,7 +75,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--largest-side", spread.largest_side,
                 "matrices whose smaller side is longer are represented by random rows and columns",
                 {.limits = kPositive});
-  arguments.add("--ratio", spread.ratio, "of the weights of all layers that go", {.limits = Limits{0, 1}});
+  arguments.add("--ratio", spread.ratio, "share of the weights of all layers that goes", {.limits = Limits{0, 1}});
   arguments.add("--spread", spread.spread, "how far layers may differ: raw ratios lie in 1 ± this (tau)",
                 {.limits = Limits{0, 1}});
   arguments.add("--cap", spread.cap, "the most that a layer may lose", {.limits = Limits{0, 1}});

@@ -8,6 +8,15 @@
 #include "streamline/base/error.h"
 
 namespace streamline::cli {
+namespace {
+
+// A state, or what a process that was killed had written of one.
+bool is_state(const std::filesystem::path& file) {
+  const bool part = file.extension().string().starts_with(".part-");
+  return (part ? file.stem() : file).extension() == ".safetensors";
+}
+
+}  // namespace
 
 SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& data, std::int64_t tokens,
                                   std::int64_t validation_sequences, std::uint64_t seed) {
@@ -46,11 +55,20 @@ Output resumable(const std::string& directory, const std::function<Output()>& wo
   }
 }
 
+Output with_state(const std::string& directory, const std::function<Output()>& work) {
+  std::error_code none;
+  for (const char* file : {"config.json", "adapter_config.json"})
+    if (!directory.empty() && std::filesystem::exists(std::filesystem::path(directory) / file, none))
+      fail(ErrorKind::usage, "--state ", directory,
+           ": a model lies there; name a directory that the state has to itself");
+  return resumable(directory, work);
+}
+
 void remove_state(const std::string& directory) {
   if (directory.empty()) return;
   std::error_code ignored;  // what cannot be removed does no harm
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
-    if (entry.path().extension() == ".safetensors") std::filesystem::remove(entry.path(), ignored);
+    if (is_state(entry.path())) std::filesystem::remove(entry.path(), ignored);
   std::filesystem::remove(search_state_file(directory), ignored);
   std::filesystem::remove(directory, ignored);
 }

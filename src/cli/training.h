@@ -28,8 +28,12 @@ std::filesystem::path search_state_file(const std::string& directory);
 // something lies there, the error says so.
 Output resumable(const std::string& directory, const std::function<Output()>& work);
 
-// What a search and a training saved in a directory, once its result is written, and the directory if nothing else is
-// in it.
+// resumable() of what keeps its state in `directory` and removes it when it is done. Errors: usage where a model lies
+// there, whose weights would go with it.
+Output with_state(const std::string& directory, const std::function<Output()>& work);
+
+// What a search, a training or sparsify saved in a directory, once its result is written, and the directory if nothing
+// else is in it.
 void remove_state(const std::string& directory);
 
 }  // namespace streamline::cli

@@ -202,6 +202,8 @@ EXPORTS = {
 WINDOWS = {
     "a cut of everything": (lambda t: prune(BOOKS, t / "out", "--cut", 12), None, ["12"]),
     "a window past the end": (lambda t: prune(BOOKS, t / "out", "--cut", 4, "--start", 9), None, ["--start 9", "0..11"]),
+    "a state among a model's files": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--state", BOOKS), 2, ["--state", "a model lies there"]),
     "a protected layer out of range": (lambda t: prune(BOOKS, t / "out", "--cut", 4, "--protect", 40), None, ["40"]),
     "no window that spares the protected": (
         lambda t: prune(BOOKS, t / "out", "--cut", 4, "--protect", "2,5,8,11"), None, ["4"]),

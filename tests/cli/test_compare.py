@@ -151,6 +151,15 @@ def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices
     assert run(*words).stderr.count("is made again") == 2
 
 
+def test_an_equal_cut_has_the_warnings_of_its_own_method():
+    found = run_json("compare", BOOKS, "--methods", "deepest,angular", "--layers", 10, "--data", CALIBRATION, "--seq-len", 128,
+                     "--samples", 4, "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--no-speed")
+    _, deepest, angular = found["models"]
+    assert deepest["cut"] == angular["cut"] and deepest["perplexity"] == angular["perplexity"]
+    assert any("cut unseen" in sentence for sentence in deepest["warnings"])
+    assert not any("cut unseen" in sentence for sentence in angular.get("warnings", []))
+
+
 @pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"),
                                             (["--heal-tokens", 4096], "heals the cuts of --methods")])
 def test_compare_heals_nothing_in_silence(given, message):

@@ -55,6 +55,13 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, options, status, m
     assert not (tmp_path / "x").exists()
 
 
+def test_a_gguf_file_is_not_healed_in_appearance_only(tmp_path):
+    assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf").returncode == 0
+    done = heal("--out", tmp_path / "healed.gguf", model=tmp_path / "books.gguf")
+    assert done.returncode == 1 and "cannot be merged into a GGUF file" in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "books.gguf"]
+
+
 def test_only_the_saved_state_goes_from_its_directory(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state/notes.txt").write_text("mine")

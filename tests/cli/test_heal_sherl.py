@@ -37,6 +37,28 @@ def test_it_heals_and_the_program_computes_with_what_it_wrote(healed):
     assert bare["perplexity"]["value"] == pytest.approx(before, rel=1e-3)
 
 
+def test_it_aims_at_what_the_cut_layers_would_have_written(healed, tmp_path):
+    folder, _ = healed
+    words = ["--seq-len", "64", "--validation", "2", "--batch", "4", "--with", "sherl", "--features", "4", "--target", "hidden",
+             "--data", CALIBRATION, "--tokens", "20000", "--learning-rate", "3e-3", "--eval", VALID, "--eval-windows", "8"]
+    record = run_json("heal", folder / "cut", *words, "--original", BOOKS, "--out", tmp_path / "healed")
+    # Where the layers went, and so how many are behind them, the cut model's plan says.
+    assert record["sherl"]["at"] == 7 and record["sherl"]["original"] == {"first": 7, "count": 3}
+    assert record["healing"][0]["loss"] == "state"
+    stage = record["healing"][0]["stages"][0]
+    assert stage["best_error"] < 0.97 * stage["nothing_error"]
+    before, after = (model["perplexity"]["value"] for model in record["models"])
+    assert after < before
+    measured = run_json("eval", tmp_path / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")
+    assert measured["perplexity"]["value"] == pytest.approx(after, rel=1e-3)
+    elsewhere = run("heal", folder / "cut", *words, "--original", BOOKS, "--late", "3", "--out", tmp_path / "x")
+    assert elsewhere.returncode == 1 and "no layers are missing in front of layer" in elsewhere.stderr
+    other = run("heal", folder / "cut", *words, "--original", folder / "cut", "--out", tmp_path / "x")
+    assert other.returncode == 1 and "is not the model that" in other.stderr
+    whole = run("heal", BOOKS, *words, "--original", BOOKS, "--out", tmp_path / "x")
+    assert whole.returncode == 2 and "give --late" in whole.stderr
+
+
 def test_text_is_written_with_it(healed):
     folder, _ = healed
     words = ["--prompt", "It was a dark night", "--max-tokens", 12, "--temperature", 0]
@@ -58,6 +80,8 @@ def test_same_seed_same_bytes(healed, tmp_path):
     (["--features", "30"], 2, "--features 30"),
     (["--rank", "4"], 2, "--rank goes with --with lora"),
     (["--adapters", "x"], 2, "--adapters goes with --with lora"),
+    (["--target", "hidden"], 2, "--original"),
+    (["--original", "y"], 2, "--original goes with --target hidden"),
     (["--eval-windows", "4"], 2, "--eval-windows goes with --eval"),
     (["--save-every", "4"], 2, "--save-every goes with --state"),
     (["--samples", "4"], 2, "--samples"),

@@ -131,13 +131,14 @@ def test_what_cannot_be_is_one_line(words, status, message):
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("type,words", [("f16", ["--ratio", 0.5]), ("q8_0", ["--ratio", 0.5, "--inside", "heads"])])
+@pytest.mark.parametrize("type,words", [("f16", ["--ratio", 0.5]), ("q8_0", ["--ratio", 0.5, "--inside", "heads"]),
+                                        ("q8_0", ["--keep-heads", 3])])
 def test_a_gguf_file_is_narrowed_without_rounding(type, words, tmp_path):
     assert run("export", BOOKS, "--gguf", tmp_path / "books.gguf", "--type", type).returncode == 0
     run_json("prune", tmp_path / "books.gguf", *TEXT, *SHORT, "--method", "wanda-sp", *words, "--out", tmp_path / "narrow.gguf")
     before, after = (run_json("inspect", tmp_path / name)["layer"][0] for name in ("books.gguf", "narrow.gguf"))
     assert after["kv_heads"] == before["kv_heads"] // 2 and after["head_dim"] == before["head_dim"]
-    assert after["intermediate_size"] == before["intermediate_size"] // (1 if "heads" in words else 2)
+    assert after["intermediate_size"] == before["intermediate_size"] // (1 if type == "q8_0" else 2)
     window = ["--perplexity", VALID, "--window", 64, "--max-windows", 1]
     planned = run_json("eval", tmp_path / "books.gguf", "--plan", tmp_path / "narrow.plan.json", *window)
     written = run_json("eval", tmp_path / "narrow.gguf", *window)

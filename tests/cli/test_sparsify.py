@@ -90,6 +90,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     assert not state.exists()
 
 
+def test_only_what_the_run_saved_goes_from_its_state(tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "notes.txt").write_text("mine")
+    (state / ".layer-3.safetensors.part-1").write_text("of a run that was killed")
+    done = run("sparsify", BOOKS, "--method", "magnitude", "--state", state, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in state.iterdir()] == ["notes.txt"]
+
+
 def test_spectra_say_what_cannot_be():
     for words, message in [(["--ratio", 1], "a ratio of 1"), (["--ratio", 0.8, "--cap", 0.7], "(--cap)"),
                            (["--ratio", 0.9, "--spread", 0.9], "of the weights of layer")]:
@@ -107,6 +117,7 @@ def test_spectra_say_what_cannot_be():
     (["--method", "magnitude", "--allocation", "alpha", "--ratio", 0.9, "--spread", 0.9], 2, "the largest spread here is"),
     (["--method", "magnitude", "--allocation", VALID], 1, "valid.txt"),
     (["--method", "sparsegpt", "--data", CALIBRATION, "--samples", 1, "--seq-len", 64], 2, "it takes at least"),
+    (["--method", "sparsegpt", *TEXT, "--memory", "130MB"], 1, "or --method wanda, which has no Gram matrices"),
     (["--method", "random"], 2, "magnitude"),
     (["--method", "magnitude", "--ratio", 1], 2, "a ratio of 1"),
     (["--method", "magnitude", "--data", "nonexist", "--shuffle"], 2, "--data goes with --method wanda or sparsegpt"),

@@ -7,6 +7,7 @@
 #include "streamline/engine/decoder.h"
 #include "streamline/engine/tail.h"
 #include "streamline/eval/perplexity.h"
+#include "streamline/heal/objective.h"
 #include "streamline/heal/sherl_tuning.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
@@ -273,6 +274,66 @@ TEST_F(Sherl, LearnsWithoutTouchingTheModel) {
   EXPECT_LT(tuned.result.last().best, 0.97 * tuned.result.last().nothing);
   EXPECT_TRUE(test::same(before, model_.layer(5)));
   EXPECT_EQ(tuned.adapter.at, 4);
+}
+
+TEST_F(Sherl, ErrorsOfStatesHaveTheGradientsOfDifferences) {
+  auto states = random_states(2, torch::kFloat64);
+  const auto &prediction = states[0], &target = states[1];
+  // One token that points the same way, twice as long: an error of 1, an angle of 0.
+  const auto doubled = state_error(Loss::state, 2 * target, target, /*skip_first_position=*/false, /*gradient=*/false);
+  EXPECT_NEAR(doubled.sum, 10, 1e-9);
+  EXPECT_NEAR(state_error(Loss::state, -target, target, false, false).sum, 10 * (4 + 2), 1e-9);
+  for (const bool skip : {false, true}) {
+    const auto gradient = state_error(Loss::state, prediction, target, skip, /*gradient=*/true).gradient;
+    for (const std::int64_t i : {0, 70, 300, 639}) {
+      const auto sum_with = [&](double change) {
+        auto moved = prediction.clone();
+        moved.view({-1})[i] += change;
+        return state_error(Loss::state, moved, target, skip, false).sum;
+      };
+      const double expected = (sum_with(1e-5) - sum_with(-1e-5)) / 2e-5;
+      EXPECT_NEAR(gradient.reshape({-1})[i].item<double>(), expected, 1e-7) << i << skip;
+    }
+  }
+}
+
+// Aimed at what the layers that went would have written, it comes nearer to that than the stream is.
+TEST_F(Sherl, LearnsWhatRemovedLayersWouldHaveWritten) {
+  const Model cut = model_.view(drop_layers(6, {3, 4}), {});
+  const auto training = test::random_tokens(12, 32, 2);
+  SherlTuningOptions options{.sherl = {.late = 1, .features = 4, .reduction = 4}};
+  options.heal.epochs = 12;
+  options.heal.batch_tokens = 64;
+  options.heal.validate_every = 12;
+  options.heal.learning_rate = 1e-2;
+  options.original = &model_;
+  options.removed = removed_before(cut, model_, 3);
+  EXPECT_EQ(options.removed.first, 3);
+  EXPECT_EQ(options.removed.count, 2);
+  const SherlTuned tuned = tune_sherl(cut, training, training, options);
+  const HealStage& stage = tuned.result.last();
+  EXPECT_EQ(stage.loss, Loss::state);
+  EXPECT_NEAR(stage.initial, stage.nothing, 1e-5 * stage.nothing);
+  EXPECT_LT(stage.best, 0.9 * stage.nothing);
+  // The error of nothing is that of the states before and after these layers.
+  const auto ids = to_tensor(training, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, torch::kCPU);
+  const auto positions = rope_positions(model_.config(), 0, 32, torch::kCPU);
+  auto stream = model_.embed(ids);
+  std::vector<torch::Tensor> states = {stream};
+  for (std::int64_t layer = 0; layer < 5; ++layer)
+    states.push_back(stream = block_forward(model_.config(), model_.layer(layer), stream, positions));
+  EXPECT_NEAR(state_error(Loss::state, states[3], states[5], false, false).sum / (12 * 32), stage.nothing,
+              1e-4 * stage.nothing);
+}
+
+TEST_F(Sherl, FindsTheLayersThatWentOrSaysWhy) {
+  const Model cut = model_.view(drop_layers(6, {2, 3}), {});
+  EXPECT_ERROR(removed_before(cut, model_, 1), mismatch, "layer 1 of pico is not layer 3 of pico");
+  EXPECT_ERROR(removed_before(model_, model_, 2), mismatch, "as many or more");
+  EXPECT_ERROR(layers_behind_cut(cut), usage, "give --late");
+  Json wide = test::tiny_llama(6);
+  wide["vocab_size"] = 128;
+  EXPECT_ERROR(removed_before(cut, pico_model(wide, 1), 2), mismatch, "a vocabulary of 128");
 }
 
 TEST_F(Sherl, IsReadBackBesideItsModelOnly) {

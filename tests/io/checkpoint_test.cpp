@@ -65,6 +65,22 @@ TEST(Checkpoint, IgnoresOtherTensorFilesBesideModelSafetensors) {
   EXPECT_EQ(checkpoint->tensors().size(), 1u);
 }
 
+// A tensor is what was given last, whatever was in its place.
+TEST(Checkpoint, ExtendedTwiceHasTheLastTensors) {
+  const auto source = open(single({filled("v", DType::f32, {2}, 1), filled("w", DType::f32, {2}, 2)}));
+  auto checkpoint = source;
+  for (const float value : {3.0f, 4.0f}) {
+    const auto values = std::make_shared<const std::vector<float>>(2, value);
+    const TensorInfo info{.name = "w", .dtype = DType::f32, .shape = {2}, .file = {}};
+    checkpoint =
+        checkpoint->extended(Json::object(), {{info, {.bytes = std::as_bytes(std::span(*values)), .owner = values}}});
+    EXPECT_EQ(load_float(DType::f32, checkpoint->bytes(checkpoint->at("w")).data()), value);
+  }
+  EXPECT_EQ(load_float(DType::f32, checkpoint->bytes(checkpoint->at("v")).data()), 1);
+  EXPECT_EQ(checkpoint->tensors().size(), 2u);
+  EXPECT_EQ(checkpoint->digest(), source->digest());
+}
+
 struct BrokenDirectory {
   const char* what;
   Files files;

@@ -198,6 +198,59 @@ TEST(TensorMerge, RoundsOnceToTheTypeOfTheResult) {
   EXPECT_EQ(load_float(DType::bf16, blob.bytes.data() + 2), 1.015625F);  // ties go to the even
 }
 
+// The way that everything can go, which an adapter leads to even if it adds nothing.
+std::vector<std::byte> merged_in_general(TensorMerge merge) {
+  const auto nothing = [](std::int64_t, std::int64_t, std::span<float>) {};
+  for (merge::Operand& operand : merge.operands) operand.stored.update = nothing;
+  const Blob blob = merge::merged_bytes(merge);
+  return {blob.bytes.begin(), blob.bytes.end()};
+}
+
+// bfloat16 in one pass gives the bits of the general way, for all that it takes.
+TEST(TensorMerge, IsTheSameInOnePass) {
+  const std::size_t count = 37'000;  // several blocks, the last a smaller one
+  merge::ResultMemory memory;
+  for (const char* rule : {"sum", "mean", "linear", "slerp", "dare", "ties"})
+    for (std::size_t operands = 1; operands <= 5; ++operands)
+      for (const double depth : {1.0, 0.37}) {
+        if (std::string(rule) == "slerp" && operands != 2) continue;
+        std::vector<std::vector<float>> vectors;
+        for (std::size_t i = 0; i < operands; ++i) vectors.push_back(normal_values(count, 20 + i, 0.1));
+        TensorMerge merge = merging(rule, normal_values(count, 11), vectors);
+        const auto rounded = [](merge::Stored& stored) {
+          const Blob blob{stored.checkpoint->bytes(*stored.tensor), stored.checkpoint};
+          stored = stored_values(floats(blob), DType::bf16);
+        };
+        rounded(merge.base);
+        for (merge::Operand& operand : merge.operands) rounded(operand.stored);
+        merge.header.dtype = DType::bf16;
+        for (std::size_t i = 0; i < operands; ++i) merge.parameters.weights[i] = 0.3 + 0.17 * static_cast<double>(i);
+        merge.parameters.scale = 1.3;
+        merge.parameters.depth = depth;
+        merge.parameters.t = 0.3;
+        const Blob blob = merge::merged_bytes(merge, &memory);
+        const std::vector<std::byte> fused(blob.bytes.begin(), blob.bytes.end());
+        EXPECT_TRUE(fused == merged_in_general(merge)) << rule << operands << depth;
+      }
+}
+
+TEST(TensorMerge, RefusesInfinityInOnePass) {
+  TensorMerge merge = merging("sum", {1, 1, 1}, {{1, 2, 3}});
+  merge.base = stored_values({1, 1, 1}, DType::bf16);
+  merge.operands[0].stored = stored_values({2, 3, 4}, DType::bf16);
+  merge.header.dtype = DType::bf16;
+  merge.parameters.scale = 1e39;
+  EXPECT_ERROR(merge::merged_bytes(merge), numeric, "'w': the merged values hold NaN or infinity as BF16");
+}
+
+TEST(TensorMerge, KeepsAResultThatIsHeldWhileAnotherIsMade) {
+  merge::ResultMemory memory;
+  const Blob first = merge::merged_bytes(merging("sum", {1, 2}, {{1, 1}, {1, 1}}), &memory);
+  const Blob second = merge::merged_bytes(merging("sum", {5, 6}, {{1, 1}, {1, 1}}), &memory);
+  EXPECT_THAT(floats(first), ElementsAre(3, 4));
+  EXPECT_THAT(floats(second), ElementsAre(7, 8));
+}
+
 TEST(TensorMerge, RefusesValuesThatAreNotFinite) {
   TensorMerge merge = merging("sum", {1, 1}, {{1, 2}});
   merge.parameters.scale = 1e39;

@@ -45,13 +45,42 @@ TEST(Kernels, NormaliseRowsThatAreNotAdjacent) {
   EXPECT_TRUE(torch::equal(kernels::rms_norm(x, weight, 1e-3), kernels::rms_norm(x.contiguous(), weight, 1e-3)));
 }
 
+// Rows far from zero, where the difference of two sums would lose the variance.
+TEST(Kernels, NormaliseAroundTheMeanAsTheFormulaSays) {
+  for (const Precision& c : kPrecisions)
+    for (const std::int64_t width : {2, 7, 32, 33, 576})
+      for (const bool biased : {false, true}) {
+        const auto x = (random_tensor({3, 5, width}, 1, 4) + 30).to(c.type);
+        const auto weight = random_tensor({width}, 2).to(c.type);
+        const auto bias = biased ? random_tensor({width}, 3).to(c.type) : torch::Tensor();
+        const auto expected = torch::layer_norm(x.to(torch::kDouble), {width}, weight.to(torch::kDouble),
+                                                biased ? bias.to(torch::kDouble) : bias, 1e-3);
+        const auto got = kernels::layer_norm(x, weight, bias, 1e-3);
+        EXPECT_EQ(got.scalar_type(), c.type);
+        EXPECT_TRUE(torch::allclose(got.to(torch::kDouble), expected, c.tolerance, /*atol=*/1e-5)) << width;
+      }
+}
+
+TEST(Kernels, NormaliseOneRowAndNone) {
+  const auto weight = random_tensor({33}, 2), bias = random_tensor({33}, 3);
+  for (const std::int64_t rows : {0, 1}) {
+    const auto x = random_tensor({rows, 33}, 1);
+    EXPECT_TRUE(torch::allclose(kernels::layer_norm(x, weight, bias, 1e-3),
+                                torch::layer_norm(x, {33}, weight, bias, 1e-3), 1e-5, 1e-5));
+    const auto normed = x * torch::rsqrt(x.square().mean(-1, true) + 1e-3) * weight;
+    EXPECT_TRUE(torch::allclose(kernels::rms_norm(x, weight, 1e-3), normed, 1e-5, 1e-5));
+  }
+}
+
 TEST(Kernels, GateAsTheFormulaSays) {
   for (const Precision& c : kPrecisions) {
     auto gate = random_tensor({3, 1001}, 1, 6).to(c.type);
     const auto up = random_tensor({3, 1001}, 2).to(c.type);
     const auto g = gate.to(torch::kDouble);
     const auto expected = g / (1 + (-g).exp()) * up.to(torch::kDouble);
+    const auto apart = kernels::silu_product(gate, up);
     kernels::silu_multiply(gate, up);
+    EXPECT_TRUE(torch::equal(apart, gate));
     EXPECT_LT(relative(gate, expected), 2 * c.tolerance);
   }
 }
@@ -62,9 +91,26 @@ TEST(Kernels, RotateAsTheFormulaSays) {
   for (const Precision& c : kPrecisions) {
     auto x = random_tensor({2, 11, 4, 8}, 1).to(c.type);
     const auto expected = rotate(x.to(torch::kDouble), positions.global);
+    const auto apart = kernels::rotated(x, positions.global.cos, positions.global.sin, kernels::Turn::forth);
     kernels::rotate(x, positions.global.cos, positions.global.sin);
+    EXPECT_TRUE(torch::equal(apart, x));
     EXPECT_LT((x.to(torch::kDouble) - expected).abs().max().item<double>(), 4 * c.tolerance);
   }
+}
+
+// Heads taken out of the middle of a wider matrix, of which a part only turns.
+TEST(Kernels, RotateHeadsThatAreNotAdjacentAndPassTheRest) {
+  const Positions positions = rope_positions(test::layer_test_config(), 3, 11, torch::kCPU);
+  const auto x = random_tensor({2, 11, 6, 13}, 1).narrow(2, 1, 3);
+  const auto expected = rotate(x.to(torch::kDouble), positions.global).to(torch::kFloat);
+  const auto got = kernels::rotated(x, positions.global.cos, positions.global.sin, kernels::Turn::forth);
+  EXPECT_TRUE(torch::allclose(got, expected, 1e-5, 1e-5));
+  EXPECT_TRUE(torch::equal(got.narrow(-1, 8, 5), x.narrow(-1, 8, 5)));
+  const auto back = kernels::rotated(got, positions.global.cos, positions.global.sin, kernels::Turn::back);
+  EXPECT_TRUE(torch::allclose(back, x, 1e-5, 1e-5));
+  const auto none =
+      kernels::rotated(x.narrow(0, 0, 0), positions.global.cos, positions.global.sin, kernels::Turn::forth);
+  EXPECT_EQ(none.sizes(), (torch::IntArrayRef{0, 11, 3, 13}));
 }
 
 TEST(Kernels, ServeOnlyWithoutGradientsAndInOneType) {

@@ -39,6 +39,20 @@ TEST(Wanda, LooksAtMagnitudeTimesTheSizeOfTheInput) {
   EXPECT_TRUE(torch::equal(equal, torch::tensor({{0.F, 0.F, 1.F, 1.F, 1.F}})));
 }
 
+// Long rows are chosen from by counting, with the answer of sorting: scores of five orders of magnitude, many equal.
+TEST(Wanda, TakesTheLowestOfLongRowsAsSortingWould) {
+  auto matrix = (random_tensor({6, 3001}, 3) * 8).round() * random_tensor({6, 1}, 4).exp();
+  const auto scale = random_tensor({3001}, 5, 3).exp().to(torch::kFloat);
+  const auto scores = matrix.abs() * scale;
+  for (const double ratio : {0.0004, 0.3, 0.77, 0.9999}) {
+    auto pruned = matrix.clone();
+    zero_smallest_of_rows(pruned, scale, ratio);
+    const auto order = scores.argsort(/*stable=*/true, /*dim=*/1);
+    const auto lowest = order.narrow(1, 0, static_cast<std::int64_t>(3001 * ratio));
+    EXPECT_TRUE(torch::equal(pruned, matrix.scatter(1, lowest, 0))) << ratio;
+  }
+}
+
 TEST(Patterns, KeepTheLargestOfEveryGroup) {
   auto matrix = torch::tensor({{1.F, -5.F, 2.F, 4.F, 9.F, 8.F, 7.F, 6.F}});
   zero_smallest_of_groups(matrix, torch::ones({8}), parse_pattern("2:4"));

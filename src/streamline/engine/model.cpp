@@ -422,6 +422,8 @@ bool Model::changes(std::int64_t layer, Role role, std::int64_t expert) const {
   return source_->changes(layer, role, expert);
 }
 
+bool Model::has_changes() const { return source_->change != nullptr; }
+
 std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {
     const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);

@@ -73,6 +73,7 @@ class Model {
   // tensor has of all experts is [experts, in, out].
   torch::Tensor stored_matrix(std::int64_t layer, Role role, std::int64_t expert = -1) const;
   bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const;
+  bool has_changes() const;  // whether it was made by changed()
 
  private:
   void visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const;

@@ -8,7 +8,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::array kLosses = {Loss::mse, Loss::normalised_mse, Loss::next_token, Loss::divergence};
+constexpr std::array kLosses = {Loss::mse, Loss::normalised_mse, Loss::state, Loss::next_token, Loss::divergence};
 
 Loss parse_loss(std::string_view name) {
   std::string known;
@@ -28,6 +28,8 @@ std::string_view loss_name(Loss loss) {
       return "mse";
     case Loss::normalised_mse:
       return "normalised-mse";
+    case Loss::state:
+      return "state";
     case Loss::next_token:
       return "lm";
     case Loss::divergence:

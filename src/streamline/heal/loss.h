@@ -11,6 +11,7 @@ namespace streamline {
 enum class Loss {
   mse,             // mean (ŷ - y)² over batch, tokens and channels (LLM-Streamline, section 3.2)
   normalised_mse,  // mean over tokens of |ŷ - y|² / |y|²: no token outweighs the others by its size
+  state,           // mean over tokens of |ŷ - y|² / |y|² + 1 - cos(ŷ, y): size and direction
   next_token,      // cross entropy of the next token, in nats
   divergence,      // KL(source model || cut model) of the next token, in nats
 };
@@ -23,7 +24,7 @@ struct LossStage {
   bool operator==(const LossStage&) const = default;
 };
 
-std::string_view loss_name(Loss loss);  // "mse", "normalised-mse", "lm", "kl"
+std::string_view loss_name(Loss loss);  // "mse", "normalised-mse", "state", "lm", "kl"
 // "mse", "lm", "kl", or two of them, as in "mse+kl", of which the first takes the share `split`. Errors: usage.
 std::vector<LossStage> parse_losses(std::string_view text, double split);
 std::string losses_name(const std::vector<LossStage>& stages);  // "mse+kl"

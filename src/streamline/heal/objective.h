@@ -14,6 +14,10 @@ struct Judgement {
   torch::Tensor gradient = {};  // with respect to the prediction, fp32 or wider, or the compute type; if wanted
 };
 
+// Of states by a loss on states: the sum over elements (mse) or tokens of what it is the mean of. [batch, seq, hidden].
+Judgement state_error(Loss loss, const torch::Tensor& prediction, const torch::Tensor& target, bool skip_first_position,
+                      bool gradient);
+
 struct ObjectiveOptions {
   bool skip_first_position = false;  // of the errors of states: massive activations live there
   std::int64_t teacher_tokens = 64;  // of the vocabulary that the divergence tells apart
@@ -34,8 +38,6 @@ class Objective {
                   const Indices& sequences, bool gradient) const;
 
  private:
-  Judgement state_error(const torch::Tensor& prediction, const torch::Tensor& target, bool gradient) const;
-
   Loss loss_;
   Tail tail_;
   ObjectiveOptions options_;

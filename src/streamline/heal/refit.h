@@ -38,9 +38,9 @@ void check_refit(const Config& config, RefitKind kind, bool heads, bool channels
 // least_squares: W' = W_kept + D, D minimising |x_gone W_gone - x_kept D|² with a ridge on D, judged by every eighth
 // sequence. Experts stay as they were sliced.
 // bias: b' = b + mean(x_gone) W_gone, over the same text but every eighth sequence, of which `after` is told. FLAP
-// takes the means of the whole model instead. Other biases that the model then has are zeros (added_biases.h). Memory:
-// the stream of the text, one layer, a Gram matrix of fp64, and the fitted matrices. Errors: usage for a plan that
-// slices nothing or replaces layers; resource for fewer than two sequences, and for fewer tokens than there are
+// takes the means of the whole model instead. Other biases that the model then has are zeros (added_biases.h).
+// Memory: the stream of the text, one layer, a Gram matrix of fp64, and the fitted matrices. Errors: usage for a plan
+// that slices nothing or replaces layers; resource for fewer than two sequences, and for fewer tokens than there are
 // unknowns for each output, naming the number needed; unsupported where a sliced half cannot have a bias.
 Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text,
                    RefitKind kind = RefitKind::least_squares);

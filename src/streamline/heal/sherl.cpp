@@ -71,11 +71,16 @@ std::vector<std::int64_t> spread_features(std::int64_t at, std::int64_t count) {
   return features;
 }
 
-SherlAdapter initial_sherl(const Model& model, const SherlOptions& options, Rng& rng) {
-  const std::int64_t layers = model.layer_count(), hidden = model.config().hidden, at = layers - options.late;
-  if (options.late < 1 || at < 1)
+void check_late(const Model& model, const SherlOptions& options) {
+  const std::int64_t layers = model.layer_count();
+  if (options.late < 1 || options.late >= layers)
     fail(ErrorKind::usage, "--late ", options.late, ": of the model's ", layers, " layers 1 to ", layers - 1,
          " can be the late route");
+}
+
+SherlAdapter initial_sherl(const Model& model, const SherlOptions& options, Rng& rng) {
+  check_late(model, options);
+  const std::int64_t hidden = model.config().hidden, at = model.layer_count() - options.late;
   if (options.features < 2 || options.features > at + 1)
     fail(ErrorKind::usage, "--features ", options.features, ": 2 to ", at + 1, " hidden states come before layer ", at);
   const std::int64_t width = options.reduction > 0 ? hidden / options.reduction : 0;

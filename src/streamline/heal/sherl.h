@@ -48,6 +48,9 @@ struct SherlAdapter {
 // Which hidden states are merged: h_0 and others up to h_at, evenly spread.
 std::vector<std::int64_t> spread_features(std::int64_t at, std::int64_t count);
 
+// Errors: usage for a late route of no layer or of all.
+void check_late(const Model& model, const SherlOptions& options);
+
 // fp32. Errors: usage for a late route of no layer or of all, fewer than two features, more than there are hidden
 // states, and a reduction that leaves no width.
 SherlAdapter initial_sherl(const Model& model, const SherlOptions& options, Rng& rng);

@@ -8,6 +8,7 @@
 #include "streamline/engine/tail.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
+#include "streamline/heal/objective.h"
 
 namespace streamline {
 namespace {
@@ -29,6 +30,16 @@ EarlyStates run_early(const Model& model, const SherlAdapter& adapter, const tor
   }
 }
 
+// What the layers that went would have made of the stream that enters the late route.
+torch::Tensor written_by_removed(const SherlTuningOptions& options, torch::Tensor stream) {
+  const torch::NoGradGuard no_gradients;
+  const Model& original = *options.original;
+  const Positions positions = rope_positions(original.config(), 0, stream.size(1), original.placement().device);
+  for (std::int64_t i = 0; i < options.removed.count; ++i)
+    stream = block_forward(original.config(), original.layer(options.removed.first + i), stream, positions);
+  return stream;
+}
+
 class SherlTuning {
  public:
   SherlTuning(const Model& model, const TokenBatches& training, const TokenBatches& validation,
@@ -47,7 +58,7 @@ class SherlTuning {
                                                     .shape = {},
                                                     .networks = 0,
                                                     .longest = longest_sequence(training),
-                                                    .on_logits = true},
+                                                    .on_logits = !on_states()},
                                                    pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0);
     for (torch::Tensor* tensor : adapter_.tensors())
       *tensor = tensor->to(model.placement().device).requires_grad_(true);
@@ -60,9 +71,10 @@ class SherlTuning {
         model_.placement().ranks, parameters(),
         [&](std::int64_t, const Indices& sequences) { return add_gradient(sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
+    HealOptions heal = next_token_options(options_.heal, options_.warmup_steps, pace_.steps);
+    if (on_states()) heal.losses = {{.loss = Loss::state}};
     train(
-        trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
-        digest(), [] {}, tuned.result);
+        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
     for (torch::Tensor* tensor : adapter_.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapter = std::move(adapter_);
     return tuned;
@@ -75,16 +87,33 @@ class SherlTuning {
     return all;
   }
 
+  bool on_states() const { return options_.original != nullptr; }
+
+  // What means are taken over: all tokens, or those that have one before them.
+  double terms(const TokenBatches& batches, const Indices& sequences) const {
+    return on_states() ? static_cast<double>(token_count(batches, sequences)) : predicted_tokens(batches, sequences);
+  }
+
+  // Of what enters the late route; `stream` is what enters it where nothing was trained.
+  Judgement judge(const torch::Tensor& merged, const torch::Tensor& stream, const torch::Tensor& ids,
+                  bool gradient) const {
+    if (on_states())
+      return state_error(Loss::state, merged, written_by_removed(options_, stream), /*skip_first_position=*/false,
+                         gradient);
+    TailLoss loss = late_.next_token(merged, ids, gradient);
+    return {loss.sum, std::move(loss.gradient)};
+  }
+
   double add_gradient(const Indices& sequences) {
     const double mean = mean_over(training_, sequences, [&](const torch::Tensor& ids, std::int64_t) {
       const EarlyStates early = run_early(model_, adapter_, ids);
       const torch::AutoGradMode with_gradient(true);
       const auto merged = sherl_output(adapter_, early.features, early.stream);
-      const TailLoss loss = late_.next_token(merged.detach(), ids, /*gradient=*/true);
-      merged.backward(loss.gradient);
+      const Judgement loss = judge(merged.detach(), early.stream, ids, /*gradient=*/true);
+      merged.backward(loss.gradient.to(merged.scalar_type()));
       return loss.sum;
     });
-    finish_gradients(model_.placement().ranks, parameters(), predicted_tokens(training_, sequences));
+    finish_gradients(model_.placement().ranks, parameters(), terms(training_, sequences));
     return mean;
   }
 
@@ -93,19 +122,22 @@ class SherlTuning {
     return mean_over(validation_, all_sequences(validation_), [&](const torch::Tensor& ids, std::int64_t) {
       const EarlyStates early = run_early(model_, adapter_, ids);
       const auto x = of_nothing ? early.stream : sherl_output(adapter_, early.features, early.stream);
-      return late_.next_token(x, ids, /*gradient=*/false).sum;
+      return judge(x, early.stream, ids, /*gradient=*/false).sum;
     });
   }
 
   double mean_over(const TokenBatches& batches, const Indices& sequences, const MicroBatchLoss& loss) const {
-    return mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement(), loss);
+    const double mean = mean_loss(batches, sequences, pace_.micro_batch_tokens, model_.placement(), loss);
+    return mean * (predicted_tokens(batches, sequences) / terms(batches, sequences));
   }
 
   std::string digest() const {
     const SherlOptions& sherl = options_.sherl;
-    const Json all = {
+    Json all = {
         {"sherl", {sherl.late, sherl.features, sherl.reduction, sherl.feature_norm, sherl.start == SherlStart::paper}},
         {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
+    if (on_states())
+      all["target"] = {options_.original->checkpoint().digest(), options_.removed.first, options_.removed.count};
     return sha256(all.dump());
   }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains a SHERL adapter for the next token: the early layers run without a graph, the way back goes through the late
-// ones alone.
+// Trains a SHERL adapter: the early layers run without a graph. For the next token the way back goes through the late
+// ones alone; for the states that removed layers would have written there is none beyond the adapter.
 #pragma once
 
+#include "streamline/heal/removed_layers.h"
 #include "streamline/heal/sherl.h"
 #include "streamline/heal/trainer.h"
 
@@ -12,6 +13,10 @@ struct SherlTuningOptions {
   SherlOptions sherl = {};
   std::int64_t warmup_steps = 100;  // at most a tenth of all
   HealOptions heal = {};            // its losses, objective, start, cache and warmup_fraction have no meaning here
+  // The model with the layers that went. With it the adapter learns what these would have made of the stream that
+  // enters the late route (Loss::state); without, the next token. Must outlive the tuning.
+  const Model* original = nullptr;
+  RemovedLayers removed = {};  // of the original, those in front of the late route
 };
 
 constexpr double kSherlRate = 1e-3;

@@ -16,7 +16,7 @@
 namespace streamline {
 namespace {
 
-bool on_states(Loss loss) { return loss == Loss::mse || loss == Loss::normalised_mse; }
+bool on_states(Loss loss) { return loss == Loss::mse || loss == Loss::normalised_mse || loss == Loss::state; }
 
 // A map behind an MLP, a constant and a linear map are at their least squared error as soon as they are solved for.
 bool is_solved(const Replacement& network, Start start, Loss loss) {

@@ -182,6 +182,7 @@ std::shared_ptr<const Checkpoint> Checkpoint::extended(Json config,
     info.file = info.name;
     info.offset = 0;
     info.size = blob.bytes.size();
+    std::erase_if(checkpoint->blobs_, [&](const auto& other) { return other.first == info.file; });
     checkpoint->blobs_.emplace_back(info.file, std::move(blob));
     checkpoint->tensors_.push_back(std::move(info));
   }

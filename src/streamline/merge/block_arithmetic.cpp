@@ -60,10 +60,9 @@ bool all_finite(std::span<const float> values) {
   return infinite == 0;
 }
 
-// A sum of weights that cancels leaves what it would divide as it is.
-float divisor_of(float weights) { return std::abs(weights) < 1e-8f ? 1 : weights; }
-
 }  // namespace
+
+float divisor_of_weights(float sum) { return std::abs(sum) < 1e-8f ? 1 : sum; }
 
 void scale(std::span<float> values, double factor) {
   if (factor == 1) return;
@@ -101,7 +100,7 @@ void mix_all(const Parts& parts, std::span<const double> weights, bool normalise
     add(parts[i], to);
     total += static_cast<float>(weights[i]);
   }
-  if (normalise) divide(to, divisor_of(total));
+  if (normalise) divide(to, divisor_of_weights(total));
 }
 
 void mix_elected(const Parts& parts, std::span<const double> weights, bool normalise, std::span<float> to) {

@@ -17,6 +17,9 @@ void add_scaled(std::span<const float> from, double factor, std::span<float> to)
 void subtract(std::span<const float> from, std::span<float> to);                   // to -= from
 void interpolate(std::span<const float> base, double share, std::span<float> to);  // base + share * (to - base)
 
+// What a sum of task vectors is divided by: the sum of their weights, or, where that cancels, 1.
+float divisor_of_weights(float sum);
+
 using Parts = std::vector<std::vector<float>>;  // task vectors, each times its weight
 
 // Their sum, divided by that of the weights if `normalise` says so.

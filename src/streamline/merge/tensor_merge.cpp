@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/merge/block_arithmetic.h"
+#include "streamline/merge/fused_merge.h"
 #include "streamline/merge/stored_rows.h"
 #include "streamline/merge/tensor_passes.h"
 
@@ -55,28 +57,14 @@ class Merger {
     } else if (merge.rule->combine == Combine::slerp && merge.operands.size() == 2) {
       shares_ = slerp_shares(merge, grid_);
     }
+    fused_ = FusedMerge::of(merge, shares_);
   }
 
   const Grid& grid() const { return grid_; }
 
-  // The merged values of a block, [rows, width].
-  std::span<const float> values(const Block& block, Buffers& buffers) const {
-    fit(buffers.out, block);
-    const bool relative = merge_.rule->combine == Combine::task_vectors || merge_.parameters.depth != 1;
-    if (relative) {
-      fit(buffers.base, block);
-      read_values(merge_.base, block, buffers.base);
-    }
-    if (merge_.rule->combine == Combine::task_vectors) {
-      mix(block, buffers, buffers.out);
-      scale(buffers.out, merge_.parameters.scale);
-      scale(buffers.out, merge_.parameters.depth);
-      add(buffers.base, buffers.out);
-    } else {
-      mix_weights(block, buffers);
-      if (relative) interpolate(buffers.base, merge_.parameters.depth, buffers.out);
-    }
-    return buffers.out;
+  // Writes the merged values of a block, [rows, width], in the result's type. Returns whether all are finite.
+  bool write(const Block& block, Buffers& buffers, std::span<std::byte> to) const {
+    return fused_ ? fused_->write(block, to) : round_to(merge_.header.dtype, values(block, buffers), to);
   }
 
   // The merged task vector of a block before it is scaled by depth, and its norms.
@@ -103,6 +91,26 @@ class Merger {
   }
 
  private:
+  // The merged values of a block, [rows, width].
+  std::span<const float> values(const Block& block, Buffers& buffers) const {
+    fit(buffers.out, block);
+    const bool relative = merge_.rule->combine == Combine::task_vectors || merge_.parameters.depth != 1;
+    if (relative) {
+      fit(buffers.base, block);
+      read_values(merge_.base, block, buffers.base);
+    }
+    if (merge_.rule->combine == Combine::task_vectors) {
+      mix(block, buffers, buffers.out);
+      scale(buffers.out, merge_.parameters.scale);
+      scale(buffers.out, merge_.parameters.depth);
+      add(buffers.base, buffers.out);
+    } else {
+      mix_weights(block, buffers);
+      if (relative) interpolate(buffers.base, merge_.parameters.depth, buffers.out);
+    }
+    return buffers.out;
+  }
+
   // The combination of the task vectors, not yet scaled.
   void mix(const Block& block, Buffers& buffers, std::vector<float>& mixed) const {
     const std::size_t count = merge_.operands.size();
@@ -142,6 +150,7 @@ class Merger {
   Grid grid_;
   std::vector<Kept> kept_;
   std::pair<double, double> shares_ = {1, 0};
+  std::optional<FusedMerge> fused_;
 };
 
 [[noreturn]] void fail_not_finite(const TensorMerge& merge) {
@@ -158,18 +167,27 @@ Norms& Norms::operator+=(const Norms& other) {
   return *this;
 }
 
-Blob merged_bytes(const TensorMerge& merge) {
+std::shared_ptr<std::byte[]> ResultMemory::take(std::uint64_t size) {
+  if (last_ == nullptr || size > size_ || last_.use_count() > 1) {
+    last_.reset();
+    last_ = std::shared_ptr<std::byte[]>(new std::byte[size]);
+    size_ = size;
+  }
+  return last_;
+}
+
+Blob merged_bytes(const TensorMerge& merge, ResultMemory* memory) {
   if (const Stored* stored = copied_from(merge))
     return {stored->checkpoint->bytes(*stored->tensor), stored->checkpoint};
   const std::uint64_t size = merge.header.size(), element = dtype_size(merge.header.dtype);
-  const std::shared_ptr<std::byte[]> bytes(new std::byte[size]);
+  ResultMemory own;
+  const std::shared_ptr<std::byte[]> bytes = (memory == nullptr ? own : *memory).take(size);
   const Merger merger(merge);
   std::atomic<bool> finite = true;
   for_each_block(merger.grid(), [&, buffers = Buffers{}](const Block& block) mutable {
-    const std::span<const float> values = merger.values(block, buffers);
     const auto offset = static_cast<std::uint64_t>(block.start()) * element;
-    const std::span<std::byte> to(bytes.get() + offset, values.size() * element);
-    if (!round_to(merge.header.dtype, values, to)) finite = false;
+    const std::span<std::byte> to(bytes.get() + offset, static_cast<std::uint64_t>(block.elements()) * element);
+    if (!merger.write(block, buffers, to)) finite = false;
   });
   if (!finite) fail_not_finite(merge);
   return {{bytes.get(), size}, bytes};

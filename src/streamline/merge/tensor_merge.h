@@ -51,9 +51,20 @@ struct Norms {
   Norms& operator+=(const Norms& other);
 };
 
-// The values in the result's type. Errors: numeric where one is NaN or infinite, or beyond the type; unsupported for
-// stored types that are no numbers.
-Blob merged_bytes(const TensorMerge& merge);
+// Memory for one result after the other: new pages for each would cost more than the merge.
+class ResultMemory {
+ public:
+  // What was given last, if that is large enough and nobody holds it any more.
+  std::shared_ptr<std::byte[]> take(std::uint64_t size);
+
+ private:
+  std::shared_ptr<std::byte[]> last_;
+  std::uint64_t size_ = 0;
+};
+
+// The values in the result's type, in `memory` or some of their own. Errors: numeric where one is NaN or infinite, or
+// beyond the type; unsupported for stored types that are no numbers.
+Blob merged_bytes(const TensorMerge& merge, ResultMemory* memory = nullptr);
 
 // Without a base all of them are zero.
 Norms norms(const TensorMerge& merge);

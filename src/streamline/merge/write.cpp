@@ -73,8 +73,9 @@ void write_card(const MergePlan& plan, const Identities& identities, const std::
 
 std::vector<TensorSource> sources_of(const MergePlan& plan) {
   std::vector<TensorSource> sources;
+  const auto memory = std::make_shared<ResultMemory>();
   for (const TensorMerge& merge : plan.tensors)
-    sources.push_back({merge.header, [&merge] { return merged_bytes(merge); }});
+    sources.push_back({merge.header, [&merge, memory] { return merged_bytes(merge, memory.get()); }});
   return sources;
 }
 

@@ -7,6 +7,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/nn/flash_attention.h"
+#include "streamline/nn/kernel_gradients.h"
 #include "streamline/nn/kernels.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
@@ -56,7 +57,8 @@ torch::Tensor norm_heads(const Config& config, const LayerWeights& weights, Role
 torch::Tensor turn(const Config& config, torch::Tensor heads, const RotaryTable& table) {
   if (!table.cos.defined()) return heads;
   const bool neighbours = config.family->traits.neighbours_rotate;
-  if (neighbours || !kernels::apply_to({heads})) return rotate(heads, table, neighbours);
+  if (neighbours || !kernels::serve({heads})) return rotate(heads, table, neighbours);
+  if (needs_gradient({heads})) return kernels::recorded_rotation(heads, table.cos, table.sin);
   heads = heads.contiguous();
   kernels::rotate(heads, table.cos, table.sin);
   return heads;

@@ -41,8 +41,9 @@ struct LayerCache {
 };
 
 // x: [batch, seq, hidden] in the compute dtype; returns the same shape. Causal, and inside the layer's window.
-// With gradients enabled and needed, every operation is differentiable with respect to x and the weights; without,
-// fused kernels are used where they apply. `cache`, when given, holds the positions before positions.first.
+// With gradients enabled and needed, every operation is differentiable with respect to x and the weights: once, where
+// fused kernels apply, which fp32 and bf16 on the CPU use either way. `cache`, when given, holds the positions before
+// positions.first.
 torch::Tensor block_forward(const Config& config, const LayerWeights& weights, const torch::Tensor& x,
                             const Positions& positions, LayerCache* cache = nullptr);
 

@@ -2,6 +2,7 @@
 #include "streamline/nn/mlp.h"
 
 #include "streamline/base/error.h"
+#include "streamline/nn/kernel_gradients.h"
 #include "streamline/nn/kernels.h"
 #include "streamline/nn/linear.h"
 
@@ -24,7 +25,8 @@ torch::Tensor activate(Activation activation, const torch::Tensor& x) {
 namespace {
 
 torch::Tensor gated(Activation activation, torch::Tensor gate, const torch::Tensor& up) {
-  if (activation != Activation::silu || !kernels::apply_to({gate, up})) return activate(activation, gate) * up;
+  if (activation != Activation::silu || !kernels::serve({gate, up})) return activate(activation, gate) * up;
+  if (needs_gradient({gate, up})) return kernels::recorded_silu_product(gate, up);
   kernels::silu_multiply(gate, up);
   return gate;
 }

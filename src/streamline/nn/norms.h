@@ -11,8 +11,13 @@ namespace streamline {
 // [..., width] → the same.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon, double offset = 0);
 
-// The norm of the model's family: RMSNorm, or LayerNorm (Ba et al., arXiv 1607.06450) with its bias if it
-// has one.
+// (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al., arXiv 1607.06450, eq. 4); the bias may be
+// undefined;
+// [..., width] → the same.
+torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                         double epsilon);
+
+// The norm of the model's family: RMSNorm, or LayerNorm with its bias if it has one.
 torch::Tensor norm(const Config& config, const RoleTensors& weights, const torch::Tensor& x);
 
 // The type in which sums over x are accumulated.

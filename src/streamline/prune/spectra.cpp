@@ -121,8 +121,7 @@ std::vector<double> layer_errors(const std::vector<MatrixSpectrum>& spectra, std
 std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors) {
   if (differ_by_chance(exponents, errors))
     return "the exponents of the layers' spectra differ by no more than their standard errors, so that the shares of "
-           "the "
-           "layers are chance";
+           "the layers are chance";
   const auto apart = layer_apart(exponents);
   if (!apart) return "";
   std::vector<double> others = exponents;

@@ -68,8 +68,7 @@ std::string sparsity_section(const Json& report) {
   return section(
       "Zeros by layer",
       "Of the weights of each layer's matrices. Files are as large as before, and other programs load them as they "
-      "are; "
-      "only kernels that skip zeros are faster.",
+      "are; only kernels that skip zeros are faster.",
       layers + (matrices.empty() ? "" : element("details", "", element("summary", "", "Matrix by matrix") + matrices)));
 }
 

@@ -9,6 +9,7 @@ namespace {
 std::string loss_title(const std::string& loss) {
   if (loss == "mse") return "mean squared error";
   if (loss == "normalised-mse") return "squared error over the target's energy";
+  if (loss == "state") return "squared error over the target's energy, and 1 - cosine";
   if (loss == "lm") return "cross entropy, nats a token";
   return loss == "kl" ? "KL divergence, nats a token" : loss;
 }

@@ -50,6 +50,13 @@ PrunedMatrices PrunedStore::layer(std::int64_t layer) const {
   return matrices_;
 }
 
+torch::Tensor PrunedStore::matrix(std::int64_t layer, const MatrixPlace& place) const {
+  const std::lock_guard lock(mutex_);
+  look_up(layer);
+  const auto found = matrices_.find(place);
+  return found == matrices_.end() ? torch::Tensor() : found->second;
+}
+
 Json PrunedStore::notes(std::int64_t layer) const {
   const std::lock_guard lock(mutex_);
   look_up(layer);
@@ -69,11 +76,10 @@ void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices, const 
 std::shared_ptr<const WeightChange> PrunedStore::change(const std::shared_ptr<const PrunedStore>& store) {
   auto change = std::make_shared<WeightChange>();
   change->touches = [store](std::int64_t layer, Role role, std::int64_t expert) {
-    return store->layer(layer).count({role, expert}) != 0;
+    return store->matrix(layer, {role, expert}).defined();
   };
   change->apply = [store](std::int64_t layer, Role role, std::int64_t expert, const torch::Tensor& stored) {
-    const PrunedMatrices matrices = store->layer(layer);
-    const torch::Tensor& pruned = matrices.at({role, expert});
+    const torch::Tensor pruned = store->matrix(layer, {role, expert});
     if (pruned.sizes() != stored.sizes())
       fail(ErrorKind::mismatch, "layer ", layer, ": ", role_name(role), " was pruned in another shape");
     return pruned.to(stored.scalar_type());

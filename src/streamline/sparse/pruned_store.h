@@ -34,6 +34,8 @@ class PrunedStore {
   // Its matrices, [out, in] in the stored type ([experts, in, out] of all experts); empty where there are none yet.
   // Errors: io and those of has().
   PrunedMatrices layer(std::int64_t layer) const;
+  // One of them; undefined where there is none in that place.
+  torch::Tensor matrix(std::int64_t layer, const MatrixPlace& place) const;
   // What was put beside them.
   Json notes(std::int64_t layer) const;
   void put(std::int64_t layer, const PrunedMatrices& matrices, const Json& notes = Json::object());

@@ -89,9 +89,12 @@ class Sparsifier {
     for (const LayerConfig& layer : model_.config().layers)
       if (layer.mlp && layer.mlp->experts)
         squares = std::max(squares, 4 * widest * widest + expert_squares(*layer.mlp));
-    if (options_.criterion == Criterion::sparse_gpt) needed += static_cast<std::uint64_t>(squares) * sizeof(float);
+    const bool grams = options_.criterion == Criterion::sparse_gpt;
+    if (grams) needed += static_cast<std::uint64_t>(squares) * sizeof(float);
     require_memory(model_.placement(), needed,
-                   "the hidden states of " + std::to_string(calibration_.tokens()) + " tokens need", "take less text");
+                   "the hidden states of " + std::to_string(calibration_.tokens()) + " tokens" +
+                       (grams ? " and the Gram matrices of a layer need" : " need"),
+                   grams ? "take less text, or --method wanda, which has no Gram matrices" : "take less text");
   }
 
   // Elements of the Gram matrices of all experts of a layer.
@@ -202,7 +205,7 @@ class Sparsifier {
   }
 
   void count(std::int64_t layer) {
-    const Json notes = store_.notes(layer);
+    const Json stand_ins = store_.notes(layer).value(kStandIns, Json::array());
     for (const auto& [place, tensor] : store_.layer(layer)) {
       const bool stack = tensor.dim() == 3;
       for (std::int64_t i = 0; i < (stack ? tensor.size(0) : 1); ++i) {
@@ -214,14 +217,14 @@ class Sparsifier {
                             .zeros = matrix.numel() - matrix.count_nonzero().item<std::int64_t>(),
                             .by = options_.criterion,
                             .columns = matrix.size(stack ? 0 : 1)};
-        note_stand_in(notes, pruned);
+        note_stand_in(stand_ins, pruned);
         result_.push_back(pruned);
       }
     }
   }
 
-  static void note_stand_in(const Json& notes, PrunedMatrix& pruned) {
-    for (const Json& entry : notes.value(kStandIns, Json::array())) {
+  static void note_stand_in(const Json& stand_ins, PrunedMatrix& pruned) {
+    for (const Json& entry : stand_ins) {
       if (entry.at("matrix") != role_name(pruned.role) || entry.at("expert") != pruned.expert) continue;
       pruned.by = parse_criterion(entry.at("by").get<std::string>());
       pruned.tokens = entry.at("tokens").get<std::int64_t>();

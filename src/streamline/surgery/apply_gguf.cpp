@@ -287,6 +287,7 @@ void check_gguf_slices(const Model& source, bool heads, bool channels) {
 
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
                        const ApplyOptions& options) {
+  SL_ASSERT(!source.has_changes());  // what survives is copied from the file
   const Checkpoint& checkpoint = source.checkpoint();
   const Plan whole = completed_plan(checkpoint, plan);
   Replacements stored;

@@ -20,11 +20,12 @@ void check_gguf_replacement(const Config& config, const LayerConfig& layer, std:
 // unsupported, one line that says what to do instead.
 void check_gguf_slices(const Model& source, bool heads, bool channels);
 
-// As apply_plan(), for a source that is a GGUF file, perhaps a split one: NAME.gguf, and beside it NAME.plan.json,
-// NAME.replacement.safetensors where something was trained, and what `finish` writes, as NAME.<its name>. Metadata is
-// kept but for what depends on the layers. The matrices of a replacement have the type that config.dtype names. What
-// slices leave has the bytes that it had; layers are as wide as the widest, with zeros in narrower ones. Errors: those
-// of apply_plan(); unsupported for a result that GGUF cannot express, and for slices that cut through quantised blocks.
+// As apply_plan(), for a source that is a GGUF file, perhaps a split one, and has no changes: NAME.gguf, and beside it
+// NAME.plan.json, NAME.replacement.safetensors where something was trained, and what `finish` writes, as NAME.<its
+// name>. Metadata is kept but for what depends on the layers. The matrices of a replacement have the type that
+// config.dtype names. What slices leave has the bytes that it had; layers are as wide as the widest, with zeros in
+// narrower ones. Errors: those of apply_plan(); unsupported for a result that GGUF cannot express, and for slices that
+// cut through quantised blocks.
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements,
                        const std::filesystem::path& out, const ApplyOptions& options);
 
