@@ -177,13 +177,15 @@ std::shared_ptr<const Checkpoint> Checkpoint::extended(Json config,
   auto checkpoint = std::make_shared<Checkpoint>(*this);
   checkpoint->config_ = std::move(config);
   checkpoint->digest_ = digest();
-  for (auto& [info, blob] : tensors) {
-    std::erase_if(checkpoint->tensors_, [&](const TensorInfo& tensor) { return tensor.name == info.name; });
-    info.file = info.name;
+  for (auto& entry : tensors) {
+    TensorInfo info = std::move(entry.first);
+    const std::string name = info.name;
+    std::erase_if(checkpoint->tensors_, [&](const TensorInfo& tensor) { return tensor.name == name; });
+    std::erase_if(checkpoint->blobs_, [&](const auto& other) { return other.first == name; });
+    info.file = name;
     info.offset = 0;
-    info.size = blob.bytes.size();
-    std::erase_if(checkpoint->blobs_, [&](const auto& other) { return other.first == info.file; });
-    checkpoint->blobs_.emplace_back(info.file, std::move(blob));
+    info.size = entry.second.bytes.size();
+    checkpoint->blobs_.emplace_back(name, std::move(entry.second));
     checkpoint->tensors_.push_back(std::move(info));
   }
   sort_tensors(checkpoint->tensors_);
