@@ -11,10 +11,9 @@ does the work.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from measuring import PROGRAM, Program, write_json
 
 
 def kept(file, settings, make):
@@ -25,38 +24,27 @@ def kept(file, settings, make):
             sys.exit(f"{file} was made with {found['settings']}; give another --out")
         return found["record"]
     record = make()
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps({"settings": settings, "record": record}, indent=1) + "\n")
-    part.replace(file)
+    write_json(file, {"settings": settings, "record": record})
     return record
 
 
-def run(args, *words):
-    command = [str(word) for word in (args.program, *words, "--threads", args.threads, "--dtype", args.dtype, "--json", "--quiet")]
-    print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"failed with status {done.returncode}")
-    return json.loads(done.stdout)
-
-
-def chips_of(args, task, settings):
+def chips_of(run, args, task, settings):
     """The record of `chip train` of one task."""
     features = args.out / f"{task}.features"
     drawn = ["--samples", args.samples] if args.samples else []
     kept(args.out / f"{task}.cache.json", settings, lambda: run(
-        args, "chip", "cache", args.model, "--task", task, "--data-dir", args.data_dir, *drawn, "--seed", args.seed, "--out", features,
+        "chip", "cache", args.model, "--task", task, "--data-dir", args.data_dir, *drawn, "--seed", args.seed, "--out", features,
         "--overwrite"))
     return kept(args.out / f"{task}.chips.json", settings, lambda: run(
-        args, "chip", "train", features, "--method", "ridge", "--feature-norm", "rms", "--no-bias", "--test", args.test, "--validation",
+        "chip", "train", features, "--method", "ridge", "--feature-norm", "rms", "--no-bias", "--test", args.test, "--validation",
         args.validation, "--seed", args.seed))
 
 
-def own_answers(args, task, settings):
+def own_answers(run, args, task, settings):
     """(mean accuracy, its standard error, questions) of the model's head; a task of several sets weighs questions alike."""
     limit = ["--limit", args.limit] if args.limit else []
     record = kept(args.out / f"{task}.eval.json", settings,
-                  lambda: run(args, "eval", args.model, "--tasks", task, "--data-dir", args.data_dir, *limit))
+                  lambda: run("eval", args.model, "--tasks", task, "--data-dir", args.data_dir, *limit))
     sets = [found for name, found in record["tasks"].items() if found["group"] == task]
     items = sum(found["items"] for found in sets)
     accuracy = sum(found["acc"]["value"] * found["items"] for found in sets) / items
@@ -103,7 +91,7 @@ def parsed():
     parser.add_argument("--test", type=float, default=0.3)
     parser.add_argument("--validation", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--program", type=pathlib.Path, default=PROGRAM)
     parser.add_argument("--threads", default="1")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -114,9 +102,10 @@ def main():
     args = parsed()
     args.out.mkdir(parents=True, exist_ok=True)
     settings = {name: str(getattr(args, name)) for name in ("model", "samples", "limit", "test", "validation", "seed", "dtype")}
+    run = Program(args.program, ["--threads", args.threads, "--dtype", args.dtype, "--json", "--quiet"])
     lines = []
     for task in args.tasks:
-        lines += rows(args, task, chips_of(args, task, settings), own_answers(args, task, settings))
+        lines += rows(args, task, chips_of(run, args, task, settings), own_answers(run, args, task, settings))
         (args.out / "table.md").write_text(table(lines))
     print((args.out / "table.md").read_text())
 

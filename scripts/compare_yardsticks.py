@@ -14,25 +14,12 @@ import argparse
 import json
 import math
 import pathlib
-import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from measuring import PROGRAM, Program, plan_file
+
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 2e-3  # of cosines and nats; of norms and perplexities
-
-
-class Program:
-    def __init__(self, path, words):
-        self.path, self.words = path, words
-
-    def __call__(self, *words):
-        command = [str(self.path), *map(str, words), *self.words]
-        print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-        if done.returncode != 0:
-            sys.exit(f"failed with status {done.returncode}")
-        return json.loads(done.stdout)
 
 
 class Table:
@@ -63,18 +50,10 @@ def rising(values):
     return sorted(range(len(values)), key=lambda i: (values[i], i))
 
 
-def write_plan(folder, layers, dropped):
-    path = pathlib.Path(folder) / "plan.json"
-    segments = [{"first": i, "last": i, "action": "drop" if i in dropped else "keep"} for i in range(layers)]
-    path.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": layers},
-                                "method": {"name": "manual"}, "segments": segments}))
-    return path
-
-
 def compare_scores(run, model, yardstick, data, table):
     text = data / yardstick["calibration"]["file"]
     scores = run("score", model, "--data", text, "--seq-len", yardstick["window"], "--samples",
-                 yardstick["scoring"]["sequences"], "--json")
+                 yardstick["scoring"]["sequences"])
     cosine, importance = scores["cosine"], yardstick["importance"]
     windows = [(n, i) for n, row in enumerate(importance, 1) for i in range(len(row))]
     table.absolute("cosine of every window", [cosine[i][i + n] for n, i in windows], [importance[n - 1][i] for n, i in windows])
@@ -122,9 +101,9 @@ def compare_perplexities(run, model, yardstick, data, windows, table):
                 if name.partition(" ")[0] != kind:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
-                    plan = write_plan(folder, yardstick["layers"], set(dropped_layers(yardstick, name)))
+                    plan = plan_file(folder, yardstick["layers"], set(dropped_layers(yardstick, name)))
                     found = run("eval", model, "--plan", plan, "--perplexity", data / expected["file"], "--window",
-                                yardstick["window"], "--max-windows", windows, "--json")["perplexity"]
+                                yardstick["window"], "--max-windows", windows)["perplexity"]
                 ours.append(found["value"])
                 theirs.append(math.exp(sum(window_nll[: found["windows"]]) / found["tokens"]))
             if ours:
@@ -138,11 +117,11 @@ def main():
     parser.add_argument("--data", required=True, type=pathlib.Path, help="folder of the texts that the yardstick names")
     parser.add_argument("--windows", type=int, default=2, help="of each text, for the perplexities of cuts; 0: none of them")
     parser.add_argument("--threads", type=int, default=0, help="0: the program's default")
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--program", type=pathlib.Path, default=PROGRAM)
     args = parser.parse_args()
     yardstick = json.loads(pathlib.Path(args.yardstick).read_text())
     bos = ["--bos", "on" if yardstick["bos"] else "off"]
-    run = Program(args.program, [*bos, "--dtype", "float32", "--threads", str(args.threads), "--quiet"])
+    run = Program(args.program, [*bos, "--dtype", "float32", "--threads", args.threads, "--quiet", "--json"])
     table = Table()
     compare_scores(run, args.model, yardstick, args.data, table)
     if "leave_one_out" in yardstick:

@@ -11,27 +11,21 @@ Standard library only; the program does the work.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from measuring import PROGRAM, Program, write_json
 
 
-def measured(args, size, words):
+def measured(run, args, size, words):
     """The record of one size, from FOLDER or measured now."""
     file = args.out / f"{size.replace('=', '-')}.json"
     if not file.exists():
-        command = [str(args.program), "compare", str(args.model), "--methods", args.methods, *words, "--data", args.data,
-                   "--perplexity", args.perplexity, "--seeds", str(args.seeds), "--heal-tokens", str(args.heal_tokens),
-                   "--html", str(file.with_suffix(".html")), "--out", str(args.out / "kept"), "--json", *args.further]
-        if args.heal_data:
-            command += ["--heal-data", args.heal_data]
-        file.with_suffix(".html").unlink(missing_ok=True)
-        print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
-        record = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        part = file.with_suffix(".part")
-        part.write_text(record, encoding="utf-8")
-        part.rename(file)
+        page = file.with_suffix(".html")
+        page.unlink(missing_ok=True)
+        heal_data = ["--heal-data", args.heal_data] if args.heal_data else []
+        write_json(file, run("compare", args.model, "--methods", args.methods, *words, "--data", args.data, "--perplexity",
+                             args.perplexity, "--seeds", args.seeds, "--heal-tokens", args.heal_tokens, *heal_data, "--html", page,
+                             "--out", args.out / "kept"))
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -77,7 +71,7 @@ def main():
     parser.add_argument("--methods", default="all")
     parser.add_argument("--seeds", type=int, default=3, help="draws of the calibration text")
     parser.add_argument("--heal-tokens", type=int, default=50000)
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--program", type=pathlib.Path, default=PROGRAM)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
@@ -88,8 +82,9 @@ def main():
     sizes += [(budget, ["--budget", budget]) for budget in args.budget]
     if not sizes:
         sys.exit("comparison.py: give --layers or --budget")
+    run = Program(args.program, [*args.further, "--json"])
     for size, words in sizes:
-        record = measured(args, size, words)
+        record = measured(run, args, size, words)
         source = record["models"][0]["perplexity"]
         print(f"### {size}\n\nThe whole model: {source['value']:.2f} ± {source['standard_error']:.2f}.\n\n{table(record)}")
         for sentence in record.get("warnings", []):

@@ -10,16 +10,12 @@ only; the work is done by the program.
 """
 import argparse
 import json
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
+from measuring import PROGRAM, Program, plan_file, write_json
 
 def numbers(text):
     """'1-3,6' as [1, 2, 3, 6]."""
@@ -28,44 +24,6 @@ def numbers(text):
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
-
-
-class Program:
-    """Runs one command; returns its JSON and what it cost."""
-
-    def __init__(self, path, common):
-        self.path, self.common, self.log = path, common, []
-
-    def __call__(self, *words):
-        command = [str(self.path), *map(str, words), *self.common, "--json", "--quiet"]
-        self.log.append(" ".join(["streamline", *command[1:]]))
-        print("+", self.log[-1], file=sys.stderr, flush=True)
-        start = time.time()
-        with tempfile.TemporaryFile() as out:
-            process = subprocess.Popen(command, stdout=out)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            text = out.read()
-        if process.returncode != 0:
-            sys.exit(f"failed with status {process.returncode}: {self.log[-1]}")
-        return json.loads(text), {"wall_s": time.time() - start, "cpu_s": usage.ru_utime + usage.ru_stime,
-                                  "peak_mb": usage.ru_maxrss / 1000}
-
-
-def plan_file(folder, layers, dropped):
-    """A hand-written plan that drops layers."""
-    segments = []
-    for i in range(layers):
-        action = "drop" if i in dropped else "keep"
-        if segments and segments[-1]["action"] == action:
-            segments[-1]["last"] = i
-        else:
-            segments.append({"first": i, "last": i, "action": action})
-    path = pathlib.Path(folder) / f"drop-{'-'.join(map(str, sorted(dropped)))}.json"
-    path.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": layers},
-                                "method": {"name": "manual"}, "segments": segments}))
-    return path
 
 
 def best_window(cosine, n):
@@ -77,7 +35,7 @@ def best_window(cosine, n):
 def evaluate(run, model, texts, window, windows, plan=None):
     """Text name -> the perplexity object of `streamline eval --json`."""
     extra = ["--plan", plan] if plan else []
-    return {name: run("eval", model, "--perplexity", file, "--window", window, "--max-windows", windows, *extra)[0]["perplexity"]
+    return {name: run("eval", model, "--perplexity", file, "--window", window, "--max-windows", windows, *extra)["perplexity"]
             for name, file in texts.items()}
 
 
@@ -86,7 +44,7 @@ def heal(run, args, n, start, replacement, folder):
     out = pathlib.Path(folder) / f"{replacement}-{n}"
     name, _, loss = replacement.partition("@")
     rate = dict(pair.split("=") for pair in args.learning_rate).get(name)
-    report, cost = run("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
+    report, cost = run.timed("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
                        "--replace", name, "--loss", loss or "mse", "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
                        "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []),
                        *(["--cache", args.cache] if args.cache else []))
@@ -104,10 +62,7 @@ def table(head, rows):
 
 
 def save(args, result):
-    """The .json, written beside and renamed, so that an interruption leaves the one before."""
-    part = args.out.with_suffix(".json.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(args.out.with_suffix(".json"))
+    write_json(args.out.with_suffix(".json"), result)
 
 
 def resumed(args, settings):
@@ -185,7 +140,7 @@ def arguments():
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--windows", type=int, default=64, help="for the whole model")
     parser.add_argument("--cut-windows", type=int, default=16, help="for the cut and healed models")
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/streamline")
+    parser.add_argument("--program", type=pathlib.Path, default=PROGRAM)
     parser.add_argument("--threads", default="1")
     parser.add_argument("--dtype", default="float32", help="of scores and perplexities")
     parser.add_argument("--heal-dtype", default="bfloat16", help="of healing")
@@ -197,14 +152,14 @@ def arguments():
 def main():
     args = arguments()
     texts = dict(pair.split("=", 1) for pair in args.eval)
-    run = Program(args.program, ["--threads", args.threads, "--dtype", args.dtype])
-    healing = Program(args.program, ["--threads", args.threads, "--dtype", args.heal_dtype])
+    run = Program(args.program, ["--threads", args.threads, "--dtype", args.dtype, "--json", "--quiet"])
+    healing = Program(args.program, ["--threads", args.threads, "--dtype", args.heal_dtype, "--json", "--quiet"])
     settings = {"model": args.name or args.model.name, **{name: getattr(args, name) for name in (
         "calibration", "training", "eval", "tokens", "seq_len", "samples", "windows", "cut_windows", "dtype", "heal_dtype")}}
     result = resumed(args, settings)
     run.log = healing.log = result["commands"]
     if "whole" not in result:
-        scores, result["scoring"] = run("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples",
+        scores, result["scoring"] = run.timed("score", args.model, "--data", args.calibration, "--seq-len", args.seq_len, "--samples",
                                         args.samples)
         result["cosine"] = scores["cosine"]
         result["whole"] = evaluate(run, args.model, texts, args.seq_len, args.windows)

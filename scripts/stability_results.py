@@ -9,12 +9,9 @@ Prunes and heals into FOLDER, asks every model the same questions (one `streamli
 table.csv and page.html. What lies in FOLDER already is not made again. Standard library only; the program does the work.
 """
 import argparse
-import json
 import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from measuring import PROGRAM, Program, write_json
 
 
 def interval(row, name):
@@ -52,16 +49,12 @@ def main():
     parser.add_argument("--replacements", default="none,linear,swiglu-residual,layer")
     parser.add_argument("--tokens", default=100000, type=int)
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--program", default=ROOT / "build/release/streamline")
+    parser.add_argument("--program", default=PROGRAM)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--seed", default=0, type=int)
     arguments = parser.parse_args()
 
-    def streamline(*words):
-        command = [str(arguments.program), *map(str, words), "--dtype", arguments.dtype, "--seed", str(arguments.seed)]
-        print("+", " ".join(["streamline", *command[1:]]), file=sys.stderr, flush=True)
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
+    streamline = Program(arguments.program, ["--dtype", arguments.dtype, "--seed", arguments.seed, "--json"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = []
     for layers in arguments.layers.split(","):
@@ -75,9 +68,9 @@ def main():
     record = streamline("compare", arguments.model, *models, "--tasks", arguments.tasks, "--data-dir", arguments.data_dir,
                         "--style", arguments.style, "--limit", arguments.limit, *perplexity, "--no-speed",
                         "--out", arguments.out / "answers", "--html", arguments.out / "page.html",
-                        "--csv", arguments.out / "table.csv", "--json")
-    (arguments.out / "record.json").write_text(record, encoding="utf-8")
-    (arguments.out / "table.md").write_text(table(json.loads(record)), encoding="utf-8")
+                        "--csv", arguments.out / "table.csv")
+    write_json(arguments.out / "record.json", record)
+    (arguments.out / "table.md").write_text(table(record), encoding="utf-8")
     print((arguments.out / "table.md").read_text(encoding="utf-8"), end="")
 
 
