@@ -129,12 +129,16 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
     }
     return proposal;
   };
-  const auto view = [&](const Proposal& proposal) { return written_view(source.model, proposal); };
-  if (size.budget.empty()) check_takes_layers(method);
-  Proposal proposal = size.budget.empty() ? propose({{"layers", size.layers}})
-                                          : smallest_cut(method, Json::object(), source.model,
-                                                         parse_budgets(size.budget), {.propose = propose, .view = view})
-                                                .proposal;
+  Proposal proposal;
+  if (size.budget.empty()) {
+    check_takes_layers(method);
+    proposal = propose({{"layers", size.layers}});
+  } else {
+    const auto view = [&](const Proposal& cut) { return written_view(source.model, cut); };
+    proposal = smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
+                            {.propose = propose, .view = view})
+                   .proposal;
+  }
   return {.proposal = std::move(proposal), .seconds = watch.seconds()};
 }
 

@@ -122,12 +122,13 @@ void heal_with_adapters(Run& run) {
 }
 
 // Whether a healed model can be written, told before the work.
-void check_mergeable(const Checkpoint& checkpoint, const std::string& out) {
+void check_mergeable(const Checkpoint& checkpoint, const Options& options) {
   if (!checkpoint.is_safetensors())
     fail(ErrorKind::unsupported, checkpoint.label(),
          ": what is trained cannot be merged into a GGUF file, whose matrices keep their bytes; heal the checkpoint "
-         "that the file was made from and export the result, or write --adapters alone");
-  check_applicable(checkpoint, out);
+         "that the file was made from and export the result",
+         options.with == "lora" ? ", or write --adapters alone" : "");
+  check_applicable(checkpoint, options.out);
 }
 
 Output run(const Options& options) {
@@ -135,7 +136,7 @@ Output run(const Options& options) {
   const Placement placement = start(options.common);
   Run run{options, open_model(options.model, placement)};
   const Model& model = run.opened.model;
-  if (!options.out.empty()) check_mergeable(model.checkpoint(), options.out);
+  if (!options.out.empty()) check_mergeable(model.checkpoint(), options);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["source"] = source_record(options.model, model);
   load_text(run);

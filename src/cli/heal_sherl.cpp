@@ -49,8 +49,6 @@ void write_healed(Run& run, const SherlAdapter& adapter) {
 void heal_with_sherl(Run& run) {
   const Options& options = run.options;
   const Model& model = run.opened.model;
-  if (!model.checkpoint().is_safetensors())
-    fail(ErrorKind::unsupported, model.checkpoint().label(), ": a GGUF file has no place for what SHERL trains");
   SherlTuningOptions tuning{.sherl = options.sherl, .warmup_steps = options.tuning.warmup_steps};
   tuning.sherl.start = options.start == "paper" ? SherlStart::paper : SherlStart::identity;
   tuning.sherl.feature_norm = options.feature_norm == "rms";

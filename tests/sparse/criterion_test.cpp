@@ -39,7 +39,7 @@ TEST(Wanda, LooksAtMagnitudeTimesTheSizeOfTheInput) {
   EXPECT_TRUE(torch::equal(equal, torch::tensor({{0.F, 0.F, 1.F, 1.F, 1.F}})));
 }
 
-// Long rows are chosen from by counting, with the answer of sorting: scores of five orders of magnitude, many equal.
+// Of long rows too, whose scores have five orders of magnitude and are often equal.
 TEST(Wanda, TakesTheLowestOfLongRowsAsSortingWould) {
   auto matrix = (random_tensor({6, 3001}, 3) * 8).round() * random_tensor({6, 1}, 4).exp();
   const auto scale = random_tensor({3001}, 5, 3).exp().to(torch::kFloat);

@@ -11,9 +11,8 @@ namespace streamline {
 // [..., width] → the same.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon, double offset = 0);
 
-// (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al., arXiv 1607.06450, eq. 4); the bias may be
-// undefined;
-// [..., width] → the same.
+// (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al., arXiv 1607.06450, eq. 4), [..., width] → the same.
+// The bias may be undefined.
 torch::Tensor layer_norm(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                          double epsilon);
 

@@ -4,8 +4,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "streamline/base/error.h"
@@ -15,59 +15,20 @@ namespace streamline::sparse {
 namespace {
 
 constexpr std::int64_t kMostInGroup = 1024;
-constexpr std::size_t kBins = 4096;  // of the first twelve bits of a float
-constexpr std::int64_t kFew = 128;   // weights of which sorting costs less than counting
 
 void check_matrix(const torch::Tensor& matrix) {
   SL_ASSERT(matrix.dim() == 2 && matrix.scalar_type() == torch::kFloat && matrix.is_contiguous());
 }
 
-// Where a thread sorts.
-struct Workspace {
-  std::vector<std::pair<float, std::int64_t>> order;
-  std::vector<float> scores, candidates;
-  std::vector<std::int64_t> counts = std::vector<std::int64_t>(kBins);
-};
-
-// Zeroes the `count` lowest of a few weights that lie side by side; of equal ones the first.
-void zero_lowest_of_few(float* weights, const float* scale, std::int64_t width, std::int64_t count, Workspace& work) {
-  work.order.clear();
-  for (std::int64_t i = 0; i < width; ++i) work.order.emplace_back(std::abs(weights[i]) * scale[i], i);
-  const auto last = work.order.begin() + count;
-  std::nth_element(work.order.begin(), last - 1, work.order.end());
-  for (auto entry = work.order.begin(); entry != last; ++entry) weights[entry->second] = 0;
-}
-
-// Numbers that are not negative are in the order of their bits; the first bits, exponent and three more, are a bin.
-std::size_t bin(float score) { return std::bit_cast<std::uint32_t>(score) >> 20; }
-
-// The `count`-th lowest score: the bin that it lies in by counting, then in that bin.
-float threshold_of(std::int64_t count, Workspace& work) {
-  std::ranges::fill(work.counts, 0);
-  for (const float score : work.scores) ++work.counts[bin(score)];
-  std::size_t here = 0;
-  for (; work.counts[here] < count; ++here) count -= work.counts[here];
-  work.candidates.clear();
-  for (const float score : work.scores)
-    if (bin(score) == here) work.candidates.push_back(score);
-  const auto wanted = work.candidates.begin() + (count - 1);
-  std::nth_element(work.candidates.begin(), wanted, work.candidates.end());
-  return *wanted;
-}
-
-// Zeroes the `count` lowest of `width` weights that lie side by side; of equal ones the first.
-void zero_lowest(float* weights, const float* scale, std::int64_t width, std::int64_t count, Workspace& work) {
-  count = std::min(count, width);
+// Zeroes the `count` lowest of `width` weights that lie side by side.
+void zero_lowest(float* weights, const float* scale, std::int64_t width, std::int64_t count,
+                 std::vector<std::pair<float, std::int64_t>>& order) {
   if (count <= 0) return;
-  if (width < kFew) return zero_lowest_of_few(weights, scale, width, count, work);
-  work.scores.resize(static_cast<std::size_t>(width));
-  for (std::int64_t i = 0; i < width; ++i) work.scores[static_cast<std::size_t>(i)] = std::abs(weights[i]) * scale[i];
-  const float threshold = threshold_of(count, work);
-  std::int64_t equal = count - std::ranges::count_if(work.scores, [&](float score) { return score < threshold; });
-  for (std::int64_t i = 0; i < width; ++i) {
-    const float score = work.scores[static_cast<std::size_t>(i)];
-    if (score < threshold || (score == threshold && equal-- > 0)) weights[i] = 0;
-  }
+  order.clear();
+  for (std::int64_t i = 0; i < width; ++i) order.emplace_back(std::abs(weights[i]) * scale[i], i);
+  const auto last = order.begin() + std::min(count, width);
+  std::nth_element(order.begin(), last - 1, order.end());
+  for (auto entry = order.begin(); entry != last; ++entry) weights[entry->second] = 0;
 }
 
 // Of every piece of `width` weights.
@@ -79,10 +40,10 @@ void zero_lowest_of_pieces(torch::Tensor& matrix, const torch::Tensor& scale, st
   auto* data = matrix.data_ptr<float>();
   const auto* factors = held.const_data_ptr<float>();
   at::parallel_for(0, matrix.size(0), 1, [&](std::int64_t first, std::int64_t last) {
-    Workspace work;
+    std::vector<std::pair<float, std::int64_t>> order;
     for (std::int64_t row = first; row < last; ++row)
       for (std::int64_t piece = 0; piece < pieces; ++piece)
-        zero_lowest(data + row * columns + piece * width, factors + piece * width, width, count, work);
+        zero_lowest(data + row * columns + piece * width, factors + piece * width, width, count, order);
   });
 }
 

@@ -142,7 +142,7 @@ class Sparsifier {
     for (const MatrixPlace& place :
          matrix_places(model_.config().layers[static_cast<std::size_t>(layer)], model_.config())) {
       const torch::Tensor stored = model_.stored_matrix(layer, place.role, place.expert);
-      torch::Tensor values = stored.to(torch::kCPU, torch::kFloat).contiguous().clone();
+      torch::Tensor values = stored.to(torch::kCPU, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
       const bool stack = values.dim() == 3;  // [experts, in, out]
       for (std::int64_t i = 0; i < (stack ? values.size(0) : 1); ++i) {
         check_interrupted();
