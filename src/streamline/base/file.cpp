@@ -109,6 +109,9 @@ fs::path temporary_name(const fs::path& path) {
 constexpr std::size_t kWriteSize = 64 << 20;                 // bytes a call
 constexpr std::size_t kWorthCopying = std::size_t{1} << 20;  // bytes from which on it pays to ask where they come from
 
+// True also for what cannot be waited for (a pipe).
+bool reaches_disk(int descriptor) { return ::fsync(descriptor) == 0 || errno == EINVAL || errno == EROFS; }
+
 void create_parent(const fs::path& path) {
   std::error_code error;
   if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
@@ -185,9 +188,9 @@ void OutputFile::write(std::span<const std::byte> bytes) {
 
 void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
-void OutputFile::commit() {
+void OutputFile::commit(Durable durable) {
   SL_ASSERT(descriptor_ >= 0);
-  const bool failed = ::fsync(descriptor_) != 0 && errno != EINVAL && errno != EROFS;
+  const bool failed = durable == Durable::now && !reaches_disk(descriptor_);
   if (failed || ::rename(temporary_.c_str(), path_.c_str()) != 0)
     fail(ErrorKind::io, path_.string(), ": cannot finish writing: ", reason());
   ::close(descriptor_);
@@ -216,10 +219,20 @@ OutputDirectory::~OutputDirectory() {
 void OutputDirectory::write(std::string_view name, std::string_view text) {
   OutputFile file(staging_ / name);
   file.write(text);
-  file.commit();
+  file.commit(Durable::with_directory);
+}
+
+void OutputDirectory::sync() const {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging_)) {
+    if (!entry.is_regular_file()) continue;
+    const Descriptor file(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0 || !reaches_disk(file.get()))
+      fail(ErrorKind::io, path_.string(), ": cannot finish writing ", entry.path().filename().string(), ": ", reason());
+  }
 }
 
 void OutputDirectory::commit() {
+  sync();
   std::error_code error;
   const fs::path old = path_.parent_path() / ("." + path_.filename().string() + ".old-" + std::to_string(::getpid()));
   const bool replaces = fs::exists(path_, error);

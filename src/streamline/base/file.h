@@ -46,6 +46,10 @@ std::shared_ptr<const FileSet> open_directory(const std::filesystem::path& path)
 std::shared_ptr<const FileSet> some_files(std::shared_ptr<const FileSet> set, std::vector<std::string> names);
 std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<std::string, std::string>& files);
 
+// When what was written must have reached the disk: when its file gets its name, or when the directory does that the
+// file is in.
+enum class Durable { now, with_directory };
+
 // One file being written under a temporary name. Every write is checked; the file exists under its own name only
 // after commit(). The destructor removes what was not committed. Errors: io, also for a path that is there and no file
 // (a directory, a device); a link stays, and what it points to is replaced.
@@ -59,7 +63,7 @@ class OutputFile {
   // Errors: io (disk full, quota …), naming the file.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
-  void commit();
+  void commit(Durable durable = Durable::now);
 
  private:
   void close_and_remove() noexcept;
@@ -69,7 +73,8 @@ class OutputFile {
 
 enum class Overwrite { no, yes };
 
-// A directory being written: files go to a sibling with a temporary name, which commit() renames to `path`.
+// A directory being written: files go to a sibling with a temporary name, which commit() renames to `path` when all
+// files in it have reached the disk.
 // Without commit() nothing is left. Errors: io when the target exists (and may not be overwritten) or cannot be
 // written; commit() replaces an existing target only with Overwrite::yes.
 class OutputDirectory {
@@ -82,6 +87,8 @@ class OutputDirectory {
   // Where to write before commit(). Sub-directories may be created below it.
   const std::filesystem::path& staging() const { return staging_; }
   void write(std::string_view name, std::string_view text);
+  // Waits until the files in it have reached the disk; commit() does.
+  void sync() const;
   void commit();
 
  private:

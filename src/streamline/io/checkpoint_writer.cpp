@@ -60,7 +60,7 @@ void write_shard(const std::filesystem::path& path, Shard shard, const std::map<
     write_bytes(file, *tensor);
     progress.advance(static_cast<std::int64_t>(tensor->header.size()));
   }
-  file.commit();
+  file.commit(Durable::with_directory);
 }
 
 void check_names(const std::vector<TensorSource>& tensors) {

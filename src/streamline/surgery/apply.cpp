@@ -117,12 +117,14 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);
   if (options.repeatable) write_plan_bundle(directory, whole, stored);
+  const Model expected = source.view(whole, stored);
+  ExpectedLogits asked = options.verify ? logits_beside(expected, expected.config().max_positions) : ExpectedLogits{};
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   for (std::string& note : loading_notes(config_from_json(config, "config.json")))
     applied.notes.push_back(std::move(note));
-  verify_result(source.view(whole, stored), directory.staging(), options.verify, applied);
+  verify_result(expected, directory.staging(), std::move(asked), applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,
                 {.layers_before = source.layer_count(),
                  .parameters_before = source.parameters(),

@@ -6,7 +6,6 @@
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/surgery/origin.h"
-#include "streamline/surgery/verify.h"
 
 namespace streamline {
 
@@ -54,18 +53,17 @@ std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<Gguf
   const fs::path staged = directory_.staging() / file_.filename();
   OutputFile output(staged);
   write_gguf(output, fields, tensors);
-  output.commit();
+  output.commit(Durable::with_directory);
   return fs::file_size(staged);
 }
 
-double GgufOutput::check(const Model& expected, double tolerance) const {
+double GgufOutput::check(const Model& expected, ExpectedLogits asked, double tolerance) const {
   const torch::NoGradGuard no_grad;
   try {
     const Model written = Model::open(
         open_gguf_checkpoint(open_directory(directory_.staging()), file_.filename().string()), expected.placement());
     compare(written.config(), expected.config());
-    const torch::Tensor ids = fixed_tokens(written.config());
-    const double difference = relative_difference(forward_logits(written, ids), forward_logits(expected, ids));
+    const double difference = relative_difference(forward_logits(written, asked.ids), asked.logits.get());
     if (!(difference <= tolerance))
       fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
            " of the largest logit");
@@ -82,6 +80,7 @@ std::string GgufOutput::name_beside(std::string_view name) const {
 }
 
 void GgufOutput::commit() {
+  directory_.sync();
   struct Rename {
     fs::path from, to;
   };

@@ -59,11 +59,11 @@ void check_patterns(const Config& written, const Config& expected) {
 
 }  // namespace
 
-torch::Tensor fixed_tokens(const Config& config) {
-  const std::int64_t count = config.max_positions > 0 ? std::min(kTokens, config.max_positions) : kTokens;
+torch::Tensor fixed_tokens(std::int64_t vocab, std::int64_t positions) {
+  const std::int64_t count = positions > 0 ? std::min(kTokens, positions) : kTokens;
   std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % config.vocab);
-  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
+  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % vocab);
+  return torch::tensor(ids, torch::kInt64).unsqueeze(0);
 }
 
 double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
@@ -75,7 +75,17 @@ double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
   return scale > 0 ? largest / scale : largest;
 }
 
-void verify_result(const Model& expected, const std::filesystem::path& directory, bool compare_logits,
+ExpectedLogits logits_beside(Model expected, std::int64_t positions) {
+  const bool beside = expected.placement().device.is_cpu() && at::get_num_threads() > 1;
+  const torch::Tensor ids = fixed_tokens(expected.config().vocab, positions);
+  return {ids, std::async(beside ? std::launch::async : std::launch::deferred, [model = std::move(expected), ids] {
+            at::init_num_threads();  // a new thread would take all cores
+            const torch::NoGradGuard no_grad;
+            return forward_logits(model, ids);
+          })};
+}
+
+void verify_result(const Model& expected, const std::filesystem::path& directory, ExpectedLogits asked,
                    AppliedPlan& applied) {
   const torch::NoGradGuard no_grad;
   try {
@@ -87,11 +97,10 @@ void verify_result(const Model& expected, const std::filesystem::path& directory
     applied.layers = written.layer_count();
     applied.parameters = written.parameters();
     applied.bytes = written.checkpoint().total_bytes();
-    if (!compare_logits) return;
-    const torch::Tensor ids = fixed_tokens(expected.config());
-    const torch::Tensor meant = forward_logits(expected, ids);
+    if (!asked.logits.valid()) return;
+    const torch::Tensor meant = asked.logits.get();
     if (!torch::isfinite(meant).all().item<bool>()) check_finite(expected.checkpoint());
-    const double difference = relative_difference(forward_logits(written, ids), meant);
+    const double difference = relative_difference(forward_logits(written, asked.ids), meant);
     applied.largest_logit_difference = difference;
     if (difference > tolerance(expected.placement().dtype)) {
       fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
