@@ -42,8 +42,9 @@ void wanda(const Model& model, const Options& options) {
   const double plain = median_seconds(1, [&] { sweep(model, text, {}, {}); });
   for (const sparse::Inputs inputs : {sparse::Inputs::dense, sparse::Inputs::pruned}) {
     const OutputDirectory scratch("sparsity_bench.matrices", Overwrite::yes);
-    sparse::PrunedStore store(scratch.staging(), "bench");
     sparse::SparsifyOptions work{.criterion = sparse::Criterion::wanda, .inputs = inputs};
+    sparse::PrunedStore store(scratch.staging(), "bench", Durable::with_directory,
+                              sparse::unpruned_matrices(model, work.criterion));
     work.ratios.assign(static_cast<std::size_t>(model.layer_count()), 0.5);
     const Stopwatch watch;
     sparse::sparsify(model, text, work, store);

@@ -8,7 +8,8 @@ Runs `score`, `prune --method leave-one-out --plan-only` and `eval` on the texts
 FOLDER, and prints one Markdown table. The yardstick holds `importance` ([n - 1][i]: mean cosine over the window of n
 layers from i on), `best` (the best window of a length), `bi` and `bi_order` (block influence), `mean_norm` (of each
 hidden state), and, as summed negative log likelihoods of windows of tokens, `texts.NAME.plans` (whole, the best windows
-cut, the layers of lowest influence cut) and `leave_one_out.nll`. What it lacks is left out. Standard library only.
+cut, the layers of lowest influence cut), `texts.NAME.dense` (whole, on more windows) and `leave_one_out.nll`. What it
+lacks is left out. Standard library only.
 """
 import argparse
 import json
@@ -95,15 +96,16 @@ def dropped_layers(yardstick, name):
 def compare_perplexities(run, model, yardstick, data, windows, table):
     kinds = {"dense": "the whole model", "cut": "cuts of the best windows", "shortgpt": "cuts by block influence"}
     for text, expected in yardstick["texts"].items():
+        losses = {**expected["plans"], **({"dense": expected["dense"]} if "dense" in expected else {})}
         for kind, what in kinds.items():
             ours, theirs = [], []
-            for name, window_nll in expected["plans"].items():
+            for name, window_nll in losses.items():
                 if name.partition(" ")[0] != kind:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     plan = plan_file(folder, yardstick["layers"], set(dropped_layers(yardstick, name)))
                     found = run("eval", model, "--plan", plan, "--perplexity", data / expected["file"], "--window",
-                                yardstick["window"], "--max-windows", windows)["perplexity"]
+                                yardstick["window"], "--max-windows", min(windows, len(window_nll)))["perplexity"]
                 ours.append(found["value"])
                 theirs.append(math.exp(sum(window_nll[: found["windows"]]) / found["tokens"]))
             if ours:
@@ -115,7 +117,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("yardstick")
     parser.add_argument("--data", required=True, type=pathlib.Path, help="folder of the texts that the yardstick names")
-    parser.add_argument("--windows", type=int, default=2, help="of each text, for the perplexities of cuts; 0: none of them")
+    parser.add_argument("--windows", type=int, default=2,
+                        help="of each text, for the perplexities, as far as the yardstick has them; 0: no perplexities")
     parser.add_argument("--threads", type=int, default=0, help="0: the program's default")
     parser.add_argument("--program", type=pathlib.Path, default=PROGRAM)
     args = parser.parse_args()

@@ -142,17 +142,27 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
   return {.proposal = std::move(proposal), .seconds = watch.seconds()};
 }
 
+// What decides a choice: the model, what looks at it, and how much is to go.
+Json choice_key(const Method& method, const OpenedModel& source, const Chooser& chooser, const SweepSize& size) {
+  const Placement& placement = source.model.placement();
+  Json key = {{"method", method.name},
+              {"size", size.text()},
+              {"model", source.model.checkpoint().digest()},
+              {"dtype", torch::toString(placement.dtype)},
+              {"calibration", chooser.tokens.digest},
+              {"seed", chooser.draw},
+              {"version", program_version()}};
+  if (!size.budget.empty() && any_measured(parse_budgets(size.budget)))
+    key["machine"] = {
+        {"processor", processor_name()}, {"threads", torch::get_num_threads()}, {"device", placement.device.str()}};
+  return key;
+}
+
 // As search(), from `keep` where an earlier run left it there.
 Choice kept_or_searched(const std::string& keep, const Method& method, const OpenedModel& source, Chooser& chooser,
                         const SweepSize& size, const PrefixLimits& prefixes) {
   if (keep.empty()) return search(method, source, chooser, size, prefixes);
-  const Json key = {{"method", method.name},
-                    {"size", size.text()},
-                    {"model", source.model.checkpoint().digest()},
-                    {"dtype", torch::toString(source.model.placement().dtype)},
-                    {"calibration", chooser.tokens.digest},
-                    {"seed", chooser.draw},
-                    {"version", program_version()}};
+  const Json key = choice_key(method, source, chooser, size);
   if (std::optional<KeptChoice> kept = kept_choice(keep, key)) {
     log_info("what " + std::string(method.name) + " chose is in " + keep + " already");
     Proposal proposal;

@@ -2,6 +2,8 @@
 #include "method_options.h"
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "streamline/prune/method.h"
 
@@ -9,6 +11,11 @@ namespace streamline::cli {
 namespace {
 
 constexpr std::size_t kCommon = 7;  // methods: a parameter of so many stands among the common ones
+
+// What is true for all methods of an option that means something else to many of them.
+constexpr std::pair<std::string_view, const char*> kInGeneral[] = {
+    {"layers",
+     "layers fewer in the result, or parts of as many layers; `streamline list --json` says how each method counts"}};
 
 // One name, with the methods that have it and what it is to each of them.
 struct MethodOption {
@@ -37,8 +44,10 @@ std::string methods_named(const std::vector<const Method*>& methods) {
   return names;
 }
 
-// What it is to the first method, then what else it is to others.
+// What it is to all methods, or to the first one, then what else it is to others.
 std::string option_help(const MethodOption& option) {
+  for (const auto& [name, help] : kInGeneral)
+    if (option.name == name) return help;
   std::string help = option.params.front()->help;
   std::vector<std::string> told = {help};
   for (const Param* param : option.params) {

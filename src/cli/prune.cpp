@@ -22,14 +22,13 @@ namespace {
 
 bool writes(const PruneOptions& options) { return !options.dry_run && !options.plan_only; }
 
-// What one process does by itself: methods that share nothing, and files that several would write.
+// What one process does by itself: what shares nothing, and files that several would write.
 void check_shared(const PruneOptions& options) {
   if (ranks().alone()) return;
   const auto refuse = [](const std::string& what) {
     fail(ErrorKind::usage, what, " is the work of one process, and WORLD_SIZE says ", ranks().size(),
          "; leave it out, or start without torchrun (docs/ranks.md)");
   };
-  if (!find_method(options.method).in_ranks) refuse("--method " + options.method);
   if (options.refit != "none") refuse("--refit");
   if (!options.cache.empty()) refuse("--cache");
   if (options.budget.find("latency") != std::string::npos) refuse("--budget latency");
@@ -125,7 +124,7 @@ Output run(const PruneOptions& options) {
   PruneRun run{options, open_model(options.model, placement)};
   check_source(run);
   run.replacement = options.replacement;
-  if (!options.state.empty() && ranks().alone()) run.memory = SearchMemory(search_state_file(options.state));
+  if (!options.state.empty()) run.memory = SearchMemory(search_state_file(options.state), ranks());
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};

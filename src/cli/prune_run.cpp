@@ -180,6 +180,7 @@ Proposal propose_with(PruneRun& run, const std::string& replacement, const Json&
   context.questions = run.questions;
   context.memory = &run.memory;
   context.prefixes.file = parse_size(options.cache_limit);
+  context.means_stay = options.refit == "bias" && !options.plan_only;  // a plan alone has no biases
   return method.propose(context, resolve_params(method.params, params, "streamline prune"));
 }
 

@@ -234,7 +234,9 @@ Output run(const Arguments& arguments, const Options& options) {
   if (options.state.empty()) scratch.emplace(options.out + ".matrices", Overwrite::yes);
   if (!options.state.empty()) std::filesystem::create_directories(options.state);
   const std::filesystem::path folder = scratch ? scratch->staging() : std::filesystem::path(options.state);
-  const auto store = std::make_shared<sparse::PrunedStore>(folder, run_key(run));
+  const auto store =
+      std::make_shared<sparse::PrunedStore>(folder, run_key(run), scratch ? Durable::with_directory : Durable::now,
+                                            sparse::unpruned_matrices(model, run.sparsify.criterion));
   const Stopwatch watch;
   record(run, sparse::sparsify(model, run.calibration, run.sparsify, *store));
   run.report["seconds"] = watch.seconds();

@@ -44,6 +44,14 @@ def test_help_of_prune_puts_what_few_methods_take_under_their_names():
     assert where["--out"] == "Options" and where["--method"] == "What to cut" and where["--json"] == "Machine and messages"
 
 
+def test_help_of_prune_is_brief_about_layers_and_list_says_what_they_are_to_each_method():
+    (line,) = (line for line in run("prune", "--help").stdout.splitlines() if line.lstrip().startswith("--layers "))
+    assert "`streamline list --json`" in line and len(line) < 160
+    meanings = {method["name"]: param["help"] for method in run_json("list")["methods"] for param in method["parameters"]
+                if param["name"] == "layers"}
+    assert "halves" in meanings["mlp-drop"] and "threshold" in meanings["laco"] and "replacement" in meanings["shortgpt"]
+
+
 def test_help_of_heal_puts_what_goes_with_a_choice_under_it():
     where = headings(run("heal", "--help").stdout)
     assert where["--rank"] == "With --with lora or dora" and where["--late"] == "With --with sherl"

@@ -151,6 +151,17 @@ def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices
     assert run(*words).stderr.count("is made again") == 2
 
 
+def test_a_choice_by_latency_is_made_again_on_another_machine(tmp_path):
+    """Such as one of more threads. Whoever counts parameters chooses alike on all."""
+    words = ["compare", BOOKS, "--methods", "deepest", "--budget", "latency=900", "--budget", "params=0.8x", "--data", CALIBRATION,
+             "--seq-len", 64, "--samples", 2, "--perplexity", VALID, "--window", 64, "--max-windows", 1, "--no-speed",
+             "--out", tmp_path / "results"]
+    for threads, kept in ((1, 0), (1, 2), (2, 1)):
+        result = run(*words, "--threads", threads)
+        assert result.returncode == 0 and result.stderr.count("chose is in") == kept, result.stderr
+    assert len(list((tmp_path / "results/choices").iterdir())) == 3
+
+
 def test_an_equal_cut_has_the_warnings_of_its_own_method():
     found = run_json("compare", BOOKS, "--methods", "deepest,angular", "--layers", 10, "--data", CALIBRATION, "--seq-len", 128,
                      "--samples", 4, "--perplexity", VALID, "--window", 128, "--max-windows", 2, "--no-speed")

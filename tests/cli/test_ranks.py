@@ -102,6 +102,42 @@ def test_a_pruned_and_healed_model_is_that_of_one_process(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "shared"]
 
 
+@pytest.mark.parametrize("method, size", [
+    ("flap", ["--ratio", 0.3]), ("taylor", ["--ratio", 0.5]), ("mini-llm", ["--ratio", 0.5, "--probes", 5]),
+    ("laco", ["--layers", 3]), ("shapley", ["--layers", 2, "--evaluations", 39])])
+def test_plans_are_those_of_one_process(method, size):
+    words = ["prune", BOOKS, *TEXT, "--method", method, *size, "--plan-only", "--dtype", "float32"]
+    assert_same(run_json(*words)["plan"], shared_json(*words)["plan"], 1e-9, [])
+
+
+def test_a_narrowed_model_is_that_of_one_process(tmp_path):
+    words = ["prune", BOOKS, *TEXT, "--method", "wanda-sp", "--ratio", 0.5, "--eval", VALID, "--eval-windows", 2, "--no-speed",
+             "--dtype", "float32"]
+    alone, shared = run_json(*words, "--out", tmp_path / "alone"), shared_json(*words, "--out", tmp_path / "shared")
+    assert_same(alone["choice"], shared["choice"], 1e-12, [])
+    assert_same(alone["models"], shared["models"], 1e-12, [])
+    assert run_json("inspect", tmp_path / "shared")["parameters"] == shared["models"][1]["parameters"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "shared"]
+
+
+def test_a_search_goes_on_with_another_number_of_ranks(tmp_path):
+    def words(layers, *state):
+        return ["prune", BOOKS, *TEXT, "--method", "iterative", "--layers", layers, "--plan-only", "--dtype", "float32", *state]
+
+    state = ["--state", tmp_path / "state"]
+    shared_json(*words(1, *state))
+    run_json(*words(2, *state))
+    rounds = json.loads((tmp_path / "state/search.json").read_text())["state"]["rounds"]
+    assert len(rounds) == 2
+    assert shared_json(*words(3, *state))["plan"]["segments"] == run_json(*words(3))["plan"]["segments"]
+    assert json.loads((tmp_path / "state/search.json").read_text())["state"]["rounds"][:2] == rounds
+    jobs = start_ranks(*words(2, *state), "--seed", 1)
+    outputs = [job.communicate(timeout=60) for job in jobs]
+    (line,) = own_lines(outputs[0][1])
+    assert "is the state of another search" in line and own_lines(outputs[1][1]) == []
+    assert all(job.returncode != 0 for job in jobs)
+
+
 def test_adapters_are_those_of_one_process(tmp_path):
     words = ["heal", BOOKS, "--data", CALIBRATION, "--seq-len", 64, "--tokens", 700, "--batch", 3, "--validation", 2, "--rank", 4,
              "--eval", VALID, "--eval-windows", 2, "--dtype", "float32"]
@@ -114,7 +150,8 @@ def test_adapters_are_those_of_one_process(tmp_path):
 
 @pytest.mark.parametrize("words, why", [
     (["inspect", BOOKS], "'inspect' is the work of one process"),
-    (["prune", BOOKS, *TEXT, "--layers", 2, "--method", "laco", "--plan-only"], "--method laco is the work of one process"),
+    (["prune", BOOKS, *TEXT, "--ratio", 0.3, "--method", "wanda-sp", "--refit", "bias", "--dry-run"],
+     "--refit is the work of one process"),
     (["score", BOOKS, "--data", "no/such/file"], "no/such/file"),
 ])
 def test_what_cannot_be_is_said_once(words, why):

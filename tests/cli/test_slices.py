@@ -104,6 +104,12 @@ def test_a_refit_with_biases_leaves_less_missing_in_an_ordinary_model(tmp_path):
     assert exported.returncode == 0, exported.stderr
 
 
+@pytest.mark.parametrize("refit,told", [("none", True), ("bias", False)])
+def test_flap_says_what_a_plan_leaves_out_of_it_unless_that_is_done(refit, told):
+    report = run_json("prune", BOOKS, *TEXT, *SHORT, "--method", "flap", "--ratio", 0.3, "--scope", "local", "--refit", refit, "--dry-run")
+    assert any("`prune --refit bias`" in warning for warning in report["warnings"]) == told
+
+
 def test_a_family_without_biases_is_told_before_the_work(tmp_path):
     config = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
     result = run("prune", copy_of_books(tmp_path / "mistral", config), *TEXT, "--method", "flap", "--ratio", 0.3, "--refit", "bias",

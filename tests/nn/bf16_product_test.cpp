@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of bfloat16 against float64, whatever the machine has for them.
+// Block products against float64, whatever the machine has for them.
 #include "streamline/nn/bf16_product.h"
 
 #include "support/core/expect.h"
@@ -46,6 +46,26 @@ TEST(Bf16Product, StaysWithinItsColumns) {
   const auto expected = a.narrow(1, 0, 32).to(torch::kDouble).matmul(b.narrow(1, 0, 32).to(torch::kDouble));
   EXPECT_LT((c.narrow(1, 0, 32) - expected).abs().max().item<double>(), 1e-4);
   EXPECT_TRUE(c.narrow(1, 32, 8).eq(7).all().item<bool>());
+}
+
+// Odd depths too, and strides as above.
+TEST(FloatProduct, EqualsFloat64AtEverySize) {
+  if (!float_products_serve()) GTEST_SKIP() << "this machine has no fp32 block products";
+  for (const std::int64_t rows : {1, 7, 8, 9, 33})
+    for (const std::int64_t columns : {16, 32, 48, 80, 256})
+      for (const std::int64_t depth : {1, 2, 15, 80, 257})
+        for (const bool add : {false, true}) {
+          const auto a = random_tensor({rows, depth + 3}, 1), b = random_tensor({depth, columns + 16}, 2);
+          auto c = random_tensor({rows, columns + 8}, 3);
+          const auto before = c.clone();
+          const auto product = a.narrow(1, 0, depth).to(torch::kDouble).matmul(b.to(torch::kDouble));
+          const auto expected = product.narrow(1, 0, columns) + (add ? 1.0 : 0.0) * c.narrow(1, 0, columns);
+          float_product({rows, columns, depth, depth + 3, columns + 16, columns + 8}, a.const_data_ptr<float>(),
+                        b.const_data_ptr<float>(), c.data_ptr<float>(), add);
+          EXPECT_LT((c.narrow(1, 0, columns) - expected).abs().max().item<double>(), 1e-4)
+              << rows << " x " << columns << " x " << depth;
+          EXPECT_TRUE(torch::equal(c.narrow(1, columns, 8), before.narrow(1, columns, 8)));
+        }
 }
 
 }  // namespace

@@ -143,6 +143,35 @@ TEST(Simd, CoarsePowersOfTwoAreExactToThreePartsInAMillion) {
   for (const float value : {-128.0f, -1e3f, -3e7f, -1e30f}) EXPECT_EQ(simd::exp2_coarse(value), 0) << value;
 }
 
+TEST(Simd, PowersOfTwoAreExactToTwoPartsInTenMillion) {
+  for (double x = -126; x <= 0; x += 0.0137) {
+    const float value = static_cast<float>(x);
+    EXPECT_NEAR(simd::exp2(value) / std::exp2(static_cast<double>(value)), 1, 2e-7) << value;
+  }
+  for (const float value : {-128.0f, -1e3f, -3e7f, -1e30f}) EXPECT_EQ(simd::exp2(value), 0) << value;
+}
+
+TEST(Simd, TanhIsExactToFourPartsInTenMillion) {
+  for (double x = -12; x <= 12; x += 0.00137) {
+    const float value = static_cast<float>(x);
+    const double exact = std::tanh(static_cast<double>(value));
+    EXPECT_NEAR(simd::tanh(value), exact, 4e-7 * std::abs(exact)) << value;
+  }
+  EXPECT_EQ(simd::tanh(1e30f), 1);
+  EXPECT_EQ(simd::tanh(-1e30f), -1);
+}
+
+TEST(Simd, HasLimitsWhereFunctionsHave) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  for (const float far : {200.0f, 5e6f, 1.46e7f, 2.5e7f, 3e38f, infinite}) {
+    EXPECT_EQ(simd::exp2(-far), 0) << far;
+    EXPECT_EQ(simd::exp2_coarse(-far), 0) << far;
+    EXPECT_EQ(simd::tanh(far), 1) << far;
+    EXPECT_EQ(simd::tanh(-far), -1) << far;
+  }
+  EXPECT_TRUE(std::isnan(simd::exp2(std::nanf(""))) && std::isnan(simd::tanh(std::nanf(""))));
+}
+
 TEST(Simd, AddsAndComparesLanes) {
   float lanes[8] = {1, -2, 3, 9, 5, -6, 7, 8};
   EXPECT_EQ(simd::largest(lanes), 9);

@@ -90,6 +90,11 @@ TEST_F(BudgetSearch, MeasuresLatencyHere) {
   EXPECT_ERROR(search("shortgpt", "latency=1e-9"), usage, "the closest is --cut 5");
 }
 
+TEST(Budgets, OfTimeAreMeasured) {
+  EXPECT_TRUE(any_measured(parse_budgets("params=0.8x,latency=0.9x")));
+  EXPECT_FALSE(any_measured(parse_budgets("params=0.8x,bytes=10MB,kv-cache=0.5x")));
+}
+
 TEST(Budgets, ThatAreNoneListWhatExists) {
   for (const char* text : {"", "parameters=0.8x", "params", "0.8x", "params=0.8x,"})
     EXPECT_ERROR(parse_budgets(text), usage, "params=, bytes=, kv-cache= or latency=");

@@ -177,22 +177,22 @@ TEST(ReadScores, AreThoseOfTheFormulas) {
 
 TEST(Taylor, GradientsAreThoseOfTheWholeGraph) {
   const Model model = pico_model(tiny_llama(2), 5, {}, {.dtype = torch::kFloat64});
-  const auto ids = to_tensor(random_tokens(2, 9, 4), {0, 1}, torch::kCPU);
+  const auto ids = first_sequences(random_tokens(10, 64, 4), 10, 64, torch::kCPU);  // more than run together
   // The whole graph at once.
   std::vector<LayerWeights> layers;
   for (std::int64_t i = 0; i < 2; ++i)
     layers.push_back(
         transformed(model.layer(i), [](const torch::Tensor& t) { return t.detach().clone().requires_grad_(); }));
   auto x = model.embed(ids);
-  const Positions positions = rope_positions(model.config(), 0, 9, torch::kCPU);
+  const Positions positions = rope_positions(model.config(), 0, 64, torch::kCPU);
   for (const LayerWeights& layer : layers) x = block_forward(model.config(), layer, x, positions);
-  const auto logits = model.logits(x).narrow(1, 0, 8).flatten(0, 1);
-  const auto loss = torch::cross_entropy_loss(logits, ids.narrow(1, 1, 8).flatten());
+  const auto logits = model.logits(x).narrow(1, 0, 63).flatten(0, 1);
+  const auto loss = torch::cross_entropy_loss(logits, ids.narrow(1, 1, 63).flatten());
   loss.backward();
   const double mine = inside_gradients(model, ids, GradientOf::weights, [&](std::int64_t i, const LayerGradients& got) {
-    for (const PlacedTensor& tensor : placed_tensors(got.weights)) {
+    for (const PlacedTensor& tensor : placed_tensors(got.tensors)) {
       const auto& whole = layers[static_cast<std::size_t>(i)].at(tensor.role).weight;
-      EXPECT_LT(relative_difference(tensor.value.grad(), whole.grad()), 1e-9);
+      EXPECT_LT(relative_difference(tensor.value, whole.grad()), 1e-9);
     }
   });
   EXPECT_NEAR(mine, loss.item<double>(), 1e-9);

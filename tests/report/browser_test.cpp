@@ -2,6 +2,8 @@
 // The page in a real browser, where there is one: the charts are drawn, and nothing goes wrong.
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <regex>
 
@@ -72,6 +74,28 @@ TEST_F(ReportInBrowser, DrawsEveryChart) {
   EXPECT_EQ(count(page, "<svg "), 4U);
   EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
   EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
+}
+
+// How far down its chart a label stands whose text begins so.
+double height_of(const std::string& page, const std::string& label) {
+  std::smatch found;
+  if (!std::regex_search(page, found, std::regex("translate\\([^,]*,([0-9.]+)\\)\"[^>]*>" + label))) return 0;
+  return std::stod(found[1]);
+}
+
+// Once with room below the best point, once at the foot of the chart.
+TEST_F(ReportInBrowser, KeepsTheLabelsOfTheTrainingChartApart) {
+  for (const double last_loss : {1.5, 2.5}) {
+    Json report = test::sample_report();
+    Json& stage = report["healing"][0]["stages"][0];
+    stage["nothing_error"] = 2.3;
+    stage["steps"][2]["loss"] = last_loss;
+    const std::string page = open(report);
+    if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
+    const double best = height_of(page, "best 2.25"), nothing = height_of(page, "nothing in its place: 2.3");
+    EXPECT_GT(std::min(best, nothing), 0) << "a label is missing";
+    EXPECT_GT(std::abs(best - nothing), 12) << best << " and " << nothing;
+  }
 }
 
 // Three of four models at one place, which has one name.

@@ -59,6 +59,17 @@ TEST(ChartData, PlacesValidationsByTheTokensSeen) {
   EXPECT_EQ(charts["training-0"]["signals"]["last"], 300);
 }
 
+TEST(ChartData, SaysWhatTheLabelsOfATrainingStandBeside) {
+  Json report = test::sample_report();
+  Json signals = chart_data(report)["training-0"]["signals"];
+  EXPECT_EQ(signals["best_error"], 2.25);
+  EXPECT_EQ(signals["nothing_error"], 4.5);
+  report["healing"][0]["stages"][0].erase("nothing_error");
+  report["healing"][0]["stages"][0]["best_step"] = 2;  // of which no validation is left
+  signals = chart_data(report)["training-0"]["signals"];
+  EXPECT_TRUE(signals["best_error"].is_null() && signals["nothing_error"].is_null());
+}
+
 TEST(ChartData, ASecondStageBeginsWhereTheFirstEnded) {
   Json report = test::sample_report();
   Json& stages = report["healing"][0]["stages"];

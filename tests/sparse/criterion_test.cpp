@@ -53,6 +53,38 @@ TEST(Wanda, TakesTheLowestOfLongRowsAsSortingWould) {
   }
 }
 
+// bfloat16 is pruned where it lies, and by the same scores as the numbers that it stands for.
+TEST(Wanda, TakesTheSameOfNarrowWeights) {
+  const auto narrow = random_tensor({5, 1000}, 6).to(torch::kBFloat16);
+  const auto scale = random_tensor({1000}, 7).exp();
+  for (const std::int64_t group : {0, 2, 4, 8, 40, 1000}) {
+    auto pruned = narrow.clone(), expected = narrow.to(torch::kFloat);
+    for (torch::Tensor* matrix : {&pruned, &expected}) {
+      if (group > 0)
+        zero_smallest_of_groups(*matrix, scale, {group / 2, group});
+      else
+        zero_smallest_of_rows(*matrix, scale, 0.37);
+    }
+    EXPECT_TRUE(torch::equal(pruned.to(torch::kFloat), expected)) << group;
+    EXPECT_EQ(count_zeros(pruned), zeros(expected)) << group;
+  }
+  EXPECT_FALSE(prunes_in_place(torch::kHalf));
+}
+
+TEST(Wanda, WhatIsNoNumberStaysTheLongest) {
+  auto matrix = torch::tensor({{NAN, 3.F, -INFINITY, 2.F, -NAN}});
+  zero_smallest_of_rows(matrix, torch::ones({5}), 0.6);
+  EXPECT_TRUE(matrix.isnan().eq(torch::tensor({{true, false, false, false, true}})).all().item<bool>());
+  EXPECT_EQ(count_zeros(matrix), 3);
+}
+
+TEST(Zeros, OfEitherSignAreCounted) {
+  const auto matrix = torch::tensor({{0.F, -0.F, 1e-30F}, {-2.F, 0.F, 5.F}});
+  for (const auto type : {torch::kFloat, torch::kBFloat16, torch::kDouble}) EXPECT_EQ(count_zeros(matrix.to(type)), 3);
+  EXPECT_EQ(count_zeros(matrix.t()), 3);
+  EXPECT_EQ(count_zeros(torch::zeros({1100, 1024})), 1100 * 1024);
+}
+
 TEST(Patterns, KeepTheLargestOfEveryGroup) {
   auto matrix = torch::tensor({{1.F, -5.F, 2.F, 4.F, 9.F, 8.F, 7.F, 6.F}});
   zero_smallest_of_groups(matrix, torch::ones({8}), parse_pattern("2:4"));

@@ -227,6 +227,41 @@ TEST_F(Sparsify, GoesOnWhereItWasAndGivesTheSame) {
                "the state of another run");
 }
 
+// Where weights only go, files may say which stay; tensors that lie turned and those of all experts among them.
+TEST_F(Sparsify, FilesOfBitsGiveTheSameMatrices) {
+  for (const char* family : {"llama", "gpt2", "llama4_text"}) {
+    SCOPED_TRACE(family);
+    const Model model = pico_model(family_named(family), {}, {.dtype = torch::kFloat});
+    const TokenBatches text = pico_text(model, 6, 20);
+    const TemporaryDirectory whole_folder, bits_folder;
+    PrunedStore whole(whole_folder.path(), "run");
+    const auto bits = [&] {
+      return PrunedStore(bits_folder.path(), "run", Durable::with_directory,
+                         unpruned_matrices(model, Criterion::wanda));
+    };
+    const auto matrices = sparsify(model, text, half(Criterion::wanda, 4), whole);
+    PrunedStore written = bits();
+    sparsify(model, text, half(Criterion::wanda, 4), written);
+    const PrunedStore read = bits();
+    std::int64_t zeros = 0;
+    for (std::int64_t layer = 0; layer < 4; ++layer) {
+      const PrunedMatrices expected = whole.layer(layer), found = read.layer(layer);
+      ASSERT_EQ(found.size(), expected.size());
+      for (const auto& [place, matrix] : expected) {
+        EXPECT_TRUE(torch::equal(found.at(place), matrix)) << layer << role_name(place.role);
+        zeros += count_zeros(found.at(place));
+      }
+      const std::string name = "layer-" + std::to_string(layer) + ".safetensors";
+      EXPECT_LT(5 * file_size(bits_folder.path() / name), file_size(whole_folder.path() / name));
+    }
+    for (const PrunedMatrix& matrix : matrices) zeros -= matrix.zeros;
+    EXPECT_EQ(zeros, 0);
+    const PrunedStore wrong(whole_folder.path(), "run", Durable::now, unpruned_matrices(model, Criterion::wanda));
+    EXPECT_ERROR(wrong.has(0), format, "does not say which weights of the matrix stay");
+  }
+  EXPECT_FALSE(unpruned_matrices(model_, Criterion::sparse_gpt));
+}
+
 TEST_F(Sparsify, NothingGoesAtARatioOfZero) {
   const auto kept = store();
   SparsifyOptions options = half(Criterion::sparse_gpt, 4);

@@ -2,6 +2,7 @@
 #include "streamline/base/resources.h"
 
 #include <sched.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +79,14 @@ int usable_cores() {
   // A part of a core is left idle: threads that wait for one another all run at the pace of the one that must pause.
   if (const auto quota = group_cpu_quota()) usable = std::min(usable, std::max(1, static_cast<int>(*quota)));
   return usable;
+}
+
+std::string processor_name() {
+  std::ifstream input("/proc/cpuinfo");
+  for (std::string line; std::getline(input, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+  utsname system{};
+  return ::uname(&system) == 0 ? system.machine : "";
 }
 
 std::string format_bytes(std::uint64_t bytes) {

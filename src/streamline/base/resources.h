@@ -24,6 +24,7 @@ std::uint64_t private_memory();
 std::uint64_t available_memory();
 // Physical cores that this process may use: those of its affinity, and no more than a control group's quota pays for.
 int usable_cores();
+std::string processor_name();  // "AMD EPYC 9554 64-Core Processor"; where the system does not say, the architecture
 
 std::string format_bytes(std::uint64_t bytes);  // "1.2 GB"
 std::string format_count(double count);         // "6.74B", "135M"

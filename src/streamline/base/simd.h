@@ -75,21 +75,55 @@ SL_INLINE void store_positive(Bf16* x, float value) {
   *x = static_cast<Bf16>((std::bit_cast<std::uint32_t>(value) + 0x8000u) >> 16);
 }
 
-// 2^x for x <= 0 to 3e-6 relative, which is far below what bfloat16 keeps; 0 below -127.
-SL_INLINE float exp2_coarse(float x) {
+// 2^x for x <= 0: `polynomial` gives 2^f for f in [-1/2, 1/2]; 0 below -127.
+template <class Polynomial>
+SL_INLINE float power_of_two(float x, Polynomial&& polynomial) {
   constexpr float kShift = 12582912.0f;
+  x = x < -150 ? -150 : x;  // below -1e7 the shift holds no more
   const float shifted = x + kShift;
-  const float f = x - (shifted - kShift);  // in [-1/2, 1/2]
-  float p = 9.570091425e-3f;               // least squares in relative error, iterated to minimax
-  p = p * f + 5.591786763e-2f;
-  p = p * f + 0.2402474516f;
-  p = p * f + 0.6931218139f;
-  p = p * f + 0.9999992613f;
+  const float p = polynomial(x - (shifted - kShift));
   // Not a branch on x: the compiler would vectorise both sides of it.
   const auto n =
       static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(kShift));
   const std::int32_t exponent = n + 127 > 0 ? n + 127 : 0;
   return p * std::bit_cast<float>(static_cast<std::uint32_t>(exponent) << 23);
+}
+
+// To 3e-6 relative, which is far below what bfloat16 keeps. Least squares in relative error, iterated to minimax.
+SL_INLINE float exp2_coarse(float x) {
+  return power_of_two(x, [](float f) {
+    float p = 9.570091425e-3f;
+    p = p * f + 5.591786763e-2f;
+    p = p * f + 0.2402474516f;
+    p = p * f + 0.6931218139f;
+    return p * f + 0.9999992613f;
+  });
+}
+
+// To 2e-7 relative (Cephes' coefficients).
+SL_INLINE float exp2(float x) {
+  return power_of_two(x, [](float f) {
+    float p = 1.535336188e-4f;
+    p = p * f + 1.339887440e-3f;
+    p = p * f + 9.618437358e-3f;
+    p = p * f + 5.550332471e-2f;
+    p = p * f + 0.2402264791f;
+    p = p * f + 0.6931472029f;
+    return p * f + 1.0f;
+  });
+}
+
+// To 4e-7 relative: an odd polynomial near zero (Cephes' coefficients), elsewhere from e^(-2|x|).
+SL_INLINE float tanh(float x) {
+  const float magnitude = x < 0 ? -x : x, square = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const float near = p * square * x + x;
+  const float power = exp2(magnitude * -2.88539008f), far = (1.0f - power) / (1.0f + power);
+  return magnitude < 0.625f ? near : x < 0 ? -far : far;
 }
 
 // Sum and maximum of lanes, by halves: a chain of additions would cost more than the loop before it.

@@ -104,7 +104,7 @@ class Parts {
       log_warning(index_.path(name).string() + ": damaged, computed anew");
     }
     const TensorFile file({{"features", compute_part(model_, prompts_.batches, texts, description_, options_)}}, {});
-    index_.add(name, file.write(index_.path(name)), file.bytes());
+    index_.add(name, file.write_digested(index_.path(name)), file.bytes());
     return opened(texts, map_file(index_.path(name)), name);
   }
 

@@ -7,6 +7,7 @@
 
 #include "streamline/arch/fp8_view.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/base/residency.h"
 #include "streamline/engine/mapped.h"
 #include "streamline/engine/memory.h"
@@ -391,6 +392,12 @@ Model Model::masked(const Plan& plan) const {
   return gated(gates);
 }
 
+Model Model::alone() const {
+  Model result = *this;
+  result.placement_.ranks = {};
+  return result;
+}
+
 Model Model::truncated(std::int64_t count) const {
   SL_ASSERT(count >= 0 && count <= layer_count());
   Model result = *this;
@@ -440,8 +447,10 @@ torch::Tensor forward_logits(const Model& model, const torch::Tensor& ids) {
     const Positions positions = rope_positions(model.config(), 0, ids.size(1), model.placement().device);
     torch::Tensor x = model.embed(ids);
     RouteWalk route(model.route());
-    for (std::int64_t i = 0; i < model.layer_count(); ++i)
+    for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+      check_interrupted();
       x = block_forward(model.config(), model.layer(i), route.enter(i, x), positions);
+    }
     return model.logits(x);
   });
 }

@@ -61,6 +61,8 @@ class Model {
   // This model with what the plan's slices take away switched off instead: all layers and widths as they are. The plan
   // drops and replaces nothing.
   Model masked(const Plan& plan) const;
+  // The same model for this rank by itself: the others need not run it too.
+  Model alone() const;
   // The first `count` layers only (what healing runs).
   Model truncated(std::int64_t count) const;
   // The same model with some matrices changed; it stands for the changed ones wherever it is computed with or written.

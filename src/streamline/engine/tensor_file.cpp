@@ -31,7 +31,14 @@ std::uint64_t TensorFile::bytes() const {
   return total;
 }
 
-std::string TensorFile::write(const std::filesystem::path& path) const {
+void TensorFile::write(const std::filesystem::path& path, Durable durable) const {
+  OutputFile file(path);
+  file.write(header_);
+  for (const torch::Tensor& value : values_) file.write(bytes_of(value));
+  file.commit(durable);
+}
+
+std::string TensorFile::write_digested(const std::filesystem::path& path) const {
   OutputFile file(path);
   Sha256 digest;
   file.write(header_);

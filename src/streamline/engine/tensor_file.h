@@ -23,7 +23,9 @@ class TensorFile {
   TensorFile(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata);
 
   std::uint64_t bytes() const;
-  std::string write(const std::filesystem::path& path) const;  // the SHA-256 of the whole file; errors: io
+  // Errors of both: io.
+  void write(const std::filesystem::path& path, Durable durable = Durable::now) const;
+  std::string write_digested(const std::filesystem::path& path) const;  // the SHA-256 of the whole file
 
  private:
   std::string header_;

@@ -8,16 +8,13 @@
 namespace streamline {
 namespace {
 
-constexpr std::array kLosses = {Loss::mse, Loss::normalised_mse, Loss::state, Loss::next_token, Loss::divergence};
+constexpr std::array kLosses = {Loss::mse, Loss::normalised_mse, Loss::next_token, Loss::divergence, Loss::state};
 
-Loss parse_loss(std::string_view name) {
-  std::string known;
-  for (const Loss loss : kLosses) {
-    if (loss_name(loss) == name) return loss;
-    known += (known.empty() ? "" : ", ") + std::string(loss_name(loss));
-  }
-  fail(ErrorKind::usage, "no loss is called '", name, "'; there are ", known,
-       ", and two of them in turn, as in mse+kl");
+Loss replacement_loss(std::string_view name) {
+  if (name == loss_name(Loss::state))
+    fail(ErrorKind::usage, "--loss ", name,
+         ": trains no replacement; it is what `streamline heal --with sherl --target hidden` trains by");
+  return parse_loss(name);
 }
 
 }  // namespace
@@ -38,12 +35,22 @@ std::string_view loss_name(Loss loss) {
   fail(ErrorKind::internal, "unknown loss");
 }
 
+Loss parse_loss(std::string_view name) {
+  std::string known;
+  for (const Loss loss : kLosses) {
+    if (loss_name(loss) == name) return loss;
+    if (loss != Loss::state) known += (known.empty() ? "" : ", ") + std::string(loss_name(loss));
+  }
+  fail(ErrorKind::usage, "no loss is called '", name, "'; there are ", known,
+       ", and two of them in turn, as in mse+kl");
+}
+
 std::vector<LossStage> parse_losses(std::string_view text, double split) {
   const std::size_t plus = text.find('+');
-  if (plus == std::string_view::npos) return {{parse_loss(text), 1}};
+  if (plus == std::string_view::npos) return {{replacement_loss(text), 1}};
   if (!(split > 0 && split < 1))
     fail(ErrorKind::usage, "the first loss takes a share of ", split, " of the steps; must lie between 0 and 1");
-  return {{parse_loss(text.substr(0, plus)), split}, {parse_loss(text.substr(plus + 1)), 1 - split}};
+  return {{replacement_loss(text.substr(0, plus)), split}, {replacement_loss(text.substr(plus + 1)), 1 - split}};
 }
 
 std::string losses_name(const std::vector<LossStage>& stages) {

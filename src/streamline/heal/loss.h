@@ -25,7 +25,10 @@ struct LossStage {
 };
 
 std::string_view loss_name(Loss loss);  // "mse", "normalised-mse", "state", "lm", "kl"
-// "mse", "lm", "kl", or two of them, as in "mse+kl", of which the first takes the share `split`. Errors: usage.
+// The loss of this name. Errors: usage, listing those of replacements.
+Loss parse_loss(std::string_view name);
+// What a replacement is trained for: "mse", "normalised-mse", "lm", "kl", or two of them, as in "mse+kl", of which the
+// first takes the share `split`. Errors: usage, also for "state", which only SHERL's adapter is trained for.
 std::vector<LossStage> parse_losses(std::string_view text, double split);
 std::string losses_name(const std::vector<LossStage>& stages);  // "mse+kl"
 

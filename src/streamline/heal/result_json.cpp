@@ -20,7 +20,7 @@ Json stage_json(const HealStage& stage) {
 }
 
 HealStage stage_from(const Json& json) {
-  HealStage stage{.loss = parse_losses(json.at("loss").get<std::string>(), 0.5).front().loss,
+  HealStage stage{.loss = parse_loss(json.at("loss").get<std::string>()),
                   .nothing = json.at("nothing_error").get<double>(),
                   .initial = json.at("initial_error").get<double>(),
                   .best = json.at("best_error").get<double>(),

@@ -153,7 +153,7 @@ class StateCache {
       log_detail("the cache of hidden states is full at " + std::to_string(options_.limit) + " bytes");
       return false;
     }
-    index_.add(name, file.write(index_.path(name)), file.bytes());
+    index_.add(name, file.write_digested(index_.path(name)), file.bytes());
     return open(text, shard, name, *index_.find(name));
   }
 

@@ -13,8 +13,8 @@ const torch::Tensor& TrainState::at(const std::string& name) const {
   fail(ErrorKind::format, "the training state has no '", name, "'; delete it to begin anew");
 }
 
-void save_train_state(const TrainState& state, const std::filesystem::path& path) {
-  TensorFile(state.tensors, {{"run", state.run}, {"progress", state.progress.dump()}}).write(path);
+void save_train_state(const TrainState& state, const std::filesystem::path& path, Durable durable) {
+  TensorFile(state.tensors, {{"run", state.run}, {"progress", state.progress.dump()}}).write(path, durable);
 }
 
 std::optional<TrainState> load_train_state(const std::filesystem::path& path, const std::string& run) {

@@ -19,8 +19,9 @@ struct TrainState {
   const torch::Tensor& at(const std::string& name) const;  // format error when absent
 };
 
-// Errors: io (disk full …); what was there before stays.
-void save_train_state(const TrainState& state, const std::filesystem::path& path);
+// durable: whether a run may go on from it when the machine has failed. Errors: io (disk full …); what was there before
+// stays.
+void save_train_state(const TrainState& state, const std::filesystem::path& path, Durable durable = Durable::now);
 
 // nullopt when there is no such file. Errors: format for a broken file, mismatch for the state of another run, with
 // what to do.

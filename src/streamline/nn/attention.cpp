@@ -90,7 +90,7 @@ void extend(LayerCache& cache, torch::Tensor& keys, torch::Tensor& values) {
   values = cache.values.narrow(2, 0, cache.length).transpose(1, 2);
 }
 
-// libtorch's own attention: every type and device, and gradients. Shapes as flash_attention's.
+// libtorch's own attention: every type and device. Shapes as flash_attention's.
 torch::Tensor library_attention(const torch::Tensor& q, torch::Tensor k, torch::Tensor v,
                                 std::optional<std::int64_t> window, std::optional<double> scale) {
   const std::int64_t queries = q.size(1);
@@ -145,7 +145,6 @@ torch::Tensor heated(const QueryTemperature& temperature, const torch::Tensor& q
   return (q * factor.unsqueeze(1).unsqueeze(1)).to(q.scalar_type());
 }
 
-// The kernels know neither caps nor another scale than 1 / sqrt(head_dim).
 torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
                         const torch::Tensor& v);
 
@@ -166,8 +165,12 @@ torch::Tensor chunked_attention(AttentionConfig a, const torch::Tensor& q, const
 torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
                         const torch::Tensor& v) {
   if (a.chunk && k.size(1) > *a.chunk) return chunked_attention(a, q, k, v);
+  if (a.scale.value_or(1) > 0 && flash_attention_pays(q, k, v)) {
+    const FlashOptions options{.window = a.window, .scale = a.scale, .softcap = a.softcap};
+    return needs_gradient({q, k, v}) ? kernels::recorded_attention(q, k, v, options)
+                                     : flash_attention(q, k, v, options);
+  }
   if (a.softcap != 0) return capped_attention(a, q, k, v);
-  if (!a.scale && flash_attention_serves(q, k, v)) return flash_attention(q, k, v, a.window);
   return library_attention(q, k, v, a.window, a.scale);
 }
 

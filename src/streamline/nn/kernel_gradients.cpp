@@ -133,7 +133,7 @@ SiluGradients silu_gradients(const torch::Tensor& gate, const torch::Tensor& up,
 // leads to a tensor that is asked for is visited on the way back.
 struct Final : torch::autograd::Function<Final> {
   static torch::Tensor forward(AutogradContext*, const torch::Tensor& result, const torch::Tensor&,
-                               const torch::Tensor&, const torch::Tensor&) {
+                               const torch::Tensor&, const torch::Tensor&, const torch::Tensor&) {
     return result.clone();
   }
   static variable_list backward(AutogradContext*, const variable_list&) {
@@ -142,20 +142,20 @@ struct Final : torch::autograd::Function<Final> {
   }
 };
 
-// What a backward pass returns that makes `pass` of the two saved tensors and the result's gradient. Autograd sees
-// nothing of such a pass: where it records one (create_graph), the results would count as constants in a second
-// derivative, so that is refused when it is taken.
+// What a backward pass returns that makes `pass` of the saved tensors and the result's gradient; whatever was
+// differentiated is among the first three saved. Autograd sees nothing of such a pass: where it records one
+// (create_graph), the results would count as constants in a second derivative, so that is refused when it is taken.
 template <class Pass>
 variable_list unrecorded(AutogradContext* context, const torch::Tensor& gradient, Pass&& pass) {
   const auto saved = context->get_saved_variables();
   variable_list results;
   {
     const torch::NoGradGuard no_grad;
-    results = pass(saved[0], saved[1]);
+    results = pass(saved);
   }
   if (!torch::GradMode::is_enabled()) return results;
   for (torch::Tensor& result : results)
-    if (result.defined()) result = Final::apply(result, gradient, saved[0], saved[1]);
+    if (result.defined()) result = Final::apply(result, gradient, saved[0], saved[1], saved[saved.size() > 2 ? 2 : 1]);
   return results;
 }
 
@@ -168,7 +168,8 @@ struct RecordedRmsNorm : torch::autograd::Function<RecordedRmsNorm> {
     return rms_norm(x, weight, epsilon, offset);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return unrecorded(context, gradients[0], [&](const torch::Tensor& x, const torch::Tensor& weight) -> variable_list {
+    return unrecorded(context, gradients[0], [&](const variable_list& saved) -> variable_list {
+      const auto &x = saved[0], &weight = saved[1];
       const auto number = [&](const char* name) { return static_cast<float>(context->saved_data[name].toDouble()); };
       const NormGradients result =
           rms_norm_gradients(x, weight, gradients[0], number("epsilon"), number("offset"),
@@ -184,7 +185,8 @@ struct RecordedSiluProduct : torch::autograd::Function<RecordedSiluProduct> {
     return silu_product(gate, up);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return unrecorded(context, gradients[0], [&](const torch::Tensor& gate, const torch::Tensor& up) -> variable_list {
+    return unrecorded(context, gradients[0], [&](const variable_list& saved) -> variable_list {
+      const auto &gate = saved[0], &up = saved[1];
       const SiluGradients result = silu_gradients(gate, up, gradients[0]);
       return {result.gate, result.up};
     });
@@ -199,8 +201,32 @@ struct RecordedRotation : torch::autograd::Function<RecordedRotation> {
     return rotated(x, cos, sin, Turn::forth);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    return unrecorded(context, gradients[0], [&](const torch::Tensor& cos, const torch::Tensor& sin) -> variable_list {
+    return unrecorded(context, gradients[0], [&](const variable_list& saved) -> variable_list {
+      const auto &cos = saved[0], &sin = saved[1];
       return {rotated(gradients[0], cos, sin, Turn::back), {}, {}};
+    });
+  }
+};
+
+struct RecordedAttention : torch::autograd::Function<RecordedAttention> {
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& q, const torch::Tensor& k,
+                               const torch::Tensor& v, const FlashOptions& options) {
+    torch::Tensor log_sums;
+    const auto out = flash_attention(q, k, v, options, &log_sums);
+    context->save_for_backward({q, k, v, out, log_sums});
+    context->saved_data["window"] = options.window;
+    context->saved_data["scale"] = options.scale;
+    context->saved_data["softcap"] = options.softcap;
+    return out;
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    return unrecorded(context, gradients[0], [&](const variable_list& saved) -> variable_list {
+      const FlashOptions options{.window = context->saved_data["window"].toOptional<std::int64_t>(),
+                                 .scale = context->saved_data["scale"].toOptional<double>(),
+                                 .softcap = context->saved_data["softcap"].toDouble()};
+      const AttentionGradients result =
+          flash_attention_gradients(saved[0], saved[1], saved[2], saved[3], saved[4], gradients[0], options);
+      return {result.q, result.k, result.v, {}};
     });
   }
 };
@@ -217,6 +243,11 @@ torch::Tensor recorded_silu_product(const torch::Tensor& gate, const torch::Tens
 
 torch::Tensor recorded_rotation(const torch::Tensor& x, const torch::Tensor& cos, const torch::Tensor& sin) {
   return RecordedRotation::apply(x, cos, sin);
+}
+
+torch::Tensor recorded_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                                 const FlashOptions& options) {
+  return RecordedAttention::apply(q, k, v, options);
 }
 
 }  // namespace streamline::kernels

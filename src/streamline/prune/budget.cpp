@@ -181,6 +181,10 @@ std::vector<Budget> parse_budgets(const std::string& text) {
   return budgets;
 }
 
+bool any_measured(const std::vector<Budget>& budgets) {
+  return std::ranges::any_of(budgets, [](const Budget& budget) { return budget.what == BudgetOf::latency; });
+}
+
 double amount_of(const Model& model, BudgetOf what) {
   switch (what) {
     case BudgetOf::parameters:

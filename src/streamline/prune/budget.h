@@ -29,6 +29,9 @@ struct Budget {
 // this much (params: a number; bytes, kv-cache: a size; latency: seconds). Errors: usage, listing what exists.
 std::vector<Budget> parse_budgets(const std::string& text);
 
+// Whether meeting one of them depends on the machine that measures.
+bool any_measured(const std::vector<Budget>& budgets);
+
 double amount_of(const Model& model, BudgetOf what);
 // "102M parameters", "11 MB", "1.2 KB a token", "0.031 s".
 std::string amount_text(double amount, BudgetOf what);

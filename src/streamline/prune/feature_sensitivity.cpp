@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/prune/inside_gradients.h"
+#include "streamline/prune/shared_scores.h"
 
 namespace streamline {
 namespace {
@@ -64,46 +65,38 @@ InsideScores layer_sensitivity(Sensitivity variant, const LayerWeights& weights,
 UnitScores probed_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
                               const std::vector<Probe>& probes) {
   const torch::NoGradGuard no_grad;
-  UnitScores scores;
-  for (std::int64_t i = 0; i < model.layer_count(); ++i)
-    scores.push_back(layer_sensitivity(
-        variant, model.layer(i, Model::Use::once), reads[static_cast<std::size_t>(i)], [&](const PlacedTensor& tensor) {
-          return estimated_gradient(probes, i, tensor.role, tensor.expert, tensor.value.sizes());
-        }));
-  return scores;
+  return scores_by_layer(model, [&](std::int64_t i) {
+    return layer_sensitivity(variant, model.layer(i, Model::Use::once), reads[static_cast<std::size_t>(i)],
+                             [&](const PlacedTensor& tensor) {
+                               return estimated_gradient(probes, i, tensor.role, tensor.expert, tensor.value.sizes());
+                             });
+  });
 }
 
 UnitScores probed_gates(const Model& model, const std::vector<Probe>& probes) {
-  UnitScores scores;
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+  return scores_by_layer(model, [&](std::int64_t i) {
     const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(i)];
-    scores.push_back(no_scores(layer));
+    InsideScores scores = no_scores(layer);
     const Gates gates = unit_gates(layer, torch::kFloat);
-    if (!scores.back().heads.empty())
-      scores.back().heads = as_doubles(estimated_gradient(probes, i, Role::o, -1, gates.heads.sizes()).abs());
-    if (!gates.channels.defined()) continue;
+    if (!scores.heads.empty())
+      scores.heads = as_doubles(estimated_gradient(probes, i, Role::o, -1, gates.heads.sizes()).abs());
+    if (!gates.channels.defined()) return scores;
     const auto slopes = estimated_gradient(probes, i, Role::down, -1, gates.channels.sizes()).abs();
-    for (std::size_t network = 0; network < scores.back().channels.size(); ++network)
-      scores.back().channels[network] =
-          as_doubles(slopes.dim() == 2 ? slopes[static_cast<std::int64_t>(network)] : slopes);
-  }
-  return scores;
+    for (std::size_t network = 0; network < scores.channels.size(); ++network)
+      scores.channels[network] = as_doubles(slopes.dim() == 2 ? slopes[static_cast<std::int64_t>(network)] : slopes);
+    return scores;
+  });
 }
 
 UnitScores exact_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
                              const torch::Tensor& ids) {
-  UnitScores scores(static_cast<std::size_t>(model.layer_count()));
-  const double loss =
-      inside_gradients(model, ids, GradientOf::weights, [&](std::int64_t layer, const LayerGradients& gradients) {
-        scores[static_cast<std::size_t>(layer)] = layer_sensitivity(
-            variant, gradients.weights, reads[static_cast<std::size_t>(layer)], [](const PlacedTensor& tensor) {
-              return tensor.value.grad().defined() ? tensor.value.grad().to(torch::kCPU)
-                                                   : torch::zeros_like(tensor.value, torch::kCPU);
-            });
-      });
-  if (!std::isfinite(loss))
-    fail(ErrorKind::numeric, "the loss is NaN or infinite, and so are its gradients; try --dtype float32");
-  return scores;
+  return gradient_scores(model, ids, GradientOf::weights, [&](std::int64_t layer, const LayerGradients& gradients) {
+    LayerWeights slopes = gradients.tensors;
+    return layer_sensitivity(variant, gradients.weights, reads[static_cast<std::size_t>(layer)],
+                             [&](const PlacedTensor& tensor) {
+                               return place(slopes, tensor.role, tensor.part, tensor.expert).to(torch::kCPU);
+                             });
+  });
 }
 
 }  // namespace streamline

@@ -4,55 +4,101 @@
 #include <algorithm>
 
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 
 namespace streamline {
 namespace {
 
-// Hands out a layer's gradients when the next one is asked for on the way back, and once at the end.
-class GradientSource {
- public:
-  GradientSource(const Model& model, GradientOf what, double tokens,
-                 const std::function<void(std::int64_t, const LayerGradients&)>& visit)
-      : model_(model), what_(what), tokens_(tokens), visit_(visit) {}
+constexpr std::int64_t kPieceTokens = 512;  // that run together
 
-  LayerWeights layer(std::int64_t index) {
-    if (!torch::GradMode::is_enabled()) return model_.layer(index);
-    finish();
-    current_ = index;
-    weights_ = model_.layer(index);
-    if (what_ == GradientOf::weights) {
-      weights_ = transformed(weights_, [](const torch::Tensor& tensor) { return tensor.detach().requires_grad_(); });
-    } else {
-      weights_.gates = unit_gates(weights_.config, weights_.all().front().options());
-      for (torch::Tensor* gate : {&weights_.gates.heads, &weights_.gates.channels})
-        if (gate->defined()) gate->requires_grad_();
+// Some of the sequences on their way.
+struct Piece {
+  torch::Tensor ids = {};                  // [sequences, seq]
+  std::vector<torch::Tensor> states = {};  // h_0 … of the layers that are still to be gone back through
+  torch::Tensor gradient = {};             // of the loss, with respect to what leaves the last of these layers
+};
+
+// This rank's.
+std::vector<Piece> own_pieces(const Model& model, const torch::Tensor& ids) {
+  std::vector<Piece> pieces;
+  std::int64_t part = 0;
+  for (const torch::Tensor& some : ids.split(std::max<std::int64_t>(1, kPieceTokens / ids.size(1))))
+    if (model.placement().ranks.takes(part++)) pieces.push_back({.ids = some, .states = {model.embed(some)}});
+  return pieces;
+}
+
+// h_1 … h_L of all pieces.
+void run_forward(const Model& model, const Positions& positions, std::vector<Piece>& pieces) {
+  const torch::NoGradGuard no_grad;
+  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+    const LayerWeights weights = model.layer(i);
+    for (Piece& piece : pieces) {
+      check_interrupted();
+      piece.states.push_back(block_forward(model.config(), weights, piece.states.back(), positions));
     }
-    return weights_;
+  }
+}
+
+// A layer whose tensors or gates want gradients, and the sums of these.
+class GradientSums {
+ public:
+  GradientSums(const LayerWeights& layer, GradientOf what) : weights_(layer) {
+    const auto leaf = [](const torch::Tensor& tensor) { return tensor.detach().requires_grad_(); };
+    const auto zeros = [this](const torch::Tensor& tensor) {
+      return sums_.emplace_back(torch::zeros(tensor.sizes(), tensor.options().dtype(torch::kDouble)));
+    };
+    if (what == GradientOf::weights) {
+      tensors_ = transformed(layer, zeros);
+      weights_ = transformed(layer, leaf);
+      leaves_ = weights_.all();
+      return;
+    }
+    weights_.gates = unit_gates(layer.config, layer.all().front().options());
+    for (const auto& [gate, sum] :
+         {std::pair(&weights_.gates.heads, &heads_), {&weights_.gates.channels, &channels_}}) {
+      if (!gate->defined()) continue;
+      *sum = zeros(*gate);
+      leaves_.push_back(gate->requires_grad_());
+    }
   }
 
-  void finish() {
-    if (current_ < 0) return;
+  const LayerWeights& weights() const { return weights_; }
+
+  // Takes in what the leaves have.
+  void add() {
     const torch::NoGradGuard no_grad;
-    for (const torch::Tensor& tensor : weights_.all())
-      if (tensor.grad().defined()) tensor.mutable_grad().div_(tokens_);
-    const auto of_gate = [&](const torch::Tensor& gate) {
-      return gate.defined() && gate.grad().defined() ? gate.grad() / tokens_ : torch::Tensor();
-    };
-    visit_(current_,
-           {.weights = weights_, .heads = of_gate(weights_.gates.heads), .channels = of_gate(weights_.gates.channels)});
-    weights_ = {};
-    current_ = -1;
+    for (std::size_t i = 0; i < leaves_.size(); ++i) {
+      torch::Tensor& gradient = leaves_[i].mutable_grad();
+      if (gradient.defined()) sums_[i].add_(gradient);
+      gradient.reset();
+    }
+  }
+
+  LayerGradients finish(const Ranks& ranks, double tokens) const {
+    ranks.sum(sums_);
+    for (const torch::Tensor& sum : sums_) sum.div_(tokens);
+    return {.weights = weights_, .tensors = tensors_, .heads = heads_, .channels = channels_};
   }
 
  private:
-  const Model& model_;
-  GradientOf what_;
-  double tokens_;
-  const std::function<void(std::int64_t, const LayerGradients&)>& visit_;
-  std::int64_t current_ = -1;
-  LayerWeights weights_;
+  LayerWeights weights_, tensors_;
+  torch::Tensor heads_, channels_;
+  std::vector<torch::Tensor> leaves_, sums_;  // in the same order
 };
+
+// From what leaves a layer to what enters it.
+void run_back(const Model& model, const Positions& positions, GradientSums& sums, std::vector<Piece>& pieces) {
+  const torch::AutoGradMode with_gradient(true);
+  for (Piece& piece : pieces) {
+    check_interrupted();
+    const auto input = piece.states.back().detach().requires_grad_();
+    block_forward(model.config(), sums.weights(), input, positions).backward(piece.gradient);
+    piece.gradient = input.grad();
+    piece.states.pop_back();
+    sums.add();
+  }
+}
 
 }  // namespace
 
@@ -68,13 +114,27 @@ Gates unit_gates(const LayerConfig& layer, const torch::TensorOptions& options) 
 double inside_gradients(const Model& model, const torch::Tensor& ids, GradientOf what,
                         const std::function<void(std::int64_t layer, const LayerGradients&)>& visit) {
   SL_ASSERT(ids.dim() == 2 && ids.size(1) > 1);
+  const Ranks& ranks = model.placement().ranks;
   const auto tokens = static_cast<double>(ids.size(0) * (ids.size(1) - 1));
   return translating_errors([&] {
-    GradientSource source(model, what, tokens, visit);
-    const Tail tail(model, 0, [&](std::int64_t layer) { return source.layer(layer); });
-    const double sum = tail.next_token(model.embed(ids), ids, /*gradient=*/true).sum;
-    source.finish();
-    return sum / tokens;
+    const Positions positions = rope_positions(model.config(), 0, ids.size(1), ids.device());
+    std::vector<Piece> pieces = own_pieces(model, ids);
+    run_forward(model, positions, pieces);
+    const Tail head(model, model.layer_count());
+    double loss = 0;
+    for (Piece& piece : pieces) {
+      const TailLoss found = head.next_token(piece.states.back(), piece.ids, /*gradient=*/true);
+      piece.gradient = found.gradient;
+      piece.states.pop_back();
+      loss += found.sum;
+    }
+    for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) {
+      GradientSums sums(model.layer(layer), what);
+      run_back(model, positions, sums, pieces);
+      const torch::NoGradGuard no_grad;
+      visit(layer, sums.finish(ranks, tokens));
+    }
+    return ranks.sum(loss) / tokens;
   });
 }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/prune/inside_statistics.h"
 
+#include <array>
+#include <cmath>
+#include <set>
+
 #include "streamline/base/error.h"
+#include "streamline/base/json.h"
 
 namespace streamline {
 namespace {
@@ -14,6 +19,38 @@ void add_rows(ReadMoments& moments, const torch::Tensor& rows) {
   moments.sum = moments.sum.defined() ? moments.sum + sum : sum;
   moments.squares = moments.squares.defined() ? moments.squares + squares : squares;
   moments.tokens += rows.size(0);
+}
+
+// Which matrices any of the ranks has seen, and the widths of what they read: [layer, role, expert, width] each.
+std::set<std::array<std::int64_t, 4>> seen_by_any(const Ranks& ranks, const std::vector<LayerReads>& reads) {
+  std::set<std::array<std::int64_t, 4>> seen;
+  for (std::size_t i = 0; i < reads.size(); ++i)
+    for (const auto& [place, moments] : reads[i])
+      seen.insert(
+          {static_cast<std::int64_t>(i), static_cast<std::int64_t>(place.first), place.second, moments.sum.numel()});
+  for (const std::string& list : ranks.gather(Json(seen).dump()))
+    seen.merge(parse_json(list, "a rank's list of matrices").get<std::set<std::array<std::int64_t, 4>>>());
+  return seen;
+}
+
+// What all ranks have seen together.
+void sum_over(const Ranks& ranks, std::vector<LayerReads>& reads) {
+  std::vector<torch::Tensor> sums;
+  std::vector<double> tokens;
+  const auto seen = seen_by_any(ranks, reads);
+  for (const auto& [layer, role, expert, width] : seen) {
+    ReadMoments& moments = reads[static_cast<std::size_t>(layer)][{static_cast<Role>(role), expert}];
+    for (torch::Tensor* sum : {&moments.sum, &moments.squares}) {
+      if (!sum->defined()) *sum = torch::zeros({width}, torch::kDouble);
+      sums.push_back(*sum);
+    }
+    tokens.push_back(static_cast<double>(moments.tokens));
+  }
+  ranks.sum(sums);
+  ranks.sum(tokens);
+  auto next = tokens.begin();
+  for (const auto& [layer, role, expert, width] : seen)
+    reads[static_cast<std::size_t>(layer)][{static_cast<Role>(role), expert}].tokens = std::llround(*next++);
 }
 
 void fill_unseen(const LayerConfig& layer, std::int64_t hidden, LayerReads& reads) {
@@ -35,7 +72,9 @@ void fill_unseen(const LayerConfig& layer, std::int64_t hidden, LayerReads& read
 
 std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& text, const SweepOptions& options) {
   std::vector<LayerReads> reads(static_cast<std::size_t>(model.layer_count()));
-  sweep(model, text, options,
+  SweepOptions shared = options;
+  shared.shared = true;
+  sweep(model, text, shared,
         {.inner = [&](const SweepBatch& batch, std::int64_t layer, Role role, std::int64_t expert,
                       const torch::Tensor& inner) {
           const bool placed = inner.dim() == 3;
@@ -43,6 +82,7 @@ std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& tex
           if (seen.numel() > 0)
             add_rows(reads[static_cast<std::size_t>(layer)][{role, expert}], seen.reshape({-1, inner.size(-1)}));
         }});
+  sum_over(model.placement().ranks, reads);
   for (std::size_t i = 0; i < reads.size(); ++i) {
     const LayerConfig& layer = model.config().layers[i];
     fill_unseen(layer, model.config().hidden, reads[i]);

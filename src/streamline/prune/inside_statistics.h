@@ -22,8 +22,8 @@ struct ReadMoments {
 // By role (q, o, up, down, shared_up, shared_down, as InnerTap has them) and expert, -1 outside experts; of one layer.
 using LayerReads = std::map<std::pair<Role, std::int64_t>, ReadMoments>;
 
-// Of every layer. Leading positions that enter no statistic are left out but for what experts read, whose tokens have
-// lost their places. An expert that no token was sent to has zeros.
+// Of every layer, of the text that the ranks share. Leading positions that enter no statistic are left out but for what
+// experts read, whose tokens have lost their places. An expert that no token was sent to has zeros.
 std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& text, const SweepOptions& options);
 
 // What a matrix of this role reads: q for q, k, v and qkv, up for gate, up and gate_up, of an expert too.

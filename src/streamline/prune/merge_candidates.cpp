@@ -2,6 +2,8 @@
 #include "streamline/prune/merge_candidates.h"
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -19,15 +21,17 @@ MergeCandidates::MergeCandidates(const Model& model, const TokenBatches& text, c
     : model_(model), options_(options) {
   const torch::NoGradGuard no_gradients;
   for (const auto& sequence : text.sequences) {
-    if (std::ssize(ids_) == options.sentences) break;
+    if (std::cmp_equal(sentences_, options.sentences)) break;
     const auto tokens = std::min(options.sentence_tokens, std::ssize(sequence));
     if (tokens == 0) continue;
+    const std::size_t sentence = sentences_++;
+    if (!model.placement().ranks.takes(static_cast<std::int64_t>(sentence))) continue;
+    own_.push_back(sentence);
     const std::vector<std::int64_t> ids(sequence.begin(), sequence.begin() + tokens);
-    ids_.push_back(torch::tensor(ids).unsqueeze(0).to(model.placement().device));
+    states_.push_back({model.embed(torch::tensor(ids).unsqueeze(0).to(model.placement().device))});
     positions_.push_back(rope_positions(model.config(), 0, tokens, model.placement().device));
   }
-  if (ids_.empty()) fail(ErrorKind::resource, "laco: no text to compare outputs on; the calibration text is empty");
-  for (const torch::Tensor& ids : ids_) states_.push_back({model.embed(ids)});
+  if (sentences_ == 0) fail(ErrorKind::resource, "laco: no text to compare outputs on; the calibration text is empty");
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
     const LayerWeights weights = model.layer(layer);
     for (std::size_t s = 0; s < states_.size(); ++s) states_[s].push_back(run(s, weights, states_[s].back()));
@@ -70,15 +74,16 @@ double MergeCandidates::likeness(std::int64_t base, std::int64_t followers) {
   if (const auto known = known_.find(key); known != known_.end()) return known->second;
   const LayerWeights layer = *folded(base, followers).weights;
   std::vector<torch::Tensor> x;
-  for (std::size_t s = 0; s < ids_.size(); ++s) x.push_back(run(s, layer, states_[s][static_cast<std::size_t>(base)]));
+  for (std::size_t s = 0; s < own_.size(); ++s) x.push_back(run(s, layer, states_[s][static_cast<std::size_t>(base)]));
   for (std::int64_t i = base + followers + 1; i < layers(); ++i) {
     const LayerWeights above = weights(groups_[static_cast<std::size_t>(i)]);
-    for (std::size_t s = 0; s < ids_.size(); ++s) x[s] = run(s, above, x[s]);
+    for (std::size_t s = 0; s < own_.size(); ++s) x[s] = run(s, above, x[s]);
   }
-  double sum = 0;
-  for (std::size_t s = 0; s < ids_.size(); ++s)
-    sum += output_likeness(model_.final_norm(x[s])[0], outputs_[s][0], options_.likeness);
-  return known_[key] = sum / static_cast<double>(ids_.size());
+  std::vector<double> values(sentences_);  // each of one rank, and 0 elsewhere
+  for (std::size_t s = 0; s < own_.size(); ++s)
+    values[own_[s]] = output_likeness(model_.final_norm(x[s])[0], outputs_[s][0], options_.likeness);
+  model_.placement().ranks.sum(values);
+  return known_[key] = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(sentences_);
 }
 
 void MergeCandidates::fold(std::int64_t base, std::int64_t followers) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model some of whose layers are merged, and how like the whole model's its output is. A candidate runs from the
-// first layer that it changes: what is below is kept.
+// first layer that it changes: what is below is kept. Ranks take sentences in turn.
 #pragma once
 
 #include <map>
@@ -36,7 +36,8 @@ class MergeCandidates {
   void fold(std::int64_t base, std::int64_t followers);  // afterwards only bases up to this one are asked for
 
   std::pair<Plan, Replacements> plan() const;
-  std::int64_t layers_run() const { return layers_run_; }  // forward passes of one layer through one sentence
+  // Forward passes of one layer through one sentence, of this rank.
+  std::int64_t layers_run() const { return layers_run_; }
 
  private:
   // Layers first … last of the source; merged ones have weights.
@@ -50,7 +51,9 @@ class MergeCandidates {
 
   const Model& model_;
   MergeOptions options_;
-  std::vector<torch::Tensor> ids_, outputs_;  // [1, tokens]; [1, tokens, hidden] of the whole model, normed
+  std::size_t sentences_ = 0;           // of all ranks; what follows is of this one's alone
+  std::vector<std::size_t> own_;        // which of all they are
+  std::vector<torch::Tensor> outputs_;  // [1, tokens, hidden] of the whole model, normed
   std::vector<Positions> positions_;
   // [sentence][i]: what enters layer i of the whole model; of the merged one the same up to the lowest fold.
   std::vector<std::vector<torch::Tensor>> states_;

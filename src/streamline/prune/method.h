@@ -40,6 +40,7 @@ struct PruneContext {
   Questionnaire questions = {};
   SearchMemory* memory = nullptr;  // of searches that go on where they were; empty: they do not
   PrefixLimits prefixes = {};      // of searches that keep what their candidates share
+  bool means_stay = false;         // the mean of what goes is put into biases afterwards, as FLAP does
 };
 
 struct Proposal {
@@ -54,9 +55,9 @@ struct Method {
   std::string_view name, title, paper;
   Params params;
   std::string_view replacement = "none";  // what its paper trains in the place of what is cut
-  // `params` as resolve_params returns them for Method::params. Errors: usage for what contradicts itself or the model.
+  // `params` as resolve_params returns them for Method::params. The model's ranks share the work, and all come to the
+  // same proposal. Errors: usage for what contradicts itself or the model.
   Proposal (*propose)(PruneContext& context, const Json& params);
-  bool in_ranks = false;        // ranks share its work, and all of them come to the same plan
   bool keeps_state = false;     // what it finds goes into PruneContext::memory, and it goes on from there
   bool keeps_prefixes = false;  // what its candidates share, within PruneContext::prefixes
 };

@@ -120,16 +120,21 @@ UnitGame text_game(const Model& model, const UnitStack& stack, TextMeasure what,
       return costs_of(model, what, batch, {whole, sequence.last()}, counter).back();
     });
   };
-  return {.units = stack.units.size(), .items = batches->size(), .walk = walk, .value = value};
+  return {.units = stack.units.size(),
+          .items = batches->size(),
+          .walk = walk,
+          .value = value,
+          .ranks = model.placement().ranks};
 }
 
 UnitGame question_game(const Model& model, const UnitStack& stack, const Questionnaire& questions) {
   const std::int64_t groups = (questions.count + kQuestionsTogether - 1) / kQuestionsTogether;
-  const auto value = [&model, stack, questions, groups](std::size_t item, std::span<const std::int64_t> left_out) {
+  const auto value = [own = model.alone(), stack, questions, groups](std::size_t item,
+                                                                     std::span<const std::int64_t> left_out) {
     const auto index = static_cast<std::int64_t>(item);
     const std::int64_t first = questions.count * index / groups;
     const std::int64_t count = questions.count * (index + 1) / groups - first;
-    const std::vector<bool> right = questions.right(left_of(model, stack, left_out), first, count);
+    const std::vector<bool> right = questions.right(left_of(own, stack, left_out), first, count);
     return static_cast<double>(std::ranges::count(right, false)) / static_cast<double>(count);
   };
   const auto walk = [value](std::size_t item, std::span<const std::int64_t> order) {
@@ -137,7 +142,11 @@ UnitGame question_game(const Model& model, const UnitStack& stack, const Questio
     for (std::size_t k = 0; k <= order.size(); ++k) costs.push_back(value(item, order.first(k)));
     return costs;
   };
-  return {.units = stack.units.size(), .items = static_cast<std::size_t>(groups), .walk = walk, .value = value};
+  return {.units = stack.units.size(),
+          .items = static_cast<std::size_t>(groups),
+          .walk = walk,
+          .value = value,
+          .ranks = model.placement().ranks};
 }
 
 }  // namespace streamline

@@ -80,6 +80,16 @@ class PolicyTraining {
     return to_rows(text);
   }
 
+  // Of these tokens under each of the masks, which ranks take in turn.
+  std::vector<double> losses_under(const std::vector<PoolMasks>& masks, const torch::Tensor& ids) const {
+    const Ranks& ranks = context_.model.placement().ranks;
+    std::vector<double> losses(masks.size());  // each of one rank, and 0 elsewhere
+    for (std::size_t k = 0; k < masks.size(); ++k)
+      if (ranks.takes(static_cast<std::int64_t>(k))) losses[k] = masked_loss(context_.model, pools_, masks[k], ids);
+    ranks.sum(losses);
+    return losses;
+  }
+
   void learn() {
     const torch::Tensor ids = drawn_text();
     std::vector<PoolMasks> by_sample(static_cast<std::size_t>(settings_.samples));
@@ -87,13 +97,13 @@ class PolicyTraining {
       const auto drawn = drawn_masks(pool.s, settings_.samples, settings_.antithetic, rng_);
       for (std::size_t k = 0; k < by_sample.size(); ++k) by_sample[k].push_back(drawn[k]);
     }
+    const std::vector<double> found = losses_under(by_sample, ids);
     std::vector<PoolMasks> kept;
     std::vector<double> losses;
-    for (PoolMasks& masks : by_sample) {
-      const double value = masked_loss(context_.model, pools_, masks, ids);
-      if (!std::isfinite(value)) continue;
-      losses.push_back(value);
-      kept.push_back(std::move(masks));
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      if (!std::isfinite(found[k])) continue;
+      losses.push_back(found[k]);
+      kept.push_back(std::move(by_sample[k]));
     }
     if (losses.empty()) return;
     double mean = 0;
@@ -121,7 +131,7 @@ class PolicyTraining {
   // What stopping here would give, by the text that judges.
   void check() {
     const PoolMasks masks = likeliest();
-    const double value = masked_loss(context_.model, pools_, masks, judging_);
+    const double value = losses_under({masks}, judging_).front();
     history_.push_back({{"step", step_}, {"loss", std::isfinite(value) ? Json(value) : Json()}});
     log_detail("step " + std::to_string(step_) + ": what is likeliest to stay has a loss of " + std::to_string(value));
     if (!settings_.best || best_.empty() || value < best_loss_ || std::isnan(best_loss_)) {

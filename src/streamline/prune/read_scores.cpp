@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/prune/read_scores.h"
 
+#include "streamline/prune/shared_scores.h"
+
 namespace streamline {
 namespace {
 
@@ -10,8 +12,7 @@ template <class ByColumn>
 UnitScores last_matrix_scores(const Model& model, const std::vector<LayerReads>& reads, bool mean_over_heads,
                               const ByColumn& by_column) {
   const torch::NoGradGuard no_grad;
-  UnitScores scores;
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
+  return scores_by_layer(model, [&](std::int64_t i) {
     const LayerWeights weights = model.layer(i, Model::Use::once);
     const LayerConfig& layer = weights.config;
     GroupedValues sums(layer);
@@ -25,9 +26,8 @@ UnitScores last_matrix_scores(const Model& model, const std::vector<LayerReads>&
         column = column / static_cast<double>(layer.attention->heads / layer.attention->kv_heads);
       sums.add(tensor.role, tensor.part, tensor.expert, column.unsqueeze(0));
     }
-    scores.push_back(sums.scores(GroupSum::magnitudes));
-  }
-  return scores;
+    return sums.scores(GroupSum::magnitudes);
+  });
 }
 
 }  // namespace

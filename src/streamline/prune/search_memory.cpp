@@ -12,10 +12,10 @@ constexpr const char* kSearchFormat = "streamline-search";
 
 }  // namespace
 
-Json SearchMemory::recall(const Json& key) {
-  if (!state_.is_null()) return key_ == key ? state_ : Json();
+// What the file has under this key.
+Json SearchMemory::read(const Json& key) const {
   std::error_code error;
-  if (file_.empty() || !std::filesystem::exists(file_, error)) return {};
+  if (!std::filesystem::exists(file_, error)) return {};
   const std::string where = file_.string();
   const Json file = parse_json(read_text(file_), where);
   const bool is_state = file.is_object() && file.value("format", Json()) == kSearchFormat && file.contains("key") &&
@@ -24,16 +24,21 @@ Json SearchMemory::recall(const Json& key) {
   if (file["key"] != key)
     fail(ErrorKind::mismatch, where, ": is the state of another search (model, text, method or parameters differ); ",
          "choose another --state, or delete it");
-  key_ = key;
-  state_ = file["state"];
   log_info("the search goes on from " + where);
-  return state_;
+  return file["state"];
+}
+
+Json SearchMemory::recall(const Json& key) {
+  if (!state_.is_null()) return key_ == key ? state_ : Json();
+  if (file_.empty()) return {};
+  key_ = key;
+  return state_ = parse_json(ranks_.broadcast(ranks_.first() ? dump_json(read(key)) : ""), "the first rank's state");
 }
 
 void SearchMemory::keep(const Json& key, Json state) {
   key_ = key;
   state_ = std::move(state);
-  if (file_.empty()) return;
+  if (file_.empty() || !ranks_.first()) return;
   if (file_.has_parent_path()) std::filesystem::create_directories(file_.parent_path());
   write_text(file_, dump_json({{"format", kSearchFormat}, {"key", key_}, {"state", state_}}));
 }

@@ -9,14 +9,17 @@
 #include <string>
 
 #include "streamline/base/json.h"
+#include "streamline/engine/ranks.h"
 
 namespace streamline {
 
 class SearchMemory {
  public:
   SearchMemory() = default;  // in memory only
-  // Kept in a file as well, which need not be there yet.
-  explicit SearchMemory(std::filesystem::path file) : file_(std::move(file)) {}
+  // Kept in a file as well, which need not be there yet; of several ranks, which all call the same, the first alone
+  // reads and writes it.
+  explicit SearchMemory(std::filesystem::path file, Ranks ranks = {})
+      : file_(std::move(file)), ranks_(std::move(ranks)) {}
 
   // What was kept under this key, which says all that a search depends on; null when there is nothing. Errors: format
   // for a file that is no such state; mismatch where it belongs to another search.
@@ -29,7 +32,10 @@ class SearchMemory {
   const Json& fact(const std::string& name, const std::function<Json()>& make);
 
  private:
+  Json read(const Json& key) const;
+
   std::filesystem::path file_;
+  Ranks ranks_;
   Json key_, state_;
   std::map<std::string, Json> facts_;
 };

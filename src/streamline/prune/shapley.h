@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "streamline/base/stats.h"
+#include "streamline/engine/ranks.h"
 
 namespace streamline {
 
@@ -21,6 +22,7 @@ struct UnitGame {
   std::function<std::vector<double>(std::size_t item, std::span<const std::int64_t> order)> walk;
   // The cost on one item with these units left out together.
   std::function<double(std::size_t item, std::span<const std::int64_t> left_out)> value;
+  Ranks ranks = {};  // that take the runs in turn, each by itself, and all get all costs
 };
 
 struct ShapleyOptions {

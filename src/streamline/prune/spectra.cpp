@@ -13,11 +13,16 @@
 namespace streamline {
 namespace {
 
-MatrixSpectrum measured_spectrum(const torch::Tensor& matrix, const PlacedTensor& place, std::int64_t layer,
-                                 const SpectraOptions& options) {
-  MatrixSpectrum result{.layer = layer, .role = place.role, .expert = place.expert};
+// Which matrix it is; not yet what its spectrum says.
+MatrixSpectrum spectrum_of(const torch::Tensor& matrix, Role role, std::int64_t expert, std::int64_t layer,
+                           const SpectraOptions& options) {
+  MatrixSpectrum result{.layer = layer, .role = role, .expert = expert};
   result.rows = matrix.size(0), result.columns = matrix.size(1);
   result.sampled = std::min(result.rows, result.columns) > options.largest_side;
+  return result;
+}
+
+void measure(const torch::Tensor& matrix, const SpectraOptions& options, MatrixSpectrum& result) {
   try {
     const std::vector<double> values = eigenvalues(matrix, options.largest_side, options.seed);
     result.exponent = tail_exponent(values, options.tail);
@@ -25,29 +30,50 @@ MatrixSpectrum measured_spectrum(const torch::Tensor& matrix, const PlacedTensor
     result.stable_rank = std::accumulate(values.begin(), values.end(), 0.0) / values.back();
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::numeric) throw;
-    fail(ErrorKind::numeric, "layer ", layer, ", ", role_name(place.role),
-         place.expert < 0 ? "" : " of expert " + std::to_string(place.expert), ": ", error.what());
+    fail(ErrorKind::numeric, "layer ", result.layer, ", ", role_name(result.role),
+         result.expert < 0 ? "" : " of expert " + std::to_string(result.expert), ": ", error.what());
   }
-  return result;
+}
+
+// Each is of one rank, and 0 elsewhere.
+void bring_together(const Ranks& ranks, std::vector<MatrixSpectrum>& all) {
+  std::vector<double> row;
+  for (const MatrixSpectrum& one : all)
+    row.insert(row.end(), {one.exponent.alpha, one.exponent.distance, one.exponent.start,
+                           static_cast<double>(one.exponent.tail), one.largest, one.stable_rank});
+  ranks.sum(row);
+  auto next = row.begin();
+  for (MatrixSpectrum& one : all) {
+    one.exponent = {.alpha = next[0], .distance = next[1], .start = next[2], .tail = std::llround(next[3])};
+    one.largest = next[4];
+    one.stable_rank = next[5];
+    next += 6;
+  }
 }
 
 }  // namespace
 
 std::vector<MatrixSpectrum> spectra(const Model& model, const SpectraOptions& options) {
   const torch::NoGradGuard no_grad;
+  const Ranks& ranks = model.placement().ranks;
   std::vector<MatrixSpectrum> all;
+  const auto add = [&](const torch::Tensor& matrix, Role role, std::int64_t expert, std::int64_t layer) {
+    all.push_back(spectrum_of(matrix, role, expert, layer, options));
+    if (ranks.takes(std::ssize(all))) measure(matrix, options, all.back());
+  };
   std::optional<Progress> progress;
   if (options.progress) progress.emplace("spectra", model.layer_count(), "layers");
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
     for (const PlacedTensor& place : placed_tensors(model.layer(layer, Model::Use::once))) {
       check_interrupted();
       if (place.part != Part::weight || !is_measured(place.role)) continue;
-      if (place.value.dim() == 2) all.push_back(measured_spectrum(place.value, place, layer, options));
+      if (place.value.dim() == 2) add(place.value, place.role, place.expert, layer);
       for (std::int64_t i = 0; place.value.dim() == 3 && i < place.value.size(0); ++i)
-        all.push_back(measured_spectrum(place.value[i], {place.role, place.part, i, {}}, layer, options));
+        add(place.value[i], place.role, i, layer);
     }
     if (progress) progress->advance(1);
   }
+  bring_together(ranks, all);
   return all;
 }
 

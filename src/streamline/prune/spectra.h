@@ -29,7 +29,7 @@ struct MatrixSpectrum {
 };
 
 // Of every matrix of every layer but routers, in order; matrices that hold several projections are taken as one. One
-// matrix is in memory at a time. Errors: numeric, naming the matrix.
+// matrix is in memory at a time. Ranks take matrices in turn, and all get all. Errors: numeric, naming the matrix.
 std::vector<MatrixSpectrum> spectra(const Model& model, const SpectraOptions& options);
 
 // The mean exponent of each layer's matrices.

@@ -2,9 +2,9 @@
 #include "streamline/prune/taylor_scores.h"
 
 #include <array>
-#include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/prune/shared_scores.h"
 
 namespace streamline {
 namespace {
@@ -18,9 +18,11 @@ constexpr std::array kTaylorForms = {FormName{"elements", TaylorForm::elements},
 
 InsideScores by_weights(const LayerGradients& gradients, TaylorForm form) {
   GroupedValues sums(gradients.weights.config);
+  const std::vector<PlacedTensor> slopes = placed_tensors(gradients.tensors);
+  auto slope = slopes.begin();
   for (const PlacedTensor& tensor : placed_tensors(gradients.weights)) {
-    if (tensor.part != Part::weight || !tensor.value.grad().defined()) continue;
-    const auto change = tensor.value.detach() * tensor.value.grad();
+    const torch::Tensor change = tensor.value * (slope++)->value;
+    if (tensor.part != Part::weight) continue;
     sums.add(tensor.role, tensor.part, tensor.expert, form == TaylorForm::elements ? change.abs() : change);
   }
   return sums.scores(form == TaylorForm::elements ? GroupSum::magnitudes : GroupSum::signed_sum);
@@ -49,16 +51,11 @@ TaylorForm taylor_form(std::string_view name) {
 }
 
 UnitScores taylor_scores(const Model& model, const torch::Tensor& ids, TaylorForm form) {
-  UnitScores scores(static_cast<std::size_t>(model.layer_count()));
-  const double loss = inside_gradients(model, ids, form == TaylorForm::gate ? GradientOf::gates : GradientOf::weights,
-                                       [&](std::int64_t layer, const LayerGradients& gradients) {
-                                         scores[static_cast<std::size_t>(layer)] = form == TaylorForm::gate
-                                                                                       ? by_gates(gradients)
-                                                                                       : by_weights(gradients, form);
-                                       });
-  if (!std::isfinite(loss))
-    fail(ErrorKind::numeric, "the loss is NaN or infinite, and so are its gradients; try --dtype float32");
-  return scores;
+  const bool gates = form == TaylorForm::gate;
+  return gradient_scores(model, ids, gates ? GradientOf::gates : GradientOf::weights,
+                         [&](std::int64_t, const LayerGradients& gradients) {
+                           return gates ? by_gates(gradients) : by_weights(gradients, form);
+                         });
 }
 
 Params gradient_params() {

@@ -62,13 +62,19 @@ double central_slope(const std::function<double(double step)>& loss, double eps)
   return (above - below) / (2 * eps);
 }
 
-std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed) {
+std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed,
+                                const Ranks& ranks) {
   Rng rng(seed);
   std::vector<Probe> probes;
+  std::vector<double> slopes(static_cast<std::size_t>(count));  // each of one rank, and 0 elsewhere
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint64_t along = rng.next();
-    probes.push_back({along, central_slope([&](double step) { return loss(along, step); }, eps)});
+    probes.push_back({.seed = along});
+    if (ranks.takes(i))
+      slopes[static_cast<std::size_t>(i)] = central_slope([&](double step) { return loss(along, step); }, eps);
   }
+  ranks.sum(slopes);
+  for (std::size_t i = 0; i < probes.size(); ++i) probes[i].slope = slopes[i];
   return probes;
 }
 

@@ -21,9 +21,11 @@ struct Probe {
 // (L(+eps) - L(-eps)) / (2 eps), where loss(t) is the loss t along a direction.
 double central_slope(const std::function<double(double step)>& loss, double eps);
 
-// `count` probes, whose seeds follow from `seed`; loss(seed, t) is the loss t along that direction.
+// `count` probes, whose seeds follow from `seed`; loss(seed, t) is the loss t along that direction. Ranks take probes
+// in turn, and all get all slopes.
 using LossAlong = std::function<double(std::uint64_t seed, double step)>;
-std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed);
+std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed,
+                                const Ranks& ranks = {});
 
 // The part of a direction that moves one tensor, standard normal fp32: a function of the seed, of what the tensor is
 // and of its shape.

@@ -193,10 +193,16 @@ Json training_chart(const TrainingRun& run) {
     if (step && error && *error > 0) validations.push_back({{"step", *step}, {"error", *error}, {"x", place(*step)}});
   }
   if (const auto error = number(stage, "/nothing_error"); error && *error > 0) nothing.push_back({{"error", *error}});
+  const double best_step = number(stage, "/best_step").value_or(-1);
+  Json best_error = nullptr;
+  for (const Json& validation : validations)
+    if (validation["step"] == best_step) best_error = validation["error"];
   const Json data = {{"steps", rows}, {"validations", validations}, {"nothing", nothing}};
   Json signals = {{"first", first},
                   {"last", last},
-                  {"best_step", number(stage, "/best_step").value_or(-1)},
+                  {"best_step", best_step},
+                  {"best_error", best_error},
+                  {"nothing_error", nothing.empty() ? Json() : nothing.front()["error"]},
                   {"loss_title", run.loss},
                   {"nothing_title", run.whole ? "the model before" : "nothing in its place"},
                   {"unit", by_tokens ? "tokens seen" : "step"}};

@@ -4,46 +4,46 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "streamline/base/error.h"
 #include "streamline/base/parse_number.h"
+#include "streamline/sparse/lowest.h"
 
 namespace streamline::sparse {
 namespace {
 
 constexpr std::int64_t kMostInGroup = 1024;
+constexpr std::int64_t kGrain = 1 << 20;  // weights that are worth another thread
 
 void check_matrix(const torch::Tensor& matrix) {
   SL_ASSERT(matrix.dim() == 2 && matrix.scalar_type() == torch::kFloat && matrix.is_contiguous());
 }
 
-// Zeroes the `count` lowest of `width` weights that lie side by side.
-void zero_lowest(float* weights, const float* scale, std::int64_t width, std::int64_t count,
-                 std::vector<std::pair<float, std::int64_t>>& order) {
-  if (count <= 0) return;
-  order.clear();
-  for (std::int64_t i = 0; i < width; ++i) order.emplace_back(std::abs(weights[i]) * scale[i], i);
-  const auto last = order.begin() + std::min(count, width);
-  std::nth_element(order.begin(), last - 1, order.end());
-  for (auto entry = order.begin(); entry != last; ++entry) weights[entry->second] = 0;
+// Calls work with a pointer to the elements of a tensor in one piece, of float or bfloat16.
+template <class Work>
+void with_elements(const torch::Tensor& tensor, Work&& work) {
+  SL_ASSERT(tensor.is_contiguous() && prunes_in_place(tensor.scalar_type()));
+  if (tensor.scalar_type() == torch::kFloat)
+    work(static_cast<float*>(tensor.data_ptr()));
+  else
+    work(static_cast<simd::Bf16*>(tensor.data_ptr()));
 }
 
 // Of every piece of `width` weights.
 void zero_lowest_of_pieces(torch::Tensor& matrix, const torch::Tensor& scale, std::int64_t width, std::int64_t count) {
-  check_matrix(matrix);
-  const std::int64_t columns = matrix.size(1), pieces = columns / width;
+  const std::int64_t columns = matrix.size(1);
   const auto held = scale.to(torch::kCPU, torch::kFloat).contiguous();
-  SL_ASSERT(held.numel() == columns && pieces * width == columns);
-  auto* data = matrix.data_ptr<float>();
+  SL_ASSERT(matrix.dim() == 2 && held.numel() == columns && columns % width == 0);
   const auto* factors = held.const_data_ptr<float>();
-  at::parallel_for(0, matrix.size(0), 1, [&](std::int64_t first, std::int64_t last) {
-    std::vector<std::pair<float, std::int64_t>> order;
-    for (std::int64_t row = first; row < last; ++row)
-      for (std::int64_t piece = 0; piece < pieces; ++piece)
-        zero_lowest(data + row * columns + piece * width, factors + piece * width, width, count, order);
+  with_elements(matrix, [&](auto* data) {
+    at::parallel_for(0, matrix.size(0), 1, [&](std::int64_t first, std::int64_t last) {
+      std::vector<std::int32_t> scores;
+      for (std::int64_t row = first; row < last; ++row)
+        zero_lowest(data + row * columns, factors, columns, width, count, scores);
+    });
   });
 }
 
@@ -59,6 +59,8 @@ Pattern parse_pattern(const std::string& text) {
     fail(ErrorKind::usage, "'", text, "' is no pattern: expected N:M, of every M weights N stay, as 2:4");
   return {*kept, *group};
 }
+
+bool prunes_in_place(torch::ScalarType type) { return type == torch::kFloat || type == torch::kBFloat16; }
 
 void zero_smallest(torch::Tensor& matrix, double ratio) {
   check_matrix(matrix);
@@ -87,6 +89,17 @@ void zero_smallest_of_groups(torch::Tensor& matrix, const torch::Tensor& scale, 
   if (matrix.size(1) % pattern.group != 0)
     fail(ErrorKind::mismatch, "a matrix of ", matrix.size(1), " columns has no whole groups of ", pattern.group);
   zero_lowest_of_pieces(matrix, scale, pattern.group, pattern.group - pattern.kept);
+}
+
+std::int64_t count_zeros(const torch::Tensor& tensor) {
+  if (!tensor.is_contiguous() || !prunes_in_place(tensor.scalar_type()))
+    return tensor.numel() - tensor.count_nonzero().item<std::int64_t>();
+  std::atomic<std::int64_t> zeros = 0;
+  with_elements(tensor, [&](const auto* data) {
+    at::parallel_for(0, tensor.numel(), kGrain,
+                     [&](std::int64_t first, std::int64_t last) { zeros += count_zeros(data + first, last - first); });
+  });
+  return zeros;
 }
 
 }  // namespace streamline::sparse

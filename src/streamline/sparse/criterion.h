@@ -18,17 +18,24 @@ struct Pattern {
 };
 Pattern parse_pattern(const std::string& text);  // "2:4"; empty: none; errors: usage
 
-// In place, of a float matrix [out, in] in one piece. `ratio` in [0, 1].
+// In place, of a matrix [out, in] on the CPU in one piece. `ratio` in [0, 1].
 
 // Every weight that is not above the value at the place floor(ratio * weights) of the sorted magnitudes, as the
 // released code of AlphaPruning has it: one more than that many, and those that equal it. None where that is none.
+// matrix: float.
 void zero_smallest(torch::Tensor& matrix, double ratio);
 
-// Of every row the floor(ratio * in) weights of the lowest |w| * scale, of equal ones the first. scale: [in] float.
+// The types of the others.
+bool prunes_in_place(torch::ScalarType type);
+
+// Of every row the floor(ratio * in) weights of the lowest |w| * scale, of equal ones the first. scale: [in], not
+// negative.
 void zero_smallest_of_rows(torch::Tensor& matrix, const torch::Tensor& scale, double ratio);
 
 // Of every group of a row those of the lowest |w| * scale, of equal ones the first. Errors: mismatch where `in` is no
 // multiple of the group.
 void zero_smallest_of_groups(torch::Tensor& matrix, const torch::Tensor& scale, Pattern pattern);
+
+std::int64_t count_zeros(const torch::Tensor& tensor);
 
 }  // namespace streamline::sparse

@@ -10,7 +10,7 @@
 namespace streamline::sparse {
 
 struct InputSum {
-  torch::Tensor squares = {};  // [in] double, of each component
+  torch::Tensor squares = {};  // [in] double, of each component, to 1e-6 relative
   torch::Tensor gram = {};     // [in, in] float, of x x^T; undefined where it is not asked for
   std::int64_t tokens = 0;
 };

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/sparse/pruned_store.h"
 
+#include <algorithm>
+
 #include "streamline/base/error.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/heal/train_state.h"
+#include "streamline/sparse/kept_bits.h"
 
 namespace streamline::sparse {
 namespace {
+
+constexpr std::size_t kLayersKept = 2;
 
 // "q", or "7.gate" of an expert.
 std::string place_name(const MatrixPlace& place) {
@@ -23,6 +28,12 @@ MatrixPlace parse_place(const std::string& name, const std::string& where) {
   return {*role, *expert};
 }
 
+torch::Tensor restored(const torch::Tensor& stored, const torch::Tensor& bits, const std::string& what) {
+  if (!stored.defined() || bits.scalar_type() != torch::kByte || bits.numel() != (stored.numel() + 7) / 8)
+    fail(ErrorKind::format, what, ": this does not say which weights of the matrix stay; delete the file");
+  return with_kept(stored, bits);
+}
+
 }  // namespace
 
 std::filesystem::path PrunedStore::file(std::int64_t layer) const {
@@ -31,46 +42,53 @@ std::filesystem::path PrunedStore::file(std::int64_t layer) const {
 
 bool PrunedStore::has(std::int64_t layer) const { return !this->layer(layer).empty(); }
 
-void PrunedStore::look_up(std::int64_t layer) const {
-  if (layer == last_) return;
-  last_ = -1;
-  matrices_.clear();
-  notes_ = Json::object();
-  const std::filesystem::path path = file(layer);
-  if (const auto state = load_train_state(path, run_)) {
-    for (const auto& [name, tensor] : state->tensors) matrices_[parse_place(name, path.string())] = tensor;
-    notes_ = state->progress;
+const PrunedStore::Kept* PrunedStore::look_up(std::int64_t layer) const {
+  if (const auto found = std::ranges::find(kept_, layer, &Kept::layer); found != kept_.end()) {
+    std::rotate(kept_.begin(), found, found + 1);
+    return &kept_.front();
   }
-  if (!matrices_.empty()) last_ = layer;
+  if (kept_.size() == kLayersKept) kept_.pop_back();
+  const std::filesystem::path path = file(layer);
+  const auto state = load_train_state(path, run_);
+  if (!state) {
+    kept_.clear();  // it is about to be made, which takes memory
+    return nullptr;
+  }
+  Kept read{.layer = layer, .notes = state->progress};
+  for (const auto& [name, tensor] : state->tensors) {
+    const MatrixPlace place = parse_place(name, path.string());
+    read.matrices[place] = unpruned_ ? restored(unpruned_(layer, place), tensor, path.string() + ": " + name) : tensor;
+  }
+  return &*kept_.insert(kept_.begin(), std::move(read));
 }
 
 PrunedMatrices PrunedStore::layer(std::int64_t layer) const {
   const std::lock_guard lock(mutex_);
-  look_up(layer);
-  return matrices_;
+  const Kept* kept = look_up(layer);
+  return kept ? kept->matrices : PrunedMatrices();
 }
 
 torch::Tensor PrunedStore::matrix(std::int64_t layer, const MatrixPlace& place) const {
   const std::lock_guard lock(mutex_);
-  look_up(layer);
-  const auto found = matrices_.find(place);
-  return found == matrices_.end() ? torch::Tensor() : found->second;
+  const Kept* kept = look_up(layer);
+  if (!kept) return {};
+  const auto found = kept->matrices.find(place);
+  return found == kept->matrices.end() ? torch::Tensor() : found->second;
 }
 
 Json PrunedStore::notes(std::int64_t layer) const {
   const std::lock_guard lock(mutex_);
-  look_up(layer);
-  return notes_;
+  const Kept* kept = look_up(layer);
+  return kept ? kept->notes : Json::object();
 }
 
 void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices, const Json& notes) {
   TrainState state{.run = run_, .progress = notes};
-  for (const auto& [place, tensor] : matrices) state.tensors.emplace_back(place_name(place), tensor);
-  save_train_state(state, file(layer));
+  for (const auto& [place, tensor] : matrices)
+    state.tensors.emplace_back(place_name(place), unpruned_ ? kept_bits(tensor) : tensor);
+  save_train_state(state, file(layer), durable_);
   const std::lock_guard lock(mutex_);
-  last_ = layer;
-  matrices_ = matrices;
-  notes_ = notes;
+  kept_.assign(1, {.layer = layer, .matrices = matrices, .notes = notes});
 }
 
 std::shared_ptr<const WeightChange> PrunedStore::change(const std::shared_ptr<const PrunedStore>& store) {

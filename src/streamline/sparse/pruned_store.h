@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrices that were pruned, a file a layer: a model may be larger than the memory, and an interrupted run goes on.
+// Matrices that were pruned, a file a layer: a model may be larger than the memory, and an interrupted run goes on. The
+// file has the matrices, or which of their weights stay.
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "streamline/base/file.h"
 #include "streamline/base/json.h"
 #include "streamline/engine/weight_change.h"
 #include "streamline/nn/torch.h"
@@ -23,11 +26,15 @@ struct MatrixPlace {
   auto operator<=>(const MatrixPlace&) const = default;
 };
 using PrunedMatrices = std::map<MatrixPlace, torch::Tensor>;
+using Unpruned = std::function<torch::Tensor(std::int64_t layer, const MatrixPlace& place)>;
 
 class PrunedStore {
  public:
-  // A folder that is there, and a text that says all that the matrices depend on.
-  PrunedStore(std::filesystem::path folder, std::string run) : folder_(std::move(folder)), run_(std::move(run)) {}
+  // A folder that is there, and a text that says all that the matrices depend on. durable: whether a run may go on from
+  // the files when the machine has failed. unpruned: what a matrix was, given where weights only go; files then say
+  // which stay.
+  PrunedStore(std::filesystem::path folder, std::string run, Durable durable = Durable::now, Unpruned unpruned = {})
+      : folder_(std::move(folder)), run_(std::move(run)), durable_(durable), unpruned_(std::move(unpruned)) {}
 
   // Whether the layer was pruned by this run, now or before. Errors: format; mismatch for a file of another run.
   bool has(std::int64_t layer) const;
@@ -44,15 +51,23 @@ class PrunedStore {
   static std::shared_ptr<const WeightChange> change(const std::shared_ptr<const PrunedStore>& store);
 
  private:
+  struct Kept {
+    std::int64_t layer = -1;
+    PrunedMatrices matrices = {};
+    Json notes = Json::object();
+  };
+
   std::filesystem::path file(std::int64_t layer) const;
-  void look_up(std::int64_t layer) const;  // under the lock
+  // Under the lock, and until the next call; null where there is no such file.
+  const Kept* look_up(std::int64_t layer) const;
 
   std::filesystem::path folder_;
   std::string run_;
+  Durable durable_;
+  Unpruned unpruned_;
   mutable std::mutex mutex_;
-  mutable std::int64_t last_ = -1;  // the layer that was asked for last, and its matrices
-  mutable PrunedMatrices matrices_;
-  mutable Json notes_;
+  // Asked for last, the latest first: two, as one thread may write a layer while another computes with the next.
+  mutable std::vector<Kept> kept_;
 };
 
 }  // namespace streamline::sparse

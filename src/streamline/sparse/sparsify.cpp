@@ -142,7 +142,12 @@ class Sparsifier {
     for (const MatrixPlace& place :
          matrix_places(model_.config().layers[static_cast<std::size_t>(layer)], model_.config())) {
       const torch::Tensor stored = model_.stored_matrix(layer, place.role, place.expert);
-      torch::Tensor values = stored.to(torch::kCPU, torch::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+      // Wanda leaves weights as they are: it needs no wider type.
+      const bool as_stored = options_.criterion == Criterion::wanda && prunes_in_place(stored.scalar_type());
+      torch::Tensor values = stored
+                                 .to(torch::kCPU, as_stored ? stored.scalar_type() : torch::kFloat,
+                                     /*non_blocking=*/false, /*copy=*/true)
+                                 .contiguous();
       const bool stack = values.dim() == 3;  // [experts, in, out]
       for (std::int64_t i = 0; i < (stack ? values.size(0) : 1); ++i) {
         check_interrupted();
@@ -199,6 +204,8 @@ class Sparsifier {
       return sparse_gpt(matrix, last.inputs, {.ratio = ratio, .pattern = pattern});
     }
     const auto scale = by == Criterion::wanda ? sum->squares.sqrt() : torch::ones({matrix.size(1)}, torch::kDouble);
+    if (!torch::isfinite(scale).all().item<bool>())
+      fail(ErrorKind::numeric, "its inputs are NaN or infinite; try --dtype float32");
     if (pattern.group > 0) return zero_smallest_of_groups(matrix, scale, pattern);
     if (reads_text(options_.criterion)) return zero_smallest_of_rows(matrix, scale, ratio);
     zero_smallest(matrix, ratio);
@@ -214,7 +221,7 @@ class Sparsifier {
                             .role = place.role,
                             .expert = stack ? i : place.expert,
                             .weights = matrix.numel(),
-                            .zeros = matrix.numel() - matrix.count_nonzero().item<std::int64_t>(),
+                            .zeros = count_zeros(matrix),
                             .by = options_.criterion,
                             .columns = matrix.size(stack ? 0 : 1)};
         note_stand_in(stand_ins, pruned);
@@ -271,6 +278,13 @@ std::vector<MatrixPlace> matrix_places(const LayerConfig& layer, const Config& c
     if (tensor.part == Part::weight && tensor.shape.size() >= 2 && is_measured(tensor.role))
       places.push_back({tensor.role, tensor.expert});
   return places;
+}
+
+Unpruned unpruned_matrices(const Model& model, Criterion criterion) {
+  if (criterion == Criterion::sparse_gpt) return {};
+  return [model](std::int64_t layer, const MatrixPlace& place) {
+    return model.stored_matrix(layer, place.role, place.expert);
+  };
 }
 
 std::vector<PrunedMatrix> sparsify(const Model& model, const TokenBatches& calibration, const SparsifyOptions& options,

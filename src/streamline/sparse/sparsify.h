@@ -52,6 +52,10 @@ struct PrunedMatrix {
 // once.
 std::vector<MatrixPlace> matrix_places(const LayerConfig& layer, const Config& config);
 
+// What a store needs of the model to keep which weights stay instead of the matrices; none where the criterion changes
+// those that stay.
+Unpruned unpruned_matrices(const Model& model, Criterion criterion);
+
 // Fills the store, layers that are there already excepted; the model with PrunedStore::change() of it is the result.
 // Matrices of decoder layers alone, those of experts among them: embeddings, head, norms and routers stay. An expert
 // reads the tokens that are routed to it. Where these are fewer than a matrix has columns, sparse_gpt gives way to

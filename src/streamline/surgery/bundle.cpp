@@ -118,7 +118,7 @@ void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan pla
       tensors.emplace_back(bundle_name(segment, tensor.role, tensor.part, tensor.expert), tensor.value);
   }
   if (!tensors.empty()) {
-    const std::string digest = TensorFile(tensors, metadata).write(out.staging() / names.weights);
+    const std::string digest = TensorFile(tensors, metadata).write_digested(out.staging() / names.weights);
     for (const auto& [segment, weights] : replacements) {
       plan.segments[segment].weights_file = names.weights_in_plan;
       plan.segments[segment].weights_sha256 = digest;

@@ -48,7 +48,7 @@ class CarriedWeights {
   }
 
   bool empty() const { return tensors_.empty(); }
-  std::string write(const fs::path& path) const { return TensorFile(tensors_, metadata_).write(path); }
+  std::string write(const fs::path& path) const { return TensorFile(tensors_, metadata_).write_digested(path); }
 
  private:
   NamedTensors tensors_;

@@ -78,8 +78,9 @@ double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
 ExpectedLogits logits_beside(Model expected, std::int64_t positions) {
   const bool beside = expected.placement().device.is_cpu() && at::get_num_threads() > 1;
   const torch::Tensor ids = fixed_tokens(expected.config().vocab, positions);
-  return {ids, std::async(beside ? std::launch::async : std::launch::deferred, [model = std::move(expected), ids] {
-            at::init_num_threads();  // a new thread would take all cores
+  return {ids,
+          std::async(beside ? std::launch::async : std::launch::deferred, [model = std::move(expected), ids, beside] {
+            if (beside) leave_one_core();
             const torch::NoGradGuard no_grad;
             return forward_logits(model, ids);
           })};

@@ -83,7 +83,6 @@ const Method kMethod = {
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::angular_method

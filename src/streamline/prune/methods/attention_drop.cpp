@@ -18,7 +18,6 @@ const Method kMethod = {
     .paper = "He et al., arXiv 2406.15786",
     .params = half_params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::attention_drop_method

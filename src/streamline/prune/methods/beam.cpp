@@ -154,7 +154,6 @@ const Method kMethod = {
     .paper = "this program; of width 1 it is Zhong et al., arXiv 2406.10594",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
     .keeps_state = true,
     .keeps_prefixes = true,
 };

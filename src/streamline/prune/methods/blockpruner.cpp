@@ -268,7 +268,6 @@ const Method kMethod = {
     .paper = "Zhong et al., Findings of ACL 2025, arXiv 2406.10594",
     .params = parameters(),
     .propose = propose,
-    .in_ranks = true,
     .keeps_state = true,
     .keeps_prefixes = true,
 };

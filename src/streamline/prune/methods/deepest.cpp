@@ -50,7 +50,6 @@ const Method kMethod = {
     .paper = "Gromov et al., ICLR 2025, arXiv 2403.17887",
     .params = cut_params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::deepest_method

@@ -52,7 +52,6 @@ const Method kMethod = {
     .paper = "Siddiqui et al., arXiv 2407.16286",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::depth_metrics_method

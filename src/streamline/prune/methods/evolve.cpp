@@ -269,7 +269,6 @@ const Method kMethod = {
     .paper = "Sieberling et al., arXiv 2410.14649",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
     .keeps_state = true,
     .keeps_prefixes = true,
 };

@@ -13,9 +13,10 @@ Proposal propose(PruneContext& context, const Json& params) {
     return fluctuation_scores(context.model, read_moments(context.model, context.calibration, context.sweep));
   });
   Proposal proposal = width_proposal(context, "flap", params, scores, request);
-  proposal.warnings.emplace_back(
-      "FLAP also puts the mean of what goes into a bias of the matrix that read it, which is no part of a plan: "
-      "`prune --refit bias` does so");
+  if (!context.means_stay)
+    proposal.warnings.emplace_back(
+        "FLAP also puts the mean of what goes into a bias of the matrix that read it, which is no part of a plan: "
+        "`prune --refit bias` does so");
   return proposal;
 }
 

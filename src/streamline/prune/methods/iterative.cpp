@@ -126,7 +126,6 @@ const Method kMethod = {
     .paper = "this program; the scores are those of arXiv 2403.03853, 2403.17887, 2406.15786 and 2407.16286",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
     .keeps_state = true,
     .keeps_prefixes = true,
 };

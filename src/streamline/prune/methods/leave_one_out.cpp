@@ -84,7 +84,6 @@ const Method kMethod = {
     .paper = "Siddiqui et al., arXiv 2407.16286",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::leave_one_out_method

@@ -139,7 +139,6 @@ const Method kMethod = {
     .params = params(),
     .replacement = "layer",
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::llm_streamline_method

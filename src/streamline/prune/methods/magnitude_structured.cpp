@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Magnitude-structured: heads and channels whose weights are smallest go, no text looked at.
+#include "streamline/prune/shared_scores.h"
 #include "streamline/prune/width_choice.h"
 
 namespace streamline::magnitude_structured_method {
@@ -7,15 +8,13 @@ namespace {
 
 UnitScores weight_sums(const Model& model) {
   const torch::NoGradGuard no_grad;
-  UnitScores scores;
-  for (std::int64_t i = 0; i < model.layer_count(); ++i) {
-    const LayerWeights weights = model.layer(i, Model::Use::once);
+  return scores_by_layer(model, [&](std::int64_t layer) {
+    const LayerWeights weights = model.layer(layer, Model::Use::once);
     GroupedValues sums(weights.config);
     for (const PlacedTensor& tensor : placed_tensors(weights))
       if (tensor.part == Part::weight) sums.add(tensor.role, tensor.part, tensor.expert, tensor.value.abs());
-    scores.push_back(sums.scores(GroupSum::magnitudes));
-  }
-  return scores;
+    return sums.scores(GroupSum::magnitudes);
+  });
 }
 
 Proposal propose(PruneContext& context, const Json& params) {

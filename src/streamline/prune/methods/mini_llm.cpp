@@ -90,6 +90,7 @@ class Estimate {
   std::vector<Probe> probed(const Model& model, std::uint64_t seed) const {
     std::optional<Progress> progress;
     if (!context_.sweep.label.empty()) progress.emplace("probing", settings_.probes, "probes");
+    const Ranks& ranks = model.placement().ranks;
     std::int64_t losses = 0;
     return probe_slopes(
         [&](std::uint64_t along, double step) {
@@ -97,10 +98,10 @@ class Estimate {
           if (!std::isfinite(loss))
             fail(ErrorKind::numeric, "a loss of a perturbed model is NaN or infinite; try a smaller --zo-eps, or ",
                  "--dtype float32");
-          if (progress && ++losses % 2 == 0) progress->advance(1);
+          if (progress && ++losses % 2 == 0) progress->advance(ranks.size());
           return loss;
         },
-        settings_.probes, settings_.eps, seed);
+        settings_.probes, settings_.eps, seed, ranks);
   }
 
   const PruneContext& context_;

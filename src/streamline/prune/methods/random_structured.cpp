@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random-structured: heads and channels drawn by the seed, what every criterion must beat.
 #include "streamline/base/random.h"
+#include "streamline/prune/shared_scores.h"
 #include "streamline/prune/width_choice.h"
 
 namespace streamline::random_structured_method {
@@ -8,11 +9,10 @@ namespace {
 
 UnitScores drawn_scores(const PruneContext& context) {
   Rng rng(context.seed);
-  UnitScores scores;
-  for (const LayerConfig& layer : context.model.config().layers) {
-    scores.push_back(no_scores(layer));
-    for (double& head : scores.back().heads) head = rng.uniform();
-    for (auto& network : scores.back().channels)
+  UnitScores scores = no_scores(context.model.config());
+  for (InsideScores& layer : scores) {
+    for (double& head : layer.heads) head = rng.uniform();
+    for (auto& network : layer.channels)
       for (double& channel : network) channel = rng.uniform();
   }
   return scores;

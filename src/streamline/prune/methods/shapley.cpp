@@ -49,9 +49,10 @@ Proposal propose(PruneContext& context, const Json& params) {
   const UnitStack stack = unit_stack(context.model, units_of(params), "shapley");
   check_sizes(context, params, "shapley", stack);
   const auto measure = params.at("game").get<std::string>();
-  PartCounter counter;
-  const UnitGame game = game_of(context, stack, measure, counter);
+  PartCounter own, counter;  // of this rank, of all
+  const UnitGame game = game_of(context, stack, measure, own);
   const ShapleyValues found = play(game, context, params);
+  add_counts(context.model.placement().ranks, own, counter);
   std::vector<ScoredUnit> units;
   for (std::size_t i = 0; i < stack.units.size(); ++i)
     units.push_back({stack.parts[stack.units[i]], found.values[i].value});

@@ -55,7 +55,6 @@ const Method kMethod = {
     .paper = "Men et al., ACL Findings 2025, arXiv 2403.03853",
     .params = params(),
     .propose = propose,
-    .in_ranks = true,
 };
 
 }  // namespace streamline::shortgpt_method
