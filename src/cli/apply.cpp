@@ -17,8 +17,8 @@ namespace {
 
 struct Options {
   CommonOptions common;
-  std::string model, plan, out, max_shard_size = "5GB", format = "auto";
-  bool overwrite = false, any_weights = false, no_check = false;
+  std::string model, plan, out, max_shard_size = "5GB", format = "auto", check = "auto";
+  bool overwrite = false, any_weights = false;
 
   AnyWeights accepted() const { return any_weights ? AnyWeights::yes : AnyWeights::no; }
 };
@@ -54,17 +54,18 @@ Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>
 
 Output report(const Options& options, const Done& done, const Json& run, double seconds) {
   const AppliedPlan& applied = done.applied;
-  Json json = {{"run", run},
-               {"output", options.out},
-               {"layers", applied.layers},
-               {"parameters", applied.computed ? Json(applied.parameters) : Json()},
-               {"bytes", applied.bytes},
-               {"ordinary", applied.ordinary},
-               {"format", applied.format},
-               {"notes", applied.notes},
-               {"largest_logit_difference",
-                applied.computed && !options.no_check ? Json(applied.largest_logit_difference) : Json()},
-               {"seconds", seconds}};
+  Json json = {
+      {"run", run},
+      {"output", options.out},
+      {"layers", applied.layers},
+      {"parameters", applied.computed ? Json(applied.parameters) : Json()},
+      {"bytes", applied.bytes},
+      {"ordinary", applied.ordinary},
+      {"format", applied.format},
+      {"notes", applied.notes},
+      {"checked", checked_name(applied.checked)},
+      {"largest_logit_difference", applied.largest_logit_difference ? Json(*applied.largest_logit_difference) : Json()},
+      {"seconds", seconds}};
   std::string text = summary(done.plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, ";
   if (applied.computed) text += format_count(static_cast<double>(applied.parameters)) + " parameters, ";
   text += format_bytes(applied.bytes) + "\n";
@@ -82,7 +83,7 @@ Output run(const Options& options) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
-  apply.verify = !options.no_check;
+  if (options.check != "auto") apply.check = options.check == "files" ? Checked::files : Checked::logits;
   apply.provenance = run_record(command_line(), options.common.seed);
   const Done done = (why.empty() ? apply_computing : apply_names)(options, checkpoint, apply);
   return report(options, done, apply.provenance, watch.seconds());
@@ -99,9 +100,11 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   arguments.flag("--any-weights", options->any_weights,
                  "take a plan that was made for other weights: a quantised, fine-tuned or unquantised twin");
-  arguments.flag("--no-check", options->no_check,
-                 "do not compare what the result computes with the model in memory; its names, shapes and lists are "
-                 "checked always");
+  arguments.add(
+      "--check", options->check,
+      "how far to compare the result with the model in memory: names, shapes and lists (files), or what both "
+      "compute as well (logits); auto: logits, or where all layers stay as they were their tensors and settings",
+      {.choices = {"auto", "files", "logits"}});
   add_compute_options(arguments, options->common);
   return [options] { return run(*options); };
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every command on the shipped model, as the README writes it."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -158,8 +159,11 @@ HALVES = [("keep", 0, 1), ("drop-attention", 2, 2), ("keep", 3, 5), ("drop-mlp",
 @pytest.fixture
 def halves(tmp_path):
     """A plan for the shipped model: two halves that stay alone, and two that become one layer."""
-    segments = [{"first": first, "last": last, "action": action} for action, first, last in HALVES]
-    path = tmp_path / "plan.json"
+    return written_plan(tmp_path / "plan.json", HALVES)
+
+
+def written_plan(path, actions):
+    segments = [{"first": first, "last": last, "action": action} for action, first, last in actions]
     path.write_text(json.dumps({"format": "streamline-plan", "version": 1, "base": {"layers": 12},
                                 "method": {"name": "manual"}, "segments": segments}))
     return path
@@ -185,11 +189,19 @@ def test_each_format_stores_halves_as_it_says_and_computes_the_same(halves, tmp_
     assert max(values) / min(values) - 1 < 1e-5
 
 
-def test_without_the_check_the_result_is_the_same(halves, tmp_path):
-    checked = run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "checked")
-    unchecked = run_json("apply", BOOKS, "--plan", halves, "--out", tmp_path / "unchecked", "--no-check")
-    assert checked["largest_logit_difference"] == 0 and unchecked["largest_logit_difference"] is None
-    assert (tmp_path / "checked/model.safetensors").read_bytes() == (tmp_path / "unchecked/model.safetensors").read_bytes()
+def test_however_far_it_is_checked_the_result_is_the_same(halves, tmp_path):
+    whole = written_plan(tmp_path / "whole.json", [("keep", 0, 3), ("drop", 4, 5), ("keep", 6, 11)])
+    done = {}
+    for plan, check in itertools.product((halves, whole), ("auto", "files", "logits")):
+        out = tmp_path / f"{plan.stem}-{check}"
+        result = run_json("apply", BOOKS, "--plan", plan, "--out", out, "--check", check)
+        difference = result["largest_logit_difference"]
+        assert difference is None or difference < 1e-5
+        done[plan, check] = result["checked"], difference is not None
+        assert (out / "model.safetensors").read_bytes() == (tmp_path / f"{plan.stem}-auto/model.safetensors").read_bytes()
+    for plan in (halves, whole):
+        assert done[plan, "files"] == ("files", False) and done[plan, "logits"] == ("logits", True)
+    assert done[whole, "auto"] == ("tensors", False) and done[halves, "auto"] == ("logits", True)
 
 
 def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):

@@ -43,7 +43,7 @@ def test_a_budget_of_parameters_is_met(method, tmp_path):
         assert plan["scores"]["sparsity"] < 0.23
         return
     # Layers of different widths are padded to the widest: what counts is what is written.
-    written = run_json("apply", BOOKS, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out", "--no-check")
+    written = run_json("apply", BOOKS, "--plan", tmp_path / "plan.json", "--out", tmp_path / "out", "--check", "files")
     before, after = (run_json("inspect", model)["parameters"] for model in (BOOKS, tmp_path / "out"))
     assert 0.7 * before < after <= 0.8 * before and any("padding" in note for note in written["notes"])
 

@@ -24,7 +24,7 @@ TEST(Apply, YieldsByteIdenticalTensorsWhenNothingIsRemoved) {
   ASSERT_EQ(result.checkpoint().tensors().size(), source.checkpoint().tensors().size());
   for (const TensorInfo& tensor : source.checkpoint().tensors())
     EXPECT_EQ(tensor_bytes(result.checkpoint(), tensor.name), tensor_bytes(source.checkpoint(), tensor.name));
-  EXPECT_EQ(applied.largest_logit_difference, 0);
+  EXPECT_EQ(applied.checked, Checked::tensors);
   EXPECT_EQ(applied.layers, 6);
   EXPECT_EQ(applied.parameters, 310'080);
   EXPECT_TRUE(applied.ordinary);
@@ -165,8 +165,8 @@ TEST(Apply, NamesTheTensorOfASourceThatIsNotFinite) {
   const Model source = pico_model(tiny_llama(), 11, [](const ExpectedTensor& tensor, std::vector<float>& values) {
     if (tensor.layer == 1 && tensor.role == Role::up) values[0] = NAN;
   });
-  EXPECT_ERROR(apply_plan(source, drop_layers(6, {4}), {}, directory.path() / "out", {}), numeric,
-               "model.layers.1.mlp.up_proj.weight");
+  EXPECT_ERROR(apply_plan(source, drop_layers(6, {4}), {}, directory.path() / "out", {.check = Checked::logits}),
+               numeric, "model.layers.1.mlp.up_proj.weight");
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 

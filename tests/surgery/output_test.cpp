@@ -194,18 +194,51 @@ TEST(Output, IsComparedWithWhatWasMeant) {
   const Model source = pico_model(tiny_llama(), 7);
   const fs::path out = directory.path() / "out";
   apply_plan(source, drop_layers(6, {1}), {}, out, {});
+  const std::vector<TensorSource> none;
   AppliedPlan applied;
-  const auto compare = [&](const Model& expected) {
-    verify_result(expected, out, logits_beside(expected, expected.config().max_positions), applied);
+  const auto compare = [&](const Model& expected, Checked check = Checked::logits) {
+    verify_result({expected, none, logits_beside(expected, expected.config().max_positions), check}, out, applied);
   };
   EXPECT_NO_THROW(compare(source.view(drop_layers(6, {1}), {})));
+  EXPECT_EQ(applied.checked, Checked::logits);
   EXPECT_ERROR(compare(source.view(drop_layers(6, {2}), {})), internal,
                "its logits differ from those of the model in memory");
-  EXPECT_GT(applied.largest_logit_difference, 1e-3);
-  EXPECT_NO_THROW(verify_result(source.view(drop_layers(6, {2}), {}), out, {}, applied));
+  EXPECT_NO_THROW(compare(source.view(drop_layers(6, {2}), {}), Checked::files));
   EXPECT_ERROR(compare(source), internal, "5 layers were written; 6 expected");
   fs::resize_file(out / "model.safetensors", 1000);
   EXPECT_ERROR(compare(source.view(drop_layers(6, {1}), {})), internal, "did not pass its check and was removed");
+}
+
+// What settles a copy without running it: every tensor, by samples of its bytes, and every setting.
+TEST(Output, IsComparedTensorByTensorWhereNothingChanged) {
+  const TemporaryDirectory directory;
+  const Model source = pico_model(tiny_llama(), 7);
+  const fs::path out = directory.path() / "out";
+  apply_plan(source, keep_all(6), {}, out, {});
+  std::vector<TensorSource> meant;
+  for (const TensorInfo& tensor : source.checkpoint().tensors())
+    meant.push_back({{tensor.name, tensor.dtype, tensor.shape}, [&] {
+                       return Blob{source.checkpoint().bytes(tensor), nullptr};
+                     }});
+  const auto check = [&] {
+    AppliedPlan applied;
+    verify_result({source, meant, logits_when_asked(source, 0), Checked::tensors}, out, applied);
+    return applied;
+  };
+  EXPECT_EQ(check().checked, Checked::tensors);
+
+  const std::string config = read_text(out / "config.json");
+  Json other = parse_json(config, "config.json");
+  other["rope_theta"] = 20;
+  if (other.contains("rope_parameters")) other["rope_parameters"]["rope_theta"] = 20;
+  write_text(out / "config.json", dump_json(other));
+  EXPECT_ERROR(check(), internal, "its logits differ");
+  write_text(out / "config.json", config);
+
+  std::string bytes = read_text(out / "model.safetensors");
+  bytes.back() ^= 1;
+  write_text(out / "model.safetensors", bytes);
+  EXPECT_ERROR(check(), internal, "its tensors are not the source's");
 }
 
 }  // namespace

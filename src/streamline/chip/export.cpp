@@ -194,7 +194,7 @@ Exported export_chips(const Model& model, const Chips& chips, const fs::path& ou
   apply.card_pipeline = classifier ? "text-classification" : "feature-extraction";
   apply.card_tags = {"chip-tuning"};
   apply.repeatable = false;
-  apply.verify = false;  // there is no head to compare; compare_written() does it
+  apply.check = Checked::files;  // there is no head to compare; compare_written() does it
   apply.edit = [&](std::vector<TensorSource>& tensors, Json& config) {
     drop_head(model, tensors, config);
     config["architectures"] = Json::array({exported.architecture});

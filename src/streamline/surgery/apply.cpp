@@ -53,7 +53,18 @@ void write_format(const Model& source, LayerForm form, const std::vector<LayerOr
   config.erase("auto_map");  // remote code would build the model without the extension
 }
 
+// Layers that are the source's as they were need not be run to see that they are.
+Checked what_settles(const Model& source, const std::vector<OutputLayer>& layers, const ApplyOptions& options) {
+  const bool copied = !source.has_changes() && !options.edit && std::ranges::all_of(layers, &OutputLayer::untouched);
+  return copied ? Checked::tensors : Checked::logits;
+}
+
 }  // namespace
+
+std::string_view checked_name(Checked checked) {
+  constexpr std::array<std::string_view, 3> kNames = {"files", "tensors", "logits"};
+  return kNames[static_cast<std::size_t>(checked)];
+}
 
 std::vector<std::int64_t> missing_weights(const Plan& plan, const Replacements& replacements) {
   std::vector<std::int64_t> missing;
@@ -118,13 +129,16 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   write_quantization_files(files, stack, map, directory);
   if (options.repeatable) write_plan_bundle(directory, whole, stored);
   const Model expected = source.view(whole, stored);
-  ExpectedLogits asked = options.verify ? logits_beside(expected, expected.config().max_positions) : ExpectedLogits{};
+  const Checked check = options.check.value_or(what_settles(source, layers, options));
+  const std::int64_t positions = expected.config().max_positions;
+  ExpectedLogits asked =
+      check == Checked::logits ? logits_beside(expected, positions) : logits_when_asked(expected, positions);
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   for (std::string& note : loading_notes(config_from_json(config, "config.json")))
     applied.notes.push_back(std::move(note));
-  verify_result(expected, directory.staging(), std::move(asked), applied);
+  verify_result({expected, result.tensors, std::move(asked), check}, directory.staging(), applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,
                 {.layers_before = source.layer_count(),
                  .parameters_before = source.parameters(),

@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,15 +15,22 @@
 
 namespace streamline {
 
+// How far the re-opened result was compared with what was meant: its layers, names and settings; the bytes of its
+// tensors as well, of which it has samples; or the logits of both.
+enum class Checked { files, tensors, logits };
+
 struct AppliedPlan {
   std::int64_t layers = 0, parameters = 0;
-  std::uint64_t bytes = 0;              // of tensor data
-  bool ordinary = true;                 // false: another form, or the extension of config.json, was needed
-  std::string format = "ordinary";      // "ordinary", "decilm", "per-layer"; "extension" (format.h)
-  std::vector<std::string> notes;       // what was done and who can load it
-  double largest_logit_difference = 0;  // re-opened against in memory, relative to the largest logit
-  bool computed = true;  // false: by names alone (renumber.h), so that parameters and that difference are unknown
+  std::uint64_t bytes = 0;          // of tensor data
+  bool ordinary = true;             // false: another form, or the extension of config.json, was needed
+  std::string format = "ordinary";  // "ordinary", "decilm", "per-layer"; "extension" (format.h)
+  std::vector<std::string> notes;   // what was done and who can load it
+  Checked checked = Checked::files;
+  std::optional<double> largest_logit_difference = {};  // of Checked::logits, relative to the largest logit
+  bool computed = true;  // false: by names alone (renumber.h), so that the parameters are unknown
 };
+
+std::string_view checked_name(Checked checked);  // "files", "tensors", "logits"
 
 struct ApplyOptions {
   std::uint64_t max_shard_size = 5'000'000'000;
@@ -32,7 +41,8 @@ struct ApplyOptions {
   std::string card_pipeline = {};    // what the result does, where that is not what the source does
   std::vector<std::string> card_tags = {};  // none: those of a smaller model
   bool repeatable = true;  // the plan repeats the result, and lies in it; not where the model's weights changed
-  bool verify = true;      // compare the re-opened logits; everything else is always checked
+  // How far to compare it; not given: tensors where all of them are the source's, else logits.
+  std::optional<Checked> check = {};
   // Called before anything is written: changes tensors outside the layers, and config.json. Not of a GGUF source.
   std::function<void(std::vector<TensorSource>&, Json& config)> edit = {};
   // Called last, before the rename: what is written here appears together with the checkpoint.
