@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Leave-one-out over all layers of a model, beside as many evaluations of the whole model on the same tokens.
+// Leave-one-out over all layers of a model, and BlockPruner's first round over its halves, each beside as many
+// evaluations of the whole model on the same tokens.
 //   leave_one_out_bench MODEL [--windows 2] [--window 512]     windows of so many random tokens
 // The fastest of two rounds in turn. Prints one JSON object a line.
 #include <numeric>
@@ -8,6 +9,7 @@
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/random.h"
 #include "streamline/eval/perplexity.h"
+#include "streamline/prune/half_losses.h"
 #include "streamline/prune/leave_one_out.h"
 
 namespace streamline {
@@ -28,24 +30,32 @@ void run(const std::string& path, std::int64_t windows, std::int64_t window) {
   const std::vector<StackPart> stack = layer_parts(model);
   std::vector<std::size_t> all(stack.size());
   std::iota(all.begin(), all.end(), 0);
-  double shared = 1e30, apart = 1e30;
+  const std::vector<Half> halves = all_halves(model);
+  double layers_seconds = 1e30, halves_seconds = 1e30, whole_seconds = 1e30;
+  const auto keep_fastest = [](double& seconds, const auto& work) {
+    const Stopwatch watch;
+    work();
+    seconds = std::min(seconds, watch.seconds());
+  };
   for (int round = 0; round < kRounds; ++round) {
-    PartCounter counter;
-    const Stopwatch first;
-    leave_one_out(model, stack, all, batches, {}, counter);
-    shared = std::min(shared, first.seconds());
-    const Stopwatch second;
-    for (std::size_t i = 0; i < stack.size(); ++i) perplexity(model, text, {.window = window}, std::nullopt);
-    apart = std::min(apart, second.seconds());
+    PartCounter parts;
+    HalfCounter counter;
+    keep_fastest(layers_seconds, [&] { leave_one_out(model, stack, all, batches, {}, parts); });
+    keep_fastest(halves_seconds, [&] { half_losses(model, halves, halves, batches, {}, counter); });
+    keep_fastest(whole_seconds, [&] { perplexity(model, text, {.window = window}, std::nullopt); });
   }
-  print_line({{"what", "leave-one-out"},
-              {"placement", describe(model.placement())},
-              {"layers", stack.size()},
-              {"windows", windows},
-              {"window", window},
-              {"seconds", shared},
-              {"full_evaluations_seconds", apart},
-              {"share", shared / apart}});
+  const auto print = [&](const std::string& what, std::size_t candidates, double seconds) {
+    print_line({{"what", what},
+                {"placement", describe(model.placement())},
+                {"candidates", candidates},
+                {"windows", windows},
+                {"window", window},
+                {"seconds", seconds},
+                {"evaluation_seconds", whole_seconds},
+                {"share", seconds / (whole_seconds * static_cast<double>(candidates))}});
+  };
+  print("leave-one-out", stack.size(), layers_seconds);
+  print("a round of blockpruner", halves.size(), halves_seconds);
 }
 
 }  // namespace
@@ -59,7 +69,8 @@ int main(int count, char** words) {
     arguments.add("--windows", windows, "windows of random tokens");
     arguments.add("--window", window, "tokens a window");
   };
-  return streamline::run_benchmark(count, words, "leave_one_out_bench",
-                                   "Leave-one-out beside as many evaluations of the whole model", declare,
-                                   [&] { streamline::run(model, windows, window); });
+  return streamline::run_benchmark(
+      count, words, "leave_one_out_bench",
+      "Leave-one-out and a round of BlockPruner beside as many evaluations of the whole model", declare,
+      [&] { streamline::run(model, windows, window); });
 }
