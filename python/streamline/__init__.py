@@ -103,5 +103,5 @@ def generate(model, prompt, *, plan=None, **options):
 
 
 def registered():
-    """Model families, methods with their parameters, replacements."""
+    """Model families, methods with their parameters, replacements, tasks."""
     return _run("list")

@@ -54,6 +54,13 @@ TEST(PlanJson, ReadsTheShortestPlan) {
 }
 
 // Version 1 as it was written by the first release; every later program must read it.
+TEST(PlanJson, ReadsThatOfARecord) {
+  const Json plan = to_json(drop_layers(6, {2, 3}));
+  EXPECT_EQ(to_json(plan_from_json({{"format", 1}, {"run", Json::object()}, {"plan", plan}}, "record.json")), plan);
+  EXPECT_ERROR(plan_from_json({{"format", 1}, {"run", Json::object()}, {"plan", Json::object()}}, "record.json"),
+               format, "record.json: plan");
+}
+
 TEST(PlanJson, ReadsVersionOne) {
   const char* text = R"({
   "format": "streamline-plan",

@@ -143,6 +143,9 @@ Json to_json(const Plan& plan) {
 
 Plan plan_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(ErrorKind::format, where, " is not a JSON object");
+  // What `prune --json` prints, and a result's report.json, have the plan inside.
+  if (json.contains("plan") && json.contains("run") && !json.contains("segments"))
+    return plan_from_json(json["plan"], where + ": plan");
   check_version(json, where);
   check_object(json, where, {"format", "version", "base", "method", "segments", "slices", "scores"});
   Plan plan{.base = base_from_json(member(json, "base", where), where + ": base"),
