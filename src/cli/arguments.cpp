@@ -147,10 +147,11 @@ void Arguments::add_texts(const std::string& names, std::vector<std::string>& va
 }
 
 void Arguments::add(const std::string& names, const std::function<void(const std::string& word)>& take,
-                    const std::string& help, const std::string& value) {
+                    const std::string& help, const std::string& value, const std::string& alone) {
   CLI::Option* option = app_->add_option_function<std::string>(names, take, help);
   set_up(option, group_, {});
   option->option_text(value);
+  if (!alone.empty()) option->expected(0, 1)->default_str(alone);
 }
 
 void Arguments::flag(const std::string& names, bool& value, const std::string& help) {

@@ -53,9 +53,10 @@ class Arguments {
   void add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help);
   // The option once for each: whatever stands in it, commas too, is one text.
   void add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help);
-  // Hands the word over instead of storing it; `value` is what --help says of it, "INT=8".
+  // Hands the word over instead of storing it; `value` is what --help says of it, "INT=8". `alone`: the word that the
+  // option stands for without one; empty: it needs one.
   void add(const std::string& names, const std::function<void(const std::string& word)>& take, const std::string& help,
-           const std::string& value);
+           const std::string& value, const std::string& alone = {});
   void flag(const std::string& names, bool& value, const std::string& help);
 
   // A command of this command, of which each command line names one.

@@ -106,7 +106,7 @@ void add_method_options(Arguments& arguments, Arguments& common, Json& given) {
         [&given, param = option.params.front()](const std::string& word) {
           given[param->name] = parse_param(*param, word);
         },
-        option_help(option), option_value(option));
+        option_help(option), option_value(option), option.params.front()->type == ParamType::boolean ? "true" : "");
   }
 }
 

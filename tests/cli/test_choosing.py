@@ -26,6 +26,14 @@ def test_the_same_seed_chooses_the_same(method):
     assert plan(method, *options) == plan(method, *options)
 
 
+def test_what_is_true_or_false_may_stand_alone():
+    def kept(*words):
+        return plan("angular", *words, "--cut", 2)["method"]["parameters"]["keep-last"]
+
+    assert (kept(), kept("--keep-last"), kept("--keep-last", "false")) == (False, True, False)
+    assert "takes true or false; got 'maybe'" in error("angular", "--keep-last", "maybe", "--cut", 2)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_parameters_list_what_exists(method):
     wrong = ["--threshold", "0.5"] if method != "laco" else ["--windows", 2]
