@@ -10,7 +10,9 @@ Standard library only; the program does the work.
 """
 import argparse
 import json
+import math
 import pathlib
+import statistics
 import sys
 
 from measuring import PROGRAM, Program, write_json
@@ -35,28 +37,42 @@ def spread(values):
     return low if low == high else f"{low} to {high}"
 
 
+def excess(model, source):
+    """'+4.2 % ± 0.4': the perplexity over the source's, with a standard error of the windows' differences."""
+    windows, tokens = source["perplexity"]["window_nll"], source["perplexity"]["tokens"]
+    differences = [(a - b) * len(windows) / tokens for a, b in zip(model["perplexity"]["window_nll"], windows)]
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    return f"{100 * math.expm1(mean):+.1f} % ± {100 * math.exp(mean) * error:.1f}"
+
+
 def cut_words(cut):
     return cut.split(" (of")[0]
 
 
 def rows(record):
-    """One row a method, best perplexity first: name, parameters, what the first draw cut, perplexities, overlap, seconds."""
+    """One row a method, best perplexity first: name, parameters, what the first draw cut, perplexities, the first draw's
+    over the source's, overlap, seconds."""
     source, found = record["models"][0], {}
     for model in record["models"][1:]:
         entry = found.setdefault(model["method"], {"cut": [], "healed": [], "model": model, "seconds": []})
-        entry["healed" if "healed" in model else "cut"].append(model["perplexity"]["value"])
+        kind = "healed" if "healed" in model else "cut"
+        if not entry[kind]:
+            entry["first"] = model
+        entry[kind].append(model["perplexity"]["value"])
         entry["seconds"].append(model["choosing_seconds"])
     overlap = {entry["method"]: entry["overlap"] for entry in record.get("calibration", [])}
     for name, entry in sorted(found.items(), key=lambda item: min(item[1]["healed"] or item[1]["cut"])):
         share = entry["model"]["parameters"] / source["parameters"]
         yield [f"`{name}`", f"{100 * share:.0f} %", cut_words(entry["model"].get("cut", "")), spread(entry["cut"]),
-               spread(entry["healed"]) if entry["healed"] else "–", f"{overlap[name]:.2f}" if name in overlap else "–",
-               f"{max(entry['seconds']):.1f}"]
+               spread(entry["healed"]) if entry["healed"] else "–", excess(entry["first"], source),
+               f"{overlap[name]:.2f}" if name in overlap else "–", f"{max(entry['seconds']):.1f}"]
 
 
 def table(record):
-    head = ["method", "parameters", "cut by the first draw", "perplexity, cut", "healed", "overlap of draws", "seconds to choose"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---:|---|---:|---:|---:|---:|"]
+    head = ["method", "parameters", "cut by the first draw", "perplexity, cut", "healed", "first draw over the whole model",
+            "overlap of draws", "seconds to choose"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---:|---|---:|---:|---:|---:|---:|"]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows(record)]) + "\n"
 
 
