@@ -17,6 +17,7 @@ import tempfile
 
 from measuring import PROGRAM, Program, plan_file, write_json
 
+
 def numbers(text):
     """'1-3,6' as [1, 2, 3, 6]."""
     found = []
@@ -45,9 +46,9 @@ def heal(run, args, n, start, replacement, folder):
     name, _, loss = replacement.partition("@")
     rate = dict(pair.split("=") for pair in args.learning_rate).get(name)
     report, cost = run.timed("prune", args.model, "--data", args.training, "--out", out, "--cut", n, "--start", start,
-                       "--replace", name, "--loss", loss or "mse", "--tokens", args.tokens, "--seq-len", args.seq_len, "--no-speed",
-                       "--samples", args.samples, "--accept-worse", *(["--learning-rate", rate] if rate else []),
-                       *(["--cache", args.cache] if args.cache else []))
+                             "--replace", name, "--loss", loss or "mse", "--tokens", args.tokens, "--seq-len", args.seq_len,
+                             "--no-speed", "--samples", args.samples, "--accept-worse",
+                             *(["--learning-rate", rate] if rate else []), *(["--cache", args.cache] if args.cache else []))
     seconds = sum(stage["seconds"] for stage in report["stages"] if stage["name"] == "heal")
     return out, report, {**cost, "heal_s": seconds}
 

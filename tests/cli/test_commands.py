@@ -195,13 +195,11 @@ def test_however_far_it_is_checked_the_result_is_the_same(halves, tmp_path):
     for plan, check in itertools.product((halves, whole), ("auto", "files", "logits")):
         out = tmp_path / f"{plan.stem}-{check}"
         result = run_json("apply", BOOKS, "--plan", plan, "--out", out, "--check", check)
-        difference = result["largest_logit_difference"]
-        assert difference is None or difference < 1e-5
-        done[plan, check] = result["checked"], difference is not None
+        done[plan, check] = result["checked"], result["largest_logit_difference"]
         assert (out / "model.safetensors").read_bytes() == (tmp_path / f"{plan.stem}-auto/model.safetensors").read_bytes()
     for plan in (halves, whole):
-        assert done[plan, "files"] == ("files", False) and done[plan, "logits"] == ("logits", True)
-    assert done[whole, "auto"] == ("tensors", False) and done[halves, "auto"] == ("logits", True)
+        assert done[plan, "files"] == ("files", None) and done[plan, "logits"] == ("logits", 0)
+    assert done[whole, "auto"] == ("tensors", None) and done[halves, "auto"] == ("logits", 0)
 
 
 def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):

@@ -134,7 +134,7 @@ double compare_written(const Model& model, const Chips& kept, const fs::path& di
   const torch::NoGradGuard no_gradients;
   const Model written = Model::open(Checkpoint::open(directory), model.placement());
   const Chips read = read_chips(chips_file_in(directory));
-  const torch::Tensor ids = fixed_tokens(model.config().vocab, model.config().max_positions);
+  const torch::Tensor ids = fixed_tokens(model.config());
   const auto before = fixed_states(model.truncated(written.layer_count()), ids), after = fixed_states(written, ids);
   double largest = 0;
   for (std::size_t task = 0; task < kept.tasks.size(); ++task) {

@@ -2,9 +2,6 @@
 #include "streamline/engine/placement.h"
 
 #include <ATen/Parallel.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include <array>
 #include <sstream>
@@ -71,15 +68,6 @@ Placement resolve_placement(const std::string& device, const std::string& dtype)
 
 void set_threads(int threads, int processes) {
   at::set_num_threads(threads > 0 ? threads : std::max(1, usable_cores() / processes));
-}
-
-void leave_one_core() {
-  // Both of PyTorch's ways to ask set this thread's number the first time.
-  at::internal::lazy_init_num_threads();
-  [[maybe_unused]] const int threads = at::get_num_threads();
-#ifdef _OPENMP
-  omp_set_num_threads(std::max(1, threads - 1));
-#endif
 }
 
 std::string describe(const Placement& placement) {

@@ -22,8 +22,6 @@ Placement resolve_placement(const std::string& device, const std::string& dtype)
 // threads <= 0: one a physical core that this process may use (usable_cores()), of which `processes` have an equal
 // share each.
 void set_threads(int threads, int processes = 1);
-// For a thread that computes beside one that has other work: its operations run on one core fewer than those of others.
-void leave_one_core();
 std::string describe(const Placement& placement);  // "cpu, bfloat16, 2 threads"
 
 }  // namespace streamline

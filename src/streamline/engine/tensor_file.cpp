@@ -39,15 +39,10 @@ void TensorFile::write(const std::filesystem::path& path, Durable durable) const
 }
 
 std::string TensorFile::write_digested(const std::filesystem::path& path) const {
-  OutputFile file(path);
   Sha256 digest;
-  file.write(header_);
   digest.update(header_);
-  for (const torch::Tensor& value : values_) {
-    file.write(bytes_of(value));
-    digest.update(bytes_of(value));
-  }
-  file.commit();
+  for (const torch::Tensor& value : values_) digest.update(bytes_of(value));
+  write(path);
   return digest.hex();
 }
 

@@ -48,13 +48,13 @@ void with_words(const torch::Tensor& tensor, Work&& work) {
   work(static_cast<std::uint64_t*>(tensor.data_ptr()));
 }
 
-std::int64_t bytes_for(const torch::Tensor& tensor) { return (tensor.numel() + 7) / 8; }
-
 }  // namespace
+
+std::int64_t bytes_of_bits(const torch::Tensor& tensor) { return (tensor.numel() + 7) / 8; }
 
 torch::Tensor kept_bits(const torch::Tensor& pruned) {
   const auto whole = pruned.contiguous();
-  auto bits = torch::zeros({bytes_for(whole)}, torch::kByte);
+  auto bits = torch::zeros({bytes_of_bits(whole)}, torch::kByte);
   auto* data = bits.data_ptr<std::uint8_t>();
   const std::int64_t full = whole.numel() / 8;
   with_words(whole, [&](const auto* words) {
@@ -68,7 +68,7 @@ torch::Tensor kept_bits(const torch::Tensor& pruned) {
 }
 
 torch::Tensor with_kept(const torch::Tensor& stored, const torch::Tensor& bits) {
-  SL_ASSERT(bits.scalar_type() == torch::kByte && bits.numel() == bytes_for(stored));
+  SL_ASSERT(bits.scalar_type() == torch::kByte && bits.numel() == bytes_of_bits(stored));
   auto kept = stored.clone(at::MemoryFormat::Contiguous);
   const auto* data = bits.const_data_ptr<std::uint8_t>();
   const std::int64_t full = kept.numel() / 8;

@@ -8,8 +8,10 @@ namespace streamline::sparse {
 
 // Of tensors on the CPU, of elements of 2, 4 or 8 bytes.
 
-// Of every element whether any of its bits is set: [ceil(elements / 8)] uint8, the first in the lowest
-// bit.
+// How many bytes the bits of a tensor take.
+std::int64_t bytes_of_bits(const torch::Tensor& tensor);
+
+// Of every element whether any of its bits is set: [bytes_of_bits] uint8, the first in the lowest bit.
 torch::Tensor kept_bits(const torch::Tensor& pruned);
 
 // A copy with zeros where a bit is not set. bits: as kept_bits() of its shape has them.

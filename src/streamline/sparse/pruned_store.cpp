@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/sparse/pruned_store.h"
 
-#include <algorithm>
-
 #include "streamline/base/error.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/heal/train_state.h"
@@ -10,8 +8,6 @@
 
 namespace streamline::sparse {
 namespace {
-
-constexpr std::size_t kLayersKept = 2;
 
 // "q", or "7.gate" of an expert.
 std::string place_name(const MatrixPlace& place) {
@@ -29,7 +25,7 @@ MatrixPlace parse_place(const std::string& name, const std::string& where) {
 }
 
 torch::Tensor restored(const torch::Tensor& stored, const torch::Tensor& bits, const std::string& what) {
-  if (!stored.defined() || bits.scalar_type() != torch::kByte || bits.numel() != (stored.numel() + 7) / 8)
+  if (!stored.defined() || bits.scalar_type() != torch::kByte || bits.numel() != bytes_of_bits(stored))
     fail(ErrorKind::format, what, ": this does not say which weights of the matrix stay; delete the file");
   return with_kept(stored, bits);
 }
@@ -42,44 +38,39 @@ std::filesystem::path PrunedStore::file(std::int64_t layer) const {
 
 bool PrunedStore::has(std::int64_t layer) const { return !this->layer(layer).empty(); }
 
-const PrunedStore::Kept* PrunedStore::look_up(std::int64_t layer) const {
-  if (const auto found = std::ranges::find(kept_, layer, &Kept::layer); found != kept_.end()) {
-    std::rotate(kept_.begin(), found, found + 1);
-    return &kept_.front();
-  }
-  if (kept_.size() == kLayersKept) kept_.pop_back();
+void PrunedStore::look_up(std::int64_t layer) const {
+  if (layer == last_) return;
+  last_ = -1;
+  matrices_.clear();
+  notes_ = Json::object();
   const std::filesystem::path path = file(layer);
-  const auto state = load_train_state(path, run_);
-  if (!state) {
-    kept_.clear();  // it is about to be made, which takes memory
-    return nullptr;
+  if (const auto state = load_train_state(path, run_)) {
+    for (const auto& [name, tensor] : state->tensors) {
+      const MatrixPlace place = parse_place(name, path.string());
+      matrices_[place] = unpruned_ ? restored(unpruned_(layer, place), tensor, path.string() + ": " + name) : tensor;
+    }
+    notes_ = state->progress;
   }
-  Kept read{.layer = layer, .notes = state->progress};
-  for (const auto& [name, tensor] : state->tensors) {
-    const MatrixPlace place = parse_place(name, path.string());
-    read.matrices[place] = unpruned_ ? restored(unpruned_(layer, place), tensor, path.string() + ": " + name) : tensor;
-  }
-  return &*kept_.insert(kept_.begin(), std::move(read));
+  if (!matrices_.empty()) last_ = layer;
 }
 
 PrunedMatrices PrunedStore::layer(std::int64_t layer) const {
   const std::lock_guard lock(mutex_);
-  const Kept* kept = look_up(layer);
-  return kept ? kept->matrices : PrunedMatrices();
+  look_up(layer);
+  return matrices_;
 }
 
 torch::Tensor PrunedStore::matrix(std::int64_t layer, const MatrixPlace& place) const {
   const std::lock_guard lock(mutex_);
-  const Kept* kept = look_up(layer);
-  if (!kept) return {};
-  const auto found = kept->matrices.find(place);
-  return found == kept->matrices.end() ? torch::Tensor() : found->second;
+  look_up(layer);
+  const auto found = matrices_.find(place);
+  return found == matrices_.end() ? torch::Tensor() : found->second;
 }
 
 Json PrunedStore::notes(std::int64_t layer) const {
   const std::lock_guard lock(mutex_);
-  const Kept* kept = look_up(layer);
-  return kept ? kept->notes : Json::object();
+  look_up(layer);
+  return notes_;
 }
 
 void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices, const Json& notes) {
@@ -88,7 +79,9 @@ void PrunedStore::put(std::int64_t layer, const PrunedMatrices& matrices, const 
     state.tensors.emplace_back(place_name(place), unpruned_ ? kept_bits(tensor) : tensor);
   save_train_state(state, file(layer), durable_);
   const std::lock_guard lock(mutex_);
-  kept_.assign(1, {.layer = layer, .matrices = matrices, .notes = notes});
+  last_ = layer;
+  matrices_ = matrices;
+  notes_ = notes;
 }
 
 std::shared_ptr<const WeightChange> PrunedStore::change(const std::shared_ptr<const PrunedStore>& store) {

@@ -51,23 +51,17 @@ class PrunedStore {
   static std::shared_ptr<const WeightChange> change(const std::shared_ptr<const PrunedStore>& store);
 
  private:
-  struct Kept {
-    std::int64_t layer = -1;
-    PrunedMatrices matrices = {};
-    Json notes = Json::object();
-  };
-
   std::filesystem::path file(std::int64_t layer) const;
-  // Under the lock, and until the next call; null where there is no such file.
-  const Kept* look_up(std::int64_t layer) const;
+  void look_up(std::int64_t layer) const;  // under the lock
 
   std::filesystem::path folder_;
   std::string run_;
   Durable durable_;
   Unpruned unpruned_;
   mutable std::mutex mutex_;
-  // Asked for last, the latest first: two, as one thread may write a layer while another computes with the next.
-  mutable std::vector<Kept> kept_;
+  mutable std::int64_t last_ = -1;  // the layer that was asked for last, and its matrices
+  mutable PrunedMatrices matrices_;
+  mutable Json notes_;
 };
 
 }  // namespace streamline::sparse

@@ -128,17 +128,13 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);
   if (options.repeatable) write_plan_bundle(directory, whole, stored);
-  const Model expected = source.view(whole, stored);
-  const Checked check = options.check.value_or(what_settles(source, layers, options));
-  const std::int64_t positions = expected.config().max_positions;
-  ExpectedLogits asked =
-      check == Checked::logits ? logits_beside(expected, positions) : logits_when_asked(expected, positions);
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
   for (std::string& note : loading_notes(config_from_json(config, "config.json")))
     applied.notes.push_back(std::move(note));
-  verify_result({expected, result.tensors, std::move(asked), check}, directory.staging(), applied);
+  verify_result(source.view(whole, stored), result.tensors,
+                options.check.value_or(what_settles(source, layers, options)), directory.staging(), applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,
                 {.layers_before = source.layer_count(),
                  .parameters_before = source.parameters(),

@@ -6,6 +6,7 @@
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
 #include "streamline/surgery/origin.h"
+#include "streamline/surgery/verify.h"
 
 namespace streamline {
 
@@ -57,13 +58,14 @@ std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<Gguf
   return fs::file_size(staged);
 }
 
-double GgufOutput::check(const Model& expected, ExpectedLogits asked, double tolerance) const {
+double GgufOutput::check(const Model& expected, double tolerance) const {
   const torch::NoGradGuard no_grad;
   try {
     const Model written = Model::open(
         open_gguf_checkpoint(open_directory(directory_.staging()), file_.filename().string()), expected.placement());
     compare(written.config(), expected.config());
-    const double difference = relative_difference(forward_logits(written, asked.ids), asked.logits.get());
+    const torch::Tensor ids = fixed_tokens(written.config());
+    const double difference = relative_difference(forward_logits(written, ids), forward_logits(expected, ids));
     if (!(difference <= tolerance))
       fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
            " of the largest logit");

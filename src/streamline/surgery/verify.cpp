@@ -73,22 +73,18 @@ bool same_samples(std::span<const std::byte> a, std::span<const std::byte> b) {
   if (a.size() != b.size()) return false;
   if (a.size() <= kSamples * kBytes) return std::ranges::equal(a, b);
   for (std::size_t i = 0; i < kSamples; ++i) {
-    const std::size_t first = (a.size() - kBytes) / (kSamples - 1) * i;
+    const std::size_t first = (a.size() - kBytes) * i / (kSamples - 1);
     if (!std::ranges::equal(a.subspan(first, kBytes), b.subspan(first, kBytes))) return false;
   }
-  return std::ranges::equal(a.last(kBytes), b.last(kBytes));
+  return true;
 }
 
-torch::Tensor logits_of(const Model& model, const torch::Tensor& ids) {
-  const torch::NoGradGuard no_grad;
-  return forward_logits(model, ids);
-}
-
-// Errors: internal where it is more than rounding.
-double logit_difference(const Model& written, const Model& expected, ExpectedLogits asked) {
-  const torch::Tensor meant = asked.logits.get();
+// Errors: numeric where the expected logits are NaN or infinite; internal where the difference is more than rounding.
+double logit_difference(const Model& written, const Model& expected) {
+  const torch::Tensor ids = fixed_tokens(expected.config());
+  const torch::Tensor meant = forward_logits(expected, ids);
   if (!torch::isfinite(meant).all().item<bool>()) check_finite(expected.checkpoint());
-  const double difference = relative_difference(forward_logits(written, asked.ids), meant);
+  const double difference = relative_difference(forward_logits(written, ids), meant);
   if (difference > tolerance(expected.placement().dtype))
     fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
          " of the largest logit");
@@ -97,11 +93,11 @@ double logit_difference(const Model& written, const Model& expected, ExpectedLog
 
 }  // namespace
 
-torch::Tensor fixed_tokens(std::int64_t vocab, std::int64_t positions) {
-  const std::int64_t count = positions > 0 ? std::min(kTokens, positions) : kTokens;
+torch::Tensor fixed_tokens(const Config& config) {
+  const std::int64_t count = config.max_positions > 0 ? std::min(kTokens, config.max_positions) : kTokens;
   std::vector<std::int64_t> ids;
-  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % vocab);
-  return torch::tensor(ids, torch::kInt64).unsqueeze(0);
+  for (std::int64_t i = 0; i < count; ++i) ids.push_back((i * 7919 + 11) % config.vocab);
+  return torch::tensor(ids, torch::kInt64).unsqueeze(0);  // [1, count]
 }
 
 double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
@@ -113,21 +109,6 @@ double relative_difference(const torch::Tensor& a, const torch::Tensor& b) {
   return scale > 0 ? largest / scale : largest;
 }
 
-ExpectedLogits logits_beside(Model expected, std::int64_t positions) {
-  const bool beside = expected.placement().device.is_cpu() && at::get_num_threads() > 1;
-  if (!beside) return logits_when_asked(std::move(expected), positions);
-  const torch::Tensor ids = fixed_tokens(expected.config().vocab, positions);
-  return {ids, std::async(std::launch::async, [model = std::move(expected), ids] {
-            leave_one_core();
-            return logits_of(model, ids);
-          })};
-}
-
-ExpectedLogits logits_when_asked(Model expected, std::int64_t positions) {
-  const torch::Tensor ids = fixed_tokens(expected.config().vocab, positions);
-  return {ids, std::async(std::launch::deferred, [model = std::move(expected), ids] { return logits_of(model, ids); })};
-}
-
 bool has_tensors(const Checkpoint& written, const std::vector<TensorSource>& meant) {
   if (written.tensors().size() != meant.size()) return false;
   return std::ranges::all_of(meant, [&](const TensorSource& tensor) {
@@ -137,9 +118,9 @@ bool has_tensors(const Checkpoint& written, const std::vector<TensorSource>& mea
   });
 }
 
-void verify_result(Meant meant, const std::filesystem::path& directory, AppliedPlan& applied) {
+void verify_result(const Model& expected, const std::vector<TensorSource>& tensors, Checked check,
+                   const std::filesystem::path& directory, AppliedPlan& applied) {
   const torch::NoGradGuard no_grad;
-  const Model& expected = meant.model;
   try {
     const Model written = Model::open(Checkpoint::open(directory), expected.placement());
     if (written.layer_count() != expected.layer_count())
@@ -149,15 +130,14 @@ void verify_result(Meant meant, const std::filesystem::path& directory, AppliedP
     applied.layers = written.layer_count();
     applied.parameters = written.parameters();
     applied.bytes = written.checkpoint().total_bytes();
-    if (meant.check == Checked::files) return;
-    if (meant.check == Checked::tensors) {
-      if (!has_tensors(written.checkpoint(), meant.tensors))
-        fail(ErrorKind::internal, "its tensors are not the source's");
+    if (check == Checked::files) return;
+    if (check == Checked::tensors) {
+      if (!has_tensors(written.checkpoint(), tensors)) fail(ErrorKind::internal, "its tensors are not the source's");
       applied.checked = Checked::tensors;
       if (computes_alike(written.config(), expected.config())) return;
     }
     applied.checked = Checked::logits;
-    applied.largest_logit_difference = logit_difference(written, expected, std::move(meant.logits));
+    applied.largest_logit_difference = logit_difference(written, expected);
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::interrupted || error.kind() == ErrorKind::numeric) throw;
     fail(ErrorKind::internal,
