@@ -226,7 +226,7 @@ std::function<Output()> declare(Arguments& arguments) {
   training.add("--tokens", options->tokens, "tokens to train on", {.limits = kPositive});
   training.add("--epochs", heal.epochs, "times over them", {.limits = kPositive});
   training.add("--batch", options->sequences_per_step, "sequences an optimizer step", {.limits = kPositive});
-  training.add("--learning-rate", heal.learning_rate, "largest rate; default: 3e-4 (lora), 1e-3 (sherl)",
+  training.add("--learning-rate", heal.learning_rate, "largest rate; default: 3e-4, with sherl 1e-3",
                {.limits = kPositive});
   training.add("--warmup", options->tuning.warmup_steps, "steps up to it, at most a tenth of all",
                {.limits = kNonNegative});

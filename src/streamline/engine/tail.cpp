@@ -15,16 +15,6 @@ std::int64_t block_rows(std::int64_t vocabulary) {
   return std::max<std::int64_t>(1, kBlockLogits / std::max<std::int64_t>(1, vocabulary));
 }
 
-torch::Tensor log_softmax_of(const torch::Tensor& logits) {
-  return torch::log_softmax(logits.to(at::promote_types(logits.scalar_type(), torch::kFloat32)), -1);
-}
-
-// log(1 - sum exp(log_shares)) without cancellation to -infinity, [tokens, 1].
-torch::Tensor log_rest(const torch::Tensor& log_shares) {
-  const auto taken = log_shares.exp().sum(-1, /*keepdim=*/true);
-  return torch::log((1 - taken).clamp_min(1e-7));
-}
-
 }  // namespace
 
 std::vector<torch::Tensor> Tail::forward(const torch::Tensor& x, bool keep) const {
@@ -50,7 +40,7 @@ torch::Tensor Tail::backward(const std::vector<torch::Tensor>& states, torch::Te
   return gradient;
 }
 
-// block_loss(logits, first row): the loss of rows first … of the states, a scalar with its graph.
+// block_loss(logits, first row): the LogitLoss of rows first … of the states.
 template <class BlockLoss>
 TailLoss Tail::through(const torch::Tensor& x, bool gradient, BlockLoss&& block_loss) const {
   const auto states = forward(x, gradient);
@@ -62,10 +52,11 @@ TailLoss Tail::through(const torch::Tensor& x, bool gradient, BlockLoss&& block_
   for (std::int64_t begin = 0; begin < last.size(0); begin += rows) {
     const std::int64_t count = std::min(rows, last.size(0) - begin);
     const auto block = last.narrow(0, begin, count).detach().requires_grad_(gradient);
-    const torch::Tensor value = block_loss(model_.logits(block), begin);
-    loss.sum += value.item<double>();
+    const auto logits = model_.logits(block);
+    const LogitLoss here = block_loss(logits.detach(), begin);
+    loss.sum += here.sum;
     if (!gradient) continue;
-    value.backward();
+    logits.backward(here.gradient);
     at_end.narrow(0, begin, count).copy_(block.grad());
   }
   if (gradient) loss.gradient = backward(states, at_end.view_as(states.back()));
@@ -74,40 +65,33 @@ TailLoss Tail::through(const torch::Tensor& x, bool gradient, BlockLoss&& block_
 
 TailLoss Tail::next_token(const torch::Tensor& x, const torch::Tensor& ids, bool gradient) const {
   SL_ASSERT(ids.dim() == 2 && ids.size(0) == x.size(0) && ids.size(1) == x.size(1));
-  constexpr std::int64_t kNoTarget = -100;
   auto targets = torch::full_like(ids, kNoTarget);
   targets.narrow(1, 0, ids.size(1) - 1).copy_(ids.narrow(1, 1, ids.size(1) - 1));
   targets = targets.reshape({-1});
   return through(x, gradient, [&](const torch::Tensor& logits, std::int64_t begin) {
-    return at::nll_loss(log_softmax_of(logits), targets.narrow(0, begin, logits.size(0)), {}, at::Reduction::Sum,
-                        kNoTarget);
+    return cross_entropy(logits, targets.narrow(0, begin, logits.size(0)), gradient);
   });
 }
 
 TailLoss Tail::divergence(const torch::Tensor& x, const TopTokens& teacher, bool gradient) const {
   SL_ASSERT(teacher.ids.size(0) == x.size(0) * x.size(1));
-  const bool whole = teacher.ids.size(1) == model_.config().vocab;
   return through(x, gradient, [&](const torch::Tensor& logits, std::int64_t begin) {
     const std::int64_t count = logits.size(0);
-    const auto mine = log_softmax_of(logits).gather(1, teacher.ids.narrow(0, begin, count));
-    const auto theirs = teacher.log_shares.narrow(0, begin, count).to(mine.scalar_type());
-    auto sum = (theirs.exp() * (theirs - mine)).sum();
-    if (whole) return sum;
-    const auto their_rest = log_rest(theirs), my_rest = log_rest(mine);
-    return sum + (their_rest.exp() * (their_rest - my_rest)).sum();
+    return top_divergence(logits, {teacher.ids.narrow(0, begin, count), teacher.log_shares.narrow(0, begin, count)},
+                          gradient);
   });
 }
 
 TopTokens Tail::top_tokens(const torch::Tensor& x, std::int64_t k) const {
   const torch::NoGradGuard no_grad;
   const auto last = forward(x, /*keep=*/false).back().reshape({-1, x.size(2)});
-  const std::int64_t kept = std::min(k, model_.config().vocab), rows = block_rows(model_.config().vocab);
+  const std::int64_t rows = block_rows(model_.config().vocab);
   std::vector<torch::Tensor> ids, shares;
   for (std::int64_t begin = 0; begin < last.size(0); begin += rows) {
-    const auto block = last.narrow(0, begin, std::min(rows, last.size(0) - begin));
-    auto [values, indices] = log_softmax_of(model_.logits(block)).topk(kept, -1);
-    shares.push_back(values);
-    ids.push_back(indices);
+    const TopTokens block =
+        streamline::top_tokens(model_.logits(last.narrow(0, begin, std::min(rows, last.size(0) - begin))), k);
+    ids.push_back(block.ids);
+    shares.push_back(block.log_shares);
   }
   return {torch::cat(ids), torch::cat(shares)};
 }

@@ -6,15 +6,10 @@
 
 #include <functional>
 
+#include "streamline/engine/logit_loss.h"
 #include "streamline/engine/model.h"
 
 namespace streamline {
-
-// The most likely next tokens of a model at each position, and what it leaves to all others.
-struct TopTokens {
-  torch::Tensor ids = {};         // [tokens, k] int64
-  torch::Tensor log_shares = {};  // [tokens, k] fp32 or wider, log of their probabilities in the whole vocabulary
-};
 
 // A sum over tokens, and its gradient with respect to the hidden states asked about (undefined where none was wanted).
 struct TailLoss {

@@ -9,7 +9,9 @@
 #include <numeric>
 
 #include "streamline/base/error.h"
-#include "streamline/eval/log_sum_exp.h"
+#include "streamline/nn/kernel_walk.h"
+#include "streamline/nn/kernels.h"
+#include "streamline/nn/log_sum_exp.h"
 
 namespace streamline {
 namespace {
@@ -41,19 +43,21 @@ struct Sums {
   std::vector<double> picked;  // the targets' logits
 };
 
-// logits: [rows, piece] float32, of vocabulary entries first … first+piece-1.
+// logits: [rows, piece] of type T, of vocabulary entries first … first+piece-1.
+template <class T>
 void add_piece(const torch::Tensor& logits, std::int64_t first, std::span<const TokenTarget> targets,
                const TargetsByRow& order, Sums& sums) {
   const std::int64_t piece = logits.size(1);
-  const float* values = logits.const_data_ptr<float>();
+  const T* values = kernels::data<T>(logits);
   at::parallel_for(0, logits.size(0), 8, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const float* row_values = values + row * piece;
+      const T* row_values = values + row * piece;
       const auto index = static_cast<std::size_t>(row);
-      add(sums.rows[index], {row_values, static_cast<std::size_t>(piece)});
+      add(sums.rows[index], std::span(row_values, static_cast<std::size_t>(piece)));
       for (std::size_t i = order.begin[index]; i < order.begin[index + 1]; ++i) {
         const std::int64_t target = targets[order.order[i]].token - first;
-        if (target >= 0 && target < piece) sums.picked[order.order[i]] = static_cast<double>(row_values[target]);
+        if (target >= 0 && target < piece)
+          sums.picked[order.order[i]] = static_cast<double>(simd::load(row_values + target));
       }
     }
   });
@@ -74,7 +78,8 @@ std::vector<TokenScore> token_scores(const Model& model, const torch::Tensor& hi
             .picked = std::vector<double>(targets.size())};
   for (std::int64_t first = 0; first < vocab && rows > 0; first += piece) {
     const torch::Tensor logits = model.head_logits(x, first, std::min(piece, vocab - first));
-    add_piece(logits.to(torch::kFloat32).contiguous(), first, targets, order, sums);
+    const torch::Tensor values = (kernels::serve({logits}) ? logits : logits.to(torch::kFloat32)).contiguous();
+    kernels::with_type(values, [&]<class T>(T*) { add_piece<T>(values, first, targets, order, sums); });
   }
   std::vector<TokenScore> result;
   result.reserve(targets.size());

@@ -7,6 +7,8 @@
 #include <limits>
 #include <span>
 
+#include "streamline/base/simd.h"
+
 namespace streamline {
 
 // log(sum of e^x) over values seen so far, as their largest and the sum of e^(x - largest) in double.
@@ -20,5 +22,6 @@ struct LogSumExp {
 // Adds `values` in one pass for the largest and one for the sum; exponentials in fp32 (2 ulp), added in double: a
 // float32 sum over 262,144 entries is off by 2e-5 nats. NaN and +infinity make value() NaN.
 void add(LogSumExp& total, std::span<const float> values);
+void add(LogSumExp& total, std::span<const simd::Bf16> values);
 
 }  // namespace streamline

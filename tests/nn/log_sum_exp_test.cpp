@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/eval/log_sum_exp.h"
+#include "streamline/nn/log_sum_exp.h"
 
 #include <algorithm>
 #include <vector>
