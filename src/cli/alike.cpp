@@ -16,8 +16,7 @@ std::vector<bool> all_right(const Evaluation& evaluation) {
 }
 
 bool same_perplexity(const PerplexityResult& a, const PerplexityResult& b) {
-  if (a.window_tokens != b.window_tokens) return false;
-  if (a.windows < 2) return true;  // one window has no error
+  if (a.window_tokens != b.window_tokens || a.windows < 2) return false;  // one window has no error
   const Estimate ratio = log_perplexity_ratio(a, b);
   return std::abs(ratio.value) <= 1.96 * ratio.standard_error;
 }
@@ -28,9 +27,9 @@ void add_alike(const std::vector<Evaluation>& evaluations, Json& models) {
   std::vector<std::vector<bool>> right;
   for (const Evaluation& evaluation : evaluations) right.push_back(all_right(evaluation));
   const auto alike = [&](std::size_t a, std::size_t b) {
-    if (!right[a].empty()) return paired_difference(right[a], right[b]).p_value >= 0.05;
-    if (evaluations[a].perplexities.empty()) return false;
-    return same_perplexity(evaluations[a].perplexities.front(), evaluations[b].perplexities.front());
+    if (!evaluations[a].perplexities.empty())
+      return same_perplexity(evaluations[a].perplexities.front(), evaluations[b].perplexities.front());
+    return !right[a].empty() && paired_difference(right[a], right[b]).p_value >= 0.05;
   };
   for (std::size_t a = 0; a < evaluations.size(); ++a) {
     models[a]["alike"] = Json::array();

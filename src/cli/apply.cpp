@@ -8,6 +8,7 @@
 #include "streamline/arch/layer_stack.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/renumber.h"
@@ -37,25 +38,27 @@ std::string why_not_computed(const Checkpoint& checkpoint) {
 struct Done {
   Plan plan;
   AppliedPlan applied;
+  Json run;
 };
 
-Done apply_computing(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
-                     const ApplyOptions& apply) {
-  const Model source = Model::open(checkpoint, start(options.common));
+Done apply_computing(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint, ApplyOptions apply) {
+  const Placement placement = start(options.common);
+  apply.provenance = computing_record(placement, options.common.seed);
+  const Model source = Model::open(checkpoint, placement);
   const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed, options.accepted());
-  return {plan, apply_plan(source, plan, replacements, options.out, apply)};
+  return {plan, apply_plan(source, plan, replacements, options.out, apply), apply.provenance};
 }
 
-Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint,
-                 const ApplyOptions& apply) {
+Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint, ApplyOptions apply) {
+  apply.provenance = run_record(command_line(), options.common.seed);
   const Plan plan = read_plan(options.plan, *checkpoint, find_layer_stack(*checkpoint).layers, options.accepted());
-  return {plan, apply_by_names(checkpoint, plan, options.out, apply)};
+  return {plan, apply_by_names(checkpoint, plan, options.out, apply), apply.provenance};
 }
 
-Output report(const Options& options, const Done& done, const Json& run, double seconds) {
+Output report(const Options& options, const Done& done, double seconds) {
   const AppliedPlan& applied = done.applied;
   Json json = {
-      {"run", run},
+      {"run", done.run},
       {"output", options.out},
       {"layers", applied.layers},
       {"parameters", applied.computed ? Json(applied.parameters) : Json()},
@@ -66,7 +69,7 @@ Output report(const Options& options, const Done& done, const Json& run, double 
       {"checked", checked_name(applied.checked)},
       {"largest_logit_difference", applied.largest_logit_difference ? Json(*applied.largest_logit_difference) : Json()},
       {"seconds", seconds}};
-  std::string text = summary(done.plan) + "\n" + options.out + ": " + std::to_string(applied.layers) + " layers, ";
+  std::string text = summary(done.plan) + "\n" + options.out + ": " + counted(applied.layers, "layer") + ", ";
   if (applied.computed) text += format_count(static_cast<double>(applied.parameters)) + " parameters, ";
   text += format_bytes(applied.bytes) + "\n";
   for (const std::string& note : applied.notes) text += note + "\n";
@@ -75,6 +78,7 @@ Output report(const Options& options, const Done& done, const Json& run, double 
 
 Output run(const Options& options) {
   start_logging(options.common);
+  check_output_directory(options.out, options.overwrite);
   const auto checkpoint = open_checkpoint(options.model);
   const std::string why = why_not_computed(*checkpoint);
   if (!why.empty()) log_detail(why);
@@ -84,9 +88,8 @@ Output run(const Options& options) {
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
   if (options.check != "auto") apply.check = options.check == "files" ? Checked::files : Checked::logits;
-  apply.provenance = run_record(command_line(), options.common.seed);
   const Done done = (why.empty() ? apply_computing : apply_names)(options, checkpoint, apply);
-  return report(options, done, apply.provenance, watch.seconds());
+  return report(options, done, watch.seconds());
 }
 
 std::function<Output()> declare(Arguments& arguments) {
@@ -95,7 +98,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--plan", options->plan, "plan.json, by hand or from streamline/ in an earlier output",
                 {.required = true});
   arguments.add("--out", options->out, "directory of the result; of a GGUF file NAME.gguf", {.required = true});
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  add_shard_size(arguments, options->max_shard_size);
   arguments.add("--format", options->format, kFormatHelp);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   arguments.flag("--any-weights", options->any_weights,

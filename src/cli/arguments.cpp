@@ -4,37 +4,74 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
-#include <numeric>
+#include <cmath>
 #include <sstream>
 
 #include "streamline/base/error.h"
+#include "streamline/base/nearest.h"
+#include "streamline/base/number_text.h"
 
 namespace streamline::cli {
 namespace {
 
-// A bound that is named has no upper end worth telling: CLI11 would print it with 309 digits.
-CLI::Validator at_least(const Limits& limits, bool whole) {
-  const std::string expected = limits.least == 0 ? "0 or more" : whole ? "1 or more" : "more than 0";
-  const double least = whole && limits.least > 0 ? 1 : limits.least;
-  const auto check = [least, most = limits.most, expected](const std::string& word) {
-    double value = 0;
-    const bool fits = CLI::detail::lexical_cast(word, value) && value >= least && value <= most;
-    return fits ? std::string() : word + "; expected " + expected;
-  };
-  return CLI::Validator(check, std::string(limits.name));
+// What a word is refused with, without the option's name: in_words() puts it in front.
+std::string takes(const std::string& what, const std::string& word) { return "takes " + what + "; got '" + word + "'"; }
+
+std::string check_number(const std::string& word) {
+  double value = 0;  // CLI11 takes "nan" and "inf" for numbers, and its ranges let "nan" through
+  return CLI::detail::lexical_cast(word, value) && std::isfinite(value) ? "" : takes("a number", word);
 }
 
+std::string check_integer(const std::string& word) {
+  std::int64_t value = 0;
+  return CLI::detail::lexical_cast(word, value) ? "" : takes("an integer", word);
+}
+
+std::string check_unsigned(const std::string& word) {
+  std::uint64_t value = 0;  // C's conversion takes "-3" for 2 to the 64th less 3
+  return !word.starts_with('-') && CLI::detail::lexical_cast(word, value) ? "" : takes("an integer, 0 or more", word);
+}
+
+// A bound that is named has no upper end worth telling: CLI11 would print it with 309 digits.
 CLI::Validator within(const Limits& limits, bool whole) {
-  if (!limits.name.empty()) return at_least(limits, whole);
-  if (whole) return CLI::Range(static_cast<std::int64_t>(limits.least), static_cast<std::int64_t>(limits.most));
-  return CLI::Range(limits.least, limits.most);
+  const double least = whole && limits.least > 0 ? std::max(limits.least, 1.0) : limits.least;
+  std::string expected = whole ? "an integer, " : "";
+  if (limits.name.empty())
+    expected += general(least, 10) + " to " + general(limits.most, 10);
+  else if (limits.most < std::numeric_limits<double>::max())
+    expected += limits.name;
+  else
+    expected += least == 0 ? "0 or more" : whole ? "1 or more" : "more than 0";
+  const auto check = [least, most = limits.most, expected, whole](const std::string& word) {
+    double value = 0;
+    const bool number = (whole ? check_integer : check_number)(word).empty() && CLI::detail::lexical_cast(word, value);
+    return number && value >= least && value <= most ? std::string() : takes(expected, word);
+  };
+  if (!limits.name.empty()) return CLI::Validator(check, std::string(limits.name));
+  return CLI::Validator(check, std::string(whole ? "INT" : "FLOAT") + " in [" + general(least, 10) + " - " +
+                                   general(limits.most, 10) + "]");
+}
+
+CLI::Validator one_of(const std::vector<std::string>& choices) {
+  std::string list;
+  for (const std::string& choice : choices) list += (list.empty() ? "" : ", ") + choice;
+  const auto check = [choices, list](const std::string& word) {
+    const bool known = std::ranges::find(choices, word) != choices.end();
+    return known ? "" : takes("one of " + list, word) + nearest_text(word, choices);
+  };
+  return CLI::Validator(check, CLI::IsMember(choices).get_description());
 }
 
 // "copa, piqa" in quotes is two names without blanks.
 std::string without_blanks(const std::string& word) {
   const std::size_t first = word.find_first_not_of(" \t");
-  if (first == std::string::npos) throw CLI::ValidationError("an empty name in a list with commas");
+  if (first == std::string::npos) throw CLI::ValidationError("takes names with commas between them; one is empty");
   return word.substr(first, word.find_last_not_of(" \t") - first + 1);
+}
+
+std::string in_small_letters(std::string word) {
+  std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return word;
 }
 
 void check(CLI::Option* option, const CLI::Validator& validator) {
@@ -48,7 +85,8 @@ void set_up(CLI::Option* option, const std::string& group, const Rules& rules, b
   if (!group.empty()) option->group(group);
   if (rules.shows_default) option->capture_default_str();
   if (rules.limits) check(option, within(*rules.limits, whole));
-  if (!rules.choices.empty()) check(option, CLI::IsMember(rules.choices));
+  if (rules.any_case) option->transform(in_small_letters);
+  if (!rules.choices.empty()) check(option, one_of(rules.choices));
 }
 
 // In --help of an option; CLI11's "TEXT ..." reads as words with blanks between them.
@@ -65,47 +103,54 @@ CLI::App* add_named_command(CLI::App& of, const std::string& name, const std::st
   return command;
 }
 
-// Levenshtein's distance.
-std::size_t edits(std::string_view one, std::string_view other) {
-  std::vector<std::size_t> row(other.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < one.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < other.size(); ++j) {
-      const std::size_t changed = diagonal + (one[i] == other[j] ? 0 : 1);
-      diagonal = std::exchange(row[j + 1], std::min({changed, row[j] + 1, row[j + 1] + 1}));
-    }
-  }
-  return row.back();
-}
-
-// A word where a command should be is named, with the command that is most like it.
-void check_command(const CLI::App& program) {
+// The command that the words chose, or the program, and what stands before its options.
+const CLI::App& chosen_app(const CLI::App& program, std::string& line) {
   const CLI::App* app = &program;
-  std::string line = program.get_name();
+  line = program.get_name();
   for (auto chosen = app->get_subcommands(); !chosen.empty(); chosen = app->get_subcommands()) {
     app = chosen.front();
     line += " " + app->get_name();
   }
-  const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
-  const std::vector<std::string> words = app->remaining();
-  const auto word = std::ranges::find_if(words, [](const std::string& text) { return !text.starts_with('-'); });
-  if (commands.empty() || word == words.end()) return;
-  const CLI::App* nearest = *std::ranges::min_element(
-      commands, {}, [&](const CLI::App* command) { return edits(*word, command->get_name()); });
-  const bool alike = edits(*word, nearest->get_name()) <= std::max<std::size_t>(1, word->size() / 3);
-  fail(ErrorKind::usage, "there is no command '", *word, "'",
-       alike ? "; the nearest is '" + nearest->get_name() + "'" : "", "; see '", line, " --help'");
+  return *app;
 }
 
-[[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
-  std::string command;
-  for (auto chosen = program.get_subcommands(); !chosen.empty(); chosen = chosen.front()->get_subcommands())
-    command += " " + chosen.front()->get_name();
+[[noreturn]] void fail_option(const CLI::App& app, const std::string& word, const std::string& line) {
+  const std::string given = word.substr(0, word.find('='));
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options())
+    known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
+  const std::string bare = given.substr(std::min(given.size(), given.find_first_not_of('-')));
+  fail(ErrorKind::usage, "there is no option '", given, "'", nearest_text(bare, known, "--"), "; see '", line,
+       " --help'");
+}
+
+// Words that mean nothing here, told before what else is wrong, which may come of them.
+void check_words(const CLI::App& app, const std::string& line) {
+  const std::vector<std::string> words = app.remaining();
+  if (words.empty()) return;
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    commands.push_back(command->get_name());
+  const auto is_option = [](const std::string& word) { return word.starts_with('-'); };
+  const auto word = std::ranges::find_if_not(words, is_option), option = std::ranges::find_if(words, is_option);
+  // Behind a command that there is none of all words are left over.
+  if (!commands.empty() && word != words.end())
+    fail(ErrorKind::usage, "there is no command '", *word, "'", nearest_text(*word, commands), "; see '", line,
+         " --help'");
+  if (option != words.end()) fail_option(app, *option, line);
+  fail(ErrorKind::usage, "'", *word, "' is a word too many; see '", line, " --help'");
+}
+
+// CLI11's message as ours are: "--cut takes an integer; got 'four'".
+std::string in_words(const CLI::ParseError& error) {
   std::string what = error.what();
-  for (char& letter : what)
-    if (letter == '\n') letter = ' ';
-  fail(ErrorKind::usage, what, "; see '", program.get_name(), command, " --help'");
+  std::ranges::replace(what, '\n', ' ');
+  const std::size_t colon = what.find(": ");
+  if (colon == std::string::npos) return what;
+  const std::string name = what.substr(0, colon), rest = what.substr(colon + 2);
+  if (error.get_name() == "ArgumentMismatch")
+    return name + (rest.ends_with("missing") ? " needs a value" : " is given more than once");
+  return rest.starts_with("takes ") ? name + " " + rest : what;
 }
 
 }  // namespace
@@ -115,15 +160,21 @@ void Arguments::add(const std::string& names, std::string& value, const std::str
 }
 
 void Arguments::add(const std::string& names, std::int64_t& value, const std::string& help, const Rules& rules) {
-  set_up(app_->add_option(names, value, help), group_, rules);
+  CLI::Option* option = app_->add_option(names, value, help);
+  set_up(option, group_, rules);
+  option->check(check_integer);
 }
 
 void Arguments::add(const std::string& names, std::uint64_t& value, const std::string& help, const Rules& rules) {
-  set_up(app_->add_option(names, value, help), group_, rules);
+  CLI::Option* option = app_->add_option(names, value, help);
+  set_up(option, group_, rules);
+  option->check(check_unsigned);
 }
 
 void Arguments::add(const std::string& names, double& value, const std::string& help, const Rules& rules) {
-  set_up(app_->add_option(names, value, help), group_, rules, false);
+  CLI::Option* option = app_->add_option(names, value, help);
+  set_up(option, group_, rules, false);
+  option->check(check_number);
 }
 
 void Arguments::add(const std::string& names, std::vector<std::string>& values, const std::string& help) {
@@ -137,6 +188,7 @@ void Arguments::add(const std::string& names, std::vector<std::string>& values, 
 void Arguments::add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help) {
   CLI::Option* option = app_->add_option(names, values, help)->delimiter(',')->allow_extra_args(false);
   set_up(option, group_, {});
+  option->check(check_integer);
   show_values(option, ",...");
 }
 
@@ -217,8 +269,9 @@ std::optional<std::string> Program::parse(const std::vector<std::string>& words)
     app_->exit(success, text, text);
     return text.str();
   } catch (const CLI::ParseError& error) {
-    check_command(*app_);
-    fail_usage(*app_, error);
+    std::string line;
+    check_words(chosen_app(*app_, line), line);
+    fail(ErrorKind::usage, in_words(error), "; see '", line, " --help'");
   }
   return std::nullopt;
 }

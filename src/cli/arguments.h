@@ -32,6 +32,7 @@ struct Rules {
   bool shows_default = true;  // in --help; a default that may not be given, as 0 for "chosen", is never shown
   std::optional<Limits> limits = {};
   std::vector<std::string> choices = {};  // the words that may be given; none: any
+  bool any_case = false;                  // taken as small letters
 };
 
 // Options of one command by name without dashes, each with the words it was given; a flag has "true".

@@ -33,9 +33,9 @@ Output run(const Options& options) {
   const PhasedModel model = phased_view(Model::open(open_checkpoint(options.model), placement), options.plan,
                                         options.cut_in, options.common.seed);
   SpeedOptions speed = options.speed;
-  speed.prompt = resolve_seq_len(model.prefill().config(), speed.prompt, false, false, "--prompt-tokens");
+  speed.prompt = resolve_seq_len(model.prefill().config(), speed.prompt, Longer::refused, false, "--prompt-tokens");
   const SpeedResult result = measure_speed(model, speed, true);
-  Json json = {{"run", run_record(command_line(), options.common.seed)}};
+  Json json = {{"run", computing_record(placement, options.common.seed)}};
   json.update(to_json(result, speed));
   return {std::move(json), describe(placement) + "\n" + as_text(result, speed)};
 }

@@ -5,14 +5,21 @@
 
 namespace streamline::cli {
 
+PerplexityOptions measured_windows(const OpenedModel& opened, const DataOptions& data, std::int64_t windows) {
+  return {.window = sequence_length(opened, data),  // which says whether they may be longer than the positions
+          .max_windows = windows,
+          .bos = resolve_bos(data.bos, *opened.tokenizer),
+          .progress = true,
+          .beyond_positions = true};
+}
+
 Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
                        std::int64_t windows) {
   if (path.empty()) return {};
-  Measured measured{.given = true, .text = load_evaluation_text(path, data.corpus, *opened.tokenizer)};
-  measured.perplexity.max_windows = windows;
-  measured.perplexity.bos = resolve_bos(data.bos, *opened.tokenizer);
-  measured.perplexity.window = sequence_length(opened, data);
-  measured.perplexity.progress = true;
+  Measured measured{.given = true,
+                    .text = load_evaluation_text(path, data.corpus, *opened.tokenizer),
+                    .perplexity = measured_windows(opened, data, windows)};
+  check_long_enough(measured.text, measured.perplexity.window, "--seq-len");
   return measured;
 }
 
@@ -33,7 +40,7 @@ void add_measured(Json& report, const OpenedModel& opened, const Measured& measu
 
 Json source_record(const std::string& path, const Model& model) {
   return {{"path", path},
-          {"family", model.config().family->title},
+          {"family", model.config().family->name},
           {"layers", model.layer_count()},
           {"parameters", model.parameters()},
           {"bytes", model.weight_bytes()},

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What commands share that change a model's weights and leave its layers where they are: the figures before and after,
-// and how the result is written.
+// What commands share that change a model: the figures before and after, and how the result is written.
 #pragma once
 
 #include <string>
@@ -17,7 +16,9 @@ struct Measured {
   EvaluationText text = {};
   PerplexityOptions perplexity = {};
 };
-// path empty: there is none. Windows are as long as the sequences of `data`.
+// Windows are as long as the sequences of `data`.
+PerplexityOptions measured_windows(const OpenedModel& opened, const DataOptions& data, std::int64_t windows);
+// path empty: there is none.
 Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
                        std::int64_t windows);
 
@@ -34,7 +35,7 @@ Json output_record(const std::string& path, const AppliedPlan& applied);
 // Writes report.json and report.html.
 void write_report(OutputDirectory& directory, const Json& report);
 
-// The plan that keeps all layers, decided by `command`.
+// For those that leave the layers where they are: the plan that keeps all, decided by `command`.
 Plan plan_of_all(const Model& model, const char* command);
 
 struct Target {

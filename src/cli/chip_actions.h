@@ -31,8 +31,8 @@ chip::SelectOptions choice_options(const ChoiceOptions& options);
 std::string choice_text(const chip::TaskChips& task, const chip::Trunk& trunk);
 // Accuracies of one task's chips by layer, as a table, with those of the most frequent class.
 std::string chips_table(const chip::TaskChips& task);
-// Why the chosen chip may know nothing: its interval reaches down to the most frequent class's accuracy. Empty when it
-// does not.
+// Why the chosen chip may know nothing: it has not learnt its own texts, its interval reaches down to the most frequent
+// class's accuracy, or few texts judged it. Empty when none is so.
 std::string doubt_about(const chip::TaskChips& task);
 // "'yes', the most frequent class"
 std::string most_frequent_text(const chip::TaskChips& task);

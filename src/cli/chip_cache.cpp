@@ -7,6 +7,7 @@
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/random.h"
 #include "streamline/base/resources.h"
 #include "streamline/chip/features.h"
@@ -131,8 +132,8 @@ Output run_cache(const CacheOptions& options) {
   const chip::Input input = cache_input(options, opened, texts.prompt);
   const chip::Prompts prompts = chip::tokenize(texts.texts, *opened.tokenizer, input);
   if (prompts.truncated > 0)
-    log_warning(std::to_string(prompts.truncated) + " texts are longer than " + std::to_string(input.max_tokens) +
-                " tokens and lose their beginning");
+    log_warning("the beginning is left out of " + counted(prompts.truncated, "text") + " of more than " +
+                std::to_string(input.max_tokens) + " tokens");
   const chip::FeatureDescription description{.task = options.name.empty() ? texts.name : options.name,
                                              .classes = texts.classes,
                                              .trunk = chip::trunk_of(opened.model),
@@ -159,9 +160,9 @@ Output run_cache(const CacheOptions& options) {
   json["bytes"] = bytes;
   json["seconds"] = watch.seconds();
   std::ostringstream text;
-  text << options.out << ": " << texts.texts.size() << " texts of " << description.task << ", "
-       << description.layers.size() << " layers, " << texts.classes.size() << " classes, " << format_bytes(bytes)
-       << "\n";
+  text << options.out << ": " << counted(std::ssize(texts.texts), "text") << " of " << description.task << ", "
+       << counted(std::ssize(description.layers), "layer") << ", " << texts.classes.size() << " classes, "
+       << format_bytes(bytes) << "\n";
   return {std::move(json), text.str()};
 }
 

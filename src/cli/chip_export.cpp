@@ -7,6 +7,7 @@
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/chip/export.h"
 #include "streamline/io/quantize.h"
@@ -91,7 +92,7 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
                {"notes", notes}};
   if (!options.gguf.empty()) json["gguf"] = options.gguf;
   std::string text = options.out + ": " + exported.architecture + ", " + std::to_string(exported.layers) + " of " +
-                     std::to_string(chips.trunk.layers) + " layers, " + format_bytes(exported.applied.bytes) + "\n";
+                     counted(chips.trunk.layers, "layer") + ", " + format_bytes(exported.applied.bytes) + "\n";
   if (!exported.why_plain.empty()) text += "no classifier of transformers: " + exported.why_plain + "\n";
   for (const Json& note : notes) text += note.get<std::string>() + "\n";
   return {std::move(json), std::move(text)};
@@ -107,8 +108,9 @@ std::function<Output()> declare_chip_export(Arguments arguments) {
   arguments.add("--out", options->out, "directory of the result", {.required = true});
   arguments.flag("--plain", options->plain, "a plain trunk, even where transformers has a class for the chip");
   arguments.add("--gguf", options->gguf, "also write this GGUF file, with the chip as its classifier");
-  arguments.add("--type", options->type, "of the GGUF file's matrices", {.choices = {"f32", "f16", "bf16", "q8_0"}});
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  arguments.add("--type", options->type, "of the GGUF file's matrices",
+                {.choices = {"f32", "f16", "bf16", "q8_0"}, .any_case = true});
+  add_shard_size(arguments, options->max_shard_size);
   arguments.flag("--overwrite", options->overwrite, "replace existing files");
   add_choice_options(arguments, options->choice);
   add_compute_options(arguments, options->common);

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/chip/classify.h"
 #include "streamline/chip/export.h"
@@ -163,22 +164,16 @@ std::vector<double> thresholds_of(const std::vector<std::string>& words) {
   return thresholds;
 }
 
-std::string with_digits(double value, int digits) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(digits) << value;
-  return text.str();
-}
-
 std::vector<std::string> eval_row(const Json& result) {
-  const auto number = [&](const char* key) { return with_digits(result[key].get<double>(), 4); };
+  const auto number = [&](const char* key) { return fixed(result[key].get<double>(), 4); };
   const Json& most = result["most_frequent"];
   return {result["features"].get<std::string>(),
           result["task"].get<std::string>(),
           result["exit"].is_null() ? "never" : result["exit"].dump(),
           number("accuracy"),
           number("low") + ".." + number("high"),
-          most["class"].get<std::string>() + " " + with_digits(most["accuracy"].get<double>(), 4),
-          with_digits(result["mean_layers"].get<double>(), 2)};
+          most["class"].get<std::string>() + " " + fixed(most["accuracy"].get<double>(), 4),
+          fixed(result["mean_layers"].get<double>(), 2)};
 }
 
 Output run_eval(const ChipEvalOptions& options) {

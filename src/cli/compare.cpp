@@ -11,7 +11,6 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
-#include "streamline/base/resources.h"
 #include "streamline/engine/generate.h"
 #include "streamline/eval/speed.h"
 #include "streamline/report/comparison.h"
@@ -62,15 +61,14 @@ Json speed_json(const Options& options, const Model& model) {
           {"decode_tokens_per_second", speed.decode_tokens_per_second}};
 }
 
-Json samples(const Options& options, const ComparedModel& model) {
+Json samples(const Options& options, const Model& model, const Tokenizer& tokenizer) {
   Json result = Json::array();
-  const Tokenizer& tokenizer = *model.opened->tokenizer;
   for (const std::string& prompt : options.prompts) {
     GenerateOptions generation{.max_tokens = options.prompt_tokens};
     if (tokenizer.eos()) generation.stop = {*tokenizer.eos()};
     const std::vector<TokenId> tokens = tokenizer.encode(prompt, true);
     result.push_back(
-        {{"prompt", prompt}, {"text", decode_after(tokenizer, tokens, generate(model.model, tokens, generation))}});
+        {{"prompt", prompt}, {"text", decode_after(tokenizer, tokens, generate(model, tokens, generation))}});
   }
   return result;
 }
@@ -100,9 +98,8 @@ std::optional<Model> trained_model(const Options& options, const ComparedModel& 
 // One model's part of the record. The source, when `reference` is still empty, fills it.
 Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
   const bool is_source = reference.evaluations.empty();
-  reset_peak_memory();
   const std::optional<Model> trained = trained_model(options, compared, workload, reference.source);
-  const Model& model = trained ? *trained : compared.model;
+  const Model &model = trained ? *trained : compared.model, &written = compared.written ? *compared.written : model;
   log_info("measuring " + compared.name);
   Evaluation evaluation;
   const Keep keep = keep_of(options, compared);
@@ -112,16 +109,15 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   });
   Json entry = {{"name", compared.name},
                 {"layers", model.layer_count()},
-                {"parameters", model.parameters()},
-                {"bytes", model.weight_bytes()}};
+                {"parameters", written.parameters()},
+                {"bytes", written.weight_bytes()}};
   entry.update(compared.about);
   const Json against = is_source ? Json() : against_source(options, reference.evaluations.front(), evaluation);
   evaluation.warnings.insert(evaluation.warnings.begin(), compared.warnings.begin(), compared.warnings.end());
   entry.update(to_json(evaluation, workload));
-  for (const auto& [name, value] : figures(evaluation, model)) entry["figures"][name] = value;
-  if (!options.no_speed) entry["speed"] = speed_json(options, model);
-  if (!options.prompts.empty()) entry["samples"] = samples(options, compared);
-  entry["peak_memory"] = peak_resident_memory();
+  for (const auto& [name, value] : figures(evaluation, written)) entry["figures"][name] = value;
+  if (!options.no_speed) entry["speed"] = speed_json(options, written);
+  if (!options.prompts.empty()) entry["samples"] = samples(options, model, *compared.opened->tokenizer);
   if (!is_source) entry["against_source"] = against;
   reference.evaluations.push_back(std::move(evaluation));
   return entry;
@@ -198,7 +194,9 @@ std::function<Output()> declare(Arguments& arguments) {
   sweep.add_texts("--budget", options->models.budgets,
                   "what they may leave, as prune's --budget: the smallest cut of each that meets it; may be repeated");
   sweep.add("--data", options->models.data.path, "calibration text of the methods");
-  sweep.add("--seq-len", options->models.data.seq_len, "tokens of a calibration sequence; default 512",
+  sweep.add("--seq-len", options->models.data.seq_len,
+            "tokens of text a calibration sequence; default: 512, or what the "
+            "model's positions hold beside BOS",
             {.shows_default = false, .limits = kPositive});
   sweep.add("--calibration", options->models.calibrations,
             "several texts instead of --data: each chooses, and how far their cuts differ is told");
@@ -210,6 +208,10 @@ std::function<Output()> declare(Arguments& arguments) {
   sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
   sweep.add("--cache-limit", options->models.cache_limit,
             "most that a search among the methods may put into its temporary file; the rest is computed each time");
+  sweep.add(
+      "--format", options->models.format,
+      "form in which the cuts would be written, of which sizes, budgets and speeds are: auto, ordinary (zeros for "
+      "halves of layers that went), decilm, per-layer");
   add_evaluation_options(arguments, options->evaluation);
   output.add("--html", options->html, "one self-contained page");
   output.add("--csv", options->csv, "table of all figures");
@@ -221,9 +223,12 @@ std::function<Output()> declare(Arguments& arguments) {
   output.add("--bootstrap", options->bootstrap, "resamples behind the intervals of stability", {.limits = kPositive});
   add_sweep_options(arguments, options->common);
   return [options, arguments] {
-    check_meaning(arguments, {{{"--cache-limit"},
-                               try_many_candidates(options->models.methods),
-                               "--methods that try many candidates, as blockpruner"}});
+    check_meaning(
+        arguments,
+        {{{"--cache-limit"},
+          try_many_candidates(options->models.methods),
+          "--methods that try many candidates, as blockpruner"},
+         {{"--format"}, !options->models.methods.empty() || !options->models.plans.empty(), "--methods or --plan"}});
     options->models.data.corpus = options->evaluation.corpus;
     options->models.data.bos = options->evaluation.bos;
     options->models.keep = options->evaluation.out;

@@ -3,18 +3,21 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "kept_choice.h"
 #include "plan_option.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/base/resources.h"
 #include "streamline/base/version.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/io/checkpoint_writer.h"
+#include "streamline/nn/type_name.h"
 #include "streamline/plan/overlap.h"
 #include "streamline/prune/budget.h"
 #include "streamline/surgery/format.h"
@@ -32,6 +35,8 @@ struct Chooser {
   std::uint64_t draw = 0;
   TokenBatches tokens = {};
   std::optional<Scores> scores = {};
+  const Method* searched = nullptr;  // the method that chose last,
+  SearchMemory memory = {};          // and what it found: of one size it serves the next
 };
 
 // How much each method takes: so many layers, or as little as meets a budget.
@@ -40,11 +45,24 @@ struct SweepSize {
   std::string budget = {};
 
   std::string text() const { return budget.empty() ? std::to_string(layers) : budget; }
-  // "-4 layers", "params=0.8x"
-  std::string name() const {
-    return budget.empty() ? "-" + std::to_string(layers) + (layers == 1 ? " layer" : " layers") : budget;
-  }
 };
+
+// What a plan takes, as a label: "-4 layers", "-2 MLPs", "-3 halves" of layers, "params=0.8x".
+std::string size_name(const SweepSize& size, const Plan& plan) {
+  if (!size.budget.empty()) return size.budget;
+  std::int64_t attentions = 0, mlps = 0, layers = 0;
+  for (const Segment& segment : plan.segments) {
+    if (segment.action == Action::drop_attention) attentions += segment.count();
+    if (segment.action == Action::drop_mlp) mlps += segment.count();
+    if (segment.action == Action::drop) layers += segment.count();
+  }
+  const auto label = [](std::int64_t count, std::string_view one) { return "-" + counted(count, one); };
+  if (attentions + mlps == 0) return label(size.layers, "layer");
+  if (mlps + layers == 0) return label(attentions, "attention");
+  if (attentions + layers == 0) return label(mlps, "MLP");
+  const std::int64_t halves = attentions + mlps + 2 * layers;
+  return "-" + std::to_string(halves) + (halves == 1 ? " half" : " halves");
+}
 
 std::vector<SweepSize> sweep_sizes(const std::vector<std::string>& layers, const std::vector<std::string>& budgets) {
   std::vector<SweepSize> result;
@@ -92,34 +110,45 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
   return result;
 }
 
-// What it leaves, in the widths in which it would be written.
-Model written_view(const Model& source, const Proposal& proposal) {
-  const LayerForm form = resolve_form(source.checkpoint(), source.config(), Format::automatic);
-  return source.view(as_wide_as_written(source.config(), proposal.plan, form), proposal.replacements);
+// What is the same for all searches.
+struct SearchTerms {
+  PrefixLimits prefixes = {};
+  std::string format = "auto";  // that sizes are of
+};
+
+// What it leaves, as large as it would be written.
+Model as_written(const Model& source, const Proposal& proposal, const SearchTerms& terms) {
+  const LayerForm form = resolve_form(source.checkpoint(), source.config(), parse_format(terms.format));
+  return written_view(source, proposal.plan, proposal.replacements, form);
+}
+
+bool takes_layers(const Method& method) {
+  return std::ranges::any_of(method.params, [](const Param& param) { return param.name == "layers"; });
 }
 
 void check_takes_layers(const Method& method) {
-  if (std::ranges::any_of(method.params, [](const Param& param) { return param.name == "layers"; })) return;
+  if (takes_layers(method)) return;
   fail(ErrorKind::usage, method.name, " takes no whole layers, so that --layers says nothing to it; give --budget, as ",
        "params=0.8x");
 }
 
 struct Choice {
   Proposal proposal;
-  double seconds = 0;  // that it took; sweeps that an earlier method needed too are in that one's
+  double seconds = 0;  // that it took; what an earlier method or size needed too is in that one's
 };
 
-// What a method proposes. The chooser keeps the scores that were made for it. Errors: those of the method.
+// What a method proposes. The chooser keeps the scores that were made for it, and what the method found. Errors: those
+// of the method.
 Choice search(const Method& method, const OpenedModel& source, Chooser& chooser, const SweepSize& size,
-              const PrefixLimits& prefixes) {
+              const SearchTerms& terms) {
   const Stopwatch watch;
   PruneContext context{
-      .model = source.model, .calibration = chooser.tokens, .seed = chooser.draw, .prefixes = prefixes};
+      .model = source.model, .calibration = chooser.tokens, .seed = chooser.draw, .prefixes = terms.prefixes};
   if (chooser.scores) context.scores = &*chooser.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
-  SearchMemory memory;  // what a search found for one size serves the next
-  context.memory = &memory;
+  if (std::exchange(chooser.searched, &method) != &method) chooser.memory = {};
+  context.memory = &chooser.memory;
   const auto propose = [&](const Json& params) {
     Proposal proposal =
         method.propose(context, resolve_params(method.params, params, "--method " + std::string(method.name)));
@@ -134,7 +163,7 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
     check_takes_layers(method);
     proposal = propose({{"layers", size.layers}});
   } else {
-    const auto view = [&](const Proposal& cut) { return written_view(source.model, cut); };
+    const auto view = [&](const Proposal& cut) { return as_written(source.model, cut, terms); };
     proposal = smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
                             {.propose = propose, .view = view})
                    .proposal;
@@ -143,15 +172,17 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
 }
 
 // What decides a choice: the model, what looks at it, and how much is to go.
-Json choice_key(const Method& method, const OpenedModel& source, const Chooser& chooser, const SweepSize& size) {
+Json choice_key(const Method& method, const OpenedModel& source, const Chooser& chooser, const SweepSize& size,
+                const std::string& format) {
   const Placement& placement = source.model.placement();
   Json key = {{"method", method.name},
               {"size", size.text()},
               {"model", source.model.checkpoint().digest()},
-              {"dtype", torch::toString(placement.dtype)},
+              {"dtype", type_name(placement.dtype)},
               {"calibration", chooser.tokens.digest},
               {"seed", chooser.draw},
               {"version", program_version()}};
+  if (!size.budget.empty()) key["format"] = format;
   if (!size.budget.empty() && any_measured(parse_budgets(size.budget)))
     key["machine"] = {
         {"processor", processor_name()}, {"threads", torch::get_num_threads()}, {"device", placement.device.str()}};
@@ -160,9 +191,9 @@ Json choice_key(const Method& method, const OpenedModel& source, const Chooser& 
 
 // As search(), from `keep` where an earlier run left it there.
 Choice kept_or_searched(const std::string& keep, const Method& method, const OpenedModel& source, Chooser& chooser,
-                        const SweepSize& size, const PrefixLimits& prefixes) {
-  if (keep.empty()) return search(method, source, chooser, size, prefixes);
-  const Json key = choice_key(method, source, chooser, size);
+                        const SweepSize& size, const SearchTerms& terms) {
+  if (keep.empty()) return search(method, source, chooser, size, terms);
+  const Json key = choice_key(method, source, chooser, size, terms.format);
   if (std::optional<KeptChoice> kept = kept_choice(keep, key)) {
     log_info("what " + std::string(method.name) + " chose is in " + keep + " already");
     Proposal proposal;
@@ -170,7 +201,7 @@ Choice kept_or_searched(const std::string& keep, const Method& method, const Ope
     proposal.warnings = std::move(kept->warnings);
     return {.proposal = std::move(proposal), .seconds = kept->seconds};
   }
-  Choice choice = search(method, source, chooser, size, prefixes);
+  Choice choice = search(method, source, chooser, size, terms);
   if (choice.proposal.replacements.empty())  // else the plan is not all of it
     keep_choice(keep, key,
                 {.plan = choice.proposal.plan, .warnings = choice.proposal.warnings, .seconds = choice.seconds});
@@ -184,7 +215,7 @@ class MethodSweep {
       : options_(options),
         source_(std::move(source)),
         seed_(seed),
-        prefixes_{.file = parse_size(options.cache_limit)},
+        terms_{.prefixes = {.file = parse_size(options.cache_limit)}, .format = options.format},
         choosers_(choosers(options, *source_, seed)) {
     if (options.heal_tokens == 0) return;
     DataOptions data = options.data;
@@ -205,8 +236,8 @@ class MethodSweep {
       const std::string effect = digest_of_effect(proposal.plan, proposal.replacements);
       const auto [place, is_new] = known.try_emplace(effect, result_.models.size());
       if (is_new)
-        add_models(std::string(named.method->name) + " " + size.name() + chosen_by(chooser), named, size, *choice,
-                   effect);
+        add_models(std::string(named.method->name) + " " + size_name(size, proposal.plan) + chosen_by(chooser), named,
+                   size, *choice, effect);
       runs.push_back({{"text", std::filesystem::path(chooser.text).filename().string()},
                       {"seed", chooser.draw},
                       {"model", place->second},
@@ -224,9 +255,23 @@ class MethodSweep {
                                    {"overlap", overlaps / pairs}});
   }
 
+  // One sentence for all of "all" that --layers says nothing to, instead of one a method and size.
+  void leave_out_of_layers(const std::vector<NamedMethod>& named) {
+    std::string names;
+    for (const NamedMethod& each : named)
+      if (!each.by_name && !takes_layers(*each.method))
+        names += (names.empty() ? "" : ", ") + std::string(each.method->name);
+    if (!names.empty()) leave_out("left out at --layers, as they take no whole layers (give --budget): " + names);
+  }
+
   MethodViews result() { return std::move(result_); }
 
  private:
+  void leave_out(const std::string& sentence) {
+    result_.left_out.push_back(sentence);
+    log_warning(sentence);
+  }
+
   // Where there are several texts or draws: the first that chose so.
   std::string chosen_by(const Chooser& chooser) const {
     if (choosers_.size() < 2) return "";
@@ -237,13 +282,11 @@ class MethodSweep {
   // Nothing, with a sentence for the record, where one of "all" cannot do it to this model.
   std::optional<Choice> chosen(const NamedMethod& named, const SweepSize& size, Chooser& chooser) {
     try {
-      return kept_or_searched(options_.keep, *named.method, *source_, chooser, size, prefixes_);
+      return kept_or_searched(options_.keep, *named.method, *source_, chooser, size, terms_);
     } catch (const Error& error) {
       const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
       if (named.by_name || fits) throw;
-      result_.left_out.push_back("left out " + std::string(named.method->name) + " at " + size.text() + ": " +
-                                 error.what());
-      log_warning(result_.left_out.back());
+      leave_out("left out " + std::string(named.method->name) + " at " + size.text() + ": " + error.what());
       return std::nullopt;
     }
   }
@@ -253,14 +296,11 @@ class MethodSweep {
     const Proposal& proposal = choice.proposal;
     for (const std::string& warning : proposal.warnings) log_warning(warning);
     const Json plan = to_json(proposal.plan);
-    const Model view = source_->model.view(proposal.plan, proposal.replacements);
-    const Model written = written_view(source_->model, proposal);
     ComparedModel model = {.name = name,
                            .opened = source_,
-                           .model = view,
-                           .about = {{"parameters", written.parameters()},
-                                     {"bytes", written.weight_bytes()},
-                                     {"method", named.method->name},
+                           .model = source_->model.view(proposal.plan, proposal.replacements),
+                           .written = as_written(source_->model, proposal, terms_),
+                           .about = {{"method", named.method->name},
                                      {"size", size.text()},
                                      {"cut", summary(proposal.plan)},
                                      {"choosing_seconds", choice.seconds},
@@ -298,7 +338,7 @@ class MethodSweep {
   const CompareModelOptions& options_;
   std::shared_ptr<const OpenedModel> source_;
   std::uint64_t seed_;
-  PrefixLimits prefixes_;
+  SearchTerms terms_;
   std::vector<Chooser> choosers_;
   std::shared_ptr<const SplitSequences> text_ = {};  // to heal on; null: nothing is healed
   MethodViews result_ = {};
@@ -328,8 +368,10 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
   const std::vector<SweepSize> sizes = sweep_sizes(options.layers, options.budgets);
   const std::vector<NamedMethod> named = named_methods(options.methods);
   MethodSweep sweep(options, source, seed);
+  if (!options.layers.empty()) sweep.leave_out_of_layers(named);
   for (const NamedMethod& method : named)
-    for (const SweepSize& size : sizes) sweep.add(method, size);
+    for (const SweepSize& size : sizes)
+      if (method.by_name || !size.budget.empty() || takes_layers(*method.method)) sweep.add(method, size);
   return sweep.result();
 }
 

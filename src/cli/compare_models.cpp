@@ -10,6 +10,8 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/surgery/format.h"
+#include "streamline/surgery/widths.h"
 
 namespace streamline::cli {
 namespace {
@@ -63,6 +65,9 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
     result.push_back({.name = short_name(path),
                       .opened = source,
                       .model = source->model.view(surgery.plan, surgery.replacements),
+                      .written = written_view(source->model, surgery.plan, surgery.replacements,
+                                              resolve_form(source->model.checkpoint(), source->model.config(),
+                                                           parse_format(options.format))),
                       .about = {{"plan_file", path}, {"cut", summary(surgery.plan)}, {"plan", to_json(surgery.plan)}},
                       .plan_digest = digest(surgery)});
   }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct CompareModelOptions {
   std::int64_t heal_tokens = 0;           // that each cut is trained on, to stand beside it; 0: none
   std::string heal_data;                  // of what text; empty: what the methods look at
   std::string cache_limit = "20GB";       // of what searches put into temporary files
+  std::string format = "auto";            // in which cuts would be written: sizes and speeds are of that
   std::string keep;                       // folder in which what the methods chose is kept; empty: nowhere
 };
 
@@ -30,7 +32,8 @@ struct ComparedModel {
   std::string name;
   std::shared_ptr<const OpenedModel> opened;  // views share their source's
   Model model;
-  Json about = Json::object();  // method, layers taken out, plan, and in words what was cut
+  std::optional<Model> written = {};  // as large as a checkpoint of it would be; absent: as `model` is
+  Json about = Json::object();        // method, layers taken out, plan, and in words what was cut
   std::string plan_digest = {};
   std::vector<std::string> warnings = {};  // of the method
   std::string same = {};  // models of which this is equal compute the same, and are measured once; empty: of none known

@@ -20,6 +20,7 @@
 #include "streamline/heal/pace.h"
 #include "streamline/heal/student.h"
 #include "streamline/heal/tuning.h"
+#include "streamline/nn/type_name.h"
 #include "streamline/prune/scores.h"
 #include "training.h"
 
@@ -230,12 +231,24 @@ class Estimator {
     if (options_.evaluates) measure("measure source", 1, options_.evaluation_windows * seq_, false);
     const Pace pace = pace_of(training_, validation_, 1e-3, {.epochs = options_.epochs, .batch_tokens = 16 * seq_});
     const double trained = static_cast<double>(training_.tokens() * options_.epochs), seen = validated_tokens(pace);
-    const HealMemory use{.model = model_, .window = {}, .shape = {}, .networks = 0, .longest = seq_, .on_logits = true};
+    const HealMemory use{.model = model_,
+                         .window = {},
+                         .shape = {},
+                         .networks = 0,
+                         .longest = seq_,
+                         .on_logits = true,
+                         .beside = static_cast<std::uint64_t>(kTrainedBytes * adapter_parameters())};
     const std::int64_t together = fitting_micro_batch(use, pace.micro_batch_tokens, false);
     const double seconds = trained * adapters_seconds() + seen * (rates_.layers + rates_.head);
     add_stage("heal", pass(seconds, 1, heal_memory(use, together)), heal_memory(use, together));
     if (options_.evaluates) measure("measure healed", 1, options_.evaluation_windows * seq_, false);
     write(model_.weight_bytes(), 1);
+  }
+
+  // Of those that `heal` trains unless it is told otherwise.
+  std::int64_t adapter_parameters() const {
+    Rng rng(0);
+    return initial_adapters(model_.truncated(1), {}, rng).parameters() * model_.layer_count();
   }
 
   // A token forward and back through all layers with adapters, and the head.
@@ -277,7 +290,7 @@ class Estimator {
             {"temporary_disk", temporary_},
             {"measured",
              {{"threads", torch::get_num_threads()},
-              {"dtype", torch::toString(model_.placement().dtype)},
+              {"dtype", type_name(model_.placement().dtype)},
               {"seq_len", seq_},
               {"tokens_per_second", 1 / rates_.layers},
               {"disk_bytes_per_second", files_.bytes_per_second}}}};

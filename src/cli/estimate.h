@@ -17,7 +17,8 @@ struct EstimateOptions {
   std::string replacement = "layer";
   bool no_speed = false, evaluates = false;
 };
-void add_estimate_options(Arguments& arguments, EstimateOptions& options);
+// Those of the machine among them, which nothing else of `inspect` needs.
+void add_estimate_options(Arguments& arguments, EstimateOptions& options, CommonOptions& common);
 
 // {"command", "stages": [{"name", "seconds", "memory"}], "seconds", "memory", "mapped", "disk", "temporary_disk",
 // "measured"}; seconds, bytes. Errors: those of the run itself that can be told before it.

@@ -3,12 +3,13 @@
 #include <sstream>
 
 #include "estimate.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
 
-void add_estimate_options(Arguments& arguments, EstimateOptions& options) {
+void add_estimate_options(Arguments& arguments, EstimateOptions& options, CommonOptions& common) {
   arguments.add("--estimate", options.command,
                 "also what a run of this command would take here: seconds, memory, disk; measures for a few seconds",
                 {.choices = {"score", "prune", "heal"}});
@@ -23,6 +24,8 @@ void add_estimate_options(Arguments& arguments, EstimateOptions& options) {
   told.add("--eval-windows", options.evaluation_windows, "windows of the perplexities", {.limits = kPositive});
   told.flag("--eval", options.evaluates, "of heal: perplexity is measured before and after");
   told.flag("--no-speed", options.no_speed, "of prune: speed is not measured");
+  add_machine_options(told, common);
+  add_memory_option(told, common);
 }
 
 std::string estimate_text(const Json& estimate) {
@@ -34,7 +37,8 @@ std::string estimate_text(const Json& estimate) {
                   format_bytes(estimate["memory"].get<std::uint64_t>())});
   std::ostringstream text;
   text << "A run of " << estimate["command"].get<std::string>() << " on this machine, about ("
-       << estimate["measured"]["threads"] << " threads, " << estimate["measured"]["dtype"].get<std::string>() << ")\n"
+       << counted(estimate["measured"]["threads"].get<std::int64_t>(), "thread") << ", "
+       << estimate["measured"]["dtype"].get<std::string>() << ")\n"
        << format_table(rows) << "beside " << format_bytes(estimate["mapped"].get<std::uint64_t>())
        << " of mapped weights; " << format_bytes(estimate["disk"].get<std::uint64_t>()) << " are written, "
        << format_bytes(estimate["temporary_disk"].get<std::uint64_t>()) << " for the time of the run\n";

@@ -11,6 +11,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/memory.h"
+#include "streamline/nn/type_name.h"
 #include "streamline/report/report.h"
 #include "streamline/tasks/lm_eval_files.h"
 #include "streamline/tasks/opencompass_files.h"
@@ -78,7 +79,7 @@ void write_for_others(const Options& options, const Evaluation& evaluation, cons
   const Json config = {{"model", "streamline"},
                        {"model_args", {{"pretrained", options.model}}},
                        {"model_num_parameters", model.parameters()},
-                       {"model_dtype", torch::toString(model.placement().dtype)},
+                       {"model_dtype", "torch." + std::string(type_name(model.placement().dtype))},
                        {"device", model.placement().device.str()},
                        {"limit", asked.limit > 0 ? Json(asked.limit) : Json()},
                        {"random_seed", options.common.seed}};

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluation.h"
 
-#include <cstdio>
-
 #include "kept.h"
 #include "rank_group.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/base/version.h"
+#include "streamline/nn/type_name.h"
 
 namespace streamline::cli {
 namespace {
 
 std::string percent(std::int64_t part, std::int64_t all) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f %%", 100 * static_cast<double>(part) / static_cast<double>(all));
-  return text;
+  return fixed(100 * static_cast<double>(part) / static_cast<double>(all), 1) + " %";
 }
 
 // One line a task of which texts were cut, whose answers are therefore to other questions than asked.
@@ -101,7 +99,7 @@ void Evaluation::warn(const std::string& message) {
 Json model_key(const Model& model, const std::string& plan_digest, std::uint64_t seed) {
   return {{"model", model.checkpoint().digest()},
           {"plan", plan_digest},
-          {"dtype", torch::toString(model.placement().dtype)},
+          {"dtype", type_name(model.placement().dtype)},
           {"version", program_version()},
           {"seed", seed}};
 }

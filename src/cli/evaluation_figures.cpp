@@ -5,24 +5,20 @@
 #include <set>
 
 #include "evaluation.h"
+#include "streamline/base/number_text.h"
+#include "streamline/base/perplexity_text.h"
 
 namespace streamline::cli {
 namespace {
 
 std::string with_error(const Estimate& estimate, double factor, int digits) {
-  char text[64];
-  // One question has no deviation.
-  if (estimate.count == 1) {
-    std::snprintf(text, sizeof text, "%.*f", digits, estimate.value * factor);
-    return text;
-  }
-  std::snprintf(text, sizeof text, "%.*f ± %.*f", digits, estimate.value * factor, digits,
-                estimate.standard_error * factor);
-  return text;
+  const std::string value = fixed(estimate.value * factor, digits);
+  return estimate.has_error() ? value + " ± " + fixed(estimate.standard_error * factor, digits) : value;
 }
 
 std::string figure(std::string_view metric, const Estimate& estimate) {
-  return metric == "perplexity" ? with_error(estimate, 1, 3) : with_error(estimate, 100, 2);
+  if (metric != "perplexity") return with_error(estimate, 100, 2);
+  return perplexity_text(estimate.value, estimate.has_error() ? std::optional(estimate.standard_error) : std::nullopt);
 }
 
 Json set_json(const TaskAnswers& set) {
@@ -48,6 +44,30 @@ std::vector<std::string> cells_of(const std::string& label, const std::vector<Ta
     const auto& metrics = sets.front().metrics;
     const bool has = std::ranges::find(metrics, column) != metrics.end();
     row.push_back(has ? figure(column, over_group(sets, column)) : "-");
+  }
+  return row;
+}
+
+// Of several benchmarks: the mean of what all of them have as a share, each counted the same.
+std::vector<std::string> mean_cells(const std::vector<std::vector<TaskAnswers>>& groups,
+                                    const std::vector<std::string>& columns) {
+  std::vector<std::string> row = {"mean", "", ""};
+  for (const std::string& column : columns) {
+    Estimate mean;
+    double variance = 0;
+    const auto has = [&](const auto& group) { return std::ranges::count(group.front().metrics, column) > 0; };
+    if (column == "perplexity" || !std::ranges::all_of(groups, has)) {
+      row.emplace_back("-");
+      continue;
+    }
+    for (const auto& group : groups) {
+      const Estimate one = over_group(group, column);
+      mean.value += one.value / static_cast<double>(groups.size());
+      variance += one.standard_error * one.standard_error;
+      if (!one.has_error()) mean.count = 1;
+    }
+    mean.standard_error = std::sqrt(variance) / static_cast<double>(groups.size());
+    row.push_back(figure(column, mean));
   }
   return row;
 }
@@ -116,13 +136,13 @@ std::string perplexity_lines(const Evaluation& evaluation, const Workload& workl
     const PerplexityResult& result = evaluation.perplexities[i];
     const PerplexityOptions& options = workload.perplexity;
     char line[256];
-    std::snprintf(line, sizeof line,
-                  "perplexity %.4f ± %.4f (%lld tokens scored in %lld windows of %lld, stride %lld, %s BOS; %.4f bits "
-                  "per byte)",
-                  result.value, result.standard_error, static_cast<long long>(result.tokens),
-                  static_cast<long long>(result.windows), static_cast<long long>(options.window),
-                  static_cast<long long>(options.stride > 0 ? options.stride : options.window),
-                  options.bos ? "with" : "without", result.bits_per_byte);
+    std::snprintf(
+        line, sizeof line,
+        "perplexity %s (%lld tokens scored in %lld window%s of %lld, stride %lld, %s BOS; %.4f bits per byte%s)",
+        perplexity_text(result.value, result.standard_error).c_str(), static_cast<long long>(result.tokens),
+        static_cast<long long>(result.windows), result.windows == 1 ? "" : "s", static_cast<long long>(options.window),
+        static_cast<long long>(options.stride > 0 ? options.stride : options.window), options.bos ? "with" : "without",
+        result.bits_per_byte, result.standard_error ? "; ± one standard error" : "");
     lines += line + (evaluation.perplexities.size() > 1 ? " on " + workload.texts[i].source : std::string()) + "\n";
     if (i >= evaluation.divergences.size()) continue;
     const Divergence& divergence = evaluation.divergences[i];
@@ -150,6 +170,7 @@ std::vector<std::vector<std::string>> task_rows(const std::vector<TaskAnswers>& 
     if (group.size() > 1)
       for (const TaskAnswers& set : group) rows.push_back(cells_of("  " + set.name, {set}, columns));
   }
+  if (const auto groups = by_group(answers); groups.size() > 1) rows.push_back(mean_cells(groups, columns));
   return rows;
 }
 

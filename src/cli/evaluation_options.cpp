@@ -12,9 +12,11 @@ void add_evaluation_options(Arguments& arguments, EvaluationOptions& options) {
   options.perplexity.window = 0;
   text.add("--perplexity", options.texts, "texts to measure perplexity on");
   text.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
-  text.add("--window", options.perplexity.window,
-           "tokens a window, the first of which is not scored; default 512 or the model's positions",
-           {.limits = Limits{2, 1 << 30}});
+  text.add(
+      "--window", options.perplexity.window,
+      "tokens of text a window, the first of which is not scored; default: 512, or what the model's positions hold "
+      "beside BOS",
+      {.limits = Limits{2, 1 << 30}});
   text.add("--stride", options.perplexity.stride, "tokens from one window to the next; default: the window",
            {.limits = kPositive});
   text.add("--max-windows", options.perplexity.max_windows, "only the first windows; default: all",
@@ -55,10 +57,12 @@ Workload load_workload(const EvaluationOptions& options, const OpenedModel& open
   workload.perplexity.progress = true;
   workload.bos = opened.tokenizer->bos();
   if (!options.texts.empty())
-    workload.perplexity.window =
-        resolve_seq_len(opened.model.config(), options.perplexity.window, options.allow_long, bos, "--window");
-  for (const std::string& text : options.texts)
+    workload.perplexity.window = resolve_seq_len(opened.model.config(), options.perplexity.window,
+                                                 longer_if(options.allow_long), bos, "--window");
+  for (const std::string& text : options.texts) {
     workload.texts.push_back(load_evaluation_text(text, options.corpus, *opened.tokenizer));
+    check_long_enough(workload.texts.back(), workload.perplexity.window, "--window");
+  }
   TaskData data{.folder = options.data_dir,
                 .style = style_named(options.style),
                 .limit = options.limit,

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "options.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/io/quantize.h"
 #include "streamline/report/report.h"
@@ -35,8 +36,9 @@ std::string as_text(const Json& json) {
   for (const auto& [type, count] : json["tensors"].items())
     types += (types.empty() ? "" : ", ") + count.dump() + " " + type;
   std::string text = json["output"].get<std::string>() + ": " + json["architecture"].get<std::string>() + ", " +
-                     json["layers"].dump() + " layers, " + format_count(json["parameters"].get<double>()) +
-                     " parameters, " + format_bytes(json["bytes"].get<std::uint64_t>()) + " (tensors: " + types + ")\n";
+                     counted(json["layers"].get<std::int64_t>(), "layer") + ", " +
+                     format_count(json["parameters"].get<double>()) + " parameters, " +
+                     format_bytes(json["bytes"].get<std::uint64_t>()) + " (tensors: " + types + ")\n";
   for (const Json& note : json["notes"]) text += note.get<std::string>() + "\n";
   return text;
 }
@@ -55,7 +57,7 @@ Output run(const Options& options) {
   check_export(source.config(), wanted, source.checkpoint().label());
   add_gguf_vocabulary(source.checkpoint().files(), source.config().vocab, wanted.vocabulary);
   const ExportedGguf exported = export_gguf(source, options.gguf, wanted);
-  Json json = {{"run", run_record(command_line(), options.common.seed)},
+  Json json = {{"run", computing_record(placement, options.common.seed)},
                {"output", options.gguf},
                {"architecture", exported.architecture},
                {"type", options.type},
@@ -74,7 +76,7 @@ std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
   arguments.add("--gguf", options->gguf, "the file to write, NAME.gguf", {.required = true});
-  arguments.add("--type", options->type, "of the matrices: f32, f16, bf16, q8_0, q4_0");
+  arguments.add("--type", options->type, "of the matrices: f32, f16, bf16, q8_0, q4_0", {.any_case = true});
   arguments.add("--context", options->context, "positions that the file claims; 0: those of the model");
   arguments.flag("--overwrite", options->overwrite, "replace an existing file");
   add_compute_options(arguments, options->common);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline generate`: text after a prompt.
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 
 #include "command.h"
@@ -20,10 +21,18 @@ struct Options {
   GenerateOptions generate;
 };
 
-// Prints text as its tokens come; the last character waits until all of its bytes are there.
+// Prints the prompt, once there is something behind it, and text as its tokens come; the last character waits until all
+// of its bytes are there. Whatever ends it, the line ends too.
 class TextStream {
  public:
-  TextStream(const Tokenizer& tokenizer, std::span<const TokenId> prompt) : tokenizer_(tokenizer), prompt_(prompt) {}
+  TextStream(const Tokenizer& tokenizer, std::string text, std::span<const TokenId> prompt)
+      : tokenizer_(tokenizer), text_(std::move(text)), prompt_(prompt) {}
+  ~TextStream() {
+    if (printed_ > 0) std::fputs("\n", stdout);
+    std::fflush(stdout);
+  }
+  TextStream(const TextStream&) = delete;
+  TextStream& operator=(const TextStream&) = delete;
 
   void add(TokenId token) {
     tokens_.push_back(token);
@@ -31,13 +40,15 @@ class TextStream {
     if (!text.ends_with(kIncomplete)) print_rest(text);
   }
   void print_rest(const std::string& text) {
-    if (text.size() > printed_) print(text.substr(printed_));
-    printed_ = std::max(printed_, text.size());
+    const std::string whole = text_ + text;
+    if (whole.size() > printed_) print(whole.substr(printed_));
+    printed_ = std::max(printed_, whole.size());
   }
 
  private:
   static constexpr std::string_view kIncomplete = "\xEF\xBF\xBD";  // U+FFFD, which decoding puts there
   const Tokenizer& tokenizer_;
+  std::string text_;
   std::span<const TokenId> prompt_;
   std::vector<TokenId> tokens_;
   std::size_t printed_ = 0;
@@ -58,21 +69,20 @@ Output run(const Options& options) {
   check_token_range(check, opened.model.config().vocab);
 
   const Stopwatch watch;
-  TextStream stream(*opened.tokenizer, prompt);
-  if (!options.common.json) print(options.prompt);
+  TextStream stream(*opened.tokenizer, options.prompt, prompt);
   const std::vector<TokenId> tokens = generate(model, prompt, generation, [&](TokenId token) {
     if (!options.common.json) stream.add(token);
     return true;
   });
   const std::string text = decode_after(*opened.tokenizer, prompt, tokens);
   if (!options.common.json) stream.print_rest(text);
-  Json json = {{"run", run_record(command_line(), options.common.seed)},
+  Json json = {{"run", computing_record(placement, options.common.seed)},
                {"prompt", options.prompt},
                {"prompt_tokens", prompt},
                {"text", text},
                {"tokens", tokens},
                {"seconds", watch.seconds()}};
-  return {std::move(json), "\n"};  // the text itself is out already
+  return {std::move(json), ""};  // the text is out already
 }
 
 std::function<Output()> declare(Arguments& arguments) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline heal`: adapters trained in all layers of a model that was cut, merged into it or beside it.
+#include <algorithm>
 #include <memory>
 #include <sstream>
 
@@ -14,6 +15,7 @@
 #include "streamline/heal/tuning.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply.h"
+#include "streamline/surgery/changeable.h"
 #include "training.h"
 
 namespace streamline::cli::heal_command {
@@ -22,6 +24,7 @@ namespace {
 void check_options(const Options& options) {
   if (options.out.empty() && options.adapters.empty())
     fail(ErrorKind::usage, "--out for the healed model, --adapters for PEFT files beside the model as it is, or both");
+  if (!ranks().first()) return;  // who writes
   for (const std::string& target : {options.out, options.adapters}) check_output_directory(target, options.overwrite);
 }
 
@@ -29,10 +32,7 @@ void load_text(Run& run) {
   const Options& options = run.options;
   run.text =
       load_training_text(run.opened, options.data, options.tokens, options.validation_sequences, options.common.seed);
-  run.report["training"] = {{"source", run.text.training.source},
-                            {"tokens", run.text.training.tokens()},
-                            {"digest", run.text.training.digest},
-                            {"seq_len", sequence_length(run.opened, options.data)}};
+  run.report["training"] = text_record(run.text.training);
   run.measured = load_measured(run.opened, options.data, options.evaluation, options.evaluation_windows);
 }
 
@@ -122,12 +122,20 @@ void heal_with_adapters(Run& run) {
 }
 
 // Whether a healed model can be written, told before the work.
-void check_mergeable(const Checkpoint& checkpoint, const Options& options) {
+void check_mergeable(const Model& model, const Options& options) {
+  const Checkpoint& checkpoint = model.checkpoint();
+  const std::string alone = options.with == "lora" ? ", or write --adapters alone" : "";
   if (!checkpoint.is_safetensors())
     fail(ErrorKind::unsupported, checkpoint.label(),
          ": what is trained cannot be merged into a GGUF file, whose matrices keep their bytes; heal the checkpoint "
          "that the file was made from and export the result",
-         options.with == "lora" ? ", or write --adapters alone" : "");
+         alone);
+  if (options.with == "lora" || options.with == "dora") {
+    const std::vector<Role> roles = parse_adapter_roles(options.targets);
+    check_changeable(
+        model, [&](std::int64_t, Role role) { return std::ranges::count(roles, role) > 0; },
+        "into which nothing can be merged; heal the unquantised checkpoint" + alone);
+  }
   check_applicable(checkpoint, options.out);
 }
 
@@ -136,11 +144,11 @@ Output run(const Options& options) {
   const Placement placement = start(options.common);
   Run run{options, open_model(options.model, placement)};
   const Model& model = run.opened.model;
-  if (!options.out.empty()) check_mergeable(model.checkpoint(), options);
+  if (!options.out.empty()) check_mergeable(model, options);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["source"] = source_record(options.model, model);
   load_text(run);
-  measure(run, "source", model);
+  measure(run, "before", model);
   if (options.with == "sherl")
     heal_with_sherl(run);
   else
@@ -209,7 +217,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--out", options->out, "directory of the healed model, the adapters merged into its weights");
   arguments.add("--adapters", options->adapters, "directory of the adapters as PEFT files, for the model as it is");
   arguments.flag("--overwrite", options->overwrite, "replace what is there");
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  add_shard_size(arguments, options->max_shard_size);
   arguments.add(
       "--with", options->with,
       "lora: adapters in all layers, merged into them; dora: with the lengths of the matrices' rows apart; "

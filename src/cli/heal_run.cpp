@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heal_run.h"
 
-#include <sstream>
-
 #include "streamline/base/log.h"
+#include "streamline/base/perplexity_text.h"
+#include "streamline/heal/pace.h"
 
 namespace streamline::cli::heal_command {
 
@@ -15,7 +15,7 @@ HealOptions heal_options(const Run& run, const std::string& trained) {
   const Options& options = run.options;
   HealOptions heal = options.tuning.heal;
   heal.seed = options.common.seed;
-  heal.batch_tokens = options.sequences_per_step * run.report["training"]["seq_len"].get<std::int64_t>();
+  heal.batch_tokens = options.sequences_per_step * longest_sequence(run.text.training);
   if (!options.state.empty()) {
     std::filesystem::create_directories(options.state);
     heal.state_file = std::filesystem::path(options.state) / (trained + ".safetensors");
@@ -41,14 +41,14 @@ void tell_if_nothing_learnt(Run& run, const HealResult& result) {
 }
 
 std::string card_end(const Run& run) {
-  std::ostringstream text;
+  std::string text;
   if (run.measured.given) {
-    const auto value = [&](int row) { return run.report["models"][row]["perplexity"]["value"].get<double>(); };
-    text.precision(4);
-    text << "\nPerplexity on " << run.report["models"][0]["perplexity"]["text"]["source"].get<std::string>() << ": "
-         << value(0) << " before, " << value(1) << " after.\n";
+    const Json &before = run.report["models"][0]["perplexity"], &after = run.report["models"][1]["perplexity"];
+    text = "\nPerplexity on " + before["text"]["source"].get<std::string>() + ": " +
+           perplexity_text(before).value_or("-") + " before, " + perplexity_text(after).value_or("-") + " after (" +
+           (before["standard_error"].is_null() ? "" : "± one standard error; ") + windows_text(before) + ").\n";
   }
-  return text.str() + card_recipe(run.report);
+  return text + card_recipe(run.report);
 }
 
 }  // namespace streamline::cli::heal_command

@@ -11,9 +11,13 @@
 #include "streamline/arch/companions.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/io/dtype_word.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/report/fields.h"
 #include "streamline/report/report.h"
+#include "streamline/report/sections.h"
 
 namespace streamline::cli::inspect_command {
 namespace {
@@ -48,7 +52,7 @@ Json layer_entry(const LayerConfig& layer) {
 // Bytes of each stored type, most first.
 Json stored_types(const Checkpoint& checkpoint) {
   std::map<std::string_view, std::uint64_t> bytes;
-  for (const TensorInfo& tensor : checkpoint.tensors()) bytes[dtype_name(tensor.dtype)] += tensor.size;
+  for (const TensorInfo& tensor : checkpoint.tensors()) bytes[dtype_word(tensor.dtype)] += tensor.size;
   std::vector<std::pair<std::string_view, std::uint64_t>> sorted(bytes.begin(), bytes.end());
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   Json types = Json::object();
@@ -94,6 +98,15 @@ std::string classifier_text(const Json& classifier) {
   return text + "; it writes no text: `streamline chip run` classifies with it";
 }
 
+// What a report of this program beside the weights says was done to make them; null where there is none.
+Json made_entry(const Checkpoint& checkpoint) {
+  if (!checkpoint.is_safetensors() || !checkpoint.files().contains("report.json")) return nullptr;
+  const Json report = Json::parse(checkpoint.files().open("report.json").text(), nullptr, /*allow_exceptions=*/false);
+  const auto by = report::text(report, "/run/command/1"), of = report::text(report, "/source/path");
+  if (!by || !of || report::deed(report).empty()) return nullptr;
+  return {{"by", *by}, {"of", *of}, {"what", report::deed(report)}};
+}
+
 Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
   Json layers = Json::array();
   for (std::int64_t i = 0; i < config.layer_count(); ++i) {
@@ -102,7 +115,7 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
     layers.push_back(entry);
   }
   const std::size_t element = config.dtype == "float32" ? 4 : 2;
-  return {{"path", checkpoint.label()},
+  return {{"path", std::filesystem::path(checkpoint.label()).lexically_normal().string()},  // without "./" in front
           {"family", config.family->name},
           {"title", config.family->title},
           {"layers", config.layer_count()},
@@ -119,6 +132,7 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"digest", checkpoint.digest()},
           {"classifier", classifier_entry(checkpoint)},
           {"side_route", side_route_file(checkpoint).empty() ? Json() : Json("sherl")},
+          {"made", made_entry(checkpoint)},
           {"layer", layers}};
 }
 
@@ -131,15 +145,16 @@ const Json* first_sparse(const Json& layers) {
 std::string as_text(const Json& info) {
   const Json& first = info["layer"].front();
   const auto number = [&](const char* key) { return std::to_string(info[key].get<std::int64_t>()); };
-  std::vector<std::vector<std::string>> rows = {{"", info["path"].get<std::string>()}};
+  std::vector<std::vector<std::string>> rows = {{"path", info["path"].get<std::string>()}};
   rows.push_back({"family", info["title"].get<std::string>()});
   rows.push_back({"parameters", format_count(info["parameters"].get<double>()) + " (" + number("parameters") + ")"});
   rows.push_back({"layers", number("layers") + ", of " + format_count(first["parameters"].get<double>()) +
                                 " parameters each (the first)"});
   rows.push_back({"hidden size", number("hidden_size")});
   if (first.contains("heads"))
-    rows.push_back({"attention", first["heads"].dump() + " heads of " + first["head_dim"].dump() + ", " +
-                                     first["kv_heads"].dump() + " for keys and values"});
+    rows.push_back({"attention", counted(first["heads"].get<std::int64_t>(), "head") + " of " +
+                                     first["head_dim"].dump() + ", " + first["kv_heads"].dump() +
+                                     " for keys and values"});
   if (const Json* sparse = first_sparse(info["layer"]))
     rows.push_back({"experts", (*sparse)["experts"].dump() + ", of which " + (*sparse)["active_experts"].dump() +
                                    " compute a token"});
@@ -153,6 +168,10 @@ std::string as_text(const Json& info) {
   if (!info["classifier"].is_null()) rows.push_back({"classifier", classifier_text(info["classifier"])});
   if (!info["side_route"].is_null())
     rows.push_back({"side route", "SHERL's, between its layers (`heal --with sherl`)"});
+  if (!info["made"].is_null())
+    rows.push_back({"made", "by `" + info["made"]["by"].get<std::string>() + "` of " +
+                                info["made"]["of"].get<std::string>() + ": " +
+                                info["made"]["what"].get<std::string>()});
   std::string text;
   for (const auto& row : rows) text += row[0] + std::string(14 - row[0].size(), ' ') + row[1] + "\n";
   return text;
@@ -185,8 +204,8 @@ std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
   arguments.flag("--check", options->check, "also read every weight and fail on NaN or infinity");
-  add_sweep_options(arguments, options->common);
-  add_estimate_options(arguments, options->estimate);
+  add_output_options(arguments, options->common);
+  add_estimate_options(arguments, options->estimate, options->common);
   return [options, arguments] {
     check_given(arguments, options->estimate);
     return run(*options);

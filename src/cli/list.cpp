@@ -3,8 +3,11 @@
 #include <memory>
 
 #include "command.h"
+#include "method_options.h"
 #include "options.h"
 #include "streamline/arch/family.h"
+#include "streamline/base/error.h"
+#include "streamline/base/nearest.h"
 #include "streamline/heal/replacement.h"
 #include "streamline/prune/method.h"
 #include "streamline/report/report.h"
@@ -12,6 +15,11 @@
 
 namespace streamline::cli::list_command {
 namespace {
+
+struct Options {
+  CommonOptions common;
+  std::string name;
+};
 
 Json registered_families() {
   Json list = Json::array();
@@ -74,11 +82,42 @@ std::string as_table(const Json& list, const std::vector<std::string>& columns) 
   return format_table(rows);
 }
 
-Output run() {
+// The entry of this name, with the kind of thing that it is.
+Json named(const Json& all, const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& [list, kind] : {std::pair("methods", "method"), std::pair("replacements", "replacement"),
+                                   std::pair("tasks", "task"), std::pair("families", "family")})
+    for (const Json& entry : all.at(list)) {
+      if (known.emplace_back(entry.at("name").get<std::string>()) != name) continue;
+      Json found = {{"kind", kind}};
+      found.update(entry);
+      return found;
+    }
+  fail(ErrorKind::usage, "nothing is called '", name, "'", nearest_text(name, known), "; `streamline list` has all");
+}
+
+// An entry: what there is to say of it, and of a method its options.
+std::string as_text(const Json& entry) {
+  std::string text;
+  for (const auto& [key, value] : entry.items())
+    if (value.is_string() && !value.get<std::string>().empty()) text += key + ": " + value.get<std::string>() + "\n";
+  if (entry.at("kind") != "method") return text;
+  std::vector<std::vector<std::string>> rows = {{"option", "what it is"}};
+  for (const Param& param : find_method(entry.at("name").get<std::string>()).params)
+    rows.push_back({"--" + param.name + " " + option_value(param), param.help});
+  return text + "\n" + format_table(rows);
+}
+
+Output run(const std::string& name) {
   Json result = {{"families", registered_families()},
                  {"methods", registered_methods()},
                  {"replacements", registered_replacements()},
                  {"tasks", shipped_tasks()}};
+  if (!name.empty()) {
+    Json entry = named(result, name);
+    std::string text = as_text(entry);
+    return {std::move(entry), std::move(text)};
+  }
   std::string text = "Model families\n" + as_table(result["families"], {"name", "title"}) +
                      "\nMethods (prune --method)\n" + as_table(result["methods"], {"name", "title", "paper"}) +
                      "\nReplacements (prune --replace)\n" +
@@ -88,16 +127,17 @@ Output run() {
 }
 
 std::function<Output()> declare(Arguments& arguments) {
-  auto options = std::make_shared<CommonOptions>();
-  add_output_options(arguments, *options);
-  return [options] { return run(); };
+  auto options = std::make_shared<Options>();
+  arguments.add("NAME", options->name, "one of them, and what there is to say of it: of a method its options");
+  add_output_options(arguments, options->common);
+  return [options] { return run(options->name); };
 }
 
 }  // namespace
 
 const Command& command() {
   static const Command declared{"list", "what is registered: model families, methods, replacements, tasks",
-                                "  streamline list\n  streamline list --json\n", declare};
+                                "  streamline list\n  streamline list shortgpt\n  streamline list --json\n", declare};
   return declared;
 }
 

@@ -2,6 +2,7 @@
 // `streamline merge`: models of one base become one, what they learnt scaled with depth.
 #include <iomanip>
 #include <memory>
+#include <set>
 #include <sstream>
 
 #include "command.h"
@@ -10,6 +11,7 @@
 #include "merge_sweep.h"
 #include "options.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/io/checkpoint_writer.h"
 #include "streamline/merge/write.h"
@@ -28,6 +30,12 @@ struct Options {
   std::optional<Sweep> tried = {};  // what the sweep's word says
   bool overwrite = false, dry_run = false;
 };
+
+constexpr const char* kScaledRules = "rules of task vectors, as mean, sum and ties, and with passthrough";
+
+bool takes_scale(const merge::Rule& rule) {
+  return rule.combine == merge::Combine::task_vectors || rule.combine == merge::Combine::passthrough;
+}
 
 // An option that says nothing to this merge is a mistake, not a wish to be passed over.
 void check_meanings(const Arguments& arguments, const Options& options) {
@@ -53,15 +61,26 @@ void check_meanings(const Arguments& arguments, const Options& options) {
   if (file) return;
   const merge::Rule& rule = merge::find_rule(options.merge.rule);
   const bool between = rule.combine == merge::Combine::slerp, single = rule.combine == merge::Combine::passthrough;
-  const bool scaled = !between && rule.combine != merge::Combine::average;
-  const std::string scaling = "rules of task vectors, as mean, sum and ties, and with passthrough";
-  if (tried == "t" && !between) fail(ErrorKind::usage, "--sweep t=… goes with --rule slerp");
-  if (tried == "scale" && !scaled) fail(ErrorKind::usage, "--sweep scale=… goes with ", scaling);
   check_meaning(arguments, {{{"--density"}, rule.keep != merge::Keep::all, "--rule ties, dare or dare-ties"},
                             {{"--threshold"}, rule.keep == merge::Keep::largest, "--rule ties"},
                             {{"--t"}, between, "--rule slerp"},
                             {{"--weights"}, !between && !single, "rules that weigh models; slerp takes --t"},
-                            {{"--scale"}, scaled, scaling}});
+                            {{"--scale"}, takes_scale(rule), kScaledRules}});
+}
+
+// The same of a sweep, whose one number would also pass over what a file says of each tensor.
+void check_swept(const merge::MergePlan& plan, const Sweep& tried) {
+  const merge::Rule& rule = *plan.request.rule;
+  if (tried.name == "t" && rule.combine != merge::Combine::slerp)
+    fail(ErrorKind::usage, "--sweep t=… goes with the rule slerp");
+  if (tried.name == "scale" && !takes_scale(rule)) fail(ErrorKind::usage, "--sweep scale=… goes with ", kScaledRules);
+  if (tried.name != "t" && tried.name != "scale") return;
+  std::set<double> given;
+  for (const merge::TensorMerge& tensor : plan.tensors)
+    if (tensor.rule != nullptr) given.insert(tried.name == "t" ? tensor.parameters.t : tensor.parameters.scale);
+  if (given.size() > 1)
+    fail(ErrorKind::usage, "--sweep ", tried.name, "=…: the file gives its tensors different ones, from ",
+         *given.begin(), " to ", *given.rbegin(), "; it tries one for all");
 }
 
 void check_options(const Options& options) {
@@ -102,7 +121,7 @@ std::string as_text(const Json& json) {
            << row["scaled_norm"].get<double>() << "\n";
   }
   if (json.contains("output"))
-    text << json["output"].get<std::string>() << ": " << json["layers"] << " layers, "
+    text << json["output"].get<std::string>() << ": " << counted(json["layers"].get<std::int64_t>(), "layer") << ", "
          << format_count(json["parameters"].get<double>()) << " parameters, "
          << format_bytes(json["bytes"].get<std::uint64_t>()) << "\n";
   for (const Json& note : json["notes"]) text << note.get<std::string>() << "\n";
@@ -112,6 +131,7 @@ std::string as_text(const Json& json) {
 void make_plan(Run& run) {
   const Options& options = run.options;
   run.plan = merge::plan_merge(std::move(run.input.request));
+  if (options.tried) check_swept(run.plan, *options.tried);
   if (options.merge.file.empty() && options.merge.threshold == "model") merge::take_model_thresholds(run.plan);
   run.plan.notes.insert(run.plan.notes.end(), run.input.notes.begin(), run.input.notes.end());
   if (options.dry_run || options.depth.automatic()) run.norms = merge::norms_by_layer(run.plan);
@@ -184,7 +204,9 @@ Output run(const Arguments& arguments, Options& options) {
   Run run{options, merge_input(wanted)};
   const std::string tried = options.tried ? options.tried->name : "";
   if (tried != "beta" && (options.depth.given() || tried == "alpha")) check_beta(options.depth, run.input.tuned);
-  run.record["run"] = run_record(command_line(), options.common.seed);
+  run.record["run"] = computing_record(placement, options.common.seed);
+  if (!options.tried)  // tensors are merged in a type of their own, on the CPU; models are computed by a sweep alone
+    for (const char* key : {"device", "dtype"}) run.record["run"].erase(key);
   make_plan(run);
   if (!options.out.empty() && !options.dry_run) merge::check_writable(run.plan, options.out);
   const merge::MergePlan plan = chosen(run, placement);
@@ -239,11 +261,12 @@ std::function<Output()> declare(Arguments& arguments) {
   trying.add("--target-weight", sweep.target_weight, "of targets beside the control, in the score",
              {.limits = kNonNegative});
   trying.add("--text-field", sweep.corpus.text_field, "field of a .jsonl line that holds the text");
-  trying.add("--window", sweep.window, "tokens a window; default 512, or the model's positions if fewer",
+  trying.add("--window", sweep.window,
+             "tokens of text a window; default: 512, or what the model's positions hold beside BOS",
              {.shows_default = false, .limits = kNonNegative});
   trying.add("--windows", sweep.windows, "windows of each text", {.limits = kPositive});
   arguments.flag("--dry-run", options->dry_run, "show each layer's task vector and factor, and write nothing");
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  add_shard_size(arguments, options->max_shard_size);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(arguments, options->common);
   return [arguments, options] { return run(arguments, *options); };

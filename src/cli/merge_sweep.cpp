@@ -8,6 +8,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/merge/view.h"
 
@@ -44,7 +45,7 @@ class Texts {
   Texts(const SweepOptions& options, const merge::Source& reference, const Config& config)
       : tokenizer_(open_tokenizer(reference.checkpoint->files())) {
     perplexity_.bos = resolve_bos("auto", *tokenizer_);
-    perplexity_.window = resolve_seq_len(config, options.window, false, perplexity_.bos, "--window");
+    perplexity_.window = resolve_seq_len(config, options.window, Longer::refused, perplexity_.bos, "--window");
     perplexity_.max_windows = options.windows;
     for (const std::string& target : options.targets)
       targets_.push_back(load_evaluation_text(target, options.corpus, *tokenizer_));
@@ -179,8 +180,8 @@ std::string sweep_text(const Json& sweep) {
   text << (controlled ? "     control" : "") << "   score\n";
   const auto row = [&](const std::string& name, const Json& measured) {
     text << std::setw(kNameWidth) << name;
-    for (const Json& value : measured["targets"]) text << std::setw(12) << value.get<double>();
-    if (!measured["control"].is_null()) text << std::setw(12) << measured["control"].get<double>();
+    for (const Json& value : measured["targets"]) text << std::setw(12) << perplexity_text(value.get<double>());
+    if (!measured["control"].is_null()) text << std::setw(12) << perplexity_text(measured["control"].get<double>());
     if (measured.contains("score")) text << std::setw(8) << measured["score"].get<double>();
     text << "\n";
   };

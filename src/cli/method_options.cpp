@@ -15,7 +15,7 @@ constexpr std::size_t kCommon = 7;  // methods: a parameter of so many stands am
 // What is true for all methods of an option that means something else to many of them.
 constexpr std::pair<std::string_view, const char*> kInGeneral[] = {
     {"layers",
-     "layers fewer in the result, or parts of as many layers; `streamline list --json` says how each method counts"}};
+     "layers fewer in the result, or parts of as many layers; `streamline list METHOD` says how each counts"}};
 
 // One name, with the methods that have it and what it is to each of them.
 struct MethodOption {
@@ -83,19 +83,23 @@ std::string option_type(const Param& param) {
   return "";
 }
 
-// "INT=8": the type and the default, as far as they are the same for all the methods.
+// As far as type and default are the same for all the methods.
 std::string option_value(const MethodOption& option) {
   const Param& first = *option.params.front();
   const auto shared = [&](const auto member) {
     return std::ranges::all_of(option.params, [&](const Param* param) { return param->*member == first.*member; });
   };
   if (!shared(&Param::choices)) return "TEXT";
-  const Json& value = first.default_value;
-  if (!shared(&Param::default_value) || value.is_null() || value.is_array()) return option_type(first);
-  return option_type(first) + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+  return shared(&Param::default_value) ? cli::option_value(first) : option_type(first);
 }
 
 }  // namespace
+
+std::string option_value(const Param& param) {
+  const Json& value = param.default_value;
+  if (value.is_null() || value.is_array()) return option_type(param);
+  return option_type(param) + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+}
 
 void add_method_options(Arguments& arguments, Arguments& common, Json& given) {
   for (const MethodOption& option : method_options()) {

@@ -11,6 +11,7 @@
 #include "streamline/engine/sweep.h"
 #include "streamline/heal/sherl.h"
 #include "streamline/io/checkpoint_writer.h"
+#include "streamline/nn/type_name.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -50,17 +51,27 @@ OpenedModel open_model(const std::string& model, const Placement& placement, Hea
   return {with_side_route(Model::open(checkpoint, placement)), open_tokenizer(checkpoint->files())};
 }
 
-std::int64_t resolve_seq_len(const Config& config, std::int64_t given, bool allow_long, bool bos, const char* option) {
-  if (given <= 0) return std::min(kDefaultSeqLen, config.max_positions - (bos ? 1 : 0));
-  if (given > config.max_positions && !allow_long)
-    fail(ErrorKind::mismatch, option, " ", given, " is longer than the model's ", config.max_positions,
-         " positions (max_position_embeddings); choose at most ", config.max_positions, ", or pass --allow-long");
+Longer longer_if(bool allow_long) { return allow_long ? Longer::allowed : Longer::on_request; }
+
+std::int64_t resolve_seq_len(const Config& config, std::int64_t given, Longer longer, bool bos, const char* option) {
+  const std::int64_t most = config.max_positions - (bos ? 1 : 0);
+  if (given <= 0) return std::min(kDefaultSeqLen, most);
+  if (given > most && longer != Longer::allowed)
+    fail(ErrorKind::mismatch, option, " ", given, bos ? " and BOS in front are" : " is", " longer than the model's ",
+         config.max_positions, " positions (max_position_embeddings); choose at most ", most,
+         longer == Longer::on_request ? ", or pass --allow-long" : "");
   return given;
 }
 
 std::int64_t sequence_length(const OpenedModel& opened, const DataOptions& options) {
-  return resolve_seq_len(opened.model.config(), options.seq_len, options.allow_long,
+  return resolve_seq_len(opened.model.config(), options.seq_len, longer_if(options.allow_long),
                          resolve_bos(options.bos, *opened.tokenizer), "--seq-len");
+}
+
+void check_long_enough(const EvaluationText& text, std::int64_t window, const char* option) {
+  if (const std::int64_t tokens = std::ssize(text.ids); tokens < window)
+    fail(ErrorKind::resource, text.source, ": ", tokens, " tokens; one window needs ", window,
+         "; give a longer text, or a smaller ", option);
 }
 
 bool resolve_bos(const std::string& given, const Tokenizer& tokenizer) {
@@ -82,6 +93,19 @@ TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& opti
   return batches;
 }
 
+Json text_record(const TokenBatches& text) {
+  Json record = {{"source", text.source},
+                 {"sequences", text.sequences.size()},
+                 {"tokens", text.tokens()},
+                 {"documents", text.documents},
+                 {"digest", text.digest}};
+  const auto size = [](const std::vector<TokenId>& sequence) { return std::ssize(sequence); };
+  if (!text.sequences.empty() &&
+      std::ranges::adjacent_find(text.sequences, std::ranges::not_equal_to{}, size) == text.sequences.end())
+    record["seq_len"] = size(text.sequences.front()) - text.skip_first;
+  return record;
+}
+
 void naming_bad_tensors(const Model& model, const std::function<void()>& work) {
   try {
     work();
@@ -96,7 +120,7 @@ Json computing_record(const Placement& placement, std::uint64_t seed) {
   record["threads"] = torch::get_num_threads();
   if (!ranks().alone()) record["ranks"] = ranks().size();
   record["device"] = placement.device.str();
-  record["dtype"] = torch::toString(placement.dtype);
+  record["dtype"] = type_name(placement.dtype);
   return record;
 }
 

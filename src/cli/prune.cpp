@@ -11,10 +11,12 @@
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/heal/refit.h"
 #include "streamline/io/checkpoint_writer.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/changeable.h"
 #include "training.h"
 
 namespace streamline::cli::prune_command {
@@ -60,12 +62,13 @@ void check_meanings(const Arguments& arguments, const PruneOptions& options) {
       arguments,
       {{{"--tokens", "--epochs", "--learning-rate", "--batch-tokens", "--weight-decay", "--loss", "--init",
          "--patience", "--cache", "--log", "--accept-worse", "--loss-split", "--mse", "--skip-first-position",
-         "--save-every", "--cache-dtype"},
+         "--cache-dtype"},
         heals,
         "what --replace trains, and nothing is trained here"},
        {{"--mse", "--skip-first-position"}, mse, "--loss mse"},
        {{"--loss-split"}, options.loss.find('+') != std::string::npos, "a --loss of two, as mse+lm"},
        {{"--state"}, heals || method.keeps_state, "what --replace trains, or a --method that keeps what it finds"},
+       {{"--save-every"}, heals, "what --replace trains; a search saves after each round"},
        {{"--save-every"}, !options.state.empty(), "--state"},
        {{"--cache-dtype"}, !options.cache.empty(), "--cache"},
        {{"--cache-limit"},
@@ -99,7 +102,7 @@ void check_options(const PruneOptions& options) {
   parse_size(options.cache_limit);
   if (options.out.empty() && writes(options))
     fail(ErrorKind::usage, "--out is required (or --dry-run, or --plan-only)");
-  if (writes(options)) check_output_directory(options.out, options.overwrite);
+  if (writes(options) && ranks().first()) check_output_directory(options.out, options.overwrite);
 }
 
 // What this model cannot be, told before the work.
@@ -107,6 +110,8 @@ void check_source(const PruneRun& run) {
   const Checkpoint& checkpoint = run.opened.model.checkpoint();
   const Inside inside = taken_inside(find_method(run.options.method), run.options.method_params);
   if (run.options.refit != "none") {
+    if (!inside.heads && !inside.channels)
+      fail(ErrorKind::usage, "--refit makes up for heads and channels that go, and here none do; leave it out");
     if (!checkpoint.is_safetensors())
       fail(ErrorKind::unsupported, checkpoint.label(),
            ": --refit changes matrices, and those of a GGUF file keep their bytes; prune the checkpoint that the file "
@@ -114,8 +119,20 @@ void check_source(const PruneRun& run) {
     check_refit(run.opened.model.config(), parse_refit(run.options.refit), inside.heads, inside.channels);
   }
   check_no_side_route(checkpoint, "reads its layers where they are");
-  if (writes(run.options) && !checkpoint.is_safetensors())
+  if (!writes(run.options)) return;
+  if (checkpoint.is_safetensors())
+    check_cuttable(run.opened.model, inside.heads, inside.channels);
+  else
     check_gguf_slices(run.opened.model, inside.heads, inside.channels);
+}
+
+// What --sparsity and --layers came to; --budget says it by itself.
+void tell_size(const PruneRun& run) {
+  const Json &given = run.options.method_params, &found = run.proposal.plan.scores;
+  for (const char* size : {"sparsity", "layers"})
+    if (given.contains(size) && found.contains("sparsity"))
+      log_info("--" + std::string(size) + " " + given[size].dump() + " saves " +
+               fixed(100 * found["sparsity"].get<double>(), 1) + " % of the parameters");
 }
 
 Output run(const PruneOptions& options) {
@@ -134,7 +151,11 @@ Output run(const PruneOptions& options) {
   if (options.replacement == "auto") stage(run, "try replacements", [&] { choose_replacement(run); });
   stage(run, "score", [&] { naming_bad_tensors(source, [&] { choose(run); }); });
   for (const std::string& warning : run.proposal.warnings) log_warning(warning);
-  log_info(summary(run.proposal.plan));
+  log_info(summary(run.plan));
+  tell_size(run);
+  if (writes(options) && source.checkpoint().is_safetensors())
+    check_zero_halves(source, run.plan,
+                      resolve_form(source.checkpoint(), source.config(), parse_format(options.format)));
   if (options.plan_only) {
     Json plan = to_json(run.plan);
     std::string text = dump_json(plan);
@@ -184,7 +205,8 @@ void add_training_options(Arguments& arguments, PruneOptions& options) {
   kept.add("--state", options.state,
            "directory where a search (blockpruner, iterative, beam, evolve, policy-gradient) and the training save "
            "their state until the result is written; the same command goes on from there");
-  kept.add("--save-every", options.heal.save_every, "seconds between two of these", {.limits = kNonNegative});
+  kept.add("--save-every", options.heal.save_every, "seconds between two states of the training",
+           {.limits = kNonNegative});
   kept.add("--cache", options.cache, "directory where hidden states are kept for further epochs, candidates and runs");
   kept.add("--cache-limit", options.cache_limit,
            "most it may hold, and most of what a search (blockpruner, iterative, beam, evolve) may put into its "
@@ -221,7 +243,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--plan-only", options->plan_only,
                  "choose what to cut and print the plan; nothing is trained or written");
   arguments.add("--format", options->format, kFormatHelp);
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  add_shard_size(arguments, options->max_shard_size);
   arguments.add(kRecipeOption, options->recipe, "YAML file of options; the command line wins over it");
   Arguments text = arguments.group("Text to look at and to measure on"), choice = arguments.group("What to cut");
   add_data_options(text, options->data);
@@ -229,7 +251,8 @@ std::function<Output()> declare(Arguments& arguments) {
            "text for the perplexities; default: documents of --data held out of training");
   text.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   text.flag("--no-speed", options->no_speed, "do not measure prefill and decode speed");
-  choice.add("--method", options->method, "how to choose; see `streamline list`, and below what goes with one of them");
+  choice.add("--method", options->method,
+             "how to choose; see `streamline list`, `streamline list METHOD` for the options of one, and below");
   choice.add("--budget", options->budget,
              "the smallest cut that leaves at most this: params=0.8x (of the source's), bytes=100MB, kv-cache=0.5x "
              "(bytes a token), latency=0.7x (measured here); several with commas between them");

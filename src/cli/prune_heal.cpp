@@ -4,6 +4,8 @@
 #include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "training.h"
 
@@ -45,8 +47,8 @@ void refuse_worse(const PruneRun& run, const HealedPlanWindow& window) {
   const HealStage& stage = window.result.last();
   const std::string verdict = "'" + run.replacement + "' in place of layers " + std::to_string(window.first) + ".." +
                               std::to_string(window.first + window.count - 1) + " has a loss (" +
-                              std::string(loss_name(stage.loss)) + ") of " + three_digits(stage.best) +
-                              " on held-out text, doing nothing " + three_digits(stage.nothing);
+                              std::string(loss_name(stage.loss)) + ") of " + general(stage.best, 3) +
+                              " on held-out text, doing nothing " + general(stage.nothing, 3);
   if (!run.options.accept_worse)
     fail(ErrorKind::gate, verdict,
          ": refused, nothing was written; train on more --tokens, choose another --replace, or pass --accept-worse");
@@ -68,7 +70,7 @@ void choose_replacement(PruneRun& run) {
   Json records = Json::array();
   for (const CandidateResult& result : results) records.push_back(to_json(result));
   run.report["candidates"] = {{"tokens", options.candidate_tokens}, {"chosen", best.name}, {"results", records}};
-  log_info("of the candidates '" + best.name + "' gives the smallest perplexity, " + three_digits(best.perplexity));
+  log_info("of the candidates '" + best.name + "' gives the smallest perplexity, " + perplexity_text(best.perplexity));
 }
 
 void heal(PruneRun& run) {

@@ -4,16 +4,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include "changed_model.h"
 #include "plan_option.h"
 #include "rank_group.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/heal/heal_plan.h"
 #include "streamline/heal/refit.h"
 #include "streamline/io/checkpoint_writer.h"
-#include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/fold.h"
 #include "streamline/surgery/widths.h"
@@ -30,7 +32,7 @@ EvaluationText held_out_text(const TokenBatches& validation) {
   for (const auto& sequence : validation.sequences)
     text.ids.insert(text.ids.end(), sequence.begin() + validation.skip_first, sequence.end());
   text.bytes = validation.bytes;
-  text.source = validation.source + " (held-out documents)";
+  text.source = validation.source;
   text.digest = validation.digest;
   return text;
 }
@@ -40,18 +42,8 @@ void load_evaluation(PruneRun& run) {
   run.evaluation = options.evaluation.empty()
                        ? held_out_text(run.validation)
                        : load_evaluation_text(options.evaluation, options.data.corpus, *run.opened.tokenizer);
-  run.perplexity.max_windows = options.evaluation_windows;
-  run.perplexity.bos = resolve_bos(options.data.bos, *run.opened.tokenizer);
-  run.perplexity.window = sequence_length(run.opened, options.data);
-  run.perplexity.beyond_positions = true;
-  run.perplexity.progress = true;
-}
-
-void describe_source(PruneRun& run) {
-  const Model& source = run.opened.model;
-  run.report["source"] = {{"path", run.options.model},      {"family", source.config().family->title},
-                          {"layers", source.layer_count()}, {"parameters", source.parameters()},
-                          {"bytes", source.weight_bytes()}, {"digest", source.checkpoint().digest()}};
+  run.perplexity = measured_windows(run.opened, options.data, options.evaluation_windows);
+  check_long_enough(run.evaluation, run.perplexity.window, "--seq-len");
 }
 
 Json describe_choice(const PruneRun& run) {
@@ -64,6 +56,8 @@ Json describe_choice(const PruneRun& run) {
     if (segment.action == Action::keep) continue;
     if (cut == nullptr) cut = &segment;
     cuts.push_back({{"start", segment.first}, {"count", segment.count()}});
+    if (segment.action == Action::drop_attention) cuts.back()["half"] = "attention";
+    if (segment.action == Action::drop_mlp) cuts.back()["half"] = "MLP";
     const bool whole = segment.action == Action::drop || segment.action == Action::replace;
     halves |= !whole;
     cut_layers += whole ? segment.count() : 0;
@@ -104,12 +98,6 @@ void end_stage(PruneRun& run, const std::string& name, const Stopwatch& watch) {
 
 }  // namespace
 
-std::string three_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
-  return text;
-}
-
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work) {
   log_detail(name);
   reset_peak_memory();
@@ -135,12 +123,9 @@ void check_writable(const PruneRun& run) {
 
 void load_data(PruneRun& run) {
   const PruneOptions& options = run.options;
-  describe_source(run);
+  run.report["source"] = source_record(options.model, run.opened.model);
   run.calibration = load_calibration(run.opened, options.data, options.common.seed);
-  run.report["calibration"] = {
-      {"source", run.calibration.source},   {"sequences", run.calibration.sequences.size()},
-      {"tokens", run.calibration.tokens()}, {"documents", run.calibration.documents},
-      {"digest", run.calibration.digest},   {"seq_len", run.calibration.sequences.front().size()}};
+  run.report["calibration"] = text_record(run.calibration);
   run.questions = load_questionnaire(options.questions, run.opened, options.data, options.common.seed);
   if (options.plan_only) return;
   if (run.heals() || options.evaluation.empty()) {
@@ -184,11 +169,11 @@ Proposal propose_with(PruneRun& run, const std::string& replacement, const Json&
   return method.propose(context, resolve_params(method.params, params, "streamline prune"));
 }
 
-// As wide as the format of the result writes it.
-Plan as_written(const PruneRun& run, const Plan& plan) {
+// As large as the format of the result writes it.
+Model as_written(const PruneRun& run, const Plan& plan, const Replacements& replacements) {
   const Model& source = run.opened.model;
   const LayerForm form = resolve_form(source.checkpoint(), source.config(), parse_format(run.options.format));
-  return as_wide_as_written(source.config(), plan, form);
+  return written_view(source, plan, replacements, form);
 }
 
 // What a proposal leaves, with what is put back as large as it will be.
@@ -197,7 +182,7 @@ Model untrained_view(const PruneRun& run, const Proposal& proposal) {
   PlannedSurgery surgery{.plan = proposal.plan, .replacements = proposal.replacements};
   if (run.heals()) surgery.plan = with_networks(surgery.plan, parse_replacement(run.replacement));
   fill_initial_weights(source, run.options.common.seed, surgery);
-  return source.view(as_written(run, surgery.plan), surgery.replacements);
+  return as_written(run, surgery.plan, surgery.replacements);
 }
 
 // The smallest cut within --budget; what it came to goes into the report.
@@ -268,7 +253,7 @@ void measure(PruneRun& run, const std::string& name, const Model& model, const M
                               {"stride", run.perplexity.stride > 0 ? run.perplexity.stride : run.perplexity.window},
                               {"bos", run.perplexity.bos},
                               {"tokens", result.tokens}};
-  log_info(name + ": perplexity " + three_digits(result.value));
+  log_info(name + ": perplexity " + perplexity_text(result.value));
 }
 
 }  // namespace
@@ -277,13 +262,13 @@ void measure_source(PruneRun& run) { measure(run, "source", run.opened.model, ru
 
 void measure(PruneRun& run, const std::string& name, const Plan& plan) {
   const Model& source = run.opened.model;
-  measure(run, name, source.view(plan, run.replacements), source.view(as_written(run, plan), run.replacements));
+  measure(run, name, source.view(plan, run.replacements), as_written(run, plan, run.replacements));
   if (name == "cut" && (run.heals() || run.options.refit != "none")) return;
   const auto perplexity_of = [](const Json& row) { return row["perplexity"]["value"].get<double>(); };
   const double grown = perplexity_of(run.report["models"].back()) / perplexity_of(run.report["models"].front());
   if (grown < kRuined) return;
   const std::string sentence =
-      "the perplexity is " + three_digits(grown) + " times the source's: cut less, or train " +
+      "the perplexity is " + general(grown, 3) + " times the source's: cut less, or train " +
       (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
       ", and heal it (`streamline heal`)";
   log_warning(sentence);
@@ -313,9 +298,13 @@ Json provenance(const PruneRun& run) {
   record["source"] = run.report["source"]["path"];
   record["source_digest"] = run.report["source"]["digest"];
   record["calibration"] = run.report["calibration"];
-  if (run.heals())
-    record["training"] = {
-        {"source", run.training.source}, {"tokens", run.training.tokens()}, {"digest", run.training.digest}};
+  if (run.heals()) {
+    record["training"] = text_record(run.training);
+    record["replacement"] = run.replacement;
+    const double given = run.options.heal.learning_rate;
+    const double rate = given > 0 ? given : parse_replacement(run.replacement).network->learning_rate;
+    if (rate > 0) record.update({{"loss", run.options.loss}, {"learning_rate", rate}});
+  }
   record["models"] = run.report["models"];
   record["recipe"] = run.options.recipe;
   return record;
@@ -336,11 +325,9 @@ void write(PruneRun& run) {
   apply.finish = [&](OutputDirectory& directory, const AppliedPlan& applied) {
     end_stage(run, "write and verify", watch);
     for (const std::string& note : applied.notes) log_info(note);
-    run.report["output"] = {
-        {"path", options.out}, {"ordinary", applied.ordinary}, {"format", applied.format}, {"notes", applied.notes}};
+    run.report["output"] = output_record(options.out, applied);
     directory.write("streamline/recipe.yaml", options.recipe);
-    directory.write("report.json", dump_json(run.report));
-    directory.write("report.html", report_html(run.report));
+    write_report(directory, run.report);
   };
   apply_plan(run.opened.model, run.plan, run.replacements, options.out, apply);
 }

@@ -60,8 +60,6 @@ ReplacementUse replacement_use(const Model& source, const std::string& replaceme
 // A plan by the chosen method, with this replacement in place of what it cuts.
 Proposal propose(PruneRun& run, const std::string& replacement);
 
-std::string three_digits(double value);
-
 // Runs `work` and records its seconds and peak memory under "stages".
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/eval/task_scoring.h"
@@ -10,16 +11,22 @@
 namespace streamline::cli {
 namespace {
 
+// Apart, so that a few questions are taken without a copy of all.
+struct Questions {
+  TaskSet set = {};  // without items
+  std::vector<TaskItem> items = {};
+};
+
 // The questions first … first+count-1 of all sets in a row, as sets of their own.
-std::vector<TaskSet> extract(const std::vector<TaskSet>& sets, std::int64_t first, std::int64_t count) {
+std::vector<TaskSet> extract(const std::vector<Questions>& sets, std::int64_t first, std::int64_t count) {
   std::vector<TaskSet> parts;
-  for (const TaskSet& set : sets) {
-    const std::int64_t size = std::ssize(set.items);
+  for (const auto& [set, items] : sets) {
+    const std::int64_t size = std::ssize(items);
     const std::int64_t begin = std::clamp<std::int64_t>(first, 0, size);
     const std::int64_t end = std::clamp<std::int64_t>(first + count, 0, size);
     if (begin < end) {
       TaskSet& part = parts.emplace_back(set);
-      part.items.assign(set.items.begin() + begin, set.items.begin() + end);
+      part.items.assign(items.begin() + begin, items.begin() + end);
     }
     first -= size;
   }
@@ -42,14 +49,15 @@ Questionnaire load_questionnaire(const QuestionOptions& options, const OpenedMod
   if (options.tasks.empty()) return {};
   if (options.data_dir.empty())
     fail(ErrorKind::usage, "--tasks needs --data-dir, the folder that the questions lie in");
-  const auto sets = std::make_shared<std::vector<TaskSet>>();
+  const auto sets = std::make_shared<std::vector<Questions>>();
   Questionnaire questions;
   for (const std::string& name : options.tasks) {
     const TaskChoice chosen = choose_task(name, options.task_dir);
     for (TaskSet& set : load_task(
              *chosen.task, {.folder = options.data_dir, .limit = options.limit, .seed = seed, .set = chosen.set})) {
       questions.count += std::ssize(set.items);
-      sets->push_back(std::move(set));
+      std::vector<TaskItem> items = std::exchange(set.items, {});
+      sets->push_back({std::move(set), std::move(items)});
     }
   }
   const TaskScoringOptions scoring{.bos = resolve_bos(data.bos, *opened.tokenizer)};

@@ -76,15 +76,17 @@ YAML::Node read(const std::string& file) {
 
 }  // namespace
 
-std::vector<std::string> with_recipe(std::vector<std::string> words) {
+RecipeWords with_recipe(std::vector<std::string> words) {
   const auto file = take_file(words);
-  if (!file) return words;
+  if (!file) return {.words = std::move(words)};
+  RecipeWords result;
   std::vector<std::string> from_file;
   for (const auto& entry : read(*file)) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     if (key.empty() || key.starts_with('-') || key == "config")
       fail(ErrorKind::format, *file, ": '", key, "' is no option's name without its dashes");
     if (is_given(words, key)) continue;
+    result.places.emplace_back("--" + key, *file + ":" + std::to_string(entry.first.Mark().line + 1));
     for (std::string& word : words_of(key, entry.second, *file)) {
       // The model comes first, so that no option takes it for its value.
       from_file.insert(key == "model" ? from_file.begin() : from_file.end(), std::move(word));
@@ -92,7 +94,17 @@ std::vector<std::string> with_recipe(std::vector<std::string> words) {
   }
   words.insert(words.begin() + static_cast<std::ptrdiff_t>(std::min(kFirst, words.size())), from_file.begin(),
                from_file.end());
-  return words;
+  result.words = std::move(words);
+  return result;
+}
+
+std::string place_of(const std::string& message, const RecipeWords& recipe) {
+  constexpr std::string_view kOfNames = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+  const std::size_t begin = message.find("--");
+  if (begin == std::string::npos) return "";
+  const std::string named = message.substr(begin, message.find_first_not_of(kOfNames, begin) - begin);
+  const auto found = std::ranges::find(recipe.places, named, &std::pair<std::string, std::string>::first);
+  return found == recipe.places.end() ? "" : found->second + ": ";
 }
 
 std::string recipe_text(const GivenOptions& options) {

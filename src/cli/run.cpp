@@ -42,9 +42,24 @@ std::vector<Declared> declare(Program& program) {
   for (const Command* command : commands()) {
     Arguments arguments = program.add_command(command->name, command->summary, "Examples:\n" + command->examples);
     auto run = command->declare(arguments);
+    // with_recipe() reads it for all of them, before these do.
+    if ((arguments.has("MODEL") || arguments.has("MODELS")) && !arguments.has(kRecipeOption))
+      arguments.add(
+          kRecipeOption, [](const std::string&) {}, "YAML file of options; the command line wins over it", "TEXT");
     declared.push_back({command, arguments, std::move(run)});
   }
   return declared;
+}
+
+// What the file of a recipe got wrong is told with its place there.
+std::optional<std::string> parse(Program& program, const RecipeWords& recipe) {
+  try {
+    return program.parse(recipe.words);
+  } catch (const Error& error) {
+    const std::string place = place_of(error.what(), recipe);
+    if (place.empty()) throw;
+    fail(error.kind(), place, error.what());
+  }
 }
 
 // libtorch's messages carry a stack trace below their first line.
@@ -60,7 +75,7 @@ Answer run(const std::vector<std::string>& words) {
       "breaks.",
       "streamline " + std::string(program_version()));
   const std::vector<Declared> declared = declare(program);
-  if (const auto answer = program.parse(with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
+  if (const auto answer = parse(program, with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
   for (const auto& [command, arguments, run] : declared) {
     if (!arguments.chosen()) continue;
     check_ranks(*command);

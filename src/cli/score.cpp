@@ -6,8 +6,10 @@
 #include "command.h"
 #include "options.h"
 #include "rank_group.h"
+#include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/prune/scores.h"
 #include "streamline/report/report.h"
@@ -23,35 +25,41 @@ struct Options {
   bool overwrite = false;
 };
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
+constexpr const char* kMassive = "massive activations in";
 
 std::string window_name(const Window& window) {
   const std::string first = std::to_string(window.start);
   return window.count == 1 ? first : first + ".." + std::to_string(window.start + window.count - 1);
 }
 
+// "11": those of a window whose massive activations the model needs; "-" of most.
+std::string massive_layers_in(const Scores& scores, const Window& window) {
+  std::string layers;
+  for (const std::int64_t layer : massive_activation_layers(scores))
+    if (layer >= window.start && layer < window.start + window.count)
+      layers += (layers.empty() ? "" : ", ") + std::to_string(layer);
+  return layers.empty() ? "-" : layers;
+}
+
 std::string best_windows(const Scores& scores, std::int64_t count, std::int64_t shown) {
   const std::vector<Window> windows = ranked_windows(scores, count, {});
-  std::vector<std::vector<std::string>> rows = {{"layers", "cosine", "behind the best"}};
+  std::vector<std::vector<std::string>> rows = {{"layers", "cosine", "behind the best", kMassive}};
   for (std::size_t i = 0; i < windows.size() && i < static_cast<std::size_t>(shown); ++i)
-    rows.push_back(
-        {window_name(windows[i]), fixed(windows[i].cosine, 6), fixed(windows[0].cosine - windows[i].cosine, 6)});
-  return "Best windows of " + std::to_string(count) + (count == 1 ? " layer" : " layers") +
-         " (cosine of the hidden states before and after)\n" + format_table(rows);
+    rows.push_back({window_name(windows[i]), fixed(windows[i].cosine, 6),
+                    fixed(windows[0].cosine - windows[i].cosine, 6), massive_layers_in(scores, windows[i])});
+  return "Best windows of " + counted(count, "layer") + " (cosine of the hidden states before and after)\n" +
+         format_table(rows);
 }
 
 std::string best_of_each_length(const Scores& scores) {
-  std::vector<std::vector<std::string>> rows = {{"length", "layers", "cosine", "margin to the next"}};
+  std::vector<std::vector<std::string>> rows = {{"length", "layers", "cosine", "margin to the next", kMassive}};
   for (std::int64_t count = 1; count <= std::max<std::int64_t>(1, scores.layers / 2); ++count) {
     const std::vector<Window> windows = ranked_windows(scores, count, {});
     rows.push_back({std::to_string(count), window_name(windows[0]), fixed(windows[0].cosine, 6),
-                    windows.size() > 1 ? fixed(windows[0].cosine - windows[1].cosine, 6) : "-"});
+                    windows.size() > 1 ? fixed(windows[0].cosine - windows[1].cosine, 6) : "-",
+                    massive_layers_in(scores, windows[0])});
   }
-  return "Best window of each length\n" + format_table(rows);
+  return "Best window of each length, up to half of the layers (--json has all)\n" + format_table(rows);
 }
 
 void warn_of_massive_activations(const Scores& scores) {
@@ -65,6 +73,8 @@ Output run(const Options& options) {
   if (ranks().first()) check_output(options.out, options.overwrite);
   const Placement placement = start(options.common);
   const OpenedModel opened = open_model(options.model, placement);
+  if (const std::int64_t layers = opened.model.layer_count(); options.cut < 1 || options.cut > layers)
+    fail(ErrorKind::usage, "--cut ", options.cut, ": the model has ", layers, " layers, give 1 to ", layers);
   TokenBatches calibration = load_calibration(opened, options.data, options.common.seed);
   const Stopwatch watch;
   Scores scores;
@@ -72,18 +82,15 @@ Output run(const Options& options) {
     scores = score_layers(opened.model, calibration, {.batch_tokens = 0, .label = "scoring", .beyond_positions = true});
   });
   const double seconds = watch.seconds();
-  ranked_windows(scores, options.cut, {});  // an impossible length fails before anything is printed
 
-  Json result = {
-      {"run", run_record(command_line(), options.common.seed)},
-      {"model",
-       {{"path", options.model},
-        {"family", opened.model.config().family->name},
-        {"digest", opened.model.checkpoint().digest()}}},
-      {"calibration",
-       {{"source", calibration.source}, {"documents", calibration.documents}, {"digest", calibration.digest}}},
-      {"seconds", seconds},
-      {"peak_memory", peak_resident_memory()}};
+  Json result = {{"run", computing_record(placement, options.common.seed)},
+                 {"model",
+                  {{"path", options.model},
+                   {"family", opened.model.config().family->name},
+                   {"digest", opened.model.checkpoint().digest()}}},
+                 {"calibration", text_record(calibration)},
+                 {"seconds", seconds},
+                 {"peak_memory", peak_resident_memory()}};
   result.update(to_json(scores));
   if (!options.out.empty() && ranks().first()) write_text(options.out, dump_json(result));
   warn_of_massive_activations(scores);

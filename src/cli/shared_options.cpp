@@ -7,6 +7,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/io/checkpoint_writer.h"
 #include "streamline/io/hub.h"
 
 namespace streamline::cli {
@@ -25,8 +26,7 @@ void add_output_options(Arguments& arguments, CommonOptions& options) {
   arguments.flag("-v,--verbose", options.verbose, "say more");
 }
 
-void add_compute_options(Arguments& arguments, CommonOptions& options) {
-  add_output_options(arguments, options);
+void add_machine_options(Arguments& arguments, CommonOptions& options) {
   arguments.add("--threads", options.threads,
                 "threads; 0: one a physical core that may be used, shared among the ranks of a machine",
                 {.shows_default = false, .limits = Limits{0, 4096}});
@@ -35,10 +35,19 @@ void add_compute_options(Arguments& arguments, CommonOptions& options) {
   arguments.add("--seed", options.seed, "seed of everything random");
 }
 
-void add_sweep_options(Arguments& arguments, CommonOptions& options) {
-  add_compute_options(arguments, options);
+void add_compute_options(Arguments& arguments, CommonOptions& options) {
+  add_output_options(arguments, options);
+  add_machine_options(arguments, options);
+}
+
+void add_memory_option(Arguments& arguments, CommonOptions& options) {
   arguments.add("--memory", options.memory,
                 "most memory that the process holds beside mapped files, e.g. 8GB; default: what is available");
+}
+
+void add_sweep_options(Arguments& arguments, CommonOptions& options) {
+  add_compute_options(arguments, options);
+  add_memory_option(arguments, options);
 }
 
 void start_logging(const CommonOptions& options) {
@@ -56,11 +65,21 @@ std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model) {
   return streamline::open_checkpoint(find_model(model));
 }
 
+void add_shard_size(Arguments& arguments, std::string& size) {
+  constexpr std::uint64_t kLeast = 100'000;  // of more files than that nobody has use
+  const auto take = [&size](const std::string& word) {
+    if (parse_size(word) < kLeast) fail(ErrorKind::usage, "--max-shard-size takes 100KB or more; got '", word, "'");
+    size = word;
+  };
+  arguments.add("--max-shard-size", take, "largest weight file, e.g. 5GB", "TEXT=" + size);
+}
+
 void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need) {
   arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
                 {.required = need != DataNeed::optional});
   arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
-  arguments.add("--seq-len", options.seq_len, "tokens a sequence; default 512, or the model's positions if fewer",
+  arguments.add("--seq-len", options.seq_len,
+                "tokens of text a sequence; default: 512, or what the model's positions hold beside BOS",
                 {.limits = kPositive});
   if (need != DataNeed::training) {
     arguments.add("--samples", options.samples, "calibration sequences", {.limits = kPositive});
@@ -80,9 +99,12 @@ const std::vector<std::string>& command_line() { return words(); }
 void remember_command_line(const std::vector<std::string>& given) { words() = given; }
 
 void check_output_directory(const std::string& path, bool overwrite) {
+  if (path.empty()) return;
+  const std::filesystem::path target(path);
   std::error_code error;
-  if (!path.empty() && !overwrite && std::filesystem::exists(path, error) && !std::filesystem::is_empty(path, error))
-    fail(ErrorKind::io, path, ": already exists; choose another name, or pass --overwrite");
+  if (std::filesystem::is_regular_file(target, error) && target.extension() != ".gguf")
+    fail(ErrorKind::io, path, ": is a file, not a directory; choose another name");
+  static_cast<void>(OutputDirectory(target, overwrite ? Overwrite::yes : Overwrite::no));  // removed again
 }
 
 void check_output(const std::string& path, bool overwrite) {

@@ -20,8 +20,10 @@ struct CommonOptions {
   std::uint64_t seed = 0;
 };
 void add_output_options(Arguments& arguments, CommonOptions& options);   // --json, --quiet, --verbose
-void add_compute_options(Arguments& arguments, CommonOptions& options);  // those, --threads, --device, --dtype, --seed
-// --memory, of commands that run text through a model; those of add_compute_options() as well.
+void add_machine_options(Arguments& arguments, CommonOptions& options);  // --threads, --device, --dtype, --seed
+void add_compute_options(Arguments& arguments, CommonOptions& options);  // all of those
+void add_memory_option(Arguments& arguments, CommonOptions& options);    // --memory
+// Of commands that run text through a model: add_compute_options() and --memory.
 void add_sweep_options(Arguments& arguments, CommonOptions& options);
 // The heading of these in the --help of commands that have so many options that each stands under one.
 constexpr const char* kMachine = "Machine and messages";
@@ -32,10 +34,13 @@ void add_model(Arguments& arguments, std::string& model);
 // Errors as find_model and streamline::open_checkpoint.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& model);
 
+// --max-shard-size. Errors, once the words are parsed: usage for what is no size, or less than 100 kB.
+void add_shard_size(Arguments& arguments, std::string& size);
+
 struct DataOptions {
   std::string path;
   CorpusOptions corpus;
-  std::int64_t seq_len = 0;  // 0: 512, or the model's positions if fewer
+  std::int64_t seq_len = 0;  // tokens of text; 0: 512, or what the model's positions hold beside BOS
   std::int64_t samples = 32;
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
@@ -54,7 +59,8 @@ void remember_command_line(const std::vector<std::string>& words);
 // Before hours of work: that the file can be written, and is not there yet unless it may be replaced. Empty: no file.
 // Errors: io.
 void check_output(const std::string& path, bool overwrite);
-// That a directory is not there yet, or empty, unless it may be replaced. Empty: none is asked for. Errors: io.
+// The same of a directory, or of a GGUF file with its companions (docs/commands.md says what may be replaced). Empty:
+// none is asked for. Errors: io.
 void check_output_directory(const std::string& path, bool overwrite);
 
 // To standard output, at once. Errors: io.

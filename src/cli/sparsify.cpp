@@ -3,7 +3,6 @@
 // an allocation says.
 #include <cmath>
 #include <memory>
-#include <sstream>
 
 #include "allocation_file.h"
 #include "changed_model.h"
@@ -13,6 +12,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
@@ -106,8 +106,7 @@ void load_texts(Run& run) {
   const Options& options = run.options;
   if (sparse::reads_text(run.sparsify.criterion)) {
     run.calibration = load_calibration(run.opened, options.data, options.common.seed);
-    run.report["calibration"] = {
-        {"source", run.calibration.source}, {"tokens", run.calibration.tokens()}, {"digest", run.calibration.digest}};
+    run.report["calibration"] = text_record(run.calibration);
   }
   run.measured = load_measured(run.opened, options.data, options.evaluation, options.evaluation_windows);
 }
@@ -177,12 +176,7 @@ void record(Run& run, const std::vector<sparse::PrunedMatrix>& matrices) {
       {"weights", weights}, {"zeros", zeros}, {"share", static_cast<double>(zeros) / static_cast<double>(weights)}};
 }
 
-std::string percent(double share) {
-  std::ostringstream text;
-  text.precision(1);
-  text << std::fixed << 100 * share << " %";
-  return text.str();
-}
+std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
 
 std::string summary(const Json& report) {
   const Json& sparsity = report["sparsity"];
@@ -245,7 +239,7 @@ Output run(const Arguments& arguments, const Options& options) {
   run.report["summary"] = summary(run.report);
   write(run, pruned);
   remove_state(options.state);
-  std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n" + options.out + "\n";
+  std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n";
   return {std::move(run.report), std::move(text)};
 }
 
@@ -280,7 +274,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   arguments.add("--state", options->state, "directory of what is done, from which an interrupted run goes on");
-  arguments.add("--max-shard-size", options->max_shard_size, "largest weight file, e.g. 5GB");
+  add_shard_size(arguments, options->max_shard_size);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
   return [arguments, options] { return with_state(options->state, [&] { return run(arguments, *options); }); };

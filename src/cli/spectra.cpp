@@ -7,6 +7,7 @@
 #include "options.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/report.h"
 
@@ -20,12 +21,6 @@ struct Options {
   bool overwrite = false;
 };
 
-std::string digits(double value, int count) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", count, value);
-  return text;
-}
-
 std::string as_text(const Json& record) {
   std::vector<std::vector<std::string>> rows = {{"layer", "mean alpha", "lowest", "highest", "share that goes"}};
   for (const Json& layer : record["layers"]) {
@@ -35,13 +30,13 @@ std::string as_text(const Json& record) {
         low = std::min(low, matrix["alpha"].get<double>());
         high = std::max(high, matrix["alpha"].get<double>());
       }
-    rows.push_back({layer["layer"].dump(), digits(layer["alpha"].get<double>(), 3), digits(low, 3), digits(high, 3),
-                    digits(layer["ratio"].get<double>(), 4)});
+    rows.push_back({layer["layer"].dump(), fixed(layer["alpha"].get<double>(), 3), fixed(low, 3), fixed(high, 3),
+                    fixed(layer["ratio"].get<double>(), 4)});
   }
-  std::string text = format_table(rows) + "All together lose " + digits(record["ratio"].get<double>(), 4) +
-                     " at a spread of " + digits(record["spread"].get<double>(), 3);
+  std::string text = format_table(rows) + "All together lose " + fixed(record["ratio"].get<double>(), 4) +
+                     " at a spread of " + fixed(record["spread"].get<double>(), 3);
   if (!record["largest_spread"].is_null())
-    text += "; up to " + digits(record["largest_spread"].get<double>(), 3) + " no layer would lose more than the cap";
+    text += "; up to " + fixed(record["largest_spread"].get<double>(), 3) + " no layer would lose more than the cap";
   return text + ".\n";
 }
 

@@ -2,7 +2,6 @@
 // `streamline stability`: what a shorter model keeps of another one's answers.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <set>
 
@@ -10,6 +9,7 @@
 #include "options.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/report/report.h"
 #include "streamline/tasks/choice_items.h"
 #include "streamline/tasks/results_files.h"
@@ -76,13 +76,7 @@ ChoiceScore usual_score(Style style, const std::vector<TaskAnswers>& a, const st
   return mean ? ChoiceScore::mean_nll : default_score(style);
 }
 
-std::string number(const char* format, double value) {
-  char text[48];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
-std::string percent(double share) { return std::isfinite(share) ? number("%.2f", 100 * share) : "-"; }
+std::string percent(double share) { return std::isfinite(share) ? fixed(100 * share, 2) : "-"; }
 
 std::string with_interval(double share, const std::optional<Interval>& interval) {
   if (!interval) return percent(share);
@@ -100,7 +94,7 @@ std::vector<std::string> table_row(const StabilityRow& row) {
                                     percent(figures.agreement),
                                     std::to_string(row.right_to_wrong),
                                     std::to_string(row.wrong_to_right),
-                                    number("%.3g", row.p_value)};
+                                    general(row.p_value, 3)};
   if (row.as_published) cells.push_back(percent(*row.as_published));
   return cells;
 }

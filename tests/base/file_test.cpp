@@ -120,15 +120,30 @@ TEST(OutputDirectory, AppearsByCommitOnly) {
 
 TEST(OutputDirectory, RefusesAnExistingTarget) {
   const TemporaryDirectory directory;
-  write_text(directory.path() / "model/a", "old");
+  write_text(directory.path() / "model/config.json", "{}");
+  write_text(directory.path() / "model/model.safetensors", "old");
   EXPECT_ERROR(OutputDirectory(directory.path() / "model", Overwrite::no), io, "already exists");
   OutputDirectory out(directory.path() / "model/", Overwrite::yes);
   out.write("b", "new");
-  EXPECT_TRUE(fs::exists(directory.path() / "model/a"));
+  EXPECT_TRUE(fs::exists(directory.path() / "model/config.json"));
   out.commit();
-  EXPECT_FALSE(fs::exists(directory.path() / "model/a"));
+  EXPECT_FALSE(fs::exists(directory.path() / "model/config.json"));
   EXPECT_EQ(read_text(directory.path() / "model/b"), "new");
   EXPECT_EQ(entries(directory.path()), 1U);
+}
+
+TEST(OutputDirectory, ReplacesNothingButModelsAndAdapters) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "precious/thesis.txt", "important");
+  write_text(directory.path() / "precious/config.json", "{}");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "precious", Overwrite::yes), io, "remove it yourself");
+  EXPECT_EQ(read_text(directory.path() / "precious/thesis.txt"), "important");
+  write_text(directory.path() / "file", "important");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "file", Overwrite::yes).commit(), io, "is a file");
+  EXPECT_EQ(read_text(directory.path() / "file"), "important");
+  write_text(directory.path() / "lora/adapter_config.json", "{}");
+  write_text(directory.path() / "lora/adapter_model.safetensors", "old");
+  EXPECT_NO_THROW(OutputDirectory(directory.path() / "lora", Overwrite::yes).commit());
 }
 
 TEST(OutputDirectory, TakesAnEmptyDirectory) {

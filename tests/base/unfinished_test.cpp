@@ -11,11 +11,17 @@
 namespace streamline {
 namespace {
 
-TEST(Unfinished, FilesOfProcessesThatAreNoMoreAreRemovedAndNothingElse) {
-  const test::TemporaryDirectory directory;
+// The number of a process that has ended.
+pid_t ended_process() {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(0);
-  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  return child;
+}
+
+TEST(Unfinished, FilesOfProcessesThatAreNoMoreAreRemovedAndNothingElse) {
+  const test::TemporaryDirectory directory;
+  const pid_t child = ended_process();
   const auto gone = directory.path() / (".weights.safetensors.part-" + std::to_string(child));
   const auto others = {directory.path() / (".bias.safetensors.part-" + std::to_string(::getpid())),
                        directory.path() / ("weights.part-" + std::to_string(child)), directory.path() / ".part-x",
@@ -25,6 +31,23 @@ TEST(Unfinished, FilesOfProcessesThatAreNoMoreAreRemovedAndNothingElse) {
   remove_unfinished(directory.path());
   EXPECT_FALSE(std::filesystem::exists(gone));
   for (const auto& path : others) EXPECT_TRUE(std::filesystem::exists(path)) << path;
+}
+
+TEST(Unfinished, AResultOfAProcessThatIsNoMoreGoesWhenItsTargetIsWrittenAnew) {
+  const test::TemporaryDirectory directory;
+  const std::string ended = std::to_string(ended_process());
+  const auto gone = directory.path() / (".out.part-" + ended);
+  const auto others = {directory.path() / (".out2.part-" + ended),
+                       directory.path() / (".out.part-" + std::to_string(::getppid())),
+                       directory.path() / (".out.old-" + ended), directory.path() / "out.part-1"};
+  for (const auto& path : others) write_text(path / "model.safetensors", "whole");
+  write_text(gone / "streamline" / "model.safetensors", "half");
+  OutputDirectory out(directory.path() / "out", Overwrite::no);
+  EXPECT_FALSE(std::filesystem::exists(gone));
+  for (const auto& path : others) EXPECT_TRUE(std::filesystem::exists(path / "model.safetensors")) << path;
+  out.write("model.safetensors", "whole");
+  out.commit();
+  EXPECT_EQ(read_text(directory.path() / "out" / "model.safetensors"), "whole");
 }
 
 }  // namespace

@@ -93,9 +93,17 @@ TEST(Figures, CarryTheirUnits) {
   EXPECT_EQ(format_bytes(269060552), "269.1 MB");
   EXPECT_EQ(format_count(6738415616.0), "6.74B");
   EXPECT_EQ(format_count(12), "12");
+  EXPECT_EQ(format_millions(6738415616), "6738.42M");
   EXPECT_EQ(format_seconds(1.25), "1.2 s");
   EXPECT_EQ(format_seconds(65), "1 m 05 s");
   EXPECT_EQ(format_seconds(7260), "2 h 01 m");
+}
+
+TEST(Figures, AreNoThousandOfAUnit) {
+  EXPECT_EQ(format_count(999.4e6), "999M");
+  EXPECT_EQ(format_count(999.6e6), "1B");
+  EXPECT_EQ(format_bytes(999940000), "999.9 MB");
+  EXPECT_EQ(format_bytes(999960000), "1.0 GB");
 }
 
 Params example_params() {
@@ -111,6 +119,8 @@ TEST(Params, ParseWordsOfTheCommandLine) {
   EXPECT_EQ(parse_param(params[1], "0.25"), 0.25);
   EXPECT_EQ(parse_param(params[2], "0,3-5"), Json::array({0, 3, 4, 5}));
   EXPECT_ERROR(parse_param(params[0], "1x"), usage, "--cut takes an integer; got '1x'");
+  EXPECT_ERROR(parse_param(params[1], "nan"), usage, "--sparsity takes a number; got 'nan'");
+  EXPECT_ERROR(parse_param(params[1], "inf"), usage, "--sparsity takes a number; got 'inf'");
   EXPECT_ERROR(parse_param(params[2], "5-3"), usage, "--protect takes integers");
   EXPECT_ERROR(parse_param(params[2], ""), usage, "--protect takes integers");
 }
@@ -119,9 +129,10 @@ TEST(Params, FillDefaultsAndRefuseWhatIsNotDeclared) {
   const Params params = example_params();
   EXPECT_EQ(resolve_params(params, {{"cut", 2}}, "x").dump(), R"({"cut":2,"sparsity":null,"protect":[],"mode":"a"})");
   EXPECT_ERROR(resolve_params(params, {{"cuts", 2}}, "x"), usage, "x has no --cuts; it takes --cut, --sparsity");
-  EXPECT_ERROR(resolve_params(params, {{"cut", 0}}, "x"), usage, "'cut' is 0; allowed: 1");
+  EXPECT_ERROR(resolve_params(params, {{"cut", 0}}, "x"), usage, "'cut' takes 1 or more; got 0");
   EXPECT_ERROR(resolve_params(params, {{"cut", "2"}}, "x"), usage, "takes an integer");
-  EXPECT_ERROR(resolve_params(params, {{"mode", "c"}}, "x"), usage, "choose one of a, b");
+  EXPECT_ERROR(resolve_params(params, {{"sparsity", std::nan("")}}, "x"), usage, "'sparsity' takes a number");
+  EXPECT_ERROR(resolve_params(params, {{"mode", "c"}}, "x"), usage, "'mode' takes one of a, b; got 'c'");
 }
 
 TEST(Params, RefuseWhatMeansNothingBesideTheOthers) {

@@ -26,6 +26,11 @@ def text(path, content):
     return path
 
 
+def folder(path):
+    path.mkdir()
+    return path
+
+
 def truncated(folder):
     copy_of_books(folder)
     replace(folder / "model.safetensors", (BOOKS / "model.safetensors").read_bytes()[:5_000_000])
@@ -64,6 +69,9 @@ def without(folder, *names):
 # name: (what to run, given an empty folder; exit status; words that stderr must hold)
 MODELS = {
     "no such folder": (lambda t: ["inspect", t / "absent"], 1, ["absent"]),
+    "a file of the model": (lambda t: ["inspect", BOOKS / "config.json"], 1, ["is a file", f"{BOOKS}"]),
+    "adapters without their model": (
+        lambda t: ["eval", text(folder(t / "m") / "adapter_config.json", b"{}").parent, "--perplexity", VALID], 1, ["streamline merge"]),
     "no config.json": (lambda t: ["inspect", without(t / "m", "config.json")], 1, ["config.json"]),
     "no weights": (lambda t: ["inspect", without(t / "m", "model.safetensors")], 1, ["safetensors"]),
     "no tokenizer": (lambda t: prune(without(t / "m", "tokenizer.model"), t / "out", "--cut", 2), 1, ["tokenizer"]),
@@ -99,6 +107,11 @@ TEXTS = {
         lambda t: prune(BOOKS, t / "out", "--cut", 2, data=text(t / "a.txt", b"Once upon a time.")), 1, ["tokens"]),
     "invalid UTF-8": (
         lambda t: prune(BOOKS, t / "out", "--cut", 2, data=text(t / "a.txt", b"ab \xff\xfe" * 99)), 1, ["UTF-8"]),
+    "too little text to measure on, told before the scores": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--eval", text(t / "a.txt", b"Once upon a time.")), 1,
+        ["a.txt", "one window needs 64", "--seq-len"]),
+    "a window longer than the text": (
+        lambda t: ["eval", BOOKS, "--perplexity", text(t / "a.txt", b"Once upon a time.")], 1, ["one window needs 255", "--window"]),
     "a field that is not there": (
         lambda t: prune(BOOKS, t / "out", "--cut", 2, "--text-field", "body"), 1, ["body", "calibration.jsonl"]),
     "a line that is not JSON": (
@@ -106,15 +119,27 @@ TEXTS = {
         1, ["a.jsonl:2"]),
     "sequences beyond the positions": (
         lambda t: prune(BOOKS, t / "out", "--cut", 2, seq_len=300), 1, ["300", "256", "--allow-long"]),
+    "sequences that BOS makes too long": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, seq_len=256), 1, ["BOS", "256 positions", "at most 255", "--allow-long"]),
+    "windows that BOS makes too long": (
+        lambda t: ["eval", BOOKS, "--perplexity", VALID, "--window", 256], 1, ["BOS", "at most 255", "--allow-long"]),
+    "windows of a sweep that BOS makes too long": (
+        lambda t: ["merge", BOOKS, "--base", BOOKS, "--sweep", "scale=0,1", "--target", VALID, "--window", 256], 1, ["at most 255"]),
     "windows beyond the positions": (
         lambda t: ["eval", BOOKS, "--perplexity", VALID, "--window", 300], 1, ["300", "256", "--allow-long"]),
     "more memory than there is": (
-        lambda t: ["eval", BOOKS, "--perplexity", VALID, "--window", 1 << 30, "--allow-long"], 1,
-        ["tokens need at least", "free"]),
+        lambda t: ["eval", BOOKS, "--perplexity", VALID, "--window", 100_000, "--allow-long", "--memory", "10MB"], 1,
+        ["tokens need at least", "10.0 MB"]),
 }
 TARGETS = {
     "an output that exists": (
         lambda t: prune(BOOKS, text(t / "out", b"x").parent, "--cut", 2), 1, ["already", "--overwrite"]),
+    "a folder of something else": (
+        lambda t: prune(BOOKS, text(t / "thesis.txt", b"x").parent, "--cut", 2, "--overwrite"), 1, ["--overwrite", "remove it yourself"]),
+    "a file in the place of a folder": (
+        lambda t: prune(BOOKS, text(t / "thesis.txt", b"x"), "--cut", 2, "--overwrite"), 1, ["thesis.txt", "is a file"]),
+    "a folder that nobody can write into, told before any text is read": (
+        lambda t: prune(BOOKS, "/proc/out", "--cut", 2, data=t / "none.txt"), 1, ["/proc/out: cannot create"]),
     "a target inside the source": (
         lambda t: ["apply", copy_of_books(t / "m"), "--plan", plan(t / "p.json", *DROP_TWO), "--out", t / "m" / "out"],
         None, ["inside"]),
@@ -156,7 +181,37 @@ USAGE = {
         ["--cache-limit goes with --methods that try many candidates"]),
     "a limit that is no size": (
         lambda t: prune(BOOKS, t / "out", "--halves", 2, "--method", "blockpruner", "--cache-limit", "much"), 2, ["'much' is not a size"]),
-    "an unknown option": (lambda t: ["inspect", BOOKS, "--fast"], 2, ["--fast"]),
+    "an unknown option": (lambda t: ["inspect", BOOKS, "--fast"], 2, ["no option '--fast'"]),
+    "an option with a letter too many": (
+        lambda t: ["prune", BOOKS, "--out", t / "out", "--cutt", 4], 2, ["no option '--cutt'; the nearest is '--cut'", "prune --help"]),
+    "a word too many": (lambda t: ["inspect", BOOKS, BOOKS], 2, ["is a word too many"]),
+    "a method with a letter missing": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--method", "shortgp"), 2, ["the nearest is 'shortgpt'"]),
+    "a replacement with a letter missing": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--replace", "layr"), 2, ["the nearest is 'layer'"]),
+    "a task with a letter too many": (
+        lambda t: ["eval", BOOKS, "--tasks", "piqua", "--data-dir", t], 2, ["no task 'piqua'", "the nearest is 'piqa'"]),
+    "a choice with a letter missing": (
+        lambda t: ["score", BOOKS, "--data", CALIBRATION, "--bos", "of"], 2, ["--bos takes one of auto, on, off; got 'of'"]),
+    "a number of words": (
+        lambda t: ["score", BOOKS, "--data", CALIBRATION, "--samples", "two"], 2, ["--samples takes an integer, 1 or more; got 'two'"]),
+    "an integer with an exponent": (
+        lambda t: ["score", BOOKS, "--data", CALIBRATION, "--cut", "1e0"], 2, ["--cut takes an integer; got '1e0'"]),
+    "a number out of a range": (
+        lambda t: ["inspect", BOOKS, "--threads", -1], 2, ["--threads takes an integer, 0 to 4096; got '-1'"]),
+    "a seed below zero": (
+        lambda t: ["score", BOOKS, "--data", CALIBRATION, "--seed", -3], 2, ["--seed takes an integer, 0 or more; got '-3'"]),
+    "no value": (lambda t: ["score", BOOKS, "--data", CALIBRATION, "--cut"], 2, ["--cut takes an integer"]),
+    "two values": (
+        lambda t: ["score", BOOKS, "--data", CALIBRATION, "--cut", 1, "--cut", 2], 2, ["--cut is given more than once"]),
+    "weight files of a byte": (
+        lambda t: prune(BOOKS, t / "out", "--cut", 2, "--max-shard-size", 1), 2, ["--max-shard-size takes 100KB or more"]),
+    "a state's seconds where nothing is trained": (
+        lambda t: prune(BOOKS, t / "out", "--halves", 2, "--method", "blockpruner", "--state", t / "s", "--save-every", 1), 2,
+        ["--save-every goes with what --replace trains; a search saves"]),
+    "a share without its x": (
+        lambda t: prune(BOOKS, t / "out", "--replace", "none", "--budget", "params=0.8"), 2, ["params=0.8x"]),
+    "a machine of no estimate": (lambda t: ["inspect", BOOKS, "--device", "cpu"], 2, ["--device goes with --estimate"]),
     "no model": (lambda t: ["inspect"], 2, ["MODEL"]),
     "no data": (lambda t: ["prune", BOOKS, "--out", t / "out", "--cut", 2], 2, ["--data"]),
     "no output": (lambda t: ["prune", BOOKS, "--data", CALIBRATION, "--cut", 2], 2, ["--out"]),
@@ -164,6 +219,11 @@ USAGE = {
     "said twice how much": (lambda t: prune(BOOKS, t / "out", "--cut", 2, "--sparsity", 0.2), 2, ["--cut", "--sparsity"]),
     "sparsity of one": (lambda t: prune(BOOKS, t / "out", "--sparsity", 1), 2, ["sparsity", "1"]),
     "sparsity below zero": (lambda t: prune(BOOKS, t / "out", "--sparsity", -0.1), 2, ["sparsity"]),
+    "a share that is no number": (lambda t: prune(BOOKS, t / "out", "--sparsity", "nan"), 2, ["--sparsity", "nan"]),
+    "a ratio that is no number": (
+        lambda t: ["sparsify", BOOKS, "--data", CALIBRATION, "--out", t / "out", "--ratio", "nan"], 2, ["--ratio", "nan"]),
+    "a window longer than the model, told before any text is read": (
+        lambda t: ["score", BOOKS, "--data", t / "none.txt", "--cut", 13], 2, ["--cut 13: the model has 12 layers, give 1 to 12"]),
     "a cut of words": (lambda t: prune(BOOKS, t / "out", "--cut", "four"), 2, ["four"]),
     "an unknown replacement": (lambda t: prune(BOOKS, t / "out", "--cut", 2, "--replace", "x"), 2, ["swiglu-residual"]),
     "an unknown method": (lambda t: prune(BOOKS, t / "out", "--cut", 2, "--method", "x"), 2, ["streamline"]),
@@ -173,6 +233,10 @@ USAGE = {
         lambda t: ["generate", BOOKS, "--prompt", "It", "--temperature", -1], 2, ["--temperature"]),
 }
 EXPORTS = {
+    "settings of generation that are no object": (
+        lambda t: ["export", t / "m", "--gguf", t / "a.gguf"]
+        if replace(copy_of_books(t / "m") / "generation_config.json", b"[]") is None else [], 1,
+        ["generation_config.json", "not a JSON object"]),
     "an unknown type": (lambda t: ["export", BOOKS, "--gguf", t / "a.gguf", "--type", "q2_k"], 2, ["q2_k", "q8_0"]),
     "another ending": (lambda t: ["export", BOOKS, "--gguf", t / "a.bin"], 2, ["a.bin", ".gguf"]),
     "no file": (lambda t: ["export", BOOKS], 2, ["--gguf"]),

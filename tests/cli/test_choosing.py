@@ -46,11 +46,31 @@ def test_unknown_methods_list_what_exists():
     assert all(method in message for method in METHODS)
 
 
+@pytest.mark.parametrize("size", [["--sparsity", "0.25"], ["--layers", "3"]])
+def test_what_a_size_came_to_is_said(size):
+    done = run("prune", BOOKS, *TEXT, "--replace", "none", "--plan-only", *size)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith(" ".join(size)))
+    share = 100 * json.loads(done.stdout)["scores"]["sparsity"]
+    assert line == f"{' '.join(size)} saves {share:.1f} % of the parameters"
+
+
 def test_compare_tries_them_all():
     found = run_json("compare", BOOKS, "--methods", "all", "--layers", 2, *TEXT, "--perplexity", VALID, "--window", 128,
                      "--max-windows", 2, "--no-speed")
-    names = [model["name"] for model in found["models"]]
-    assert names[1:] == [f"{method} -2 layers" for method in METHODS if method not in NARROWING]
+    assert [model["method"] for model in found["models"][1:]] == [method for method in METHODS if method not in NARROWING]
+    [left_out] = [warning for warning in found["warnings"] if warning.startswith("left out")]
+    assert "take no whole layers" in left_out and all(method in left_out for method in NARROWING)
+
+
+def test_what_a_method_found_for_one_size_serves_the_next():
+    found = run_json("compare", BOOKS, "--methods", "blockpruner,beam", "--layers", "2,1", *TEXT, "--perplexity", VALID, "--window", 128,
+                     "--max-windows", 2, "--no-speed", "--threads", 1)
+    plans = {(model["method"], model["size"]): model["plan"] for model in found["models"][1:]}
+    for method in ("blockpruner", "beam"):
+        two, one = plans[method, "2"], plans[method, "1"]
+        assert one["scores"]["evaluations"] == two["scores"]["evaluations"]  # nothing was read for it
+        for layers, chosen in ((2, two), (1, one)):
+            assert chosen["segments"] == plan(method, "--layers", layers, "--replace", "none")["segments"]
 
 
 def test_compare_scores_for_a_method_that_follows_one_without_scores():
@@ -79,6 +99,7 @@ def test_halves_are_named_in_the_report(tmp_path):
              "--layers", 2, "--out", tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
     assert "Dropped the attention of layer" in page
+    assert 'class="cell half"' in page and "without attention: " in page and 'class="cell gone' not in page
 
 
 def test_what_each_part_is_worth_is_in_report_and_plan(tmp_path):
@@ -133,3 +154,8 @@ def test_budgets_that_cannot_be_met_say_the_closest():
     assert "latency=" in error("shortgpt", "--budget", "speed=2x")
     assert "so does --cut" in error("shortgpt", "--budget", "params=0.5x", "--cut", 2)
     assert "--replace" in error("llm-streamline", "--budget", "params=0.5x", "--replace", "auto")
+
+
+def test_layers_in_place_of_others_are_told_one_by_one():
+    done = run("prune", BOOKS, *TEXT, "--cut", 4, "--replace", "layer:2", "--plan-only")
+    assert done.returncode == 0 and done.stderr.count(" by one layer") == 2, done.stderr

@@ -47,10 +47,19 @@ def test_help_of_prune_puts_what_few_methods_take_under_their_names():
 
 def test_help_of_prune_is_brief_about_layers_and_list_says_what_they_are_to_each_method():
     (line,) = (line for line in run("prune", "--help").stdout.splitlines() if line.lstrip().startswith("--layers "))
-    assert "`streamline list --json`" in line and len(line) < 160
+    assert "`streamline list METHOD`" in line and len(line) < 160
     meanings = {method["name"]: param["help"] for method in run_json("list")["methods"] for param in method["parameters"]
                 if param["name"] == "layers"}
     assert "halves" in meanings["mlp-drop"] and "threshold" in meanings["laco"] and "replacement" in meanings["shortgpt"]
+
+
+def test_list_tells_of_one_name():
+    method = run("list", "shortgpt").stdout
+    assert "kind: method" in method and "arXiv 2403.03853" in method and "--protect INT,..." in method
+    assert run_json("list", "shortgpt")["parameters"]
+    assert "replacement" in run("list", "swiglu").stdout and "kind: task" in run("list", "piqa").stdout
+    wrong = run("list", "shortgtp")
+    assert wrong.returncode == 2 and "the nearest is 'shortgpt'" in wrong.stderr
 
 
 def test_help_of_heal_puts_what_goes_with_a_choice_under_it():
@@ -72,6 +81,19 @@ def test_inspect_says_what_the_card_says():
     assert found["parameters"] == 12 * (2 * 192 * 192 + 2 * 64 * 192 + 3 * 512 * 192 + 2 * 192) + 4096 * 192 + 192
 
 
+def test_inspect_says_what_was_done(tmp_path):
+    run_json("prune", BOOKS, "--data", CALIBRATION, "--cut", 2, "--start", 4, "--replace", "none", "--seq-len", 64, "--samples", 2,
+             "--eval-windows", 2, "--no-speed", "--out", tmp_path / "cut")
+    run_json("sparsify", BOOKS, "--method", "magnitude", "--ratio", 0.5, "--out", tmp_path / "sparse")
+    made = {name: run_json("inspect", tmp_path / name)["made"] for name in ("cut", "sparse")}
+    assert made["cut"] == {"by": "prune", "of": str(BOOKS), "what": "Removed layers 4..5 of 12"}
+    assert made["sparse"]["by"] == "sparsify" and made["sparse"]["what"].startswith("50.")
+    assert f"by `prune` of {BOOKS}: Removed layers 4..5" in run("inspect", tmp_path / "cut").stdout
+    (tmp_path / "cut/report.json").write_text("[1, {")  # somebody else's
+    assert run_json("inspect", tmp_path / "cut")["made"] is None
+    assert run_json("inspect", BOOKS)["made"] is None
+
+
 def test_score_orders_every_window():
     found = run_json("score", BOOKS, "--data", CALIBRATION, "--seq-len", 128, "--samples", 8)
     cosine = found["cosine"]
@@ -81,7 +103,7 @@ def test_score_orders_every_window():
 
 def test_eval_reaches_the_perplexity_of_the_card():
     # The card: about 60 on valid.txt in 256-token windows, 62.2 on its first 48.
-    found = run_json("eval", BOOKS, "--perplexity", VALID, "--window", 256, "--max-windows", 48)["perplexity"]
+    found = run_json("eval", BOOKS, "--perplexity", VALID, "--bos", "off", "--window", 256, "--max-windows", 48)["perplexity"]
     assert 55 < found["value"] < 70
     assert found["tokens"] == 48 * 255
 
@@ -90,6 +112,11 @@ def test_generate_keeps_the_blank_behind_the_prompt():
     words = ["generate", BOOKS, "--prompt", "It was a", "--max-tokens", 4, "--temperature", 0]
     assert run_json(*words)["text"].startswith(" ")
     assert run(*words).stdout.startswith("It was a ")
+
+
+def test_generate_prints_nothing_before_it_is_sure():
+    refused = run("generate", BOOKS, "--prompt", "It was", "--max-tokens", 400)
+    assert refused.returncode == 1 and refused.stdout == "" and "exceed the model's 256 positions" in refused.stderr
 
 
 def test_generate_is_greedy_at_temperature_zero():
@@ -108,6 +135,10 @@ def test_list_names_what_prune_accepts():
 def test_the_page_of_families_is_the_registrys():
     script = pathlib.Path(__file__).parents[2] / "scripts/families_page.py"
     subprocess.run([sys.executable, script, os.environ["STREAMLINE_PROGRAM"], "--check"], check=True)
+
+
+def test_export_takes_a_type_in_capitals(tmp_path):
+    assert run_json("export", BOOKS, "--gguf", tmp_path / "a.gguf", "--type", "Q8_0")["type"] == "q8_0"
 
 
 def test_bench_measures_prefill_and_decoding():

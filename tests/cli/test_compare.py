@@ -42,9 +42,29 @@ def test_compare_tells_every_text_and_who_is_within_the_error_of_whom(other_mode
              "--max-windows", 4, "--no-speed"]
     table = run(*words).stdout
     assert "perplexity (valid.txt)" in table and f"perplexity ({CALIBRATION.name})" in table and "dropped layers" in table
-    assert "Within the error of each other: books-5m and books-5m (2)." in table
+    assert "Of those with *, within the error of each other:\n  books-5m and books-5m (2)\n" in table
+    assert "Pareto, by perplexity" in table and "Perplexity on valid.txt: 508 tokens scored in windows of 128, stride 128, " in table
+    assert "± one standard error" in table and "memory" not in table
     models = run_json(*words)["models"]
     assert [model["alike"] for model in models] == [["books-5m (2)"], ["books-5m"], []]
+
+
+def test_one_window_tells_no_error_and_no_noise():
+    words = ["compare", BOOKS, BOOKS, "--methods", "alpha", "--layers", 2, "--data", CALIBRATION, "--seq-len", 64, "--samples", 2,
+             "--perplexity", VALID, "--window", 128, "--max-windows", 1, "--no-speed"]
+    table = run(*words).stdout
+    assert "~" not in table and "within the error" not in table
+    models = run_json(*words)["models"]
+    assert all(model["perplexity"]["standard_error"] is None and model["alike"] == [] for model in models)
+    assert models[2]["perplexity"]["divergence"]["log_perplexity_ratio"]["standard_error"] is None
+
+
+def test_names_say_what_went():
+    found = run_json("compare", BOOKS, "--methods", "mlp-drop,attention-drop,joint-drop,shortgpt", "--layers", 2, "--data", CALIBRATION,
+                     "--seq-len", 64, "--samples", 2, "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed")
+    names = {model["method"]: model["name"] for model in found["models"][1:]}
+    assert names["mlp-drop"] == "mlp-drop -2 MLPs" and names["attention-drop"] == "attention-drop -2 attentions"
+    assert names["shortgpt"] == "shortgpt -2 layers" and names["joint-drop"].startswith("joint-drop -4 ")
 
 
 def test_compare_goes_on_where_it_was(questions, other_model, tmp_path):
@@ -121,12 +141,13 @@ def test_compare_heals_every_cut_alike():
     found = run_json("compare", BOOKS, "--methods", "shortgpt,joint-drop", "--layers", 3, "--data", CALIBRATION, "--seq-len", 64,
                      "--samples", 4, "--perplexity", VALID, "--window", 64, "--max-windows", 8, "--no-speed",
                      "--heal-tokens", 16384)
-    models = {model["name"]: model for model in found["models"]}
-    for name in ("shortgpt -3 layers", "joint-drop -3 layers"):
-        cut, healed = models[name], models[name + ", healed"]
+    models = {(model["method"], "healed" in model): model for model in found["models"][1:]}
+    for method in ("shortgpt", "joint-drop"):
+        cut, healed = models[method, False], models[method, True]
+        assert healed["name"] == cut["name"] + ", healed"
         assert healed["parameters"] == cut["parameters"] and healed["plan"] == cut["plan"]
         assert healed["perplexity"]["value"] < cut["perplexity"]["value"]
-    assert models["shortgpt -3 layers, healed"]["healed"] == models["joint-drop -3 layers, healed"]["healed"]
+    assert models["shortgpt", True]["healed"] == models["joint-drop", True]["healed"]
 
 
 def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices(tmp_path):

@@ -21,6 +21,9 @@ def test_a_cut_model_is_healed_and_written(tmp_path):
                       "--eval-windows", "8", "--out", tmp_path / "healed")
     before, after = (model["perplexity"]["value"] for model in record["models"])
     assert after < 0.97 * before
+    assert [model["name"] for model in record["models"]] == ["before", "healed"]
+    card = (tmp_path / "healed/README.md").read_text()
+    assert f": {before:.2f} ± " in card and f" before, {after:.2f} ± " in card
     measured = run_json("eval", tmp_path / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")
     assert measured["perplexity"]["value"] == pytest.approx(after, rel=1e-3)
     assert record["adapters"]["parameters"] == 8 * 3 * 4 * (192 + 512)

@@ -10,7 +10,7 @@ from program import BOOKS, CALIBRATION, VALID
 
 
 def test_states_that_were_spilled_are_gone_after_an_interrupt(tmp_path):
-    command = [os.environ["STREAMLINE_PROGRAM"], "score", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 100,
+    command = [os.environ["STREAMLINE_PROGRAM"], "score", BOOKS, "--data", CALIBRATION, "--seq-len", 255, "--samples", 100,
                "--memory", "150MB", "--threads", 1, "--verbose"]
     with subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                           env=os.environ | {"TMPDIR": str(tmp_path)}) as job:

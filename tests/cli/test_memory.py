@@ -9,8 +9,8 @@ import time
 import pytest
 from program import BOOKS, CALIBRATION, VALID, run, run_json
 
-SCORE = ["score", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 8, "--dtype", "float32"]
-EVALUATE = ["eval", BOOKS, "--perplexity", VALID, "--window", 256, "--max-windows", 8, "--dtype", "float32"]
+SCORE = ["score", BOOKS, "--data", CALIBRATION, "--seq-len", 255, "--samples", 8, "--dtype", "float32"]
+EVALUATE = ["eval", BOOKS, "--perplexity", VALID, "--window", 255, "--max-windows", 8, "--dtype", "float32"]
 
 
 def least(done):
@@ -52,7 +52,7 @@ def test_little_memory_gives_the_same_numbers():
 @pytest.mark.parametrize("search", [["blockpruner", "--halves", 1], ["iterative", "--layers", 3], ["beam", "--layers", 2, "--width", 2]])
 def test_a_search_spills_what_its_candidates_share(search, tmp_path):
     """Into a file without a name, no larger than --cache-limit; beyond it, it is computed anew. The choice is the same."""
-    command = ["prune", BOOKS, "--data", CALIBRATION, "--seq-len", 256, "--samples", 2, "--dtype", "float32", "--replace", "none",
+    command = ["prune", BOOKS, "--data", CALIBRATION, "--seq-len", 255, "--samples", 2, "--dtype", "float32", "--replace", "none",
                "--plan-only", "--method", *search]
     needed = least(run(*command, "--memory", "1MB"))
 

@@ -146,6 +146,12 @@ def test_what_is_there_is_not_overwritten(tmp_path):
     done = run(*command)
     assert done.returncode == 1 and "already exists" in done.stderr
     assert (tmp_path / "out/keep").read_text() == "mine"
+    refused = run(*command, "--overwrite")
+    assert refused.returncode == 1 and "config.json and .safetensors" in refused.stderr
+    assert (tmp_path / "out/keep").read_text() == "mine"
+    shutil.rmtree(tmp_path / "out")
+    assert run(*command).returncode == 0
+    (tmp_path / "out/keep").write_text("mine")
     assert run(*command, "--overwrite").returncode == 0
     assert not (tmp_path / "out/keep").exists()
     shutil.rmtree(tmp_path / "out")
@@ -225,3 +231,24 @@ def test_a_sweep_that_makes_no_sense_is_refused_in_one_line(options, message):
     done = run("merge", BOOKS, BOOKS, "--base", BOOKS, "--windows", 1, "--window", 32, *options)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and len(done.stderr.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("method,parameters,tried,message", [
+    ("ties", "{weight: 1, density: 0.5}", "t=0,0.5,1", "--sweep t=… goes with the rule slerp"),
+    ("linear", "{weight: 1}", "scale=0,1", "--sweep scale=… goes with rules of task vectors"),
+    ("task_arithmetic", "{weight: 1, lambda: [{filter: mlp, value: 0.5}, {value: 1}]}", "scale=0,1", "different ones, from 0.5 to 1"),
+])
+def test_a_sweep_of_what_a_file_does_not_leave_to_it_is_refused(adapters, tmp_path, method, parameters, tried, message):
+    file = yaml(tmp_path / "m.yml", f"merge_method: {method}\nbase_model: {BOOKS}\nparameters: {parameters}\n"
+                                    f"models: [{{model: {BOOKS}}}, {{model: {adapters / 'one-merged'}}}]\n")
+    done = run("merge", "--mergekit", file, "--sweep", tried, "--target", VALID, "--windows", 1, "--window", 32)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) <= 2, done.stderr
+
+
+def test_a_coefficient_of_a_file_may_be_tried(adapters, tmp_path):
+    file = yaml(tmp_path / "m.yml", f"merge_method: task_arithmetic\nbase_model: {BOOKS}\nparameters: {{weight: 1, lambda: 0.5}}\n"
+                                    f"models: [{{model: {adapters / 'one-merged'}}}]\n")
+    command = ["merge", "--mergekit", file, "--target", VALID, "--windows", 1, "--window", 32]
+    found = run_json(*command, "--sweep", "scale=0,1")["sweep"]
+    assert [row["targets"] for row in found["rows"]] == [found["base"]["targets"], pytest.approx(found["tuned"][0]["targets"])]

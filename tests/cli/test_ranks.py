@@ -139,7 +139,7 @@ def test_a_search_goes_on_with_another_number_of_ranks(tmp_path):
 
 
 def test_adapters_are_those_of_one_process(tmp_path):
-    words = ["heal", BOOKS, "--data", CALIBRATION, "--seq-len", 64, "--tokens", 700, "--batch", 3, "--validation", 2, "--rank", 4,
+    words = ["heal", BOOKS, "--data", CALIBRATION, "--seq-len", 64, "--tokens", 700, "--batch", 2, "--validation", 2, "--rank", 4,
              "--eval", VALID, "--eval-windows", 2, "--dtype", "float32"]
     alone, shared = run_json(*words, "--out", tmp_path / "alone"), shared_json(*words, "--out", tmp_path / "shared")
     for one, other in zip(alone["models"], shared["models"], strict=True):

@@ -57,14 +57,26 @@ def test_the_recipe_in_an_output_repeats_it_to_the_same_bytes(tmp_path):
     ("cut: {a: 1}", 1, "'cut' is neither a value nor a list"),
     ("cut:", 1, "'cut' has no value"),
     ("--cut: 3", 1, "is no option's name without its dashes"),
-    ("cut: many\nmodel: m\ndata: d", 2, "--cut"),
-    ("speed: 3\nmodel: m\ndata: d", 2, "--speed"),
+    ("cut: many\nmodel: m\ndata: d", 2, "run.yaml:1: --cut takes an integer; got 'many'"),
+    ("model: m\ndata: d\nspeed: 3", 2, "run.yaml:3: there is no option '--speed'"),
+    ("model: m\ndata: d\n# drawn\ntokenz: 5\ntokens: 9", 2, "run.yaml:4: there is no option '--tokenz'; the nearest is '--tokens'"),
 ])
 def test_broken_recipes_are_one_line(tmp_path, text, code, message):
     (tmp_path / "run.yaml").write_text(text)
     done = prune("--config", tmp_path / "run.yaml")
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == 1 and message in done.stderr, done.stderr
+
+
+def test_what_the_command_line_got_wrong_is_not_laid_to_the_file(tmp_path):
+    (tmp_path / "run.yaml").write_text(RECIPE)
+    done = prune("--config", tmp_path / "run.yaml", "--cut", "many")
+    assert done.returncode == 2 and done.stderr.startswith("streamline: --cut takes"), done.stderr
+
+
+@pytest.mark.parametrize("command", ["prune", "heal", "eval", "compare"])
+def test_help_tells_of_recipes(command):
+    assert "--config" in subprocess.run([PROGRAM, command, "--help"], capture_output=True, text=True).stdout
 
 
 def test_the_file_must_be_there_and_only_once(tmp_path):

@@ -157,7 +157,9 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
             (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.2], 1, "channels lie in blocks of 32 (Q8_0)"),
             (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.5, "--inside", "heads", "--refit", "bias"], 1,
              "--refit changes matrices"),
-            (BOOKS, ["--cut", 3, "--refit", "bias"], 2, "--refit goes with methods that take heads and channels")]:
+            (BOOKS, ["--cut", 3, "--refit", "bias"], 2, "--refit goes with methods that take heads and channels"),
+            (BOOKS, ["--method", "policy-gradient", "--ratio", 0.3, "--over", "layers", "--refit", "bias"], 2,
+             "--refit makes up for heads and channels that go")]:
         result = run("prune", model, *TEXT, *words, "--out", tmp_path / "out")
         assert result.returncode == status and message in result.stderr, result.stderr
         assert "perplexity" not in result.stderr and not (tmp_path / "out").exists()

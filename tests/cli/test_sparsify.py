@@ -129,3 +129,10 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(tmp_path, words, status, 
     assert (result.returncode, result.stdout) == (status, "")
     assert message in result.stderr and result.stderr.count("\n") <= 1 + result.stderr.count("warning")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_windows_may_be_longer_than_the_positions(tmp_path):
+    """As --allow-long says; the model has 256."""
+    found = run_json("sparsify", BOOKS, "--method", "magnitude", "--ratio", 0.5, "--eval", VALID, "--eval-windows", 1, "--seq-len", 300,
+                     "--allow-long", "--out", tmp_path / "out")
+    assert found["evaluation"]["window"] == 300

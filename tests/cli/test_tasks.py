@@ -21,6 +21,17 @@ def test_a_users_own_task_is_won_and_its_answers_are_kept(questions, tmp_path):
     assert results["results"]["sentence_order"]["acc,none"] == task["acc"]["value"]
 
 
+def test_several_benchmarks_have_a_mean(questions, tmp_path):
+    other = tmp_path / "other_order.yaml"
+    other.write_text(TASK.replace("name: sentence_order", "name: other_order"))
+    tasks = f"{questions / 'sentence_order.yaml'},{other}"
+    words = ["eval", BOOKS, "--tasks", tasks, "--data-dir", questions, "--dtype", "float32", "--limit", 8]
+    *_, one, two, mean = run(*words).stdout.splitlines()
+    assert one.split()[0] == "sentence_order" and two.split()[0] == "other_order" and mean.split()[0] == "mean"
+    assert mean.split()[1] == one.split()[3] == two.split()[3]  # the same questions
+    assert "mean" not in run("eval", BOOKS, *asked(questions, "--limit", 8)).stdout
+
+
 def test_finished_sets_are_not_asked_again(questions, tmp_path):
     arguments = ["eval", BOOKS, *asked(questions, "--out", tmp_path / "results")]
     first = run(*arguments)
@@ -163,9 +174,9 @@ def test_divergence_from_itself_is_none_and_several_texts_are_several_results():
         (["eval", BOOKS, "--tasks", "piqa"], "--data-dir"),
         (["eval", BOOKS, "--tasks", "no_such_task", "--data-dir", ROOT], "no task 'no_such_task'"),
         (["eval", BOOKS, "--tasks", "piqa", "--data-dir", ROOT / "docs"], "piqa_val.jsonl"),
-        (["eval", BOOKS, "--tasks", "piqa", "--data-dir", ROOT, "--limit", 0], "--limit: 0; expected 1 or more"),
+        (["eval", BOOKS, "--tasks", "piqa", "--data-dir", ROOT, "--limit", 0], "--limit takes an integer, 1 or more; got '0'"),
         (["eval", BOOKS, "--tasks", "no_such_a , no_such_b", "--data-dir", ROOT], "no task 'no_such_a' ("),
-        (["eval", BOOKS, "--tasks", "piqa, ,copa", "--data-dir", ROOT], "--tasks: an empty name in a list"),
+        (["eval", BOOKS, "--tasks", "piqa, ,copa", "--data-dir", ROOT], "--tasks takes names with commas between them; one is empty"),
         (["compare", BOOKS, "--perplexity", VALID], "one model alone"),
         (["compare", BOOKS, "--perplexity", VALID, "--methods", "all"], "--layers"),
         (["compare", BOOKS, "--perplexity", VALID, "--methods", "all", "--layers", "x", "--data", CALIBRATION], "--layers x"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/engine/generate.h"
 
+#include "streamline/base/random.h"
 #include "support/core/expect.h"
 #include "support/torch/pico.h"
 
@@ -47,6 +48,30 @@ TEST(Generate, ANarrowNucleusIsGreedy) {
   const Model model = model_of("llama");
   EXPECT_EQ(generate(model, kPrompt, {.max_tokens = 12, .temperature = 1, .top_p = 1e-9, .seed = 5}),
             generate(model, kPrompt, {.max_tokens = 12}));
+}
+
+// By sorting all of the vocabulary.
+TokenId drawn(const torch::Tensor& logits, double top_p, std::uint64_t seed) {
+  const auto [sorted, tokens] = torch::sort(torch::softmax(logits.to(torch::kDouble), -1), 0, /*descending=*/true);
+  std::int64_t count = 0;
+  double kept = 0;
+  while (kept < top_p) kept += sorted[count++].item<double>();
+  double target = Rng(seed).uniform() * kept;
+  std::int64_t i = 0;
+  while (i + 1 < count && (target -= sorted[i].item<double>()) >= 0) ++i;
+  return static_cast<TokenId>(tokens[i].item<std::int64_t>());
+}
+
+TEST(Generate, DrawsFromTheNucleus) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(family_named("llama"), {.vocab = 1500}, {.dtype = torch::kFloat});
+  const std::vector<std::int64_t> ids(kPrompt.begin(), kPrompt.end());
+  const auto logits = forward_logits(model, torch::tensor(ids, torch::kLong).unsqueeze(0))[0][-1];
+  for (const double top_p : {0.01, 0.3, 0.9})
+    for (std::uint64_t seed = 0; seed < 5; ++seed)
+      EXPECT_EQ(generate(model, kPrompt, {.max_tokens = 1, .temperature = 1, .top_p = top_p, .seed = seed}).front(),
+                drawn(logits, top_p, seed))
+          << top_p << " " << seed;
 }
 
 TEST(Generate, StopsBeforeAStopToken) {

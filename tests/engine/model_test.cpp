@@ -40,6 +40,16 @@ TEST(Model, ConvertsOnceWhereTypesDiffer) {
   EXPECT_EQ(first.data_ptr(), second.data_ptr());
 }
 
+TEST(Model, ConvertsAnewWhatItForgot) {
+  const Model model = llama(DType::bf16);
+  const auto first = model.layer(2).at(Role::up).weight;
+  model.forget_layers();
+  const auto second = model.layer(2).at(Role::up).weight;
+  EXPECT_NE(first.data_ptr(), second.data_ptr());
+  EXPECT_TRUE(torch::equal(first, second));
+  EXPECT_EQ(model.layer(2).at(Role::up).weight.data_ptr(), second.data_ptr());
+}
+
 TEST(Model, ItsTensorsOutliveIt) {
   torch::Tensor weight;
   { weight = llama().layer(0).at(Role::q).weight; }

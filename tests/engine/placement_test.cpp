@@ -3,15 +3,16 @@
 
 #include <ATen/Parallel.h>
 
+#include "streamline/nn/type_name.h"
 #include "support/core/expect.h"
 
 namespace streamline {
 namespace {
 
-TEST(Placement, UnderstandsLongAndShortNames) {
-  EXPECT_EQ(resolve_placement("cpu", "float32").dtype, torch::kFloat);
-  EXPECT_EQ(resolve_placement("cpu", "bf16").dtype, torch::kBFloat16);
-  EXPECT_EQ(resolve_placement("cpu", "fp16").dtype, torch::kHalf);
+TEST(Placement, TypesHaveOneName) {
+  for (const auto type : {torch::kFloat, torch::kBFloat16, torch::kHalf})
+    EXPECT_EQ(resolve_placement("cpu", std::string(type_name(type))).dtype, type);
+  EXPECT_EQ(type_name(torch::kBFloat16), "bfloat16");
   EXPECT_TRUE(resolve_placement("cpu", "auto").device.is_cpu());
 }
 
@@ -19,6 +20,8 @@ TEST(Placement, RefusesWhatItDoesNotKnow) {
   EXPECT_ERROR(resolve_placement("tpu", "auto"), usage, "device 'tpu'");
   EXPECT_ERROR(resolve_placement("cuda:x", "auto"), usage, "device 'cuda:x'");
   EXPECT_ERROR(resolve_placement("cpu", "int8"), usage, "dtype 'int8'");
+  for (const char* short_name : {"bf16", "fp16", "f32", "BFloat16"})
+    EXPECT_ERROR(resolve_placement("cpu", short_name), usage, "use auto, float32, bfloat16 or float16");
 }
 
 TEST(Placement, RefusesCudaWhereThereIsNone) {

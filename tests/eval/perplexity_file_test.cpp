@@ -50,6 +50,19 @@ TEST(PerplexityFile, ComesBackToTheLastBit) {
   EXPECT_FALSE(read_perplexity(file).divergence);
 }
 
+TEST(PerplexityFile, KeepsThatOneWindowHasNoError) {
+  const test::TemporaryDirectory folder;
+  KeptPerplexity kept = some_figures();
+  kept.result.standard_error.reset();
+  kept.divergence.emplace();
+  kept.divergence->log_perplexity_ratio = {.value = 0.2, .count = 1};
+  write_perplexity(folder.path() / "p.json", kept);
+  const KeptPerplexity read = read_perplexity(folder.path() / "p.json");
+  EXPECT_FALSE(read.result.standard_error);
+  EXPECT_FALSE(read.divergence->log_perplexity_ratio.has_error());
+  EXPECT_TRUE(read.divergence->kl.has_error());
+}
+
 TEST(PerplexityFile, RefusesWhatIsDamaged) {
   const test::TemporaryDirectory folder;
   const auto file = folder.path() / "p.json";
@@ -65,6 +78,7 @@ TEST(PerplexityFile, RefusesWhatIsDamaged) {
   EXPECT_ERROR(damaged("/version", 2), unsupported, "version 2");
   EXPECT_ERROR(damaged("/perplexity", 1), format, "not a JSON object");
   EXPECT_ERROR(damaged("/perplexity/value", nullptr), format, "'value' is missing");
+  EXPECT_ERROR(damaged("/perplexity/standard_error", "x"), format, "standard_error");
   EXPECT_ERROR(damaged("/perplexity/tokens", -1), format, "'tokens'");
   EXPECT_ERROR(damaged("/perplexity/window_nll", Json::array({1})), format, "2 windows, and 1");
   EXPECT_ERROR(damaged("/divergence", Json::object()), format, "'kl' is missing");

@@ -103,7 +103,7 @@ TEST(Perplexity, OfAModelThatKnowsNothingIsTheVocabulary) {
   });
   const PerplexityResult result = perplexity(model, random_text(64, 12), {.window = 16});
   EXPECT_NEAR(result.value, 256, 1e-9);
-  EXPECT_NEAR(result.standard_error, 0, 1e-9);
+  EXPECT_NEAR(result.standard_error.value(), 0, 1e-9);
 }
 
 // The study of depth pruning, check 6: windows with means of 1 and 3 nats. A token of these predicts itself, by a head
@@ -148,8 +148,17 @@ TEST(Perplexity, HasAStandardErrorFromItsWindows) {
   const PerplexityResult result = perplexity(pico_model(tiny_llama(), 13), random_text(96, 14), {.window = 24});
   MeanAccumulator means;
   for (const double nll : result.window_nll) means.add(nll / 23);
-  EXPECT_NEAR(result.standard_error, result.value * means.estimate().standard_error, 1e-9 * result.value);
-  EXPECT_GT(result.standard_error, 0);
+  EXPECT_NEAR(result.standard_error.value(), result.value * means.estimate().standard_error, 1e-9 * result.value);
+  EXPECT_GT(result.standard_error.value(), 0);
+}
+
+TEST(Perplexity, OfOneWindowHasNoStandardError) {
+  const EvaluationText text = random_text(24, 14);
+  const PerplexityOptions options{.window = 24};
+  const PerplexityResult result = perplexity(pico_model(tiny_llama(), 13), text, options);
+  EXPECT_FALSE(result.standard_error);
+  EXPECT_TRUE(to_json(result, options, text).at("standard_error").is_null());
+  EXPECT_TRUE(to_json(log_perplexity_ratio(result, result)).at("standard_error").is_null());
 }
 
 // Specification check 25: a view of the model computes what substituting hidden states does.

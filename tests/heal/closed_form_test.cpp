@@ -55,7 +55,7 @@ double error_of(const Model& body, const HealedWindow& window, const LayerWeight
     const auto apart = block_forward(body.config(), weights, states.input, positions) - states.output;
     sum += apart.slice(1, first).square().sum().item<double>();
   }
-  const auto tokens = text.tokens() - first * std::ssize(text.sequences);
+  const auto tokens = text.positions() - first * std::ssize(text.sequences);
   return sum / static_cast<double>(tokens * body.config().hidden);
 }
 

@@ -4,6 +4,7 @@
 #include "streamline/heal/candidates.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
+#include "tests/support/core/temporary_directory.h"
 
 namespace streamline {
 namespace {
@@ -57,6 +58,44 @@ TEST(HealPlan, HealsOneWindowAfterTheOther) {
         heal_window(model, 1, 2, find_replacement(name), random_tokens(40, 16, 1), random_tokens(4, 16, 2), kShort);
     EXPECT_EQ(alone.last().best, healed.windows[0].result.last().best);
   }
+}
+
+// The second window is the same, and what stands in front of it is as large.
+TEST(HealPlan, DoesNotGoOnFromAStateBehindOtherLayers) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(8), 1);
+  const auto healed = [&](std::int64_t first) {
+    return heal_plan(model, cut_windows(8, {{first, 2}, {5, 2}}, "layer"), find_replacement("layer"),
+                     random_tokens(20, 16, 1), random_tokens(4, 16, 2),
+                     {.heal = kShort, .state_directory = directory.path()});
+  };
+  const HealResult second = healed(1).windows[1].result;
+  EXPECT_TRUE(test::same(healed(1).windows[1].result.weights.front(), second.weights.front()));
+  EXPECT_ERROR(healed(2), mismatch, "the state of another run");
+}
+
+TEST(HealPlan, ReadsNoStatesThatOtherLayersGave) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(8), 1);
+  const auto nothing_without = [&](std::int64_t dropped, const std::optional<StateCacheOptions>& cache) {
+    Plan plan{.base = {.layers = 8}};
+    plan.segments = {{.first = 0, .last = dropped - 1},
+                     {.first = dropped, .last = dropped, .action = Action::drop},
+                     {.first = dropped + 1, .last = 4},
+                     {.first = 5, .last = 6, .action = Action::replace, .replacement = "layer"},
+                     {.first = 7, .last = 7}};
+    HealPlanOptions options{.heal = kShort};
+    options.heal.cache = cache;
+    return heal_plan(model, plan, find_replacement("layer"), random_tokens(20, 16, 1), random_tokens(4, 16, 2), options)
+        .windows.front()
+        .result.last()
+        .nothing;
+  };
+  const StateCacheOptions cache{
+      .directory = directory.path() / "cache", .limit = 1'000'000'000, .dtype = torch::kFloat32};
+  const double first = nothing_without(1, cache), second = nothing_without(2, cache);
+  EXPECT_GT(std::abs(first - second), 1e-3 * first);
+  EXPECT_NEAR(second, nothing_without(2, {}), 1e-5 * second);
 }
 
 TEST(Candidates, AreTriedAndTheBestOneIsNamed) {

@@ -4,6 +4,7 @@
 
 #include "streamline/heal/trainer.h"
 #include "tests/heal/pico.h"
+#include "tests/support/core/expect.h"
 #include "tests/support/core/temporary_directory.h"
 #include "tests/support/torch/rank_threads.h"
 
@@ -66,6 +67,29 @@ TEST(HealingInRanks, GoesOnFromAStateThatTheFirstSaved) {
       ranks.finish(0);
     });
   EXPECT_EQ(healed({}).last().steps.size(), 4U);
+}
+
+// One rank alone has a state, of step 0, where the others begin.
+TEST(HealingInRanks, RefuseStatesThatNotAllOfThemFind) {
+  const test::TemporaryDirectory folder;
+  const auto state_of = [&](int rank) { return folder.path() / ("state-" + std::to_string(rank) + ".safetensors"); };
+  const auto healed = [&](const Placement& placement, const HealOptions& options) {
+    return heal_window(pico_model(test::tiny_llama(4), 1, {}, placement), 1, 2, find_replacement("layer"),
+                       random_tokens(8, 16, 1), random_tokens(3, 16, 2), options);
+  };
+  HealOptions options{.learning_rate = 1e-3, .batch_tokens = 2 * 16};
+  options.state_file = state_of(0);
+  struct Stopped {};
+  options.log = [](const Json& record) {
+    if (record.contains("loss")) throw Stopped();
+  };
+  EXPECT_THROW(healed({}, options), Stopped);
+  options.log = {};
+  test::in_ranks(2, [&](const Ranks& ranks) {
+    HealOptions own = options;
+    own.state_file = state_of(ranks.rank());
+    EXPECT_ERROR(healed({.ranks = ranks}, own), io, "ranks find different training states");
+  });
 }
 
 }  // namespace

@@ -26,6 +26,13 @@ HealResult heal(const Model& model, const std::optional<StateCacheOptions>& cach
                      random_tokens(4, 16, 2), options);
 }
 
+HealResult heal_from(const Model& model, std::int64_t first, const StateCacheOptions& cache) {
+  HealOptions options{.batch_tokens = 64};
+  options.cache = cache;
+  return heal_window(model, first, 3, find_replacement("swiglu-residual"), random_tokens(24, 16, 1),
+                     random_tokens(4, 16, 2), options);
+}
+
 std::vector<std::filesystem::path> shards(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
@@ -102,10 +109,7 @@ TEST_F(StateCacheTest, DropsWhatWasUsedLongestAgo) {
   std::uint64_t one = 0;
   for (const auto& shard : shards(cache().directory)) one += std::filesystem::file_size(shard);
   const auto before = shards(cache().directory);
-  HealOptions options{.batch_tokens = 64};
-  options.cache = cache(one + 1000);
-  heal_window(model_, 2, 3, find_replacement("swiglu-residual"), random_tokens(24, 16, 1), random_tokens(4, 16, 2),
-              options);
+  heal_from(model_, 2, cache(one + 1000));
   std::uint64_t now = 0;
   for (const auto& shard : shards(cache().directory)) {
     EXPECT_EQ(std::ranges::count(before, shard), 0);
@@ -113,6 +117,24 @@ TEST_F(StateCacheTest, DropsWhatWasUsedLongestAgo) {
   }
   EXPECT_GT(now, 0u);
   EXPECT_LE(now, one + 1000);
+}
+
+TEST_F(StateCacheTest, KeepsWhatWasOnlyReadLastTime) {
+  heal_from(model_, 1, cache());
+  const auto first = shards(cache().directory);
+  heal_from(model_, 2, cache());
+  std::uint64_t both = 0;
+  for (const auto& shard : shards(cache().directory)) both += std::filesystem::file_size(shard);
+  heal_from(model_, 1, cache());  // reads, and writes no shard
+  heal_from(model_, 0, cache(both + 1000));
+  for (const auto& shard : first) EXPECT_TRUE(std::filesystem::exists(shard)) << shard;
+}
+
+TEST_F(StateCacheTest, NamesNothingThatMadeRoomInVain) {
+  heal_from(model_, 1, cache());
+  heal_from(model_, 2, cache(1000));
+  EXPECT_TRUE(shards(cache().directory).empty());
+  EXPECT_TRUE(parse_json(read_text(cache().directory / "cache.json"), "cache.json").at("shards").empty());
 }
 
 TEST_F(StateCacheTest, RemovesWhatAnInterruptedWriteLeft) {

@@ -4,8 +4,10 @@
 
 #include <torch/autograd.h>
 
+#include "streamline/engine/memory.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/adapted_view.h"
+#include "streamline/heal/heal_memory.h"
 #include "streamline/heal/initial.h"
 #include "streamline/heal/peft_files.h"
 #include "streamline/plan/drop_halves.h"
@@ -85,6 +87,22 @@ TEST(Adapters, OfDoraStartAsTheModelAndKeepLengthsApart) {
       1e-4);
 }
 
+// It has no direction: nothing is divided by its length, and the rest of its matrix learns.
+TEST(Adapters, OfDoraLeaveARowOfZerosAsItIs) {
+  const Model model = pico_model(test::tiny_llama(4), 1, [](const ExpectedTensor& tensor, std::vector<float>& values) {
+    if (tensor.role == Role::up) std::fill_n(values.begin(), 2 * tensor.shape[1], 0.0F);
+  });
+  const auto text = random_tokens(8, 24, 2);
+  TuningOptions options{.adapters = {.kind = AdapterKind::dora, .rank = 4, .dropout = 0}};
+  options.heal = {.learning_rate = 2e-2, .epochs = 8, .batch_tokens = 96, .validate_every = 8};
+  const Tuned tuned = tune(model, text, text, options);
+  EXPECT_LT(tuned.result.last().best, 0.99 * tuned.result.last().nothing);
+  const auto up = model.changed(merging(tuned.adapters)).stored_matrix(1, Role::up);
+  EXPECT_TRUE(torch::isfinite(up).all().item<bool>());
+  EXPECT_EQ(up.narrow(0, 0, 2).count_nonzero().item<std::int64_t>(), 0);
+  EXPECT_FALSE(torch::equal(up, model.stored_matrix(1, Role::up)));
+}
+
 TEST(Adapters, OfNormsAreTheirWeights) {
   for (const Json& json : {test::tiny_llama(), test::tiny_opt(), test::tiny_qwen3()}) {
     const Model model = pico_model(json, 1);
@@ -160,6 +178,15 @@ TEST(Adapters, GoThroughPeftFiles) {
   EXPECT_ERROR(read_peft(directory.path(), pico_model(test::tiny_llama(3), 1)), mismatch, "adapters for layer 3");
   write_text(directory.path() / "adapter_config.json", R"({"peft_type": "LORA", "r": 3, "use_dora": true})");
   EXPECT_ERROR(read_peft(directory.path(), model), unsupported, "'use_dora' is true; only plain LoRA is read");
+  // PiSSA's adapters belong to a base that lacks what they begin with.
+  write_text(directory.path() / "adapter_config.json",
+             R"({"peft_type": "LORA", "r": 3, "init_lora_weights": "pissa_niter_4"})");
+  EXPECT_ERROR(read_peft(directory.path(), model), unsupported, "'init_lora_weights' is pissa_niter_4, which begins");
+  for (const char* start : {"true", "\"gaussian\""}) {
+    write_text(directory.path() / "adapter_config.json",
+               std::string(R"({"peft_type": "LORA", "r": 3, "init_lora_weights": )") + start + "}");
+    EXPECT_DOUBLE_EQ(read_peft(directory.path(), model).options.scale(), 8.0 / 3);  // PEFT's alpha unless it is given
+  }
   write_text(directory.path() / "adapter_config.json", R"({"peft_type": "LORA", "r": 4})");
   EXPECT_ERROR(read_peft(directory.path(), model), mismatch, "does not fit its matrix of");
   write_text(directory.path() / "adapter_config.json", R"({"peft_type": "IA3"})");
@@ -252,6 +279,80 @@ TEST(Tuning, GoesOnAfterAnInterruption) {
   for (std::size_t i = 0; i < whole.adapters.list.size(); ++i)
     EXPECT_TRUE(torch::equal(resumed.adapters.list[i].b, whole.adapters.list[i].b)) << i;
   at::set_num_threads(threads);
+}
+
+HealMemory all_layers(const Model& model) {
+  return {.model = model, .window = {}, .shape = {}, .networks = 0, .longest = 16, .on_logits = true};
+}
+
+// The same model with so many bytes to work with.
+Model within(const Model& model, std::uint64_t bytes) {
+  constexpr std::uint64_t kEnough = 1'000'000'000;
+  const std::uint64_t program = kEnough - working_memory({.memory = kEnough});
+  return Model::open(model.shared_checkpoint(), {.memory = program + bytes});
+}
+
+// What fits together at another time is another matter: sums and what is dropped depend on the micro-batch.
+TEST(Tuning, GoesOnWithTheMicroBatchThatItBeganWith) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(2), 1);
+  const Model little = within(model, heal_memory(all_layers(model), 512) + 2'000'000),
+              roomy = within(model, 2'000'000'000);
+  const TokenBatches text = random_tokens(256, 16, 1);
+  TokenBatches validation = text;
+  validation.sequences.resize(8);
+  TuningOptions options = small_run();
+  options.heal.learning_rate = 2e-2;
+  options.heal.batch_tokens = 2048;
+  const Tuned whole = tune(little, text, validation, options);
+  const auto same = [&](const Tuned& tuned) {
+    return torch::equal(tuned.adapters.list.front().b, whole.adapters.list.front().b);
+  };
+  ASSERT_FALSE(same(tune(roomy, text, validation, options)));
+  struct Stopped {};
+  const auto stopped = [&](const Model& begun, const char* state) {
+    TuningOptions cut = options;
+    cut.heal.state_file = directory.path() / state;
+    cut.heal.save_every = 0;
+    int records = 0;
+    cut.heal.log = [&](const Json&) {
+      if (records++ == 4) throw Stopped();
+    };
+    EXPECT_THROW(tune(begun, text, validation, cut), Stopped);
+    cut.heal.log = {};
+    return cut;
+  };
+  EXPECT_TRUE(same(tune(roomy, text, validation, stopped(little, "little"))));
+  EXPECT_ERROR(tune(little, text, validation, stopped(roomy, "roomy")), resource, "began with more");
+  at::set_num_threads(threads);
+}
+
+TEST(Tuning, CountsItsAdaptersAndPackedLayers) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches text = random_tokens(8, 16, 1), validation = random_tokens(2, 16, 2);
+  TuningOptions options = small_run();
+  const std::int64_t parameters = 6 * 3 * 4 * (64 + 176);
+  const Model limited =
+      within(model, heal_memory(all_layers(model), 16) + static_cast<std::uint64_t>(kTrainedBytes * parameters));
+  EXPECT_EQ(tune(limited, text, validation, options).result.trained_parameters, parameters);
+  options.adapters.rank = 5;
+  EXPECT_ERROR(tune(limited, text, validation, options), resource, "healing needs at least");
+  options.adapters.rank = 4;
+  options.base = FrozenBase::nf4;
+  EXPECT_ERROR(tune(limited, text, validation, options), resource, "healing needs at least");
+}
+
+// What was computed with before is let go of.
+TEST(Tuning, BesidePackedLayersKeepsNoOthers) {
+  const Model model = pico_model(test::tiny_llama(2), 1, {}, {torch::kCPU, torch::kBFloat16});
+  const auto before = model.layer(0).at(Role::up).weight;
+  ASSERT_EQ(model.layer(0).at(Role::up).weight.data_ptr(), before.data_ptr());
+  TuningOptions options = small_run();
+  options.base = FrozenBase::nf4;
+  tune(model, random_tokens(4, 16, 1), random_tokens(2, 16, 2), options);
+  EXPECT_NE(model.layer(0).at(Role::up).weight.data_ptr(), before.data_ptr());
 }
 
 TEST(Tuning, UnreasonableCheck12RateRisesToItsPeakInAHundredSteps) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "streamline/io/dtype_word.h"
 #include "support/core/expect.h"
 
 namespace streamline {
@@ -18,6 +19,12 @@ TEST(DType, NamesAreReadBack) {
   EXPECT_EQ(dtype_size(DType::bf16), 2u);
   EXPECT_TRUE(is_floating(DType::f8_e4m3));
   EXPECT_FALSE(is_floating(DType::boolean));
+}
+
+TEST(DType, WordsAreThoseOfConfigJson) {
+  EXPECT_EQ(dtype_word(DType::f32), "float32");
+  EXPECT_EQ(dtype_word(DType::bf16), "bfloat16");
+  EXPECT_EQ(dtype_word(DType::q4_k), "Q4_K");
 }
 
 TEST(DType, QuantisedTypesAreBlocksThatSafetensorsDoesNotKnow) {

@@ -113,6 +113,23 @@ TEST(Quantize, OfZerosIsZeros) {
     EXPECT_EQ(there_and_back(type, std::vector<float>(64, 0)), std::vector<float>(64, 0)) << dtype_name(type);
 }
 
+TEST(Quantize, OfManyNumbersIsThatOfEach) {
+  std::vector<float> numbers(1001);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    numbers[i] = std::sin(static_cast<float>(i)) * std::exp2(static_cast<float>(i % 60) - 44);
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    std::vector<std::byte> each;
+    for (const float number : numbers) {
+      const std::vector<std::byte> bytes = blocks_of(type, {number});
+      each.insert(each.end(), bytes.begin(), bytes.end());
+    }
+    EXPECT_EQ(blocks_of(type, numbers), each) << dtype_name(type);
+    std::vector<float> large = numbers;
+    large[500] = 3.4e38f;
+    blocks_of(type, large, /*fits=*/type == DType::f32);
+  }
+}
+
 TEST(Quantize, SaysWhenANumberIsTooLarge) {
   blocks_of(DType::f16, {7e4f}, /*fits=*/false);
   blocks_of(DType::bf16, {3.4e38f}, /*fits=*/false);

@@ -156,6 +156,42 @@ def test_a_checkpoint_in_fp8_is_scored(tmp_path):
     assert json.loads(result.stdout)["model"]
 
 
+# What would change matrices, and what the refusal says.
+CHANGES = {
+    "merged adapters": (["heal"], ["into which nothing can be merged", "or write --adapters alone"]),
+    "sliced channels": (["prune", "--method", "wanda-sp", "--ratio", "0.5"], ["which cannot be cut"]),
+    "fitted matrices": (["prune", "--method", "flap", "--ratio", "0.5", "--refit", "least-squares"], ["which cannot be cut"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_matrices_are_refused_before_the_work(change, tmp_path):
+    (command, *options), words = CHANGES[change]
+    folder, _ = made("blocks", tmp_path / "m")
+    result = streamline(command, folder, "--data", tmp_path / "no text", "--out", tmp_path / "out", *options, "--threads", "1", status=1)
+    (line,) = result.stderr.splitlines()
+    for word in ["_proj.weight: is stored in a quantised form", *words]:
+        assert word in line
+
+
+def test_a_half_alone_is_refused_where_zeros_would_stand_beside_it(tmp_path):
+    folder, _ = made("blocks", tmp_path / "m")
+    command = ["prune", folder, "--data", ROOT / "models" / "text" / "calibration.jsonl", "--seq-len", 32, "--samples", 2, "--method",
+               "attention-drop", "--halves", 1, "--eval-windows", 1, "--no-speed", "--threads", "1", "--out", tmp_path / "out"]
+    (line,) = streamline(*command, status=1).stderr.splitlines()
+    assert "_proj.weight: is stored in a quantised form" in line and "give --format per-layer or decilm" in line
+    streamline(*command, "--format", "per-layer")
+    assert load_file(tmp_path / "out" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].dtype == torch.float8_e4m3fn
+
+
+def test_norms_are_healed_beside_fp8(tmp_path):
+    folder, _ = made("blocks", tmp_path / "m")
+    streamline("heal", folder, "--data", ROOT / "models" / "text" / "calibration.jsonl", "--seq-len", 32, "--tokens", 1000, "--validation", 2,
+               "--batch", 4, "--with", "norms", "--threads", "1", "--out", tmp_path / "out")
+    before, after = load_file(folder / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(before[UP].view(torch.uint8), after[UP].view(torch.uint8))
+
+
 UP = "model.layers.3.mlp.up_proj.weight"
 
 

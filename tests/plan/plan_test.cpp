@@ -52,6 +52,7 @@ TEST(Plan, RejectsRangesOutsideTheModel) {
   EXPECT_ERROR(validate(plan_of(6, {{0, 3}, {4, 3}})), mismatch, "4..3 is not a range");
   EXPECT_ERROR(validate(plan_of(6, {{0, INT64_MAX}})), mismatch, "ends outside");
   EXPECT_ERROR(validate(plan_of(0, {})), mismatch, "expected at least one");
+  EXPECT_ERROR(validate(plan_of(2'000'000'000, {{0, 1'999'999'999}})), mismatch, "at most 10000");
 }
 
 TEST(Plan, RejectsAnEmptyResult) {

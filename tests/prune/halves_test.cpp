@@ -86,6 +86,17 @@ TEST_F(HalfDrop, RefusesWhatCannotBeHad) {
   EXPECT_ERROR(with("joint-drop", {{"layers", 1}}), usage, "--replace none");
 }
 
+TEST_F(HalfDrop, RefusesBeforeItReads) {
+  scores = {};
+  calibration.sequences.clear();  // nothing could be read
+  EXPECT_ERROR(with("attention-drop", {{"halves", 999}}), usage, "1 to 6 can be dropped");
+  EXPECT_ERROR(with("joint-drop", {{"layers", 6}}), usage, "1 to 11 can be dropped");
+  EXPECT_ERROR(with("mlp-drop", {{"layers", 1}, {"protect", {6}}}), usage, "the model has layers 0..5");
+  EXPECT_ERROR(with("mlp-drop", {{"layers", 1}}), resource, "");
+  replacement = {.name = "layer", .layers = 1};
+  EXPECT_ERROR(with("mlp-drop", {{"layers", 1}}), usage, "--replace none");
+}
+
 TEST_F(HalfDrop, SaysThatAModelHasNoSuchHalves) {
   scores = test::scores_with(6, 1, {});
   EXPECT_ERROR(with("attention-drop", {{"layers", 1}}), usage, "of which one can go alone");
@@ -243,6 +254,8 @@ TEST_F(DepthMetrics, LookAtTheMetricThatIsAskedFor) {
   EXPECT_EQ(by(Json::object()), 5);
   EXPECT_EQ(by({{"metric", "relative-l1"}, {"relative-to", "in"}}), 0);
   EXPECT_EQ(by({{"relative-to", "in"}}), 2);
+  EXPECT_ERROR(by({{"metric", "l1"}, {"relative-to", "in"}}), usage,
+               "--relative-to goes with --metric relative-l1 or relative-l2");
   EXPECT_ERROR(by({{"metric", "l3"}}), usage, "relative-l2");
 }
 
@@ -256,6 +269,18 @@ TEST_F(DepthMetrics, Check7SubLayersOfOneKindOrBoth) {
   EXPECT_EQ(halves("both"), std::pair(Halves({{3, "attention"}, {4, "mlp"}}), std::size_t{12}));
   EXPECT_ERROR(propose({{"halves", 2}}), usage, "with --units layers give --layers");
   EXPECT_ERROR(propose({{"cut", 2}, {"units", "mlp"}}), usage, "--cut counts whole layers");
+}
+
+TEST_F(DepthMetrics, RefuseBeforeTheyRead) {
+  scores = {};
+  calibration.sequences.clear();  // nothing could be read
+  EXPECT_ERROR(propose({{"cut", 6}}), usage, "1 to 5 can be cut");
+  EXPECT_ERROR(propose({{"halves", 2}}), usage, "with --units layers give --layers");
+  EXPECT_ERROR(propose({{"halves", 7}, {"units", "mlp"}}), usage, "1 to 6 can be dropped");
+  EXPECT_ERROR(propose({{"cut", 2}, {"units", "mlp"}}), usage, "--cut counts whole layers");
+  EXPECT_ERROR(propose({{"layers", 1}}), resource, "");
+  replacement = {.name = "lines", .before = 1};
+  EXPECT_ERROR(propose({{"halves", 2}, {"units", "mlp"}}), usage, "--replace none");
 }
 
 // Blocks of Llama-2-7B and Mistral-7B, as printed in the paper's code.

@@ -77,7 +77,7 @@ TEST_F(LlmStreamline, SparesProtectedLayers) {
 }
 
 TEST_F(LlmStreamline, NeedsExactlyOneSize) {
-  EXPECT_ERROR(propose(Json::object()), usage, "exactly one of --layers, --cut and --sparsity; 0 are given");
+  EXPECT_ERROR(propose(Json::object()), usage, "exactly one of --layers, --cut and --sparsity; 0 are given: say how");
   EXPECT_ERROR(propose({{"cut", 2}, {"layers", 2}}), usage, "2 are given");
   EXPECT_ERROR(propose({{"cut", 2}, {"layers", 2}, {"sparsity", 0.2}}), usage, "3 are given");
 }
@@ -88,8 +88,8 @@ TEST_F(LlmStreamline, RefusesSizesOutsideTheModel) {
   EXPECT_ERROR(propose({{"cut", 2}, {"start", 5}}), usage, "must lie in layers 0..5");
   EXPECT_ERROR(propose({{"cut", 2}, {"start", -1}}), usage, "must lie in layers 0..5");
   replacement = {.name = "layer", .layers = 1};
-  EXPECT_ERROR(propose({{"layers", 6}}), usage, "cutting 7 of 6 layers (more than --layers");
-  EXPECT_EQ(window({{"cut", 6}}), Window2(0, 6));  // the replacement stays
+  EXPECT_ERROR(propose({{"layers", 6}}), usage, "cutting 7 of 6 layers: 1 to 5 can be cut; --layers N cuts 1 more");
+  EXPECT_ERROR(propose({{"cut", 6}}), usage, "1 to 5 can be cut");
 }
 
 TEST_F(LlmStreamline, RefusesASparsityOutsideZeroToOne) {
@@ -115,6 +115,33 @@ TEST_F(LlmStreamline, CountsWhatTheReplacementAdds) {
   // The paper's FFN: 33,088 parameters.
   replacement = {.name = "ffn", .parameters = [](std::int64_t) { return std::int64_t{33088}; }};
   EXPECT_EQ(propose({{"cut", 2}}).plan.scores.at("parameters_saved"), 310080 - 250752);
+}
+
+// Of each of two windows a layer is put back: four are cut to save two.
+TEST_F(LlmStreamline, CountsWhatEveryWindowPutsBack) {
+  replacement = {.name = "layer", .layers = 1, .parameters = [](std::int64_t) { return std::int64_t{46208}; }};
+  const Proposal proposal = propose({{"sparsity", 2 * kLayer / kTotal}, {"windows", 2}});
+  EXPECT_EQ(summary(proposal.plan), summary(cut_windows(6, {{1, 2}, {3, 2}}, "layer")));
+  EXPECT_NEAR(proposal.plan.scores.at("sparsity").get<double>(), 2 * kLayer / kTotal, 1e-12);
+}
+
+// No window of all four layers spares layer 2; two of two layers do.
+TEST_F(LlmStreamline, FindsRoomForSeveralWindowsWhereOneHasNone) {
+  const Proposal proposal = propose({{"cut", 4}, {"windows", 2}, {"protect", {2}}});
+  EXPECT_EQ(summary(proposal.plan), summary(cut_windows(6, {{0, 2}, {3, 2}}, "none")));
+  EXPECT_TRUE(proposal.windows.empty());
+  EXPECT_ERROR(propose({{"cut", 2}, {"windows", 3}}), usage, "3 windows of 2 layers to cut");
+  EXPECT_ERROR(propose({{"sparsity", 0.5}, {"windows", 6}}), usage, "6 windows of 5 layers to cut");
+}
+
+TEST_F(LlmStreamline, ComparesWithWindowsThatTheReplacementAllows) {
+  scores = scores_with(6, 2, {0.8, 0.5, 0.2, 0.9, 0.3});
+  replacement = {.name = "lines", .before = 1};
+  const Proposal proposal = propose({{"cut", 2}});
+  EXPECT_EQ(proposal.windows.size(), 4U);  // that of layers 0..1 has no layer before it
+  EXPECT_NEAR(proposal.plan.scores.at("margin").get<double>(), 0.9 - 0.5, 1e-12);
+  EXPECT_EQ(proposal.plan.scores.at("best_other_start"), 1);
+  EXPECT_ERROR(propose({{"cut", 6}}), usage, "cutting 6 of 6 layers: 1 to 5 can be cut");
 }
 
 TEST_F(LlmStreamline, WarnsOfAWindowThatTakesMassiveActivations) {

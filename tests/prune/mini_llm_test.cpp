@@ -17,7 +17,10 @@ torch::Tensor along(std::uint64_t seed) { return direction(seed, 0, Role::q, -1,
 
 TEST(MiniLlm, M1TheSlopeOfALinearLossIsExactAndItsMeanTheGradient) {
   const auto g = torch::tensor({3.0, 4.0, 0.0}, torch::kDouble);
-  const auto loss = [&](std::uint64_t seed, double step) { return (g * along(seed)).sum().item<double>() * step + 7; };
+  const auto loss = [&](std::uint64_t seed, double eps) {
+    const double slope = (g * along(seed)).sum().item<double>();
+    return EndLosses{.above = slope * eps + 7, .below = slope * -eps + 7};
+  };
   for (const double eps : {1e-3, 0.5, 2.0})
     for (const Probe& probe : probe_slopes(loss, 5, eps, 11))
       EXPECT_NEAR(probe.slope, (g * along(probe.seed)).sum().item<double>(), 1e-9);
@@ -35,7 +38,7 @@ TEST(MiniLlm, M1TheSlopeOfALinearLossIsExactAndItsMeanTheGradient) {
     EXPECT_NEAR(mean[i].item<double>(), g[i].item<double>(), 4 * std::sqrt(expected[i] / static_cast<double>(draws)));
     EXPECT_NEAR(variance[i].item<double>(), expected[i], 0.08 * expected[i]);
   }
-  EXPECT_LT((estimated_gradient(probes, 0, Role::q, -1, {3}) - mean).abs().max().item<double>(), 1e-9);
+  EXPECT_LT((estimated_gradient(probes, 0, Role::q, -1, {3}).all - mean).abs().max().item<double>(), 1e-9);
 }
 
 TEST(MiniLlm, M2TheCentralSlopeOfAQuadraticIsExact) {
@@ -47,7 +50,7 @@ TEST(MiniLlm, M2TheCentralSlopeOfAQuadraticIsExact) {
   };
   const double exact = z.dot(a.mv(theta)).item<double>();
   for (const double eps : {1e-2, 1.0, 10.0}) {
-    EXPECT_NEAR(central_slope(loss, eps), exact, 1e-9);
+    EXPECT_NEAR(central_slope({.above = loss(eps), .below = loss(-eps)}, eps), exact, 1e-9);
     EXPECT_NEAR((loss(eps) - loss(0)) / eps - exact, 0.5 * eps * z.dot(a.mv(z)).item<double>(), 1e-9);
   }
 }
@@ -56,8 +59,8 @@ TEST(MiniLlm, M3WeightsAreTheSameBitsAfterProbing) {
   const Model model = pico_model(tiny_llama(2), 5);
   const auto ids = to_tensor(random_tokens(2, 9, 4), {0, 1}, torch::kCPU);
   const LayerWeights before = copy_to(model.layer(1), torch::kCPU, torch::kFloat);
-  const double still = mean_loss(model, ids), moved = loss_along(model, ids, ProbeSpace::weights, 1, 1e-2);
-  EXPECT_NE(moved, still);
+  const double still = mean_loss(model, ids);
+  EXPECT_NE(losses_along(model, ids, ProbeSpace::weights, 1, 1e-2).above, still);
   for (const PlacedTensor& tensor : placed_tensors(model.layer(1)))
     EXPECT_TRUE(torch::equal(tensor.value, before.at(tensor.role).weight));
   EXPECT_EQ(mean_loss(model, ids), still);
@@ -68,7 +71,7 @@ TEST(MiniLlm, M4TheSameSeedGivesTheSameSlopesAndStreamingTheStoredGradient) {
   const auto ids = to_tensor(random_tokens(2, 9, 4), {0, 1}, torch::kCPU);
   const auto probed = [&] {
     return probe_slopes(
-        [&](std::uint64_t seed, double step) { return loss_along(model, ids, ProbeSpace::weights, seed, step); }, 6,
+        [&](std::uint64_t seed, double eps) { return losses_along(model, ids, ProbeSpace::weights, seed, eps); }, 6,
         1e-3, 21);
   };
   const std::vector<Probe> probes = probed();
@@ -77,8 +80,45 @@ TEST(MiniLlm, M4TheSameSeedGivesTheSameSlopesAndStreamingTheStoredGradient) {
   auto stored = torch::zeros(matrix.sizes(), torch::kDouble);
   for (const Probe& probe : probes)
     stored += probe.slope * direction(probe.seed, 1, Role::down, -1, matrix.sizes()).to(torch::kDouble) / 6.0;
-  EXPECT_LT(relative_difference(estimated_gradient(probes, 1, Role::down, -1, matrix.sizes()), stored), 1e-6);
+  EXPECT_LT(relative_difference(estimated_gradient(probes, 1, Role::down, -1, matrix.sizes()).all, stored), 1e-6);
   EXPECT_FALSE(torch::equal(direction(1, 0, Role::up, -1, {4}), direction(1, 0, Role::gate, -1, {4})));
+}
+
+TEST(MiniLlm, TheEndsOfAStepAreTheModelsMovedThere) {
+  const Model model = pico_model(tiny_llama(2), 5);
+  const auto ids = to_tensor(random_tokens(2, 9, 4), {0, 1}, torch::kCPU);
+  for (const ProbeSpace space : {ProbeSpace::weights, ProbeSpace::gates}) {
+    const EndLosses there = losses_along(model, ids, space, 3, 0.05), back = losses_along(model, ids, space, 3, -0.05);
+    EXPECT_EQ(there.above, back.below);
+    EXPECT_EQ(there.below, back.above);
+    EXPECT_NE(there.above, there.below);
+  }
+  const auto moved = [&](double step) {
+    std::map<std::int64_t, Gates> gates;
+    for (std::int64_t i = 0; i < 2; ++i)
+      gates[i] = {.heads = torch::ones({2}).add(direction(3, i, Role::o, -1, {2}), step),
+                  .channels = torch::ones({176}).add(direction(3, i, Role::down, -1, {176}), step)};
+    return mean_loss(model.gated(gates), ids);
+  };
+  const EndLosses gates = losses_along(model, ids, ProbeSpace::gates, 3, 0.05);
+  EXPECT_EQ(gates.above, moved(0.05));
+  EXPECT_EQ(gates.below, moved(-0.05));
+}
+
+TEST(MiniLlm, HalvesOfTheProbesAreEstimatesOfTheirOwn) {
+  const std::vector<Probe> probes = {{1, 0.5}, {2, -1.0}, {3, 2.0}, {4, 0.25}, {5, -0.75}};
+  const auto of = [](const std::vector<Probe>& some) { return estimated_gradient(some, 0, Role::up, -1, {4, 3}); };
+  const auto both = of(probes);
+  EXPECT_TRUE(torch::equal(both.first, of({probes.begin(), probes.begin() + 2}).all));
+  EXPECT_TRUE(torch::equal(both.second, of({probes.begin() + 2, probes.end()}).all));
+  EXPECT_LT(relative_difference(both.all, (2 * both.first + 3 * both.second) / 5), 1e-12);
+  const Model model = pico_model(tiny_llama(2), 5);
+  const std::vector<LayerReads> reads(2);
+  const auto scored = [&](const std::vector<Probe>& some) {
+    return probed_sensitivity(Sensitivity::taylor, model, reads, some);
+  };
+  EXPECT_EQ(scored(probes).second, scored({probes.begin() + 2, probes.end()}).all);
+  EXPECT_EQ(probed_gates(model, probes).first, probed_gates(model, {probes.begin(), probes.begin() + 2}).all);
 }
 
 TEST(MiniLlm, M5TheProductOfMagnitudeActivationAndGradient) {
@@ -129,17 +169,20 @@ TEST(MiniLlm, M8TheSlopeOfAGateIsTheFirstOrderChangeOfItsGroup) {
     gates.channels[channel] = gate;
     return mean_loss(model.gated({{1, gates}}), ids);
   };
+  const auto slope_at = [&](std::int64_t channel) {
+    return central_slope({.above = loss_at(channel, 1 + 1e-4), .below = loss_at(channel, 1 - 1e-4)}, 1e-4);
+  };
   inside_gradients(model, ids, GradientOf::weights, [&](std::int64_t layer, const LayerGradients& gradients) {
     if (layer != 1) return;
     const auto change = (gradients.weights.at(Role::down).weight * gradients.tensors.at(Role::down).weight).sum(0);
     for (const std::int64_t channel : {0, 99}) {
-      const double slope = central_slope([&](double step) { return loss_at(channel, 1 + step); }, 1e-4);
+      const double slope = slope_at(channel);
       EXPECT_NEAR(slope, change[channel].item<double>(), 1e-4 * std::abs(slope) + 1e-10);
     }
   });
   inside_gradients(model, ids, GradientOf::gates, [&](std::int64_t layer, const LayerGradients& gradients) {
     if (layer != 1) return;
-    const double slope = central_slope([&](double step) { return loss_at(99, 1 + step); }, 1e-4);
+    const double slope = slope_at(99);
     EXPECT_NEAR(gradients.channels[99].item<double>(), slope, 1e-4 * std::abs(slope) + 1e-10);
   });
 }
@@ -193,14 +236,14 @@ TEST(MiniLlm, M10OneProbeRanksByMagnitudeAndExactGradientsDoNot) {
   const auto ids = to_tensor(random_tokens(8, 24, 4), {0, 1, 2, 3, 4, 5, 6, 7}, torch::kCPU);
   const std::vector<LayerReads> reads(1);
   const std::vector<Probe> probes = probe_slopes(
-      [&](std::uint64_t seed, double step) { return loss_along(model, ids, ProbeSpace::weights, seed, step); }, 1, 1e-3,
+      [&](std::uint64_t seed, double eps) { return losses_along(model, ids, ProbeSpace::weights, seed, eps); }, 1, 1e-3,
       21);
   GroupedValues sums(model.config().layers[0]);
   for (const PlacedTensor& tensor : placed_tensors(model.layer(0)))
     sums.add(tensor.role, tensor.part, tensor.expert, tensor.value.abs());
   const auto magnitude = sums.scores(GroupSum::magnitudes).channels[0];
-  const double probed =
-                   spearman(probed_sensitivity(Sensitivity::taylor, model, reads, probes)[0].channels[0], magnitude),
+  const double probed = spearman(probed_sensitivity(Sensitivity::taylor, model, reads, probes).all[0].channels[0],
+                                 magnitude),
                exact = spearman(exact_sensitivity(Sensitivity::taylor, model, reads, ids)[0].channels[0], magnitude);
   EXPECT_GT(probed, 0.9);
   EXPECT_LT(exact, 0.5);
@@ -229,9 +272,9 @@ TEST(MiniLlm, ManyProbesOfGatesAreAsNearTheExactSlopesAsTheirVarianceSays) {
   const Model model = with_scaled_channels({.dtype = torch::kFloat64});  // slopes are small
   const auto ids = to_tensor(random_tokens(4, 16, 4), {0, 1, 2, 3}, torch::kCPU);
   const std::vector<Probe> probes = probe_slopes(
-      [&](std::uint64_t seed, double step) { return loss_along(model, ids, ProbeSpace::gates, seed, step); }, 3000,
+      [&](std::uint64_t seed, double eps) { return losses_along(model, ids, ProbeSpace::gates, seed, eps); }, 3000,
       1e-3, 5);
-  const std::vector<double> probed = all_scores(probed_gates(model, probes)),
+  const std::vector<double> probed = all_scores(probed_gates(model, probes).all),
                             exact = all_scores(taylor_scores(model, ids, TaylorForm::gate));
   double wrong = 0, whole = 0;
   for (std::size_t i = 0; i < exact.size(); ++i) {
@@ -241,6 +284,35 @@ TEST(MiniLlm, ManyProbesOfGatesAreAsNearTheExactSlopesAsTheirVarianceSays) {
   EXPECT_EQ(probed_values(model, ProbeSpace::gates), 22);
   EXPECT_NEAR(relative_error(22, 3000), 0.0876, 1e-4);  // sqrt(23 / 3000)
   EXPECT_LT(std::sqrt(wrong / whole), 0.2);
+}
+
+// What is remembered of a larger cut, or of an interrupted run, says as much of its noise.
+TEST_F(MiniLlmMethod, RemembersHowNoisyItWas) {
+  const Method& method = find_method("mini-llm");
+  SearchMemory memory;
+  const auto remembering = [&](double ratio) {
+    PruneContext context{.model = model, .calibration = calibration, .memory = &memory};
+    return method.propose(context, resolve_params(method.params, {{"ratio", ratio}, {"probes", 4}}, "test"));
+  };
+  remembering(0.25);
+  const Proposal recalled = remembering(0.5), alone = propose({{"ratio", 0.5}, {"probes", 4}});
+  EXPECT_EQ(to_json(recalled.plan), to_json(alone.plan));
+  EXPECT_EQ(recalled.warnings, alone.warnings);
+  EXPECT_EQ(recalled.plan.scores.at("probed_values"), 6 * (2 + 176));
+  EXPECT_TRUE(recalled.plan.scores.contains("rank_agreement"));
+}
+
+TEST_F(MiniLlmMethod, TakesStepsThatHalfPrecisionSees) {
+  const auto rounding = testing::Contains(testing::HasSubstr("rounded"));
+  EXPECT_EQ(propose({{"ratio", 0.5}, {"probes", 2}}).plan.scores.at("zo_eps"), 1e-3);
+  model = pico_model(tiny_llama(), 1, {}, {.dtype = torch::kBFloat16});
+  const Proposal visible = propose({{"ratio", 0.5}, {"probes", 2}});
+  EXPECT_EQ(visible.plan.scores.at("zo_eps"), 0.1);
+  EXPECT_THAT(visible.warnings, testing::Not(rounding));
+  EXPECT_THAT(propose({{"ratio", 0.5}, {"probes", 1}, {"zo-eps", 1e-3}}).warnings, rounding);
+  const Proposal weights = propose({{"ratio", 0.5}, {"probes", 1}, {"zo-space", "weights"}, {"fms", "B"}});
+  EXPECT_EQ(weights.plan.scores.at("zo_eps"), 1e-3);
+  EXPECT_THAT(weights.warnings, rounding);
 }
 
 TEST_F(MiniLlmMethod, TakesInRoundsAsMuchAsAtOnce) {

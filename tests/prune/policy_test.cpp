@@ -7,6 +7,7 @@
 #include "prune/method_fixture.h"
 #include "streamline/plan/slice.h"
 #include "streamline/prune/inside_gradients.h"
+#include "streamline/prune/policy_units.h"
 #include "streamline/prune/zeroth_order.h"
 #include "support/core/temporary_directory.h"
 
@@ -34,6 +35,9 @@ TEST(PolicyGradient, G2ProjectionsAreInsideOrderedAndIdempotent) {
     const double budget = 3 + 8 * rng.uniform();
     const Probabilities inside = projected(s, budget);
     EXPECT_LE(sum_of(inside), budget + 1e-3);
+    Probabilities clamped = s;
+    for (double& value : clamped) value = std::clamp(value, 0.0, 1.0);
+    EXPECT_NEAR(sum_of(inside), std::min(budget, sum_of(clamped)), 1e-7);
     for (std::size_t i = 0; i < s.size(); ++i) {
       EXPECT_TRUE(inside[i] >= 0 && inside[i] <= 1);
       for (std::size_t j = 0; j < s.size(); ++j) EXPECT_TRUE(s[i] > s[j] || inside[i] <= inside[j]);
@@ -164,6 +168,28 @@ TEST(PolicyGradient, G10TheMaskedModelIsThePrunedOne) {
   EXPECT_LT((masked - pruned).abs().max().item<double>(), 1e-4);
 }
 
+// One pool of heads and one of channels, of which layer 1 has no part.
+TEST(PolicyGradient, MasksOfPoolsAreThoseOfTheirLayers) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(tiny_llama(3), 5);
+  const auto ids = to_tensor(random_tokens(2, 9, 4), {0, 1}, torch::kCPU);
+  const UnitPools pools = pools_of(model, {.over = "inside", .protect = {1}});
+  Rng rng(6);
+  PoolMasks masks;
+  for (const UnitPool& pool : pools)
+    masks.push_back(drawn_masks(Probabilities(pool.units.size(), .7), 1, false, rng)[0]);
+  std::map<std::int64_t, Gates> gates;
+  for (const std::int64_t layer : {0, 2}) gates[layer] = {.heads = torch::zeros({2}), .channels = torch::zeros({176})};
+  for (std::size_t p = 0; p < pools.size(); ++p)
+    for (std::size_t u = 0; u < masks[p].size(); ++u) {
+      const PolicyUnit& unit = pools[p].units[u];
+      Gates& layer = gates.at(unit.layer);
+      if (masks[p][u]) (unit.kind == UnitKind::channel ? layer.channels : layer.heads)[unit.index] = 1;
+    }
+  EXPECT_EQ(masked_loss(model, pools, masks, ids), mean_loss(model.gated(gates), ids));
+  EXPECT_NE(masked_loss(model, pools, masks, ids), mean_loss(model, ids));
+}
+
 TEST(PolicyGradient, G11MasksOfOnesChangeNoBitAndKeepingAllRemovesNothing) {
   const torch::NoGradGuard no_grad;
   const Model model = pico_model(tiny_llama(3), 5);
@@ -244,6 +270,10 @@ TEST_F(PolicyMethod, GoesOnFromItsState) {
 TEST_F(PolicyMethod, SaysWhatItNeeds) {
   EXPECT_ERROR(propose({}), usage, "needs --ratio");
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"masks", 1}, {"baseline", "leave-one-out"}}), usage, "two --masks or more");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"masks", 1}, {"antithetic", true}}), usage,
+               "--antithetic mirrors every second");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"baseline", "leave-one-out"}, {"baseline-window", 3}}), usage,
+               "--baseline-window goes with --baseline moving");
   calibration.sequences.resize(1);
   EXPECT_ERROR(propose({{"ratio", 0.5}}), resource, "two sequences of the same length");
 }

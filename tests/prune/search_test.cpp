@@ -85,6 +85,70 @@ TEST_F(Search, IterativeTakesFirstWhatTheOneSweepMethodTakes) {
   EXPECT_EQ(plan("iterative", {{"layers", 1}, {"score", "relative-l2"}}), plan("depth-metrics", {{"layers", 1}}));
 }
 
+TEST_F(Search, IterativeLeavesBosOutAsTheSweepDoes) {
+  calibration.skip_first = 1;
+  const Scores scores = score_layers(model, calibration, {});
+  const std::vector<StackPart> stack = layer_parts(model);
+  PartCounter counter;
+  Rescoring rescoring(model, stack, calibration, {}, counter);
+  rescoring.run(PartSet(stack.size(), true));
+  for (std::size_t layer = 0; layer < stack.size(); ++layer)
+    for (const auto& [name, value] : kUpdateFields) {
+      const double expected = scores.layer_updates[layer].*value;
+      EXPECT_NEAR(rescoring.update(layer).*value, expected, 1e-6 * std::abs(expected)) << name << ' ' << layer;
+    }
+  for (const char* score : {"l1", "relative-l2"})
+    EXPECT_EQ(plan("iterative", {{"layers", 1}, {"score", score}}),
+              plan("depth-metrics", {{"layers", 1}, {"metric", score}}));
+}
+
+TEST_F(Search, IterativeRemembersWhatItHasExecuted) {
+  const test::TemporaryDirectory folder;
+  const auto executed = [&](int layers) {
+    SearchMemory memory(folder.path() / "search.json");  // a new run of the program each time
+    return propose("iterative", {{"layers", layers}}, &memory).plan.scores.at("parts_executed").get<std::int64_t>();
+  };
+  const std::int64_t first = executed(2);
+  EXPECT_GT(first, 0);
+  EXPECT_EQ(executed(2), first);
+  EXPECT_GT(executed(3), first);
+}
+
+TEST_F(Search, WhatNoSizeChangesIsMadeOnce) {
+  SearchMemory memory;
+  PruneContext context{.model = model, .calibration = calibration, .memory = &memory};
+  int times = 0;
+  const auto made = [&](const char* units, const Json& layers, const Json& cut, const Json& protect) {
+    const Json params = {{"units", units}, {"layers", layers}, {"cut", cut}, {"protect", protect}};
+    return made_once(context, "a method", params, [&] { return Json(++times); }).get<int>();
+  };
+  EXPECT_EQ(made("mlp", 2, nullptr, Json::array()), 1);
+  EXPECT_EQ(made("mlp", nullptr, 3, {0}), 1);
+  EXPECT_EQ(made("both", 2, nullptr, Json::array()), 2);
+  context.memory = nullptr;
+  EXPECT_EQ(made("mlp", 2, nullptr, Json::array()), 3);
+}
+
+TEST_F(Search, MeasuresOfEveryUnitServeAllSizes) {
+  const Scores scores = score_layers(model, calibration, {});
+  for (const char* name : {"leave-one-out", "shapley"}) {
+    TokenBatches text = calibration;
+    SearchMemory memory;
+    PruneContext context{.model = model, .calibration = text, .scores = &scores, .memory = &memory};
+    const Method& method = find_method(name);
+    const auto found = [&](const Json& given) {
+      return method.propose(context, resolve_params(method.params, given, "test")).plan;
+    };
+    const Plan first = found({{"layers", 2}});
+    EXPECT_EQ(to_json(first), to_json(propose(name, {{"layers", 2}}).plan)) << name;
+    text.sequences.clear();  // whoever reads it again fails
+    const Plan second = found({{"cut", 3}, {"protect", {0}}});
+    EXPECT_EQ(second.scores.at("estimates"), first.scores.at("estimates")) << name;
+    EXPECT_EQ(test::dropped(second).size(), 3U) << name;
+    EXPECT_ERROR(found({{"layers", 2}, {"units", "mlp"}}), resource, "no sequence of two tokens or more");
+  }
+}
+
 // By definition: the view of each round is swept anew by the one-shot method, and its layers are those still there.
 TEST_F(Search, IterativeIsTheOneSweepMethodOnWhatIsLeft) {
   std::vector<std::int64_t> left = {0, 1, 2, 3, 4, 5};
@@ -169,6 +233,11 @@ TEST_F(Search, BadSizesAreSaid) {
   }
 }
 
+TEST_F(Search, NormsToDivideByAreOfRelativeScores) {
+  EXPECT_ERROR(propose("iterative", {{"layers", 1}, {"relative-to", "in"}}), usage,
+               "--relative-to goes with --score relative-l1 or relative-l2");
+}
+
 class ResumedSearch : public Search, public testing::WithParamInterface<const char*> {};
 
 // A search that is stopped after any round comes to what it would have come to; a longer one goes on from a shorter.
@@ -209,7 +278,7 @@ TEST_P(ResumedSearch, RefusesTheStateOfAnotherAndBrokenOnes) {
   Json other = given;
   other["protect"] = {0};
   SearchMemory memory(file);
-  EXPECT_ERROR(propose(method, other, &memory), mismatch, "the state of another search");
+  EXPECT_ERROR(propose(method, other, &memory), format, "the state of another search");
   Json state = parse_json(read_text(file), "state");
   Json broken = state;
   broken["state"].erase(method == "evolve" ? "parents" : "rounds");

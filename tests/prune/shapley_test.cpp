@@ -226,6 +226,8 @@ TEST_F(ShapleyMethod, AsksQuestionsThatOneLayerAnswers) {
   for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(units[i].at("value").get<double>(), i == 4 ? 1 : 0, 1e-12);
   EXPECT_EQ(asked, 10 * 7);
   EXPECT_ERROR(propose({{"layers", 1}, {"game", "accuracy"}}), usage, "needs --tasks");
+  EXPECT_ERROR(propose({{"layers", 1}, {"estimator", "subsets"}, {"permutations", 2}}), usage,
+               "--permutations goes with --estimator permutations");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "streamline/prune/width_choice.h"
 
 #include "prune/method_fixture.h"
+#include "support/core/temporary_directory.h"
 #include "support/torch/reference.h"
 
 namespace streamline::test {
@@ -73,6 +74,17 @@ TEST_P(WidthMethod, TakesSharesBySpectra) {
               static_cast<std::int64_t>(shares[static_cast<std::size_t>(layer)] * kChannels));
 }
 
+// Two layers of one shape share what goes, the one with the lesser exponent 1 - spread and the other 1 + spread times
+// the ratio; the protected one has no part in it.
+TEST_P(WidthMethod, SharesBySpectraAreOfTheLayersThatMayBeCut) {
+  const Json given = {{"ratio", 0.4}, {"scope", "alpha"}, {"spread", 0.2}, {"inside", "channels"}, {"protect", {1}}};
+  const Plan plan = propose(given).plan;
+  EXPECT_EQ(plan.slices.count(1), 0u);
+  std::vector<std::int64_t> gone;
+  for (const std::int64_t layer : {0, 2}) gone.push_back(slice_of(plan, layer).channels.at(0).removed());
+  EXPECT_THAT(gone, testing::UnorderedElementsAre(56, 84));  // of 176: 0.32 and 0.48
+}
+
 TEST_P(WidthMethod, SavesTheShareOfParametersThatWasAskedFor) {
   const Plan plan = propose({{"sparsity", 0.25}}).plan;
   EXPECT_NEAR(plan.scores.at("sparsity").get<double>(), 0.25, 0.02);
@@ -99,7 +111,9 @@ TEST_P(WidthMethod, SaysWhatIsWrongWithASize) {
   EXPECT_ERROR(propose({{"ratio", 0.001}, {"scope", "local"}}), usage, "takes no head and no channel");
   EXPECT_ERROR(propose({{"sparsity", 0.99}}), usage, "heads and channels are");
   EXPECT_ERROR(propose({{"ratio", 1}}), usage, "--ratio 1 takes everything");
+  EXPECT_ERROR(propose({{"ratio", 1}, {"inside", "heads"}, {"scope", "alpha"}}), usage, "takes all of every one");
   EXPECT_ERROR(propose({{"keep-channels", kChannels}}), usage, "so that nothing would go");
+  EXPECT_ERROR(propose({{"keep-heads", 6}, {"keep-channels", 8}}), usage, "--keep-heads 6: no layer has more than 4");
   EXPECT_ERROR(propose({{"keep-heads", 4}}), usage, "--keep-heads 4: no layer has more than 4");
   EXPECT_ERROR(propose({{"keep-heads", 2}, {"inside", "channels"}}), usage, "no head may go");
   EXPECT_ERROR(propose({{"keep-channels", 8}, {"inside", "heads"}}), usage, "no channel may go");
@@ -112,6 +126,36 @@ TEST_P(WidthMethod, DropsHalvesOfWhichNothingIsLeftAndSaysSo) {
   const Proposal all = propose({{"ratio", 1}, {"inside", "channels"}});
   EXPECT_EQ(all.plan.segments.at(0).action, Action::drop_mlp);
   EXPECT_THAT(all.warnings, testing::Contains("no channel of layer 0 would be left: its MLP is dropped"));
+}
+
+// Groups are those of each layer, and one that is narrow already stays as it is.
+TEST(KeptHeads, AreWholeGroupsOfEachLayerThatLosesAny) {
+  Json json = tiny_llama(3);
+  json.update({{"num_attention_heads", 8}, {"num_key_value_heads", 4}, {"head_dim", 8}});
+  Plan narrow = keep_all(3);
+  narrow.slices[2].kv_heads = KeptUnits{4, {1}};
+  const Model model = pico_model(json, 5).view(narrow, {});
+  const TokenBatches calibration = random_tokens(2, 12, 3);
+  const Method& method = find_method("magnitude-structured");
+  const auto propose = [&](const Json& given) {
+    PruneContext context{.model = model, .calibration = calibration};
+    return method.propose(context, resolve_params(method.params, given, "test")).plan;
+  };
+  const Plan plan = propose({{"keep-heads", 4}});
+  for (const std::int64_t layer : {0, 1}) EXPECT_EQ(slice_of(plan, layer).kv_heads->count(), 2);
+  EXPECT_EQ(plan.slices.count(2), 0u);
+  EXPECT_ERROR(propose({{"keep-heads", 5}}), mismatch, "the nearest allowed is 4 or 6");
+  EXPECT_ERROR(propose({{"keep-heads", 8}}), usage, "no layer has more than 8");
+}
+
+TEST(KeptHeads, AreAsManyOfEachLayerAsItIsToldTo) {
+  const Config config = config_from_json(tiny_llama(2), "config.json");
+  UnitScores scores = {no_scores(config.layers[0]), no_scores(config.layers[1])};
+  scores[0].heads = {3, 1, 2, 4};
+  scores[1].heads = {2, 1};
+  const auto kept = kept_units(config, scores, {.kv_heads = {2, 1}, .mlps = false}, 0);
+  EXPECT_EQ(kept.at(0).kv_heads->kept, (std::vector<std::int64_t>{0, 3}));
+  EXPECT_EQ(kept.at(1).kv_heads->kept, std::vector<std::int64_t>{0});
 }
 
 TEST(WidthBudget, IsMetByTheSmallestRatio) {
@@ -130,6 +174,25 @@ TEST(WidthBudget, IsMetByTheSmallestRatio) {
   EXPECT_TRUE(found.figures.at(0).is_met());
   EXPECT_GT(found.figures.at(0).amount, 0.75 * found.figures.at(0).source);
   EXPECT_ERROR(smallest_cut(method, {{"ratio", 0.5}}, model, parse_budgets("params=0.8x"), trial), usage, "--ratio");
+}
+
+TEST(WidthBudget, IsNotLookedForWithTheStateOfAnotherSearch) {
+  const TemporaryDirectory directory;
+  const Model model = with_dead_units();
+  const TokenBatches calibration = random_tokens(2, 12, 3);
+  const Method& method = find_method("wanda-sp");
+  const auto propose = [&](const Json& params, std::uint64_t seed) {
+    SearchMemory memory(directory.path() / "state.json");
+    PruneContext context{.model = model, .calibration = calibration, .seed = seed, .memory = &memory};
+    return method.propose(context, resolve_params(method.params, params, "test"));
+  };
+  propose({{"ratio", 0.5}}, 1);
+  int tried = 0;
+  const BudgetTrial trial{.propose = [&](const Json& params) { return ++tried, propose(params, 2); },
+                          .view = [&](const Proposal& proposal) { return model.view(proposal.plan, {}); }};
+  EXPECT_ERROR(smallest_cut(method, Json::object(), model, parse_budgets("params=0.8x"), trial), format,
+               "the state of another search");
+  EXPECT_EQ(tried, 1);
 }
 
 // A budget asks for many sizes: exponents that are remembered already decide, others are not computed again.

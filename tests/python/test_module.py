@@ -62,6 +62,6 @@ def test_other_threads_run_meanwhile_and_ctrl_c_works():
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         for _ in range(1000):
-            streamline.score(BOOKS, CALIBRATION, seq_len=256, samples=400, quiet=True)
+            streamline.score(BOOKS, CALIBRATION, seq_len=255, samples=400, quiet=True)
     thread.join()
     assert len(ticks) == 20

@@ -51,6 +51,27 @@ TEST(ChartData, NamesTheBestWindowWhenAnotherWasForced) {
   EXPECT_EQ(starts[2]["role"], "chosen");
 }
 
+TEST(ChartData, MarksAllWindowsOfWholeLayersAndNoHalves) {
+  Json report = test::sample_report();
+  report["choice"]["start"] = 0;
+  report["choice"]["cuts"] = {
+      {{"start", 0}, {"count", 1}, {"half", "MLP"}}, {{"start", 1}, {"count", 1}}, {{"start", 3}, {"count", 1}}};
+  const Json charts = chart_data(report);
+  EXPECT_EQ(rows(charts, "windows", "chosen"), (Json{{{"start", 1}, {"length", 1}}, {{"start", 3}, {"length", 1}}}));
+  EXPECT_EQ(rows(charts, "norms", "cut"), (Json{{{"from", 1}, {"to", 2}}, {{"from", 3}, {"to", 4}}}));
+}
+
+TEST(ChartData, LabelsLossesThatAreClose) {
+  Json report = test::sample_report();
+  Json& stage = report["healing"][0]["stages"][0];
+  stage["nothing_error"] = 4.232;
+  for (Json& step : stage["steps"]) step["loss"] = 4.23;
+  for (Json& validation : stage["validations"]) validation["error"] = 4.232;
+  const Json signals = chart_data(report)["training-0"]["signals"];
+  EXPECT_GE(signals["ticks"].size(), 3U);
+  for (const Json& tick : signals["ticks"]) EXPECT_TRUE(tick >= signals["low"] && tick <= signals["high"]) << tick;
+}
+
 TEST(ChartData, PlacesValidationsByTheTokensSeen) {
   const Json charts = chart_data(test::sample_report());
   const Json validations = rows(charts, "training-0", "validations");

@@ -22,7 +22,7 @@ Json model(const std::string& name, double parameters, double accuracy, double s
           {"layers", 12},
           {"parameters", parameters},
           {"bytes", 2 * parameters},
-          {"perplexity", {{"value", 20.5}, {"standard_error", 0.25}, {"text", {{"source", "valid.txt"}}}}},
+          {"perplexity", {{"value", 12.3 / accuracy}, {"standard_error", 0.25}, {"text", {{"source", "valid.txt"}}}}},
           {"tasks", {{"piqa", {{"group", "piqa"}, {"acc", estimate(accuracy, 0.05)}}}}},
           {"figures", {{"acc", accuracy}}},
           {"speed", {{"prefill_tokens_per_second", speed}}}};
@@ -59,19 +59,29 @@ TEST(Pareto, IsWhatNothingBeatsInBoth) {
   EXPECT_EQ(models[2]["pareto"], (Json{{"parameters", false}, {"speed", false}}));
 }
 
-TEST(Pareto, GoesByPerplexityWithoutTasks) {
+TEST(Pareto, GoesByPerplexityWhereThereIsOne) {
   Json json = record();
-  for (Json& entry : json["models"]) entry.erase("tasks");
   json["models"][1]["perplexity"]["value"] = 30.0;
   json["models"][2]["perplexity"]["value"] = 25.0;
   mark_pareto(json);
   EXPECT_EQ(json["models"][2]["pareto"]["parameters"], true);  // better than "half", smaller than "whole"
   EXPECT_EQ(report::quality_name(json), "perplexity");
+  EXPECT_THAT(comparison_table(json), HasSubstr("Pareto, by perplexity"));
+}
+
+TEST(Pareto, GoesByTasksAlone) {
+  Json json = record();
+  for (Json& entry : json["models"]) entry.erase("perplexity");
+  json["models"][2]["figures"]["acc"] = 0.55;
+  mark_pareto(json);
+  EXPECT_EQ(json["models"][2]["pareto"]["parameters"], true);
+  EXPECT_THAT(comparison_table(json), HasSubstr("Pareto, by mean accuracy"));
+  EXPECT_EQ(report::comparison_charts(json)["quality-parameters"]["signals"]["y_title"], "mean accuracy, %");
 }
 
 TEST(Pareto, LeavesOutWhatWasNotMeasured) {
   Json json = record();
-  json["models"][1].erase("figures");
+  json["models"][1].erase("perplexity");
   json["models"][0].erase("speed");
   mark_pareto(json);
   EXPECT_EQ(json["models"][1]["pareto"]["parameters"], false);
@@ -86,7 +96,8 @@ TEST(Pareto, SaysWhatOnlyNoiseKeepsOffIt) {
   mark_pareto(json);
   EXPECT_EQ(json["models"][2]["pareto"]["parameters"], false);
   EXPECT_EQ(json["models"][2]["pareto"]["parameters_within_error"], true);
-  EXPECT_THAT(comparison_table(json), HasSubstr("Within the error of each other: whole and half."));
+  EXPECT_THAT(comparison_table(json),
+              HasSubstr("Of those with *, within the error of each other:\n  whole and half\n"));
   json["models"][0]["parameters"] = 60e6;  // better and as small, and not alike
   mark_pareto(json);
   EXPECT_FALSE(json["models"][2]["pareto"].contains("parameters_within_error") &&
@@ -96,9 +107,36 @@ TEST(Pareto, SaysWhatOnlyNoiseKeepsOffIt) {
 TEST(Comparison, TableHasARowAModelAndNoEmptyColumn) {
   const std::string table = comparison_table(record());
   EXPECT_THAT(table, HasSubstr("60.00 ± 5.00"));
-  EXPECT_THAT(table, HasSubstr("20.500 ± 0.250"));
+  EXPECT_THAT(table, HasSubstr("20.50 ± 0.25"));
   EXPECT_THAT(table, Not(HasSubstr("KL divergence")));
-  EXPECT_EQ(std::ranges::count(table, '\n'), 5);
+  EXPECT_EQ(std::ranges::count(table, '\n'), 6);
+}
+
+TEST(Comparison, OneWindowHasNoError) {
+  Json json = record();
+  for (Json& entry : json["models"]) {
+    entry["perplexity"].update({{"standard_error", nullptr}, {"tokens", 127}, {"window", 128}, {"bos", false}});
+    entry["perplexity"]["divergence"]["log_perplexity_ratio"] = {{"value", 0.5}, {"standard_error", nullptr}};
+    entry.erase("tasks");
+  }
+  mark_pareto(json);
+  const std::string table = comparison_table(json);
+  EXPECT_THAT(table, Not(HasSubstr("±")));
+  EXPECT_THAT(table, HasSubstr("Perplexity on valid.txt: 127 tokens scored in windows of 128, without BOS.\n"));
+  EXPECT_THAT(comparison_html(json), Not(HasSubstr("Higher perplexity than the source by more than noise")));
+  const Json source = report::comparison_charts(json)["quality-parameters"]["data"]["models"][0];
+  EXPECT_TRUE(source["low"] == source["y"] && source["high"] == source["y"]);
+}
+
+TEST(Comparison, NamesThoseWithinTheErrorLineByLine) {
+  Json json = {{"models", Json::array()}};
+  for (const char* name : {"a", "b", "c"})
+    json["models"].push_back({{"name", name}, {"pareto", {{"parameters", true}}}, {"alike", {"a", "b", "c"}}});
+  EXPECT_THAT(report::told_together(json, "parameters"), ElementsAre("a, b, c"));
+  json["models"][1]["alike"] = json["models"][2]["alike"] = {"a"};
+  EXPECT_THAT(report::told_together(json, "parameters"), ElementsAre("a and b, c"));
+  json["models"][0]["alike"] = Json::array();
+  EXPECT_TRUE(report::told_together(json, "parameters").empty());
 }
 
 // Two texts a model, a cut and a limit.
@@ -123,7 +161,7 @@ TEST(Comparison, TellsEveryTextWhatWentAndHowManyQuestions) {
   const std::string table = comparison_table(fuller_record()), csv = comparison_csv(fuller_record());
   EXPECT_THAT(table, HasSubstr("perplexity (valid.txt)"));
   EXPECT_THAT(table, HasSubstr("perplexity (other.txt)"));
-  EXPECT_THAT(table, HasSubstr("33.250 ± 0.250"));
+  EXPECT_THAT(table, HasSubstr("33.25 ± 0.25"));
   EXPECT_THAT(table, HasSubstr("dropped layers 5..6\n"));
   EXPECT_THAT(table, HasSubstr("Questions: piqa 200 of 1838.\n"));
   EXPECT_THAT(csv, HasSubstr(",perplexity[other.txt].value"));
@@ -225,8 +263,8 @@ TEST(ComparisonCharts, AFewThatAreFarWorseStandAtTheEdge) {
   EXPECT_EQ(rows[2]["beyond"], false);
   EXPECT_NEAR(rows[2]["y"].get<double>(), std::log10(30), 1e-12);
   EXPECT_EQ(rows[3]["beyond"], true);
-  EXPECT_EQ(rows[3]["label"], "model 3: 4000");
-  EXPECT_EQ(rows[3]["tip"]["perplexity"], "4000.000");
+  EXPECT_EQ(rows[3]["label"], "model 3: 4000.00");
+  EXPECT_EQ(rows[3]["tip"]["perplexity"], "4000.00");
   EXPECT_GT(rows[3]["y"].get<double>(), rows[2]["high"].get<double>());
   EXPECT_LT(rows[3]["y"].get<double>(), std::log10(40));
   EXPECT_EQ(chart["data"]["front"][0]["y"], rows[3]["y"]);

@@ -53,7 +53,7 @@ std::string nesting_error(const std::string& markup) {
 TEST(ReportPage, SaysInOneSentenceWhatWasDoneAndWhatItCost) {
   const std::string text = std::regex_replace(report_html(test::sample_report()), std::regex("<[^>]*>"), "");
   EXPECT_THAT(text, HasSubstr("Replaced layers 1..2 of 4 by one trained layer: 4M → 3M parameters, "
-                              "perplexity 29.4 → 185 → 53.2"));
+                              "perplexity 29.45 → 184.71 → 53.17"));
 }
 
 TEST(ReportPage, SaysRemovedWhenNothingWasTrained) {
@@ -61,7 +61,7 @@ TEST(ReportPage, SaysRemovedWhenNothingWasTrained) {
   report["healing"] = nullptr;
   report["models"].erase(2);
   const std::string text = std::regex_replace(report_html(report), std::regex("<[^>]*>"), "");
-  EXPECT_THAT(text, HasSubstr("Removed layers 1..2 of 4: 4M → 2M parameters, perplexity 29.4 → 185"));
+  EXPECT_THAT(text, HasSubstr("Removed layers 1..2 of 4: 4M → 2M parameters, perplexity 29.45 → 184.71"));
 }
 
 TEST(ReportPage, ShowsEveryPart) {
@@ -69,7 +69,7 @@ TEST(ReportPage, ShowsEveryPart) {
   for (const char* part :
        {"29.45 ± 0.21", "layer 0 makes massive activations", "Every window of layers", "Windows of 2 layers",
         "Hidden states, layer by layer", "Training the replacement", "1 m 05 s", "1.9 GB", "5f1d", "9a0c",
-        "three ordinary layers", "&#39;two words.txt&#39;", "windows of 512 tokens"})
+        "three ordinary layers", "&#39;two words.txt&#39;", "in windows of 512, stride 512"})
     EXPECT_THAT(page, HasSubstr(part));
 }
 
@@ -105,10 +105,11 @@ Json report_of_all_layers(const char* name, const char* summary) {
 TEST(ReportPage, SaysWhatWasTrainedInAllLayers) {
   Json report = report_of_all_layers("healed", "trained adapters (lora) of rank 8 in all layers");
   report["healing"][0]["replacement"] = "adapters";
+  report["models"][0]["name"] = "before";
   report["training"] = {{"source", "books.txt"}, {"tokens", 20000}, {"digest", "77ab"}};
   const std::string page = report_html(report);
   EXPECT_THAT(std::regex_replace(page, std::regex("<[^>]*>"), ""),
-              HasSubstr("Trained adapters (lora) of rank 8 in all layers: perplexity 29.4 → 53.2"));
+              HasSubstr("Trained adapters (lora) of rank 8 in all layers: perplexity 29.45 → 53.17"));
   for (const char* part : {"Held-out loss 4.500 before the training, 2.250 at best", "29.45 ± 0.21", "53.17 ± 0.41",
                            "books.txt", "77ab", "\"nothing_title\":\"the model before\""})
     EXPECT_THAT(page, HasSubstr(part));
@@ -148,6 +149,15 @@ TEST(ReportPage, LoadsNothing) {
   static const std::regex kAddress("https?://[a-z0-9.]+");
   for (std::sregex_iterator found(page.begin(), page.end(), kAddress), end; found != end; ++found)
     EXPECT_EQ(found->str(), "http://www.w3.org") << "only XML namespaces may look like addresses";
+}
+
+TEST(ReportPage, OneIsSingular) {
+  Json report = test::sample_report();
+  report["run"]["threads"] = 1;
+  report["calibration"]["documents"] = 1;
+  const std::string page = report_html(report);
+  EXPECT_THAT(page, HasSubstr("1 thread ·"));
+  EXPECT_THAT(page, HasSubstr("1 document<"));
 }
 
 TEST(ReportPage, EscapesWhateverTheReportSays) {
@@ -202,6 +212,29 @@ TEST(ReportPage, WarnsOfMassiveActivationsInTheChosenWindowOnce) {
   EXPECT_THAT(report_html(report), HasSubstr("the chosen window contains a layer that makes massive activations"));
   report["choice"]["start"] = 1;
   EXPECT_THAT(report_html(report), Not(HasSubstr("the chosen window contains")));
+}
+
+// Of four layers the attention of 0 went, and all of 2 and 3.
+Json report_of_halves() {
+  Json report = test::sample_report();
+  for (const char* part : {"healing", "warnings"}) report.erase(part);
+  report["choice"] = {{"method", "blockpruner"},
+                      {"start", 0},
+                      {"cut", 1},
+                      {"cuts", {{{"start", 0}, {"count", 1}, {"half", "attention"}}, {{"start", 2}, {"count", 2}}}},
+                      {"summary", "dropped layers 2..3; dropped the attention of layer 0 (of 4)"}};
+  return report;
+}
+
+TEST(ReportPage, TellsHalvesFromWholeLayers) {
+  const std::string page = report_html(report_of_halves());
+  for (const char* part : {"<i class=\"gone\"></i>removed: 2..3", "<i class=\"half\"></i>without attention: 0",
+                           "title=\"layer 0, without attention\"", "title=\"layer 1, kept\"",
+                           "title=\"layer 3, removed\"", "chosen: layers 2..3<"})
+    EXPECT_THAT(page, HasSubstr(part));
+  // Layer 0 makes massive activations, and still does.
+  EXPECT_THAT(page, Not(HasSubstr("the chosen window contains")));
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
 }
 
 TEST(ReportPage, IgnoresAWindowThatDoesNotFitTheModel) {

@@ -39,6 +39,7 @@ TEST(ReportTable, ShowsModelsThenStages) {
             "source       4          4M  8.0 MB   29.45 ± 0.21              1841             41.7\n"
             "cut          2          2M  4.0 MB  184.71 ± 1.72                 -                -\n"
             "healed       3          3M  6.0 MB   53.17 ± 0.41              2204             49.6\n"
+            "Perplexity ± one standard error, on valid.txt: 32704 tokens scored in windows of 512, stride 512.\n"
             "\n"
             "stage  seconds  peak memory\n"
             "score     14.2     612.0 MB\n"
@@ -54,6 +55,17 @@ TEST(ReportTable, LeavesOutWhatNoModelWasMeasuredFor) {
             "model   layers  parameters   bytes  decode tokens/s\n"
             "source       4          4M  8.0 MB             41.7\n"
             "healed       3          3M  6.0 MB             49.6\n");
+}
+
+TEST(ReportTable, OneWindowHasNoError) {
+  Json report = test::sample_report();
+  for (Json& model : report["models"]) model["perplexity"]["standard_error"] = nullptr;
+  report["evaluation"]["bos"] = true;
+  const std::string table = report_table(report);
+  EXPECT_THAT(table, testing::Not(testing::HasSubstr("±")));
+  EXPECT_THAT(table,
+              testing::HasSubstr("\nPerplexity, on valid.txt: 32704 tokens scored in windows of 512, stride 512, "
+                                 "with BOS.\n"));
 }
 
 TEST(ReportTable, IsEmptyWithoutModelsAndStages) { EXPECT_EQ(report_table(Json::object()), ""); }

@@ -31,6 +31,19 @@ TEST(InputSums, AreExactToAMillionth) {
   }
 }
 
+TEST(InputSums, LeaveLeadingPositionsOut) {
+  auto inputs = random_tensor({3, 5, 24}, 3);
+  inputs.narrow(1, 0, 1) *= 1000;  // as BOS has it
+  InputSums sums(true, 1);
+  sums.add(Role::q, -1, inputs);
+  sums.add(Role::down, 0, inputs[0]);  // of an expert, whose tokens have no places
+  const InputSum* seen = sums.of(Role::q, -1);
+  EXPECT_EQ(seen->tokens, 12);
+  EXPECT_LT(largest_error(seen->squares, inputs.slice(1, 1).flatten(0, 1)), 1e-6);
+  EXPECT_TRUE(torch::allclose(seen->gram.diagonal().to(torch::kDouble), seen->squares, 1e-5));
+  EXPECT_EQ(sums.of(Role::down, 0)->tokens, 5);
+}
+
 TEST(InputSums, GramMatricesStandBesideThem) {
   const auto inputs = random_tensor({50, 24}, 3).to(torch::kBFloat16);
   InputSums sums(true);

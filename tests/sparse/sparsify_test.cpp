@@ -67,6 +67,28 @@ TEST_F(Sparsify, DenseInputsAreThoseOfTheModelAsItWas) {
   EXPECT_TRUE(torch::equal(kept->layer(3).at({Role::v}), expected));
 }
 
+TEST_F(Sparsify, LeadingPositionsSayNothing) {
+  TokenBatches text = pico_text(model_, 6, 4);
+  text.skip_first = 1;
+  const auto states = hidden_states(model_, pico_ids(6, 4, model_.config().vocab));
+  const auto input = norm(model_.config(), model_.layer(0).at(Role::attention_norm), states[0]);
+  const auto without = [&](const torch::Tensor& read) {
+    torch::Tensor matrix = model_.layer(0).at(Role::q).weight.clone();
+    zero_smallest_of_rows(matrix, read.flatten(0, 1).square().sum(0).sqrt(), 0.5);
+    return matrix;
+  };
+  const torch::Tensor expected = without(input.slice(1, 1));
+  ASSERT_FALSE(torch::equal(expected, without(input)));
+  for (const Inputs inputs : {Inputs::pruned, Inputs::dense}) {
+    const TemporaryDirectory folder;
+    PrunedStore kept(folder.path(), "run");
+    SparsifyOptions options = half(Criterion::wanda, 4);
+    options.inputs = inputs;
+    sparsify(model_, text, options, kept);
+    EXPECT_TRUE(torch::equal(kept.layer(0).at({Role::q}), expected));
+  }
+}
+
 // Matrices of a model that lose weights, those of experts one by one.
 std::int64_t matrix_count(const Config& config) {
   std::int64_t count = 0;
@@ -274,6 +296,9 @@ TEST_F(Sparsify, NothingGoesAtARatioOfZero) {
 TEST_F(Sparsify, TooLittleTextForAGramMatrixSaysHowMuchItTakes) {
   EXPECT_ERROR(sparsify(model_, pico_text(model_, 2, 20), half(Criterion::sparse_gpt, 4), *store()), usage,
                "40 tokens are too few for the Gram matrix of 48 columns; it takes at least 48");
+  TokenBatches behind_bos = pico_text(model_, 3, 16);  // 48, of which 3 are BOS
+  behind_bos.skip_first = 1;
+  EXPECT_ERROR(sparsify(model_, behind_bos, half(Criterion::sparse_gpt, 4), *store()), usage, "45 tokens are too few");
   EXPECT_ERROR(parse_criterion("random"), usage, "magnitude, wanda, sparsegpt");
 }
 

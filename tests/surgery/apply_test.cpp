@@ -137,7 +137,7 @@ TEST(Apply, RefusesPlansThatAreNotForThisModel) {
   const TemporaryDirectory directory;
   const Model source = pico_model(tiny_llama(), 9);
   const auto out = directory.path() / "out";
-  EXPECT_ERROR(apply_plan(source, drop_layers(7, {1}), {}, out, {}), mismatch, "has 6 layers; the plan is for 7");
+  EXPECT_ERROR(apply_plan(source, drop_layers(7, {1}), {}, out, {}), mismatch, "plan: is for a model of 7 layers; ");
   Plan plan = drop_layers(6, {1});
   plan.base.digest = std::string(64, '0');
   EXPECT_ERROR(apply_plan(source, plan, {}, out, {}), mismatch, "the plan was made for other weights");

@@ -135,6 +135,18 @@ TEST(GgufExportDecilm, HasZerosWhereThereIsNoMlpAndNoHeadsWhereThereIsNoAttentio
     EXPECT_EQ(written.layer(2).at(role).weight.abs().max().item<double>(), 0);
 }
 
+TEST(GgufExportDecilm, NeedsNoMlpInItsFirstLayer) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const fs::path file = directory.path() / "out.gguf";
+  const Model source =
+      pico_decilm({test::block(2, nullptr), test::block(2, 24.0), test::block(4, 24.0), test::block(2, 24.0)});
+  export_gguf(source, file, {.type = DType::f32});
+  const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});
+  const auto ids = test::pico_ids(2, 19, 32);
+  EXPECT_LT(test::relative_difference(forward_logits(written, ids), forward_logits(source, ids)), test::kFloat32);
+}
+
 TEST(GgufExportDecilm, NeedsAnAttentionInItsFirstLayer) {
   const test::TemporaryDirectory directory;
   const Model source =
@@ -161,6 +173,7 @@ TEST(GgufExportLlama4, TakesTheStacksOfExpertsApart) {
   const Gguf& gguf = parts.front().gguf;
   EXPECT_EQ(gguf.string("general.architecture"), "llama4");
   EXPECT_EQ(gguf.integer("llama4.interleave_moe_layer_step"), 2);
+  EXPECT_TRUE(gguf.string("general.size_label")->starts_with("4x"));
   EXPECT_EQ(gguf.integer("llama4.feed_forward_length"), source.config().layers[0].mlp->intermediate);
   EXPECT_EQ(gguf.integer("llama4.expert_feed_forward_length"), source.config().layers[1].mlp->intermediate);
   const Model written = Model::open(open_checkpoint(file), {.dtype = torch::kFloat});

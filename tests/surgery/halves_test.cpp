@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Halves written as ordinary layers: what is written computes what was meant, and what stays is byte for byte the same.
+#include "streamline/arch/cache_size.h"
+#include "streamline/surgery/format.h"
+#include "streamline/surgery/widths.h"
 #include "support/core/plans.h"
 #include "support/torch/pico.h"
 #include "surgery/written.h"
@@ -42,6 +45,33 @@ TEST(Halves, AHalfWithoutPartnerStandsBesideZeros) {
   const torch::Tensor ids = some_tokens(256);
   const torch::Tensor meant = forward_logits(source.view(plan, {}), ids), got = forward_logits(result, ids);
   EXPECT_LT((meant - got).abs().max().item<double>(), kFloat32 * meant.abs().max().item<double>());
+}
+
+// What is said of a result's size is that of the file, whatever stands beside zeros, is narrower or was trained.
+TEST(Halves, AResultIsAsLargeAsItIsSaidToBe) {
+  const TemporaryDirectory directory;
+  const Model source = pico_model(tiny_llama(), 32);
+  Plan narrow = plan_of({mlp_only, mlp_only, attention_only, keep, attention_only, mlp_only});
+  narrow.slices[3].channels = {{.of = source.config().layers[3].mlp->intermediate, .kept = {0, 1, 2, 5, 9}}};
+  Plan replaced = keep_all(6);
+  replaced.segments = {{.first = 0, .last = 2, .action = attention_only},
+                       {.first = 3, .last = 3, .action = keep},
+                       {.first = 4, .last = 5, .action = Action::replace, .replacement = "layer"}};
+  const std::vector<Plan> plans = {plan_of({attention_only, attention_only, drop, mlp_only, keep, mlp_only}), narrow,
+                                   replaced};
+  int written = 0;
+  for (const Plan& plan : plans)
+    for (const Format format : {Format::ordinary, Format::per_layer}) {
+      Replacements trained;
+      if (&plan == &plans.back()) trained[std::ssize(plan.segments) - 1] = source.layer(4);
+      const std::filesystem::path out = directory.path() / std::to_string(written++);
+      apply_plan(source, plan, trained, out, {.format = format});
+      const LayerForm form = resolve_form(source.checkpoint(), source.config(), format);
+      const Model result = open_model(out), said = written_view(source, plan, trained, form);
+      EXPECT_EQ(said.parameters(), result.parameters()) << written;
+      EXPECT_EQ(said.weight_bytes(), result.weight_bytes()) << written;
+      EXPECT_EQ(cache_values_per_token(said.config()), cache_values_per_token(result.config())) << written;
+    }
 }
 
 class HalvesOf : public testing::TestWithParam<const Family*> {};

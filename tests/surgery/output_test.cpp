@@ -113,6 +113,33 @@ TEST(ModelCard, ShowsACommandAsOneLineAndTheSeedOnce) {
   EXPECT_THAT(card, testing::Not(testing::HasSubstr("| seed | 0 |")));
 }
 
+TEST(ModelCard, TellsAllPerplexitiesAndHowTheyWereMeasured) {
+  const auto model = [](const char* name, double value) {
+    return Json{{"name", name},
+                {"perplexity",
+                 {{"value", value},
+                  {"standard_error", 0.25},
+                  {"tokens", 1000},
+                  {"window", 256},
+                  {"stride", 256},
+                  {"bos", false},
+                  {"text", {{"source", "texts/valid.txt"}}}}}};
+  };
+  Json provenance = {{"calibration", {{"source", "a.txt"}, {"tokens", 512}, {"documents", nullptr}}},
+                     {"models", {model("source", 29.446), model("cut", 12345), model("healed", 53)}}};
+  std::string card = model_card(drop_layers(4, {1}), {.name = "x", .provenance = provenance});
+  for (const char* part :
+       {"| perplexity on valid.txt | 29.45 ± 0.25 | 53.00 ± 0.25 |\n", "| perplexity, cut | | 1.23e+04 ± 0.25 |\n",
+        "\nPerplexity ± one standard error: 1000 tokens scored in windows of 256, stride 256, without "
+        "BOS.\n",
+        "| calibration | source a.txt, tokens 512 |\n"})
+    EXPECT_THAT(card, testing::HasSubstr(part));
+  for (Json& each : provenance["models"]) each["perplexity"]["standard_error"] = nullptr;
+  card = model_card(drop_layers(4, {1}), {.name = "x", .provenance = provenance});
+  EXPECT_THAT(card, testing::HasSubstr("| 29.45 | 53.00 |\n"));
+  EXPECT_THAT(card, testing::Not(testing::HasSubstr("±")));
+}
+
 TEST(ModelCard, SaysThatOnlyThisProgramLoadsAnExtension) {
   const std::string card = model_card(cut_window(4, 1, 2, "ffn"), {.name = "x", .format = "extension"});
   EXPECT_THAT(card, testing::HasSubstr("library_name: streamline.cpp"));
@@ -144,11 +171,17 @@ TEST(Output, ReplacesAnExistingDirectoryOnlyWhenTold) {
   const TemporaryDirectory directory;
   const fs::path out = directory.path() / "out";
   const Model source = pico_model(tiny_llama(), 4);
+  const ApplyOptions overwrite{.overwrite = Overwrite::yes};
   write_text(out / "mine.txt", "precious");
-  EXPECT_ERROR(apply_plan(source, drop_layers(6, {1}), {}, out, {}), io, "already exists");
+  EXPECT_ERROR(apply_plan(source, drop_layers(6, {1}), {}, out, overwrite), io, "remove it yourself");
   EXPECT_EQ(contents(out).at("mine.txt"), "precious");
-  apply_plan(source, drop_layers(6, {1}), {}, out, {.overwrite = Overwrite::yes});
-  EXPECT_FALSE(contents(out).contains("mine.txt"));
+  fs::remove(out / "mine.txt");
+  apply_plan(source, drop_layers(6, {1}), {}, out, {});
+  const auto before = contents(out);
+  EXPECT_ERROR(apply_plan(source, drop_layers(6, {1, 2}), {}, out, {}), io, "already exists");
+  EXPECT_EQ(contents(out), before);
+  apply_plan(source, drop_layers(6, {1, 2}), {}, out, overwrite);
+  EXPECT_NE(contents(out), before);
 }
 
 // What a full disk or a quota does to a write.

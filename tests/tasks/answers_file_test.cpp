@@ -104,7 +104,7 @@ TEST(AnswersFile, BrokenFilesAreRefusedWithFileAndLine) {
   expect_refused("\"choices\"", "\"other\"", ".jsonl:1: unknown rule 'other'");
   expect_refused("\"acc_norm\"", "\"f1\"", ".jsonl:1: unknown metric 'f1'");
   expect_refused("\"shots\":5", "\"shots\":-5", ".jsonl:1: 'shots' is -5");
-  expect_refused("\"labels\":[\"A\",", "\"labels\":[1,", ".jsonl:1: 'labels' is missing, or not a list");
+  expect_refused("\"labels\":[\"A\",", "\"labels\":[1,", ".jsonl:1: 'labels' is not a list");
   expect_refused("\"items\":2", "\"items\":3", "2 answers; its first line says 3");
   expect_refused("\"gold\":1", "\"gold\":2", ".jsonl:2: 'gold' is 2, and there are 2 choices");
   expect_refused("\"gold\":1", "\"gold\":\"1\"", ".jsonl:2: 'gold'");

@@ -245,6 +245,8 @@ TEST_F(Corpus, BosStandsInFrontAndEntersNoStatistic) {
   ASSERT_EQ(batches.sequences.size(), 2u);
   EXPECT_EQ(batches.sequences[0], (std::vector<TokenId>{1, 'a', 'b'}));
   EXPECT_EQ(batches.skip_first, 1);
+  EXPECT_EQ(batches.tokens(), 4) << "of the text";
+  EXPECT_EQ(batches.positions(), 6);
   tokenizer.has_bos = false;
   EXPECT_ERROR(load_sequences(path, {}, tokenizer, {.seq_len = 2, .prepend_bos = true}), mismatch, "no BOS");
 }

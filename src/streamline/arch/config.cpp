@@ -15,6 +15,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/io/dequantize.h"
+#include "streamline/io/dtype_word.h"
 
 namespace streamline {
 namespace {
@@ -177,17 +178,10 @@ bool is_tied(const Checkpoint& checkpoint, const Config& config) {
   return false;
 }
 
+// Of quantised weights what they are computed as.
 std::string stored_dtype_name(DType dtype) {
-  switch (dtype) {
-    case DType::bf16:
-      return "bfloat16";
-    case DType::f16:
-      return "float16";
-    case DType::f64:
-      return "float64";
-    default:
-      return "float32";
-  }
+  const bool plain = dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f64;
+  return std::string(dtype_word(plain ? dtype : DType::f32));
 }
 
 }  // namespace

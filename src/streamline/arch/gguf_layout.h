@@ -40,7 +40,8 @@ std::vector<GgufLayoutTensor> gguf_layer(const Checkpoint& checkpoint, const Con
 DType gguf_stored_type(const GgufLayoutTensor& tensor, DType type);
 
 // The tensor as it is written in that type. Values are read, changed and rounded piece by piece when they are asked
-// for. `checkpoint` must outlive it. Errors, then: numeric for values beyond the type, naming the tensor.
-GgufTensor gguf_tensor(const Checkpoint& checkpoint, const GgufLayoutTensor& tensor, DType type);
+// for, several pieces at a time with more `threads` than one. `checkpoint` must outlive it. Errors, then: numeric for
+// values beyond the type, naming the tensor.
+GgufTensor gguf_tensor(const Checkpoint& checkpoint, const GgufLayoutTensor& tensor, DType type, int threads);
 
 }  // namespace streamline

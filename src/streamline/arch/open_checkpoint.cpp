@@ -107,8 +107,14 @@ std::shared_ptr<const Checkpoint> open_checkpoint(const fs::path& model) {
     const fs::path directory = model.has_parent_path() ? model.parent_path() : fs::path(".");
     return open_gguf_checkpoint(open_directory(directory), model.filename().string());
   }
+  if (fs::is_regular_file(model, error))
+    fail(ErrorKind::io, model.string(), ": is a file; give the folder of the checkpoint, ",
+         model.has_parent_path() ? model.parent_path().string() : ".", ", or a .gguf file");
   auto files = open_directory(model);
   if (files->contains("config.json")) return Checkpoint::open(std::move(files));
+  if (files->contains("adapter_config.json"))
+    fail(ErrorKind::unsupported, files->label(), ": has adapters and no model; `streamline merge ", files->label(),
+         " --base MODEL --out DIR` merges them into theirs");
   const std::string gguf = find_gguf(*files);
   return gguf.empty() ? Checkpoint::open(std::move(files)) : open_gguf_checkpoint(std::move(files), gguf);
 }

@@ -12,6 +12,7 @@
 
 #include "streamline/base/copy_mapped.h"
 #include "streamline/base/error.h"
+#include "streamline/base/unfinished.h"
 
 namespace streamline {
 namespace fs = std::filesystem;
@@ -101,10 +102,6 @@ class SomeFiles : public FileSet {
   std::shared_ptr<const FileSet> set_;
   std::vector<std::string> names_;
 };
-
-fs::path temporary_name(const fs::path& path) {
-  return path.parent_path() / ("." + path.filename().string() + ".part-" + std::to_string(::getpid()));
-}
 
 constexpr std::size_t kWriteSize = 64 << 20;                 // bytes a call
 constexpr std::size_t kWorthCopying = std::size_t{1} << 20;  // bytes from which on it pays to ask where they come from
@@ -197,16 +194,39 @@ void OutputFile::commit(Durable durable) {
   descriptor_ = -1;
 }
 
+namespace {
+
+// Weights with what says what they are: a model, or adapters.
+bool holds_weights(const fs::path& directory) {
+  std::error_code error;
+  const bool described =
+      fs::exists(directory / "config.json", error) || fs::exists(directory / "adapter_config.json", error);
+  const auto stored = [](const fs::directory_entry& entry) { return entry.path().extension() == ".safetensors"; };
+  return described && std::any_of(fs::directory_iterator(directory, error), fs::directory_iterator(), stored);
+}
+
+void check_replaceable(const fs::path& path, Overwrite overwrite) {
+  std::error_code error;
+  const bool directory = fs::is_directory(path, error);
+  if (!fs::exists(path, error) || (directory && fs::is_empty(path, error))) return;
+  if (overwrite == Overwrite::no)
+    fail(ErrorKind::io, path.string(), ": already exists; choose another name, or pass --overwrite");
+  if (directory && !holds_weights(path))
+    fail(ErrorKind::io, path.string(),
+         ": --overwrite replaces a directory with a model or adapters in it (config.json ",
+         "and .safetensors), and this one has none; choose another name, or remove it yourself");
+}
+
+}  // namespace
+
 OutputDirectory::OutputDirectory(const fs::path& path, Overwrite overwrite)
     : path_(fs::absolute(path).lexically_normal()), overwrite_(overwrite) {
   if (!path_.has_filename()) path_ = path_.parent_path();
+  check_replaceable(path_, overwrite_);
   std::error_code error;
-  if (overwrite_ == Overwrite::no && fs::exists(path_, error) &&
-      !(fs::is_directory(path_, error) && fs::is_empty(path_, error)))
-    fail(ErrorKind::io, path_.string(), ": already exists; choose another name, or pass --overwrite");
   create_parent(path_);
+  remove_unfinished_of(path_);
   staging_ = temporary_name(path_);
-  fs::remove_all(staging_, error);
   if (!fs::create_directory(staging_, error))
     fail(ErrorKind::io, path_.string(), ": cannot create this directory: ", error.message());
 }
@@ -237,7 +257,8 @@ void OutputDirectory::commit() {
   const fs::path old = path_.parent_path() / ("." + path_.filename().string() + ".old-" + std::to_string(::getpid()));
   const bool replaces = fs::exists(path_, error);
   if (replaces) {
-    const bool empty = fs::is_directory(path_, error) && fs::is_empty(path_, error);
+    const bool directory = fs::is_directory(path_, error), empty = directory && fs::is_empty(path_, error);
+    if (!directory) fail(ErrorKind::io, path_.string(), ": is a file, not a directory; choose another name");
     if (overwrite_ == Overwrite::no && !empty) fail(ErrorKind::io, path_.string(), ": appeared while this was running");
     fs::rename(path_, old, error);
     if (error) fail(ErrorKind::io, path_.string(), ": cannot replace: ", error.message());

@@ -75,8 +75,8 @@ enum class Overwrite { no, yes };
 
 // A directory being written: files go to a sibling with a temporary name, which commit() renames to `path` when all
 // files in it have reached the disk.
-// Without commit() nothing is left. Errors: io when the target exists (and may not be overwritten) or cannot be
-// written; commit() replaces an existing target only with Overwrite::yes.
+// Without commit() nothing is left. commit() replaces an existing directory only with Overwrite::yes, and only one that
+// holds a model or adapters. Errors: io for a target that is there and may not be replaced, or cannot be written.
 class OutputDirectory {
  public:
   OutputDirectory(const std::filesystem::path& path, Overwrite overwrite);

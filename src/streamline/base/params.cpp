@@ -2,8 +2,11 @@
 #include "streamline/base/params.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/base/nearest.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/parse_number.h"
 
 namespace streamline {
@@ -52,8 +55,8 @@ bool has_type(const Json& value, ParamType type) {
       return value.is_boolean();
     case ParamType::integer:
       return value.is_number_integer();
-    case ParamType::number:
-      return value.is_number();
+    case ParamType::number:  // recipes may say .nan
+      return value.is_number() && std::isfinite(value.get<double>());
     case ParamType::text:
       return value.is_string();
     case ParamType::integers:
@@ -63,21 +66,28 @@ bool has_type(const Json& value, ParamType type) {
   return false;
 }
 
+// "1 or more", "0 to 1".
+std::string range_text(const Param& param) {
+  constexpr int kDigits = 10;
+  if (!param.minimum) return "at most " + general(*param.maximum, kDigits);
+  const std::string least = general(*param.minimum, kDigits);
+  return param.maximum ? least + " to " + general(*param.maximum, kDigits) : least + " or more";
+}
+
 void check(const Param& param, const Json& value, const std::string& where) {
   if (!has_type(value, param.type))
     fail(ErrorKind::usage, where, ": '", param.name, "' takes ", expected(param.type), "; got ", value.dump());
   if (value.is_number()) {
     const double number = value.get<double>();
     if ((param.minimum && number < *param.minimum) || (param.maximum && number > *param.maximum))
-      fail(ErrorKind::usage, where, ": '", param.name, "' is ", value.dump(),
-           "; allowed: ", param.minimum ? Json(*param.minimum).dump() : "any", " to ",
-           param.maximum ? Json(*param.maximum).dump() : "any");
+      fail(ErrorKind::usage, where, ": '", param.name, "' takes ", range_text(param), "; got ", value.dump());
   }
   if (!param.choices.empty() && value.is_string() &&
       std::find(param.choices.begin(), param.choices.end(), value.get<std::string>()) == param.choices.end()) {
     std::string list;
     for (const std::string& choice : param.choices) list += (list.empty() ? "" : ", ") + choice;
-    fail(ErrorKind::usage, where, ": '", param.name, "' is '", value.get<std::string>(), "'; choose one of ", list);
+    fail(ErrorKind::usage, where, ": '", param.name, "' takes one of ", list, "; got '", value.get<std::string>(), "'",
+         nearest_text(value.get<std::string>(), param.choices));
   }
 }
 
@@ -115,7 +125,7 @@ Json parse_param(const Param& param, const std::string& word) {
       if (const auto number = parse_number<std::int64_t>(word)) return *number;
       fail_value(param, word);
     case ParamType::number:
-      if (const auto number = parse_number<double>(word)) return *number;
+      if (const auto number = parse_number<double>(word); number && std::isfinite(*number)) return *number;
       fail_value(param, word);
     case ParamType::text:
       return word;
@@ -131,9 +141,10 @@ Json resolve_params(const Params& params, const Json& given, const std::string& 
   };
   for (const auto& [key, value] : given.items())
     if (!declared(key)) {
+      std::vector<std::string> known;
       std::string names;
-      for (const Param& param : params) names += (names.empty() ? "--" : ", --") + param.name;
-      fail(ErrorKind::usage, where, " has no --", key, "; it takes ", names);
+      for (const Param& param : params) names += (names.empty() ? "--" : ", --") + known.emplace_back(param.name);
+      fail(ErrorKind::usage, where, " has no --", key, "; it takes ", names, nearest_text(key, known, "--"));
     }
   Json resolved = Json::object();
   for (const Param& param : params) {

@@ -40,10 +40,11 @@ bool may_run_on(int processor) {
   return true;
 }
 
-std::string scaled(double value, double base, const char* const* units, std::size_t count, const char* format) {
+// `full`: from which on the format would round to 1000 of a unit.
+std::string scaled(double value, double full, const char* const* units, std::size_t count, const char* format) {
   std::size_t unit = 0;
-  while (value >= base && unit + 1 < count) {
-    value /= base;
+  while (value >= full && unit + 1 < count) {
+    value /= 1000;
     ++unit;
   }
   std::array<char, 32> text{};
@@ -91,12 +92,18 @@ std::string processor_name() {
 
 std::string format_bytes(std::uint64_t bytes) {
   constexpr const char* kUnits[] = {" B", " kB", " MB", " GB", " TB"};
-  return scaled(static_cast<double>(bytes), 1000, kUnits, 5, "%.1f%s");
+  return scaled(static_cast<double>(bytes), 999.95, kUnits, 5, "%.1f%s");
 }
 
 std::string format_count(double count) {
   constexpr const char* kUnits[] = {"", "K", "M", "B", "T"};
-  return scaled(count, 1000, kUnits, 5, "%.3g%s");
+  return scaled(count, 999.5, kUnits, 5, "%.3g%s");
+}
+
+std::string format_millions(std::int64_t count) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2fM", static_cast<double>(count) / 1e6);
+  return text.data();
 }
 
 std::string format_seconds(double seconds) {

@@ -26,9 +26,10 @@ std::uint64_t available_memory();
 int usable_cores();
 std::string processor_name();  // "AMD EPYC 9554 64-Core Processor"; where the system does not say, the architecture
 
-std::string format_bytes(std::uint64_t bytes);  // "1.2 GB"
-std::string format_count(double count);         // "6.74B", "135M"
-std::string format_seconds(double seconds);     // "1 m 05 s"
-std::string utc_now();                          // ISO 8601
+std::string format_bytes(std::uint64_t bytes);    // "1.2 GB"
+std::string format_count(double count);           // "6.74B", "135M"
+std::string format_millions(std::int64_t count);  // "6738.42M", for figures that are compared
+std::string format_seconds(double seconds);       // "1 m 05 s"
+std::string utc_now();                            // ISO 8601
 
 }  // namespace streamline

@@ -12,12 +12,14 @@ namespace streamline {
 struct Estimate {
   double value = 0;
   double standard_error = 0;
-  std::int64_t count = 0;
+  std::int64_t count = 0;  // of what is independent, where it is known; of one there is no error
+
+  bool has_error() const { return count != 1; }
 };
 
-// {"value": …, "standard_error": …}
+// {"value": …, "standard_error": …}, the error null where there is none.
 inline Json to_json(const Estimate& estimate) {
-  return {{"value", estimate.value}, {"standard_error", estimate.standard_error}};
+  return {{"value", estimate.value}, {"standard_error", estimate.has_error() ? Json(estimate.standard_error) : Json()}};
 }
 
 // Welford's running mean and variance.

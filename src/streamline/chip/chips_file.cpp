@@ -5,7 +5,7 @@
 #include <map>
 
 #include "streamline/base/error.h"
-#include "streamline/chip/json_fields.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/io/safetensors.h"
 
@@ -130,11 +130,11 @@ TaskChips task_from_json(const Json& json, std::size_t index, const Trunk& trunk
   const std::string& where = tensors.where;
   TaskChips task;
   task.task = required(json_string(json, "task", where), "task", where);
-  task.classes = text_list(json, "classes", where);
+  task.classes = json_list<std::string>(json, "classes", &Json::is_string, where);
   task.input = input_from_json(json.value("input", Json()), where);
   task.training = json.value("training", Json::object());
   task.most_frequent = most_frequent_from_json(json.value("most_frequent", Json()), task.classes, where);
-  for (const Json& chip : required_list(json, "chips", where))
+  for (const Json& chip : json_array(json, "chips", where))
     task.chips.push_back(chip_from_json(chip, index, trunk, task.classes.size(), tensors));
   const Json choice = json.value("choice", Json());
   if (choice.is_null()) return task;
@@ -192,7 +192,7 @@ Chips read_chips(const std::filesystem::path& path) {
   if (json_integer(json, "version", tensors.where) != kChipsVersion)
     fail(ErrorKind::format, tensors.where, ": is of a version that this program does not know");
   Chips chips{.trunk = trunk_from_json(json.value("trunk", Json()), tensors.where), .tasks = {}};
-  for (const Json& task : required_list(json, "tasks", tensors.where))
+  for (const Json& task : json_array(json, "tasks", tensors.where))
     chips.tasks.push_back(task_from_json(task, chips.tasks.size(), chips.trunk, tensors));
   if (chips.tasks.empty()) fail(ErrorKind::format, tensors.where, ": has no chips");
   return chips;

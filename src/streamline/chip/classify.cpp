@@ -8,13 +8,13 @@
 #include "streamline/base/log.h"
 #include "streamline/engine/mapped.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/nn/host_values.h"
 
 namespace streamline::chip {
 namespace {
 
 std::vector<double> shares_of(const torch::Tensor& logits) {
-  const auto shares = torch::softmax(logits.to(torch::kFloat64), -1).contiguous();
-  return {shares.data_ptr<double>(), shares.data_ptr<double>() + shares.numel()};
+  return to_doubles(torch::softmax(logits.to(torch::kFloat64), -1));
 }
 
 const Chip& chosen(const TaskChips& task) { return task.chips[task.choice->chip].chip; }

@@ -5,7 +5,7 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
-#include "streamline/chip/json_fields.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/io/safetensors.h"
 
@@ -46,10 +46,10 @@ FeatureDescription description_from_json(const Json& json, const std::string& wh
     fail(ErrorKind::format, where, ": is of a version that this program does not know");
   FeatureDescription description;
   description.task = required(json_string(json, "task", where), "task", where);
-  description.classes = text_list(json, "classes", where);
+  description.classes = json_list<std::string>(json, "classes", &Json::is_string, where);
   description.trunk = trunk_from_json(json.value("trunk", Json()), where);
   description.input = input_from_json(json.value("input", Json()), where);
-  for (const Json& layer : required_list(json, "layers", where)) {
+  for (const Json& layer : json_array(json, "layers", where)) {
     const std::int64_t last = description.layers.empty() ? -1 : description.layers.back();
     if (!layer.is_number_integer() || layer.get<std::int64_t>() <= last ||
         layer.get<std::int64_t>() >= description.trunk.layers)

@@ -3,8 +3,8 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/base/parse_number.h"
-#include "streamline/chip/json_fields.h"
 
 namespace streamline::chip {
 Position parse_position(const std::string& word) {

@@ -11,6 +11,7 @@
 #include "streamline/engine/tensor_file.h"
 #include "streamline/heal/cache_index.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/nn/type_name.h"
 
 namespace streamline::chip {
 namespace {
@@ -59,7 +60,7 @@ torch::Tensor compute_part(const Model& model, const TokenBatches& all, const In
   }};
   sweep(model, batches, {.batch_tokens = options.batch_tokens}, visitor);
   if (!torch::isfinite(features).all().item<bool>())
-    fail(ErrorKind::numeric, "a hidden state is no finite number in ", torch::toString(options.dtype),
+    fail(ErrorKind::numeric, "a hidden state is no finite number in ", type_name(options.dtype),
          "; store float32 (--feature-dtype), or compute in another --dtype");
   return features;
 }

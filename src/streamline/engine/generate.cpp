@@ -11,18 +11,39 @@
 namespace streamline {
 namespace {
 
-// Probabilities of the nucleus: the fewest most likely tokens whose probabilities reach top_p, renormalised by the
-// draw.
-std::size_t draw(std::span<const double> probabilities, std::span<const std::size_t> order, double top_p, Rng& rng) {
+// The nucleus: the fewest most likely tokens whose probabilities reach top_p, the likeliest first; with 1 all of them,
+// in their own order. No more of a vocabulary is sorted than is looked at.
+std::vector<std::size_t> nucleus(std::span<const double> probabilities, double top_p) {
+  std::vector<std::size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (top_p >= 1) return order;
+  const auto likelier = [&](std::size_t a, std::size_t b) {
+    return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
+  };
   double kept = 0;
-  std::size_t count = 0;
-  while (count < order.size() && (count == 0 || kept < top_p)) kept += probabilities[order[count++]];
-  double target = rng.uniform() * kept;
-  for (std::size_t i = 0; i + 1 < count; ++i) {
-    target -= probabilities[order[i]];
-    if (target < 0) return order[i];
+  std::size_t count = 0, sorted = 0;
+  for (; count < order.size() && (count == 0 || kept < top_p); ++count) {
+    if (count == sorted) {
+      const auto at = [&](std::size_t place) { return order.begin() + static_cast<std::ptrdiff_t>(place); };
+      sorted = std::min(order.size(), std::max<std::size_t>(64, 8 * sorted));
+      std::partial_sort(at(count), at(sorted), order.end(), likelier);
+    }
+    kept += probabilities[order[count]];
   }
-  return order[count - 1];
+  order.resize(count);
+  return order;
+}
+
+// One of these tokens, by their probabilities among one another.
+std::size_t draw(std::span<const double> probabilities, std::span<const std::size_t> tokens, Rng& rng) {
+  double kept = 0;
+  for (const std::size_t token : tokens) kept += probabilities[token];
+  double target = rng.uniform() * kept;
+  for (const std::size_t token : tokens) {
+    target -= probabilities[token];
+    if (target < 0) return token;
+  }
+  return tokens.back();
 }
 
 // logits: fp32 on the CPU, one a token of the vocabulary.
@@ -35,11 +56,7 @@ TokenId choose(std::span<const float> logits, const GenerateOptions& options, Rn
   for (std::size_t i = 0; i < logits.size(); ++i)
     sum += probabilities[i] = std::exp((static_cast<double>(logits[i]) - *best) / options.temperature);
   for (double& p : probabilities) p /= sum;
-  std::vector<std::size_t> order(logits.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return probabilities[a] > probabilities[b]; });
-  return static_cast<TokenId>(draw(probabilities, order, options.top_p, rng));
+  return static_cast<TokenId>(draw(probabilities, nucleus(probabilities, options.top_p), rng));
 }
 
 // Logits behind the last of the tokens, [vocab] fp32 on the CPU.

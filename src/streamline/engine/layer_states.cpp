@@ -4,15 +4,9 @@
 #include "streamline/base/log.h"
 #include "streamline/base/residency.h"
 #include "streamline/base/resources.h"
+#include "streamline/nn/tensor_bytes.h"
 
 namespace streamline {
-namespace {
-
-std::span<const std::byte> memory_of(const torch::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
-}  // namespace
 
 std::uint64_t state_bytes(const Model& model, const LayerStates::Shape& batch) {
   return static_cast<std::uint64_t>(batch.sequences * batch.tokens * model.config().hidden) *
@@ -45,14 +39,14 @@ void LayerStates::put(std::size_t batch, std::int64_t depth, const torch::Tensor
     return;
   }
   own.copy_(state);
-  done_with(memory_of(own));
+  done_with(bytes_of(own));
 }
 
 torch::Tensor LayerStates::get(std::size_t batch, std::int64_t depth) const { return states_[place(batch, depth)]; }
 
 void LayerStates::rest(std::size_t batch) const {
   if (!in_file()) return;
-  for (std::int64_t depth = 0; depth < depths_; ++depth) done_with(memory_of(states_[place(batch, depth)]));
+  for (std::int64_t depth = 0; depth < depths_; ++depth) done_with(bytes_of(states_[place(batch, depth)]));
 }
 
 }  // namespace streamline

@@ -14,6 +14,7 @@
 #include "streamline/nn/halves.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
+#include "streamline/plan/plan_base.h"
 #include "streamline/plan/slice.h"
 #include "streamline/plan/stack.h"
 
@@ -137,7 +138,7 @@ LayerWeights Model::Source::layer(std::int64_t index, Use use) const {
   const std::lock_guard lock(mutex);
   if (const auto found = layers.find(index); found != layers.end()) return found->second;
   LayerWeights weights = load_layer(index);
-  if (use == Use::once && placement.device.is_cpu()) return weights;
+  if (use == Use::once) return weights;
   bool converted = false;
   for (const auto& [role, tensors] : weights.tensors) converted |= converts(index, role);
   if (converted && keep(bytes_of(weights))) layers[index] = weights;
@@ -161,7 +162,8 @@ RoleTensors Model::Source::head_rows(std::int64_t first, std::int64_t count) con
     result = rows(global(Role::head), first, count);
   } else {
     const auto bias = stored(-1, Role::head, Part::bias);
-    result.weight = mapped_rows(checkpoint, head, torch::arange(first, first + count, torch::kLong));
+    result.weight = head.is_plain() ? mapped_tensor(checkpoint, head).narrow(0, first, count)
+                                    : mapped_rows(checkpoint, head, torch::arange(first, first + count, torch::kLong));
     if (bias.defined()) result.bias = bias.narrow(0, first, count);
     for (torch::Tensor* tensor : {&result.weight, &result.bias})
       if (tensor->defined()) *tensor = tensor->to(placement.device, placement.dtype);
@@ -211,6 +213,12 @@ void Model::visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte
   }
 }
 
+void Model::forget_layers() const {
+  const std::lock_guard lock(source_->mutex);
+  for (const auto& [index, weights] : source_->layers) source_->kept -= bytes_of(weights);
+  source_->layers.clear();
+}
+
 void Model::will_need_layer(std::int64_t i) const { visit_mapped(i, will_need); }
 
 void Model::done_with_layer(std::int64_t i) const { visit_mapped(i, done_with); }
@@ -253,7 +261,19 @@ torch::Tensor Model::head_input(const torch::Tensor& hidden) const {
 }
 
 torch::Tensor Model::head_logits(const torch::Tensor& input, std::int64_t first, std::int64_t count) const {
-  auto logits = linear(input, source_->head_rows(first, count));
+  return head_logits(input, source_->head_rows(first, count));
+}
+
+RoleTensors Model::head() const { return source_->head_rows(0, config_.vocab); }
+
+std::uint64_t Model::head_bytes() const {
+  if (!config_.normalised_head && !source_->converts(-1, Role::head)) return 0;
+  const TensorInfo& weight = *source_->info(-1, Role::head, Part::weight);
+  return static_cast<std::uint64_t>(weight.elements()) * torch::elementSize(placement_.dtype);
+}
+
+torch::Tensor Model::head_logits(const torch::Tensor& input, const RoleTensors& head) const {
+  auto logits = linear(input, head);
   if (config_.scale.logits != 1) logits = logits * config_.scale.logits;
   const double cap = config_.scale.logit_softcap;
   return cap == 0 ? logits : (logits / cap).tanh() * cap;
@@ -352,9 +372,7 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
   if (route_)
     fail(ErrorKind::unsupported, checkpoint_->label(),
          ": was healed with SHERL, whose side route reads its layers where they are; cut first, then heal");
-  if (plan.base.layers != layer_count())
-    fail(ErrorKind::mismatch, "the plan is for a model of ", plan.base.layers, " layers; ", checkpoint_->label(),
-         " has ", layer_count());
+  check_plan_layers(plan, layer_count(), checkpoint_->label());
   Model result = *this;
   result.stack_.clear();
   result.config_.layers.clear();

@@ -29,9 +29,12 @@ class Model {
   std::int64_t layer_count() const { return config_.layer_count(); }
 
   // Weights of layer i in the compute type: a view of the mapped file where the types agree (CPU), else a conversion.
-  // Use::often keeps conversions in a cache of bounded size; Use::once does not (a sweep's batch pays for its own).
+  // Use::often keeps conversions in a cache (conversion_cache()); Use::once does not (a sweep's batch pays for its
+  // own).
   enum class Use { often, once };
   LayerWeights layer(std::int64_t i, Use use = Use::often) const;
+  // Empties that cache of its layers, which are converted anew when they are asked for again.
+  void forget_layers() const;
   // Hints for weights that are mapped: begins to read those of layer i from the disk; takes them out of the process,
   // who may touch them again later.
   void will_need_layer(std::int64_t i) const;
@@ -49,6 +52,10 @@ class Model {
   // and the logits of its entries first … first+count-1, [..., count].
   torch::Tensor head_input(const torch::Tensor& hidden) const;
   torch::Tensor head_logits(const torch::Tensor& input, std::int64_t first, std::int64_t count) const;
+  // The same for who asks in pieces of the hidden states: the whole head, which may be a conversion of its own, once.
+  RoleTensors head() const;
+  std::uint64_t head_bytes() const;  // that head() takes beside the mapped file
+  torch::Tensor head_logits(const torch::Tensor& input, const RoleTensors& head) const;
 
   std::int64_t parameters() const;     // of this stack
   std::uint64_t weight_bytes() const;  // of this stack in the stored types

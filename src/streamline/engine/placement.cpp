@@ -7,25 +7,14 @@
 #include <sstream>
 
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/nn/type_name.h"
 
 namespace streamline {
 namespace {
 
-struct TypeWord {
-  std::string_view word;
-  torch::ScalarType type;
-  bool canonical;  // what describe() says
-};
-
-constexpr std::array<TypeWord, 8> kTypeWords = {{{"float32", torch::kFloat, true},
-                                                 {"fp32", torch::kFloat, false},
-                                                 {"f32", torch::kFloat, false},
-                                                 {"bfloat16", torch::kBFloat16, true},
-                                                 {"bf16", torch::kBFloat16, false},
-                                                 {"float16", torch::kHalf, true},
-                                                 {"fp16", torch::kHalf, false},
-                                                 {"f16", torch::kHalf, false}}};
+constexpr std::array<torch::ScalarType, 3> kComputed = {torch::kFloat, torch::kBFloat16, torch::kHalf};
 
 bool cpu_has_bf16_products() {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -54,8 +43,8 @@ torch::Device parse_device(const std::string& device) {
 
 torch::ScalarType parse_type(const std::string& dtype, torch::Device device) {
   if (dtype == "auto") return device.is_cuda() || cpu_has_bf16_products() ? torch::kBFloat16 : torch::kFloat;
-  for (const TypeWord& entry : kTypeWords)
-    if (entry.word == dtype) return entry.type;
+  for (const torch::ScalarType type : kComputed)
+    if (type_name(type) == dtype) return type;
   fail(ErrorKind::usage, "dtype '", dtype, "' is not known; use auto, float32, bfloat16 or float16");
 }
 
@@ -72,11 +61,8 @@ void set_threads(int threads, int processes) {
 
 std::string describe(const Placement& placement) {
   std::ostringstream text;
-  text << placement.device.str();
-  for (const TypeWord& entry : kTypeWords)
-    if (entry.canonical && entry.type == placement.dtype) text << ", " << entry.word;
-  if (placement.device.is_cpu())
-    text << ", " << at::get_num_threads() << (at::get_num_threads() == 1 ? " thread" : " threads");
+  text << placement.device.str() << ", " << type_name(placement.dtype);
+  if (placement.device.is_cpu()) text << ", " << counted(at::get_num_threads(), "thread");
   if (!placement.ranks.alone()) text << " in each of " << placement.ranks.size() << " ranks";
   return text.str();
 }

@@ -38,8 +38,10 @@ std::vector<std::vector<std::int64_t>> own_parts(const Model& model, const Token
 }
 
 Model::Use use_of(const SweepBatch& batch) {
-  // Converting a layer costs as much as its arithmetic for a few dozen tokens; a longer batch need not keep it.
-  return batch.ids.numel() >= kConversionPaysOff ? Model::Use::once : Model::Use::often;
+  // Converting a layer costs as much as its arithmetic for a few dozen tokens; a longer batch need not keep it. On
+  // other devices than the CPU weights stay.
+  const bool pays = batch.ids.device().is_cpu() && batch.ids.numel() >= kConversionPaysOff;
+  return pays ? Model::Use::once : Model::Use::often;
 }
 
 SweepOrder order_of(const Model& model, SweepOrder asked, std::uint64_t needed) {

@@ -8,14 +8,20 @@
 namespace streamline {
 namespace {
 
-constexpr std::int64_t kBlockLogits = std::int64_t{1} << 23;  // of one block, 32 MB in fp32
+constexpr std::int64_t kBlockLogits = std::int64_t{1} << 23;
+constexpr std::int64_t kLeastRows = 128;  // fewer, and reading the head takes longer than its product
 
 // Rows of hidden states whose logits are held at once.
-std::int64_t block_rows(std::int64_t vocabulary) {
-  return std::max<std::int64_t>(1, kBlockLogits / std::max<std::int64_t>(1, vocabulary));
-}
+std::int64_t block_rows(const Config& config) { return std::max(kLeastRows, kBlockLogits / config.vocab); }
 
 }  // namespace
+
+std::uint64_t head_memory(const Model& model) {
+  const Config& config = model.config();
+  const std::int64_t alive = config.scale.logit_softcap == 0 ? 3 : 5;  // logits, their gradient and one copy of it
+  const auto logits = static_cast<std::uint64_t>(alive * block_rows(config) * config.vocab);
+  return model.head_bytes() + logits * torch::elementSize(model.placement().dtype);
+}
 
 std::vector<torch::Tensor> Tail::forward(const torch::Tensor& x, bool keep) const {
   const torch::NoGradGuard no_grad;
@@ -48,11 +54,12 @@ TailLoss Tail::through(const torch::Tensor& x, bool gradient, BlockLoss&& block_
   const torch::AutoGradMode mode(gradient);
   TailLoss loss;
   torch::Tensor at_end = gradient ? torch::empty_like(last) : torch::Tensor();
-  const std::int64_t rows = block_rows(model_.config().vocab);
+  const std::int64_t rows = block_rows(model_.config());
+  const RoleTensors head = model_.head();
   for (std::int64_t begin = 0; begin < last.size(0); begin += rows) {
     const std::int64_t count = std::min(rows, last.size(0) - begin);
     const auto block = last.narrow(0, begin, count).detach().requires_grad_(gradient);
-    const auto logits = model_.logits(block);
+    const auto logits = model_.head_logits(model_.head_input(block), head);
     const LogitLoss here = block_loss(logits.detach(), begin);
     loss.sum += here.sum;
     if (!gradient) continue;
@@ -85,11 +92,12 @@ TailLoss Tail::divergence(const torch::Tensor& x, const TopTokens& teacher, bool
 TopTokens Tail::top_tokens(const torch::Tensor& x, std::int64_t k) const {
   const torch::NoGradGuard no_grad;
   const auto last = forward(x, /*keep=*/false).back().reshape({-1, x.size(2)});
-  const std::int64_t rows = block_rows(model_.config().vocab);
+  const std::int64_t rows = block_rows(model_.config());
+  const RoleTensors head = model_.head();
   std::vector<torch::Tensor> ids, shares;
   for (std::int64_t begin = 0; begin < last.size(0); begin += rows) {
-    const TopTokens block =
-        streamline::top_tokens(model_.logits(last.narrow(0, begin, std::min(rows, last.size(0) - begin))), k);
+    const auto input = model_.head_input(last.narrow(0, begin, std::min(rows, last.size(0) - begin)));
+    const TopTokens block = streamline::top_tokens(model_.head_logits(input, head), k);
     ids.push_back(block.ids);
     shares.push_back(block.log_shares);
   }

@@ -17,6 +17,10 @@ struct TailLoss {
   torch::Tensor gradient = {};
 };
 
+// Bytes of the head where it is no view of the file, of the logits of as many rows as are held at once, and of what a
+// loss on them makes on the way.
+std::uint64_t head_memory(const Model& model);
+
 // The weights of layer i in the compute type. Those that want a gradient get it added on the way back.
 using LayerSource = std::function<LayerWeights(std::int64_t layer)>;
 

@@ -6,15 +6,9 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/nn/tensor_bytes.h"
 
 namespace streamline {
-namespace {
-
-std::span<const std::byte> bytes_of(const torch::Tensor& value) {
-  return {static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()};
-}
-
-}  // namespace
 
 TensorFile::TensorFile(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
   std::vector<TensorHeader> headers;

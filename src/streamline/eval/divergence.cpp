@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/nn/host_values.h"
 
 namespace streamline {
 namespace {
@@ -43,8 +44,8 @@ struct Differences {
 };
 
 void append(std::vector<double>& values, const torch::Tensor& more) {
-  const torch::Tensor plain = more.to(torch::kCPU, torch::kDouble).contiguous();
-  values.insert(values.end(), plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel());
+  const std::vector<double> added = to_doubles(more);
+  values.insert(values.end(), added.begin(), added.end());
 }
 
 // Log probabilities, [rows, vocab], of one block of states.

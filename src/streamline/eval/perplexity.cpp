@@ -106,9 +106,9 @@ class WindowScorer {
 
 Estimate per_token(std::span<const double> window_sums, std::span<const std::int64_t> window_tokens) {
   SL_ASSERT(window_sums.size() == window_tokens.size());
-  Estimate result;
-  result.count = std::accumulate(window_tokens.begin(), window_tokens.end(), std::int64_t{0});
-  const double tokens = static_cast<double>(result.count), windows = static_cast<double>(window_sums.size());
+  Estimate result{.count = std::ssize(window_sums)};
+  const double tokens = std::accumulate(window_tokens.begin(), window_tokens.end(), 0.0);
+  const auto windows = static_cast<double>(result.count);
   result.value = std::accumulate(window_sums.begin(), window_sums.end(), 0.0) / tokens;
   if (window_sums.size() < 2) return result;
   double squares = 0;
@@ -163,10 +163,10 @@ PerplexityResult perplexity(const Model& model, const EvaluationText& text, cons
   for (const TextWindow& window : windows) result.window_tokens.push_back(options.window - window.first_scored);
   const Estimate nll = per_token(result.window_nll, result.window_tokens);
   result.mean_nll = nll.value;
-  result.tokens = nll.count;
-  result.windows = std::ssize(windows);
+  result.tokens = std::accumulate(result.window_tokens.begin(), result.window_tokens.end(), std::int64_t{0});
+  result.windows = nll.count;
   result.value = std::exp(nll.value);
-  result.standard_error = result.value * nll.standard_error;  // d exp(m) = exp(m) dm
+  if (nll.has_error()) result.standard_error = result.value * nll.standard_error;  // d exp(m) = exp(m) dm
   // The text's own bytes a token stand for those of the part that was scored.
   const double bytes = static_cast<double>(text.bytes) / static_cast<double>(text.ids.size());
   const double bits = result.mean_nll / std::log(2.0);
@@ -184,7 +184,7 @@ double mean_of_windows(const PerplexityResult& result) {
 Json to_json(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text) {
   return {
       {"value", result.value},
-      {"standard_error", result.standard_error},
+      {"standard_error", result.standard_error ? Json(*result.standard_error) : Json()},
       {"tokens", result.tokens},
       {"windows", result.windows},
       {"window", options.window},

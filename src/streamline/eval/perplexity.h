@@ -23,10 +23,11 @@ struct PerplexityOptions {
 };
 
 struct PerplexityResult {
-  double value = 0;           // exp(sum of negative log likelihoods / scored tokens)
-  double standard_error = 0;  // of value, from the spread of the windows' means (delta method)
-  double mean_nll = 0;        // nats a token
-  double bits_per_byte = 0;   // summed nll / ln 2 / UTF-8 bytes of the text scored
+  double value = 0;  // exp(sum of negative log likelihoods / scored tokens)
+  // Of value, from the spread of the windows' means (delta method); of one window there is none.
+  std::optional<double> standard_error = {};
+  double mean_nll = 0;       // nats a token
+  double bits_per_byte = 0;  // summed nll / ln 2 / UTF-8 bytes of the text scored
   std::int64_t tokens = 0, windows = 0;
   std::vector<double> window_nll;           // summed, a window
   std::vector<std::int64_t> window_tokens;  // scored
@@ -37,7 +38,7 @@ struct PerplexityResult {
 double mean_of_windows(const PerplexityResult& result);
 
 // Mean over tokens of a sum that is known a window, with the standard error of a ratio of sums: windows are the
-// independent units, tokens inside one are not.
+// independent units, tokens inside one are not. `count` is that of the windows.
 Estimate per_token(std::span<const double> window_sums, std::span<const std::int64_t> window_tokens);
 
 // ln(perplexity of `model` / of `source`) on the same windows, with the standard error of their paired differences,

@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/base/unfinished.h"
 
 namespace streamline {
@@ -28,37 +29,30 @@ std::int64_t whole(const Json& object, std::string_view key, const std::string& 
   return *value;
 }
 
-const Json& member(const Json& object, const char* key, const std::string& where) {
-  const auto found = object.find(key);
-  if (found == object.end()) fail(ErrorKind::format, where, ": '", key, "' is missing");
-  return *found;
-}
-
-template <class T>
-std::vector<T> list(const Json& object, const char* key, bool (Json::*is)() const noexcept, const std::string& where) {
-  const Json& values = member(object, key, where);
-  if (!values.is_array() || !std::ranges::all_of(values, std::mem_fn(is)))
-    fail(ErrorKind::format, where, ": '", key, "' is not a list of numbers");
-  return values.get<std::vector<T>>();
+// Null where there is none.
+std::optional<double> error_of(const Json& object, const std::string& where) {
+  if (object.contains("standard_error") && object["standard_error"].is_null()) return std::nullopt;
+  return figure(object, "standard_error", where);
 }
 
 Estimate estimate(const Json& object, const char* key, const std::string& where) {
-  const Json& found = member(object, key, where);
+  const Json& found = json_member(object, key, where);
   const std::string place = where + ": " + key;
   if (!found.is_object()) fail(ErrorKind::format, place, ": not a JSON object");
-  return {figure(found, "value", place), figure(found, "standard_error", place)};
+  const auto error = error_of(found, place);
+  return {.value = figure(found, "value", place), .standard_error = error.value_or(0), .count = error ? 0 : 1};
 }
 
 PerplexityResult result_of(const Json& json, const std::string& where) {
   const PerplexityResult result{
       .value = figure(json, "value", where),
-      .standard_error = figure(json, "standard_error", where),
+      .standard_error = error_of(json, where),
       .mean_nll = figure(json, "mean_nll", where),
       .bits_per_byte = figure(json, "bits_per_byte", where),
       .tokens = whole(json, "tokens", where),
       .windows = whole(json, "windows", where),
-      .window_nll = list<double>(json, "window_nll", &Json::is_number, where),
-      .window_tokens = list<std::int64_t>(json, "window_tokens", &Json::is_number_integer, where)};
+      .window_nll = json_list<double>(json, "window_nll", &Json::is_number, where),
+      .window_tokens = json_list<std::int64_t>(json, "window_tokens", &Json::is_number_integer, where)};
   const auto windows = static_cast<std::size_t>(result.windows);
   if (result.window_nll.size() != windows || result.window_tokens.size() != windows)
     fail(ErrorKind::format, where, ": ", windows, " windows, and ", result.window_nll.size(), " likelihoods of them");
@@ -91,10 +85,14 @@ fs::path perplexity_path(const fs::path& results, const EvaluationText& text) {
 
 void write_perplexity(const fs::path& file, const KeptPerplexity& kept) {
   const PerplexityResult& result = kept.result;
-  const Json measured = {{"value", result.value},           {"standard_error", result.standard_error},
-                         {"mean_nll", result.mean_nll},     {"bits_per_byte", result.bits_per_byte},
-                         {"tokens", result.tokens},         {"windows", result.windows},
-                         {"window_nll", result.window_nll}, {"window_tokens", result.window_tokens}};
+  const Json measured = {{"value", result.value},
+                         {"standard_error", result.standard_error ? Json(*result.standard_error) : Json()},
+                         {"mean_nll", result.mean_nll},
+                         {"bits_per_byte", result.bits_per_byte},
+                         {"tokens", result.tokens},
+                         {"windows", result.windows},
+                         {"window_nll", result.window_nll},
+                         {"window_tokens", result.window_tokens}};
   const Json divergence = kept.divergence ? to_json(*kept.divergence) : Json();
   if (!all_finite(measured) || !all_finite(divergence))
     fail(ErrorKind::numeric, file.string(), ": a figure is not finite");
@@ -113,8 +111,8 @@ KeptPerplexity read_perplexity(const fs::path& file) {
     fail(ErrorKind::format, where, ": not a kept perplexity (it has no \"format\": \"", kFormat, "\")");
   if (const std::int64_t version = whole(json, "version", where); version != kVersion)
     fail(ErrorKind::unsupported, where, ": version ", version, " of the format; this program knows ", kVersion);
-  const Json &measured = member(json, "perplexity", where), &divergence = member(json, "divergence", where);
-  KeptPerplexity kept{.key = member(json, "key", where), .result = {}};
+  const Json &measured = json_member(json, "perplexity", where), &divergence = json_member(json, "divergence", where);
+  KeptPerplexity kept{.key = json_member(json, "key", where), .result = {}};
   if (!measured.is_object() || (!divergence.is_object() && !divergence.is_null()))
     fail(ErrorKind::format, where, ": 'perplexity' or 'divergence' is not a JSON object");
   kept.result = result_of(measured, where);

@@ -89,14 +89,14 @@ ForwardRates measure_forward(const Model& model, std::int64_t seq_len) {
   const double tokens = static_cast<double>(batch * seq_len);
   const double as_many = layer_parameters_of(model) / parameters_of(model, layer);
   const Positions positions = rope_positions(model.config(), 0, seq_len, model.placement().device);
-  // Where weights are converted, each batch pays for it.
+  // Where weights are converted on the CPU, each batch pays for it.
+  const auto use = model.placement().device.is_cpu() ? Model::Use::once : Model::Use::often;
   const torch::Tensor x = random_states(model, batch, seq_len);
-  rates.layers = as_many / tokens * repeated_seconds([&] {
-                   block_forward(model.config(), model.layer(layer, Model::Use::once), x, positions);
-                 });
+  rates.layers = as_many / tokens *
+                 repeated_seconds([&] { block_forward(model.config(), model.layer(layer, use), x, positions); });
   rates.halves = as_many / tokens * repeated_seconds([&] {
                    torch::Tensor middle;
-                   block_forward_halves(model.config(), model.layer(layer, Model::Use::once), x, positions, middle);
+                   block_forward_halves(model.config(), model.layer(layer, use), x, positions, middle);
                  });
   const torch::Tensor token = random_states(model, 1, 1);
   const Positions first = rope_positions(model.config(), 0, 1, model.placement().device);

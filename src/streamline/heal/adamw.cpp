@@ -4,6 +4,20 @@
 #include <cmath>
 
 namespace streamline {
+namespace {
+
+// The L2 norm of all gradients together. Other devices than the CPU are waited for once, not once a parameter.
+double common_norm(const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> norms;
+  for (const auto& parameter : parameters) norms.push_back(parameter.grad().norm());
+  if (!norms.empty() && !norms.front().device().is_cpu())
+    return torch::stack(norms).to(torch::kFloat64).norm().item<double>();
+  double squares = 0;
+  for (const auto& norm : norms) squares += norm.item<double>() * norm.item<double>();
+  return std::sqrt(squares);
+}
+
+}  // namespace
 
 AdamW::AdamW(std::vector<torch::Tensor> parameters, const AdamWOptions& options)
     : options_(options), parameters_(std::move(parameters)) {
@@ -34,12 +48,7 @@ void AdamW::step(double learning_rate) {
 
 double clip_gradients(const std::vector<torch::Tensor>& parameters, double limit) {
   const torch::NoGradGuard no_grad;
-  double squares = 0;
-  for (const auto& parameter : parameters) {
-    const double norm = parameter.grad().norm().item<double>();
-    squares += norm * norm;
-  }
-  const double norm = std::sqrt(squares);
+  const double norm = common_norm(parameters);
   if (limit > 0 && norm > limit)
     for (const auto& parameter : parameters) parameter.grad().mul_(limit / norm);
   return norm;

@@ -17,10 +17,10 @@ const std::vector<Role> kNormRoles = {
     Role::attention_norm, Role::attention_post_norm, Role::mlp_norm, Role::mlp_post_norm, Role::q_norm, Role::k_norm};
 
 // m (W + scale B A) / |W + scale B A|, row by row, in fp32 and rounded to W's type. On the way back the length counts
-// as a constant (arXiv 2402.09353, section 4.3).
+// as a constant (arXiv 2402.09353, section 4.3). A row of zeros, which has no direction, stays one.
 torch::Tensor with_magnitude(const torch::Tensor& weight, const Adapter& adapter, double scale) {
   const auto direction = torch::addmm(weight.to(torch::kFloat32), adapter.b, adapter.a, 1, scale);
-  const auto length = direction.detach().norm(2, 1);
+  const auto length = direction.detach().norm(2, 1).clamp_min(1e-30);
   return ((adapter.magnitude / length).unsqueeze(1) * direction).to(weight.scalar_type());
 }
 
@@ -49,9 +49,16 @@ std::vector<torch::Tensor*> Adapter::tensors() {
   return all;
 }
 
+std::vector<const torch::Tensor*> Adapter::tensors() const {
+  std::vector<const torch::Tensor*> all;
+  for (const torch::Tensor* tensor : {&a, &b, &magnitude, &norm})
+    if (tensor->defined()) all.push_back(tensor);
+  return all;
+}
+
 std::int64_t Adapters::parameters() const {
   std::int64_t count = 0;
-  for (Adapter adapter : list)
+  for (const Adapter& adapter : list)
     for (const torch::Tensor* tensor : adapter.tensors()) count += tensor->numel();
   return count;
 }

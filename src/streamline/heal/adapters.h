@@ -35,6 +35,7 @@ struct Adapter {
   torch::Tensor norm = {};       // a norm's weight, [width]
 
   std::vector<torch::Tensor*> tensors();  // those that are there
+  std::vector<const torch::Tensor*> tensors() const;
 };
 
 struct Adapters {
@@ -56,7 +57,8 @@ Adapters initial_adapters(const Model& model, const AdapterOptions& options, Rng
 // Attaches to a layer's matrices what the list has for it; `seed`: of what is dropped, 0: nothing.
 void attach(const Adapters& adapters, std::int64_t layer, std::uint64_t seed, LayerWeights& weights);
 
-// The adapters as a change of the model's matrices, W + scale · B A (Model::changed).
+// The adapters as a change of the model's weights (Model::changed): W + scale · B A, of DoRA with the rows' lengths
+// made the magnitudes, and the norms' weights themselves.
 std::shared_ptr<const WeightChange> merging(Adapters adapters);
 
 }  // namespace streamline

@@ -46,6 +46,13 @@ CacheIndex::CacheIndex(std::filesystem::path directory, std::string model, const
       std::filesystem::remove(entry.path(), error);
 }
 
+CacheIndex::~CacheIndex() {
+  try {
+    if (!saved_) save();
+  } catch (const std::exception&) {  // the next run finds out itself
+  }
+}
+
 const CachedShard* CacheIndex::find(const std::string& name) const {
   const auto found = shards_.find(name);
   return found == shards_.end() ? nullptr : &found->second;
@@ -58,14 +65,17 @@ std::uint64_t CacheIndex::total() const {
 }
 
 bool CacheIndex::make_room(std::uint64_t bytes, std::uint64_t limit, const std::string& keep) {
-  while (total() + bytes > limit) {
+  const std::size_t before = shards_.size();
+  const auto fits = [&] { return total() + bytes <= limit; };
+  while (!fits()) {
     const std::string* oldest = nullptr;
     for (const auto& [name, shard] : shards_)
       if (!name.starts_with(keep) && (oldest == nullptr || shard.used < shards_.at(*oldest).used)) oldest = &name;
-    if (oldest == nullptr) return false;
+    if (oldest == nullptr) break;
     remove(std::string(*oldest));
   }
-  return true;
+  if (shards_.size() < before) save();
+  return fits();
 }
 
 void CacheIndex::add(const std::string& name, const std::string& sha256, std::uint64_t bytes) {
@@ -73,19 +83,24 @@ void CacheIndex::add(const std::string& name, const std::string& sha256, std::ui
   save();
 }
 
-void CacheIndex::touch(const std::string& name) { shards_.at(name).used = clock_; }
+void CacheIndex::touch(const std::string& name) {
+  shards_.at(name).used = clock_;
+  saved_ = false;
+}
 
 void CacheIndex::remove(const std::string& name) {
   std::error_code ignored;
   std::filesystem::remove(path(name), ignored);
   shards_.erase(name);
+  saved_ = false;
 }
 
-void CacheIndex::save() const {
+void CacheIndex::save() {
   Json shards = Json::object();
   for (const auto& [name, shard] : shards_)
     shards[name] = {{"sha256", shard.sha256}, {"bytes", shard.bytes}, {"used", shard.used}};
   write_text(directory_ / kIndex, dump_json({{"model", model_}, {"clock", clock_}, {"shards", shards}}));
+  saved_ = true;
 }
 
 }  // namespace streamline

@@ -16,11 +16,14 @@ struct CachedShard {
 
 class CacheIndex {
  public:
+  CacheIndex(const CacheIndex&) = delete;
+  CacheIndex& operator=(const CacheIndex&) = delete;
   // Reads the index, or begins one for `model` (a digest). Files that it does not name, of writes that were cut short,
   // are removed. Errors: mismatch for another model's directory, which are then called `others`; format.
   CacheIndex(
       std::filesystem::path directory, std::string model,
       const std::string& others = "the hidden states of another model; give another --cache, or delete this one");
+  ~CacheIndex();  // saves what was touched and removed since the last time, where that can be
 
   const CachedShard* find(const std::string& name) const;
   std::filesystem::path path(const std::string& name) const { return directory_ / name; }
@@ -30,7 +33,7 @@ class CacheIndex {
   void add(const std::string& name, const std::string& sha256, std::uint64_t bytes);
   void touch(const std::string& name);
   void remove(const std::string& name);
-  void save() const;
+  void save();
 
  private:
   std::uint64_t total() const;
@@ -38,6 +41,7 @@ class CacheIndex {
   std::string model_;
   std::map<std::string, CachedShard> shards_;
   std::uint64_t clock_ = 0;
+  bool saved_ = true;
 };
 
 }  // namespace streamline

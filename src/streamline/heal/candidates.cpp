@@ -3,6 +3,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 
 namespace streamline {
@@ -31,7 +32,7 @@ std::vector<CandidateResult> try_candidates(const Model& source, const std::vect
       const Model model = candidate_model(source, candidate, training, validation, options, result);
       result.perplexity = perplexity(model, text, perplexity_options, bos).value;
       result.parameters = model.parameters();
-      log_info("candidate '" + candidate.name + "': perplexity " + std::to_string(result.perplexity));
+      log_info("candidate '" + candidate.name + "': perplexity " + perplexity_text(result.perplexity));
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::unsupported) throw;
       result.refused = error.what();

@@ -57,7 +57,7 @@ class Fit {
                       const char* label) const {
     const torch::NoGradGuard no_grad;
     std::optional<Progress> progress;
-    if (label != nullptr) progress.emplace(label, batches.tokens(), "tokens");
+    if (label != nullptr) progress.emplace(label, batches.positions(), "tokens");
     LeastSquares sums;
     for (const Indices& group : micro_batches(batches, all_sequences(batches), micro_batch_tokens)) {
       check_interrupted();
@@ -82,14 +82,17 @@ class Fit {
     return solution;
   }
 
-  // The start's own solution, as an error to improve on.
+  // The start's own solution, as an error to improve on; where the sums are.
   torch::Tensor own() const {
     if (kind_ != ClosedForm::output_matrix) return {};
-    auto matrix = start_.at(Role::down).weight.t().to(torch::kFloat64);
-    return bias_ ? torch::cat({matrix, start_.at(Role::down).bias.to(torch::kFloat64).unsqueeze(0)}) : matrix;
+    const RoleTensors& down = start_.at(Role::down);
+    auto matrix = down.weight.t().to(torch::kFloat64);
+    if (bias_) matrix = torch::cat({matrix, down.bias.to(torch::kFloat64).unsqueeze(0)});
+    return matrix.to(body_.placement().device);
   }
 
-  LayerWeights with(const torch::Tensor& solution) const {
+  LayerWeights with(const torch::Tensor& found) const {
+    const auto solution = found.to(torch::kCPU);
     LayerWeights weights = copy_to(start_, torch::kCPU, torch::kFloat32);
     if (kind_ == ClosedForm::constant) {
       weights.tensors.at(Role::down).bias.copy_(solution[0]);

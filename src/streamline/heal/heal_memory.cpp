@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/engine/memory.h"
+#include "streamline/engine/tail.h"
 
 namespace streamline {
 namespace {
@@ -24,26 +25,25 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
   const auto weights = static_cast<std::uint64_t>(28 * use.networks * layer_parameters(config, use.shape));
   const std::uint64_t network =
       static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
-  std::uint64_t needed =
-      sweep_memory(use.model.truncated(use.window.end()), use.longest, together, Keeps::nothing) + weights + network;
+  std::uint64_t needed = sweep_memory(use.model.truncated(use.window.end()), use.longest, together, Keeps::nothing) +
+                         weights + network + use.beside;
   if (!use.on_logits) return needed;
   const std::int64_t behind = config.layer_count() - use.window.end();
   std::uint64_t largest = 0;
   for (std::int64_t i = use.window.end(); i < config.layer_count(); ++i)
     largest = std::max(largest, activations(config.layers[static_cast<std::size_t>(i)], config.hidden, together));
-  constexpr std::uint64_t kLogits = 200'000'000;  // a block of them, its softmax and gradients
-  return needed + largest + kLogits + static_cast<std::uint64_t>(4 * (behind + 2) * together * config.hidden);
+  return needed + largest + head_memory(use.model) +
+         static_cast<std::uint64_t>(4 * (behind + 2) * together * config.hidden);
 }
 
-std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed) {
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, const std::string& advice) {
   const Placement& placement = use.model.placement();
   if (!placement.device.is_cpu()) return wanted;
   const std::uint64_t available = working_memory(placement);
   std::int64_t tokens = wanted;
   while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
     tokens = std::max(use.longest, tokens / 2);
-  require_memory(placement, heal_memory(use, tokens), "healing needs",
-                 "use shorter sequences (--seq-len), or train something smaller");
+  require_memory(placement, heal_memory(use, tokens), "healing needs", advice);
   for (const std::string& fitting : placement.ranks.gather(std::to_string(tokens)))
     tokens = std::min<std::int64_t>(tokens, std::stoll(fitting));
   return tokens;

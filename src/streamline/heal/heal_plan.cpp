@@ -5,6 +5,8 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/unfinished.h"
+#include "streamline/nn/tensor_bytes.h"
+#include "streamline/plan/slice.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline {
@@ -30,9 +32,22 @@ std::string digest_of(const std::vector<LayerWeights>& networks) {
   for (const LayerWeights& network : networks)
     for (const torch::Tensor& tensor : network.all()) {
       const auto value = tensor.to(torch::kCPU).contiguous();
-      digest.update(std::span(static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes()));
+      digest.update(bytes_of(value));
     }
   return digest.hex();
+}
+
+// What the model that a plan leaves has otherwise than the source, `networks` being what it has for layers; empty where
+// that is nothing.
+std::string upstream_digest(const Plan& plan, const std::vector<LayerWeights>& networks) {
+  const std::vector<OutputLayer> layers = lower(plan);
+  bool same = std::ssize(layers) == plan.base.layers;
+  Json parts = Json::array();
+  for (const OutputLayer& layer : layers) {
+    same = same && layer.untouched();
+    parts.push_back({layer.source, layer.replaced, layer.attention, layer.mlp});
+  }
+  return same ? "" : sha256(parts.dump() + slices_to_json(plan.slices).dump() + digest_of(networks));
 }
 
 // Where a layer of the source stands in the model that a plan leaves.
@@ -64,7 +79,8 @@ HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementCho
     HealOptions heal = options.heal;
     if (!options.state_directory.empty())
       heal.state_file = options.state_directory / ("window-" + std::to_string(segment.first) + ".safetensors");
-    if (heal.cache) heal.cache->upstream = digest_of(networks);
+    heal.upstream = upstream_digest(before, networks);
+    if (heal.cache) heal.cache->upstream = heal.upstream;
     HealResult result =
         heal_window(model, position_of(before, segment.first), segment.count(), choice, training, validation, heal);
     for (const LayerWeights& network : result.weights) networks.push_back(as_stored(network, source.config()));

@@ -33,11 +33,8 @@ void randomise(const Config& config, LayerWeights& weights, Rng& rng) {
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
     if (is_norm_role(tensor.role)) continue;
     torch::Tensor value = tensor.value;
-    if (value.dim() == 2)
-      value.copy_(normal_matrix(value.size(0), value.size(1), initializer_range(config), rng));
-    else if (value.dim() == 3)  // a stack of them
-      value.copy_(normal_matrix(value.size(0) * value.size(1), value.size(2), initializer_range(config), rng)
-                      .view(value.sizes()));
+    if (value.dim() >= 2)  // a matrix, or a stack of them
+      value.copy_(normal_tensor(value.sizes().vec(), initializer_range(config), rng));
     else
       value.zero_();
   }
@@ -49,11 +46,11 @@ double initializer_range(const Config& config) {
   return json_number(config.json, "initializer_range", "config.json").value_or(0.02);
 }
 
-torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double deviation, Rng& rng) {
-  auto matrix = torch::empty({rows, columns}, torch::kFloat32);
-  std::span values(matrix.data_ptr<float>(), static_cast<std::size_t>(rows * columns));
+torch::Tensor normal_tensor(const std::vector<std::int64_t>& shape, double deviation, Rng& rng) {
+  auto tensor = torch::empty(shape, torch::kFloat32);
+  std::span values(tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel()));
   for (float& value : values) value = static_cast<float>(deviation * rng.normal());
-  return matrix;
+  return tensor;
 }
 
 LayerConfig layer_shape(const Config& model, std::int64_t first) {

@@ -17,8 +17,8 @@ LayerWeights layer_copy(const Model& model, std::int64_t first, Rng& rng);
 // Matrices N(0, initializer_range) in the order of their roles, biases 0, norms that scale by one.
 LayerWeights random_weights(const Config& model, const LayerConfig& shape, Rng& rng);
 
-// A random matrix, N(0, deviation), fp32.
-torch::Tensor normal_matrix(std::int64_t rows, std::int64_t columns, double deviation, Rng& rng);
+// Random numbers, N(0, deviation), fp32.
+torch::Tensor normal_tensor(const std::vector<std::int64_t>& shape, double deviation, Rng& rng);
 // The deviation that the model says it was initialised with, else 0.02.
 double initializer_range(const Config& config);
 // Makes a network with residuals add nothing: its last matrices become zero, or the norms behind them, since a norm has

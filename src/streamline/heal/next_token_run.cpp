@@ -38,7 +38,7 @@ HealOptions next_token_options(HealOptions heal, std::int64_t warmup_steps, std:
 }
 
 double predicted_tokens(const TokenBatches& batches, const Indices& sequences) {
-  return static_cast<double>(token_count(batches, sequences) - std::ssize(sequences));
+  return static_cast<double>(position_count(batches, sequences) - std::ssize(sequences));
 }
 
 double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int64_t micro_batch_tokens,
@@ -67,7 +67,7 @@ Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatc
           {"text", {text_digest(training), text_digest(validation)}},
           {"rates", {heal.learning_rate, heal.minimum_learning_rate, warmup_steps}},
           {"adamw", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
-          {"pace", {heal.epochs, heal.batch_tokens, heal.validate_every, heal.patience}},
+          {"pace", {heal.epochs, heal.batch_tokens, heal.micro_batch_tokens, heal.validate_every, heal.patience}},
           {"seed", heal.seed}};
 }
 

@@ -35,6 +35,10 @@ Indices all_sequences(const TokenBatches& batches) {
 }
 
 std::int64_t token_count(const TokenBatches& batches, const Indices& sequences) {
+  return position_count(batches, sequences) - batches.skip_first * std::ssize(sequences);
+}
+
+std::int64_t position_count(const TokenBatches& batches, const Indices& sequences) {
   std::int64_t count = 0;
   for (const std::int64_t i : sequences) count += length(batches, i);
   return count;
@@ -71,7 +75,7 @@ std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequence
 
 void share_micro_batches(Pace& pace, const TokenBatches& training, const Ranks& ranks) {
   if (ranks.alone()) return;
-  const std::int64_t step = training.tokens() * pace.sequences_per_step / pace.sequences;
+  const std::int64_t step = training.positions() * pace.sequences_per_step / pace.sequences;
   pace.micro_batch_tokens =
       std::min(pace.micro_batch_tokens, std::max(longest_sequence(training), step / ranks.size()));
 }
@@ -80,7 +84,7 @@ Pace pace_of(const TokenBatches& training, const TokenBatches& validation, doubl
              const HealOptions& options) {
   Pace pace;
   pace.sequences = static_cast<std::int64_t>(training.sequences.size());
-  const std::int64_t tokens = training.tokens();
+  const std::int64_t tokens = training.positions();  // BOS is computed as well
   const std::int64_t chosen = std::min(kMaxBatchTokens, tokens * options.epochs / kSteps);
   const std::int64_t batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : chosen;
   pace.sequences_per_step = std::clamp<std::int64_t>(batch_tokens * pace.sequences / tokens, 1, pace.sequences);
@@ -89,7 +93,7 @@ Pace pace_of(const TokenBatches& training, const TokenBatches& validation, doubl
   pace.micro_batch_tokens = options.micro_batch_tokens > 0 ? options.micro_batch_tokens : kMicroBatchTokens;
   pace.validate_every = options.validate_every > 0
                             ? options.validate_every
-                            : default_interval(pace.steps, tokens * options.epochs, validation.tokens());
+                            : default_interval(pace.steps, tokens * options.epochs, validation.positions());
   pace.learning_rate = options.learning_rate > 0 ? options.learning_rate : default_rate;
   return pace;
 }

@@ -2,6 +2,7 @@
 #include "streamline/heal/peft_files.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 
@@ -17,6 +18,10 @@ namespace {
 constexpr std::string_view kPrefix = "base_model.model.", kWeight = ".weight";
 constexpr const char* kConfigFileName = "adapter_config.json";
 constexpr const char* kWeightsFileName = "adapter_model.safetensors";
+constexpr double kDefaultAlpha = 8;  // of PEFT's LoraConfig
+// Starts that leave the base as it is. Others (pissa, olora, corda, loftq …) take from it what A and B begin with, so
+// that the adapter belongs to another base.
+constexpr std::array<std::string_view, 3> kPlainStarts = {"gaussian", "eva", "orthogonal"};
 
 // What files of a family may leave out in front of its names, and modules have: GPT-2's "h." is "transformer.h.".
 std::string module_prefix(const Family& family) {
@@ -70,8 +75,11 @@ AdapterOptions read_options(const Json& config, const std::string& where) {
     if (json_bool(config, key, where).value_or(false)) refuse(key, "true");
   for (const char* key : {"rank_pattern", "alpha_pattern"})
     if (const auto found = config.find(key); found != config.end() && !found->empty()) refuse(key, found->dump());
+  if (const auto start = config.find("init_lora_weights"); start != config.end() && start->is_string())
+    if (const auto name = start->get<std::string>(); std::ranges::count(kPlainStarts, name) == 0)
+      refuse("init_lora_weights", name + ", which begins with another base");
   AdapterOptions options{.rank = json_integer(config, "r", where).value_or(0),
-                         .alpha = json_number(config, "lora_alpha", where).value_or(0),
+                         .alpha = json_number(config, "lora_alpha", where).value_or(kDefaultAlpha),
                          .dropout = json_number(config, "lora_dropout", where).value_or(0)};
   if (options.rank < 1) fail(ErrorKind::format, where, ": 'r' is ", options.rank, "; expected a rank of at least 1");
   return options;

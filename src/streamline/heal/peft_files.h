@@ -14,8 +14,9 @@ namespace streamline {
 void write_peft(const std::filesystem::path& directory, const Adapters& adapters, const Model& model,
                 const std::string& base_model);
 
-// Errors: io; format for files that are broken, that hold more than plain LoRA (DoRA, biases, adapters of embeddings),
-// or that name modules the model does not have; mismatch for shapes that are not those of its matrices.
+// Errors: io; unsupported for more than plain LoRA (DoRA), and for adapters that began with another base (PiSSA, LoftQ
+// …); format for files that are broken, that hold biases or adapters of embeddings, or that name modules the model does
+// not have; mismatch for shapes that are not those of its matrices.
 Adapters read_peft(const std::filesystem::path& directory, const Model& model);
 
 }  // namespace streamline

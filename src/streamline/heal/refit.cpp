@@ -41,13 +41,14 @@ std::vector<Passing> embedded(const Model& model, const TokenBatches& text) {
 }
 
 // What the matrix `role` of this layer reads of the stream, [tokens, in] fp64.
-torch::Tensor read_of(const Config& config, LayerWeights layer, const Passing& passing, Role role) {
+torch::Tensor read_of(const Config& config, const LayerWeights& whole, const Passing& passing, Role role) {
+  LayerWeights layer = role == Role::o ? kept_halves(whole, /*attention=*/true, /*mlp=*/false) : whole;
   torch::Tensor seen;
   layer.tap = [&](Role of, std::int64_t, const torch::Tensor& inner) {
     if (of == role) seen = inner;
   };
   block_forward(config, layer, passing.x, passing.positions);
-  return seen.reshape({-1, seen.size(-1)}).to(torch::kCPU, torch::kDouble);
+  return seen.reshape({-1, seen.size(-1)}).to(torch::kDouble);
 }
 
 // What of a matrix's missing part can be made up for: by the columns that stay, or by a constant.
@@ -62,19 +63,20 @@ class MatrixFit {
       else
         gone.push_back(i);
     }
-    kept_ = torch::tensor(kept, torch::kLong);
-    gone_ = torch::tensor(gone, torch::kLong);
-    gone_weight_ = weight.to(torch::kCPU, torch::kDouble).index_select(1, gone_);
+    kept_ = torch::tensor(kept, torch::kLong).to(weight.device());
+    gone_ = torch::tensor(gone, torch::kLong).to(weight.device());
+    gone_weight_ = weight.index_select(1, gone_).to(torch::kDouble);
   }
 
   void add(const torch::Tensor& read, bool judges) {
     const auto missing = read.index_select(1, gone_).matmul(gone_weight_.t());
     const auto features =
-        kind_ == RefitKind::bias ? torch::ones({read.size(0), 1}, torch::kDouble) : read.index_select(1, kept_);
+        kind_ == RefitKind::bias ? torch::ones({read.size(0), 1}, read.options()) : read.index_select(1, kept_);
     (judges ? judging_ : teaching_).add(features, missing, /*diagonal=*/false);
   }
 
-  // What is added to the kept columns, [kept, out], or the constant, [1, out]; undefined where nothing is better.
+  // What is added to the kept columns, [kept, out], or the constant, [1, out], on the CPU; undefined where nothing is
+  // better.
   torch::Tensor solve(FittedMatrix& found, const std::string& where) const {
     const std::int64_t unknowns = teaching_.gram.defined() ? teaching_.gram.size(0) : 1;
     if (teaching_.rows < unknowns)
@@ -85,7 +87,7 @@ class MatrixFit {
     if (kind_ == RefitKind::bias) {
       const auto mean = solve_ridge(teaching_, 0).value();
       found.after = std::max(0.0, judging_.error(mean) / outputs);
-      return mean;
+      return mean.cpu();
     }
     found.after = found.before;
     found.ridge = std::numeric_limits<double>::infinity();
@@ -99,7 +101,7 @@ class MatrixFit {
       found.ridge = ridge;
       best = *solution;
     }
-    return best;
+    return best.defined() ? best.cpu() : best;
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/base/error.h"
+#include "streamline/base/nearest.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/surgery/fold.h"
 
@@ -26,12 +27,13 @@ std::span<const Replacement* const> replacements() {
 }
 
 const Replacement& find_replacement(std::string_view name) {
-  std::string known = "none";
+  std::vector<std::string> known = {"none"};
+  std::string names = known.front();
   for (const Replacement* replacement : replacements()) {
     if (replacement->name == name) return *replacement;
-    known += ", " + std::string(replacement->name);
+    names += ", " + known.emplace_back(replacement->name);
   }
-  fail(ErrorKind::usage, "no replacement is called '", name, "'; there are ", known);
+  fail(ErrorKind::usage, "no replacement is called '", name, "'; there are ", names, nearest_text(name, known));
 }
 
 LayerConfig usual_shape(const Replacement& replacement, const Config& model) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/heal/initial.h"
 
 namespace streamline {
 namespace {
@@ -11,13 +12,6 @@ namespace {
 constexpr double kGateTemperature = 0.1;
 constexpr double kPaperDeviation = 0.01;
 constexpr double kOpenGate = 1;  // tanh(10) is 1 in float32
-
-torch::Tensor normal(std::vector<std::int64_t> shape, double deviation, Rng& rng) {
-  auto values = torch::empty(shape, torch::kFloat32);
-  auto* out = values.data_ptr<float>();
-  for (std::int64_t i = 0; i < values.numel(); ++i) out[i] = static_cast<float>(deviation * rng.normal());
-  return values;
-}
 
 torch::Tensor unit_root_mean_square(const torch::Tensor& x, double epsilon) {
   return x * torch::rsqrt(x.square().mean(-1, /*keepdim=*/true) + epsilon);
@@ -93,13 +87,13 @@ SherlAdapter initial_sherl(const Model& model, const SherlOptions& options, Rng&
   adapter.epsilon = options.feature_norm ? model.config().norm_epsilon : 0;
   for (std::int64_t i = 0; i < options.features; ++i) {
     const auto zeros = torch::zeros({width});
-    adapter.reducers.push_back({normal({width, hidden}, deviation(hidden), rng), zeros.clone(),
-                                normal({width, width}, deviation(width), rng), zeros.clone(),
-                                normal({width, width}, deviation(width), rng), zeros.clone()});
+    adapter.reducers.push_back({normal_tensor({width, hidden}, deviation(hidden), rng), zeros.clone(),
+                                normal_tensor({width, width}, deviation(width), rng), zeros.clone(),
+                                normal_tensor({width, width}, deviation(width), rng), zeros.clone()});
   }
-  adapter.score = normal({width}, deviation(width), rng);
+  adapter.score = normal_tensor({width}, deviation(width), rng);
   adapter.score_bias = torch::zeros({});
-  adapter.out = paper ? normal({hidden, width}, kPaperDeviation, rng) : torch::zeros({hidden, width});
+  adapter.out = paper ? normal_tensor({hidden, width}, kPaperDeviation, rng) : torch::zeros({hidden, width});
   adapter.out_bias = torch::zeros({hidden});
   adapter.gate = torch::full({}, paper ? 0.0 : kOpenGate);
   return adapter;

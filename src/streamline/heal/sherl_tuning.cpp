@@ -6,7 +6,6 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/engine/tail.h"
-#include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
 #include "streamline/heal/objective.h"
 
@@ -52,14 +51,16 @@ class SherlTuning {
         rng_(options.heal.seed),
         adapter_(initial_sherl(model, options.sherl, rng_)),
         late_(model, adapter_.at) {
-    share_micro_batches(pace_, training, model.placement().ranks);
-    pace_.micro_batch_tokens = fitting_micro_batch({.model = model,
-                                                    .window = {.first = adapter_.at, .count = 0},
-                                                    .shape = {},
-                                                    .networks = 0,
-                                                    .longest = longest_sequence(training),
-                                                    .on_logits = !on_states()},
-                                                   pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0);
+    run_ = digest();
+    set_micro_batch(pace_,
+                    {.model = model,
+                     .window = {.first = adapter_.at, .count = 0},
+                     .shape = {},
+                     .networks = 0,
+                     .longest = longest_sequence(training),
+                     .on_logits = !on_states(),
+                     .beside = static_cast<std::uint64_t>(kTrainedBytes * adapter_.parameters())},
+                    training, options.heal, run_);
     for (torch::Tensor* tensor : adapter_.tensors())
       *tensor = tensor->to(model.placement().device).requires_grad_(true);
   }
@@ -74,7 +75,7 @@ class SherlTuning {
     HealOptions heal = next_token_options(options_.heal, options_.warmup_steps, pace_.steps);
     if (on_states()) heal.losses = {{.loss = Loss::state}};
     train(
-        trainee, training_, pace_, rng_, heal, digest(), [] {}, tuned.result);
+        trainee, training_, pace_, rng_, heal, run_, [] {}, tuned.result);
     for (torch::Tensor* tensor : adapter_.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapter = std::move(adapter_);
     return tuned;
@@ -91,7 +92,7 @@ class SherlTuning {
 
   // What means are taken over: all tokens, or those that have one before them.
   double terms(const TokenBatches& batches, const Indices& sequences) const {
-    return on_states() ? static_cast<double>(token_count(batches, sequences)) : predicted_tokens(batches, sequences);
+    return on_states() ? static_cast<double>(position_count(batches, sequences)) : predicted_tokens(batches, sequences);
   }
 
   // Of what enters the late route; `stream` is what enters it where nothing was trained.
@@ -149,6 +150,7 @@ class SherlTuning {
   Rng rng_;
   SherlAdapter adapter_;
   Tail late_;
+  std::string run_ = {};
 };
 
 }  // namespace

@@ -26,5 +26,7 @@ void save_train_state(const TrainState& state, const std::filesystem::path& path
 // nullopt when there is no such file. Errors: format for a broken file, mismatch for the state of another run, with
 // what to do.
 std::optional<TrainState> load_train_state(const std::filesystem::path& path, const std::string& run);
+// Its progress alone.
+std::optional<Json> load_progress(const std::filesystem::path& path, const std::string& run);
 
 }  // namespace streamline

@@ -7,7 +7,6 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/heal/closed_form.h"
-#include "streamline/heal/heal_memory.h"
 #include "streamline/heal/initial.h"
 #include "streamline/heal/run_digest.h"
 #include "streamline/heal/student.h"
@@ -60,15 +59,15 @@ class Healing {
         states_(source_of_states()),
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
-    share_micro_batches(pace_, training, ranks());
-    pace_.micro_batch_tokens = fitting_micro_batch({.model = model_,
-                                                    .window = window_,
-                                                    .shape = network_.shape(body_.config(), window_.begin()),
-                                                    .networks = choice.count,
-                                                    .longest = longest_sequence(training),
-                                                    .on_logits = on_logits()},
-                                                   pace_.micro_batch_tokens, options.micro_batch_tokens > 0);
     run_ = run_digest(model, window_, choice, start_, training, validation, options);
+    set_micro_batch(pace_,
+                    {.model = model_,
+                     .window = window_,
+                     .shape = network_.shape(body_.config(), window_.begin()),
+                     .networks = choice.count,
+                     .longest = longest_sequence(training),
+                     .on_logits = on_logits()},
+                    training, options, run_);
   }
 
   HealResult run() {

@@ -33,6 +33,7 @@ struct HealOptions {
   std::optional<Start> start = {};              // empty: the replacement's own
   std::int64_t patience = 0;                    // validations without improvement that end a stage; 0: never
   std::optional<StateCacheOptions> cache = {};  // of the states; empty: they are computed every time
+  std::string upstream = {};                    // digest of what a view of the checkpoint has otherwise; empty: nothing
   // Where the run's state is saved, so that the same call goes on after an interruption; empty: nowhere. The file
   // stays after the end and then holds the result.
   std::filesystem::path state_file = {};

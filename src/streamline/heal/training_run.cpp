@@ -28,6 +28,12 @@ std::string note(const HealStep& step) {
   return text;
 }
 
+std::int64_t progress_integer(const Json& progress, const char* key, const std::string& where) {
+  const auto value = json_integer(progress, key, where);
+  if (!value) fail(ErrorKind::format, where, ": the training state has no '", key, "'; delete it to begin anew");
+  return *value;
+}
+
 class TrainingRun {
  public:
   TrainingRun(const Trainee& trainee, const TokenBatches& training, const Pace& pace, const Rng& rng,
@@ -42,7 +48,7 @@ class TrainingRun {
 
   void run(const std::function<void()>& prepare) {
     const bool resumed = resume();
-    agree_on_step();
+    agree_on_state(resumed);
     if (!resumed) {
       prepare();
       trainee_.ranks.broadcast(trainee_.parameters);
@@ -167,6 +173,7 @@ class TrainingRun {
                                   {"step", step_},
                                   {"stage_begin", stage_begin_},
                                   {"position", position_.to_json()},
+                                  {"micro_batch_tokens", pace_.micro_batch_tokens},
                                   {"unimproved", unimproved_},
                                   {"updates", optimizer_->updates()},
                                   {"result", to_json(result_)}}};
@@ -182,11 +189,7 @@ class TrainingRun {
     const torch::NoGradGuard no_grad;
     const std::string where = options_.state_file.string();
     const Json& progress = state->progress;
-    const auto integer = [&](const char* key) {
-      const auto value = json_integer(progress, key, where);
-      if (!value) fail(ErrorKind::format, where, ": the training state has no '", key, "'; delete it to begin anew");
-      return *value;
-    };
+    const auto integer = [&](const char* key) { return progress_integer(progress, key, where); };
     const std::int64_t parameters = result_.trained_parameters;
     result_ = heal_result_from_json(progress.at("result"), where);
     result_.trained_parameters = parameters;
@@ -205,12 +208,12 @@ class TrainingRun {
     return true;
   }
 
-  void agree_on_step() const {
-    const std::string mine = std::to_string(step_);
-    for (const std::string& step : trainee_.ranks.gather(mine))
-      if (step != mine)
-        fail(ErrorKind::io, options_.state_file.string(), ": ranks find different training states (steps ", mine,
-             " and ", step, "); give a folder that all of them share");
+  void agree_on_state(bool resumed) const {
+    const std::string mine = resumed ? "one of step " + std::to_string(step_) : "none";
+    for (const std::string& theirs : trainee_.ranks.gather(mine))
+      if (theirs != mine)
+        fail(ErrorKind::io, options_.state_file.string(), ": ranks find different training states (", mine, ", ",
+             theirs, "); give a folder that all of them share");
   }
 
   // What a run goes on from: all that learns, its moments, and the best weights so far.
@@ -249,6 +252,22 @@ void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& paramet
     gradients.push_back(parameter.grad());
   }
   ranks.sum(gradients);
+}
+
+void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& training, const HealOptions& options,
+                     const std::string& run) {
+  share_micro_batches(pace, training, use.model.placement().ranks);
+  std::int64_t wanted = pace.micro_batch_tokens;
+  bool fixed = options.micro_batch_tokens > 0;
+  std::string advice = "use shorter sequences (--seq-len), or train something smaller";
+  if (!options.state_file.empty())
+    if (const auto progress = load_progress(options.state_file, run)) {
+      const std::string where = options.state_file.string();
+      wanted = progress_integer(*progress, "micro_batch_tokens", where);
+      fixed = true;
+      advice = "the run of " + where + " began with more: give it as much again, or delete that file to begin anew";
+    }
+  pace.micro_batch_tokens = fitting_micro_batch(use, wanted, fixed, advice);
 }
 
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation) {

@@ -3,6 +3,7 @@
 // shuffled text, validation, the best weights kept, and a state from which an interrupted run goes on to the same bits.
 #pragma once
 
+#include "streamline/heal/heal_memory.h"
 #include "streamline/heal/pace.h"
 #include "streamline/heal/trainer.h"
 
@@ -28,6 +29,12 @@ struct Trainee {
 
 // Adds up the gradients that ranks have of their parts of a step; of one that had no part they are zeros.
 void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters);
+
+// Sets the tokens of a micro-batch: those of the state that the run goes on from, since sums and what is dropped depend
+// on them; else as many as fit, fewer where ranks share a step. `run` as for train(). Errors: resource when they do not
+// fit, and those of a state that cannot be taken up.
+void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& training, const HealOptions& options,
+                     const std::string& run);
 
 // Errors: unsupported for a model in float16, resource without text, mismatch for ids outside the vocabulary.
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation);

@@ -8,7 +8,6 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
-#include "streamline/heal/heal_memory.h"
 #include "streamline/heal/next_token_run.h"
 #include "streamline/nn/nf4.h"
 
@@ -23,10 +22,22 @@ struct PackedLayer {
   std::vector<std::pair<PlacedTensor, Nf4Matrix>> matrices;  // the value of each is undefined
 };
 
+bool is_packed(const PlacedTensor& tensor) {
+  return tensor.part == Part::weight && tensor.value.dim() == 2 && tensor.role != Role::router;
+}
+
+// Of what pack() makes of a layer.
+std::uint64_t packed_bytes(const LayerWeights& weights) {
+  std::uint64_t bytes = 0;
+  for (const PlacedTensor& tensor : placed_tensors(weights))
+    bytes += is_packed(tensor) ? static_cast<std::uint64_t>(tensor.value.numel()) * 9 / 16 : tensor.value.nbytes();
+  return bytes;
+}
+
 PackedLayer pack(const LayerWeights& weights) {
   PackedLayer packed{.rest = {.config = weights.config, .tensors = {}}, .matrices = {}};
   for (PlacedTensor& tensor : placed_tensors(weights)) {
-    if (tensor.part == Part::weight && tensor.value.dim() == 2 && tensor.role != Role::router) {
+    if (is_packed(tensor)) {
       Nf4Matrix matrix = quantise_nf4(tensor.value);
       tensor.value = torch::Tensor();
       packed.matrices.emplace_back(tensor, std::move(matrix));
@@ -58,17 +69,21 @@ class Tuning {
       log_warning(
           std::to_string(std::llround(100 * adapters_.zeros)) +
           " % of the weights that adapters are added to are zero (sparsified, or padding); none of them stays so");
-    share_micro_batches(pace_, training, model.placement().ranks);
-    pace_.micro_batch_tokens = fitting_micro_batch({.model = model,
-                                                    .window = {},
-                                                    .shape = {},
-                                                    .networks = 0,
-                                                    .longest = longest_sequence(training),
-                                                    .on_logits = true},
-                                                   pace_.micro_batch_tokens, options.heal.micro_batch_tokens > 0);
-    if (options.base == FrozenBase::nf4)
+    run_ = digest();
+    set_micro_batch(pace_,
+                    {.model = model,
+                     .window = {},
+                     .shape = {},
+                     .networks = 0,
+                     .longest = longest_sequence(training),
+                     .on_logits = true,
+                     .beside = beside()},
+                    training, options.heal, run_);
+    if (options.base == FrozenBase::nf4) {
       for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
         packed_.push_back(pack(model.layer(layer, Model::Use::once)));
+      model.forget_layers();
+    }
     for (Adapter& adapter : adapters_.list)
       for (torch::Tensor* tensor : adapter.tensors())
         *tensor = tensor->to(model.placement().device).requires_grad_(true);
@@ -82,8 +97,8 @@ class Tuning {
         [&](std::int64_t step, const Indices& sequences) { return add_gradient(step, sequences); },
         [&](bool of_nothing) { return validation_error(of_nothing); });
     train(
-        trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps),
-        digest(), [] {}, tuned.result);
+        trainee, training_, pace_, rng_, next_token_options(options_.heal, options_.warmup_steps, pace_.steps), run_,
+        [] {}, tuned.result);
     for (Adapter& adapter : adapters_.list)
       for (torch::Tensor* tensor : adapter.tensors()) *tensor = tensor->detach().cpu();
     tuned.adapters = std::move(adapters_);
@@ -93,9 +108,18 @@ class Tuning {
  private:
   std::vector<torch::Tensor> parameters() const {
     std::vector<torch::Tensor> all;
-    for (Adapter adapter : adapters_.list)
+    for (const Adapter& adapter : adapters_.list)
       for (const torch::Tensor* tensor : adapter.tensors()) all.push_back(*tensor);
     return all;
+  }
+
+  // Bytes of the adapters in training, and of packed layers; the limit is of the CPU's memory.
+  std::uint64_t beside() const {
+    auto bytes = static_cast<std::uint64_t>(kTrainedBytes * adapters_.parameters());
+    if (options_.base == FrozenBase::nf4 && model_.placement().device.is_cpu())
+      for (std::int64_t layer = 0; layer < model_.layer_count(); ++layer)
+        bytes += packed_bytes(model_.layer(layer, Model::Use::once));
+    return bytes;
   }
 
   LayerWeights base(std::int64_t layer) const {
@@ -159,6 +183,7 @@ class Tuning {
   Rng rng_;
   Adapters adapters_;
   std::vector<PackedLayer> packed_ = {};
+  std::string run_ = {};
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "streamline/base/error.h"
+#include "streamline/io/dequantize_blocks.h"
 #include "streamline/io/load_value.h"
 
 namespace streamline {
@@ -72,17 +73,6 @@ const DTypeRow& row(DType dtype) {
   return kDTypes[index];
 }
 
-// IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits.
-float half_to_float(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000u) << 16;
-  const std::uint32_t exponent = (bits >> 10) & 0x1fu;
-  const std::uint32_t fraction = bits & 0x3ffu;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;  // zero and subnormals
-  return sign != 0 ? -magnitude : magnitude;
-}
-
 // 1 sign, 4 exponent, 3 fraction bits; no infinities, and only all ones is NaN ("fn").
 float e4m3_to_float(std::uint8_t bits) {
   const int exponent = bits >> 3 & 0xf, fraction = bits & 7;
@@ -116,13 +106,13 @@ float load_float(DType dtype, const std::byte* element) {
     case DType::f32:
       return load_value<float>(element);
     case DType::f16:
-      return half_to_float(load_value<std::uint16_t>(element));
+      return blocks::half(load_value<std::uint16_t>(element));
     case DType::bf16:
       return std::bit_cast<float>(static_cast<std::uint32_t>(load_value<std::uint16_t>(element)) << 16);
     case DType::f8_e4m3:
       return e4m3_to_float(load_value<std::uint8_t>(element));
     case DType::f8_e5m2:  // the upper half of a binary16
-      return half_to_float(static_cast<std::uint16_t>(load_value<std::uint8_t>(element) << 8));
+      return blocks::half(static_cast<std::uint16_t>(load_value<std::uint8_t>(element) << 8));
     default:
       fail(ErrorKind::unsupported, "cannot read ", dtype_name(dtype), " elements as numbers");
   }

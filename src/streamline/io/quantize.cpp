@@ -18,45 +18,50 @@ using Byte = std::uint8_t;
 constexpr std::uint64_t kBlock = 32;  // elements of Q8_0 and Q4_0
 constexpr std::uint16_t kInfinity = 0x7c00;
 
-// IEEE 754 binary16, to the nearest, ties to even.
-std::uint16_t to_half(float value) {
+// IEEE 754 binary16, to the nearest, ties to even. Without a branch, so that loops over it vectorise.
+SL_INLINE std::uint16_t to_half(float value) {
+  constexpr float kHalf = 0.5f;
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t magnitude = bits & 0x7fffffffu;
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-  std::uint32_t half = kInfinity;
-  if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24, which the sum rounds to
-    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
-  } else if (magnitude < 0x47800000u) {  // below 2^16; rounding may carry into the exponent, up to infinity
-    half = (magnitude - (112u << 23) + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
-  }
-  return static_cast<std::uint16_t>(sign | half);
+  const std::uint32_t small = 0u - static_cast<std::uint32_t>(magnitude < 0x38800000u);   // below 2^-14
+  const std::uint32_t large = 0u - static_cast<std::uint32_t>(magnitude >= 0x47800000u);  // from 2^16 on
+  // A multiple of 2^-24, which the sum rounds to.
+  const std::uint32_t tiny =
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kHalf) - std::bit_cast<std::uint32_t>(kHalf);
+  // Rounding may carry into the exponent, up to infinity.
+  const std::uint32_t normal = (magnitude - (112u << 23) + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
+  return static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | (tiny & small) | (normal & ~small & ~large) |
+                                    (kInfinity & large));
 }
 
 // Returns whether the number stayed finite.
-bool store_half(float value, Byte* to) {
+SL_INLINE bool store_half(float value, Byte* to) {
   const std::uint16_t half = to_half(value);
   std::memcpy(to, &half, sizeof half);
   return (half & kInfinity) != kInfinity;
 }
 
-float inverse(float scale) { return scale == 0 ? 0 : 1 / scale; }
+SL_INLINE float inverse(float scale) { return scale == 0 ? 0 : 1 / scale; }
 
 // The scale, then a signed byte an element.
-bool q8_0_block(const float* from, Byte* to) {
-  float largest = 0;
-  for (std::uint64_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::abs(from[i]));
-  const float scale = largest / 127;
+SL_INLINE bool q8_0_block(const float* from, Byte* to) {
+  constexpr float kBelowHalf = 0x1.fffffep-2f;
+  std::uint32_t largest = 0;  // magnitudes are ordered as their bits
+  for (std::uint64_t i = 0; i < kBlock; ++i)
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(from[i]) & 0x7fffffffu);
+  const float scale = std::bit_cast<float>(largest) / 127;
   const float factor = inverse(scale);
   for (std::uint64_t i = 0; i < kBlock; ++i) {
-    const auto steps = static_cast<std::int8_t>(std::clamp(std::round(from[i] * factor), -128.0f, 127.0f));
-    to[2 + i] = static_cast<Byte>(steps);
+    const float steps = from[i] * factor;  // 127 at most, where this rounds as std::round() does
+    const float rounded = std::trunc(steps + std::copysign(kBelowHalf, steps));
+    to[2 + i] = static_cast<Byte>(static_cast<std::int8_t>(std::clamp(rounded, -128.0f, 127.0f)));
   }
   return store_half(scale, to);
 }
 
 // The scale that makes -8 of the element farthest from zero, then a nibble an element, the lower ones of both halves
 // of the block first.
-bool q4_0_block(const float* from, Byte* to) {
+SL_INLINE bool q4_0_block(const float* from, Byte* to) {
   const float extreme =
       *std::max_element(from, from + kBlock, [](float a, float b) { return std::abs(a) < std::abs(b); });
   const float scale = extreme / -8;
@@ -69,32 +74,53 @@ bool q4_0_block(const float* from, Byte* to) {
   return store_half(scale, to);
 }
 
-bool f16_block(const float* from, Byte* to) { return store_half(*from, to); }
+// Loops over `count` blocks, of one element in plain types. `good` becomes false where a number is beyond the type.
+void f32_rows(const float* from, std::uint64_t count, Byte* to, bool&) { std::memcpy(to, from, count * sizeof *from); }
 
-bool f32_block(const float* from, Byte* to) {
-  std::memcpy(to, from, sizeof *from);
-  return true;
+SL_INLINE void f16_rows_body(const float* __restrict from, std::uint64_t count, Byte* __restrict to, bool& good) {
+  std::uint32_t infinite = 0;
+  for (std::uint64_t i = 0; i < count; ++i) infinite |= static_cast<std::uint32_t>(!store_half(from[i], to + 2 * i));
+  good = good && infinite == 0;
 }
 
-bool bf16_block(const float* from, Byte* to) {
-  simd::Bf16 bits = 0;
-  simd::store(&bits, *from);
-  std::memcpy(to, &bits, sizeof bits);
-  return (bits & 0x7f80u) != 0x7f80u;
+SL_INLINE void bf16_rows_body(const float* __restrict from, std::uint64_t count, Byte* __restrict to, bool& good) {
+  std::uint32_t infinite = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    simd::Bf16 bits = 0;
+    simd::store(&bits, from[i]);
+    std::memcpy(to + 2 * i, &bits, sizeof bits);
+    infinite |= static_cast<std::uint32_t>((bits & 0x7f80u) == 0x7f80u);
+  }
+  good = good && infinite == 0;
 }
 
-using StoreBlock = bool (*)(const float* from, Byte* to);
+SL_INLINE void q8_0_rows_body(const float* from, std::uint64_t count, Byte* to, bool& good) {
+  for (std::uint64_t i = 0; i < count; ++i) good &= q8_0_block(from + i * kBlock, to + i * 34);
+}
+
+SL_INLINE void q4_0_rows_body(const float* from, std::uint64_t count, Byte* to, bool& good) {
+  for (std::uint64_t i = 0; i < count; ++i) good &= q4_0_block(from + i * kBlock, to + i * 18);
+}
+
+#define SL_QUANTIZE_ROWS(name) \
+  SL_DISPATCH(name, (const float* from, std::uint64_t count, Byte* to, bool& good), (from, count, to, good))
+SL_QUANTIZE_ROWS(f16_rows)
+SL_QUANTIZE_ROWS(bf16_rows)
+SL_QUANTIZE_ROWS(q8_0_rows)
+SL_QUANTIZE_ROWS(q4_0_rows)
+
+using StoreRows = void (*)(const float* from, std::uint64_t count, Byte* to, bool& good);
 struct Row {
   DType dtype;
-  StoreBlock store;
+  StoreRows store;
 };
-constexpr Row kRows[] = {{DType::f32, f32_block},
-                         {DType::f16, f16_block},
-                         {DType::bf16, bf16_block},
-                         {DType::q8_0, q8_0_block},
-                         {DType::q4_0, q4_0_block}};
+constexpr Row kRows[] = {{DType::f32, f32_rows},
+                         {DType::f16, f16_rows},
+                         {DType::bf16, bf16_rows},
+                         {DType::q8_0, q8_0_rows},
+                         {DType::q4_0, q4_0_rows}};
 
-StoreBlock find_block(DType dtype) {
+StoreRows find_store(DType dtype) {
   for (const Row& row : kRows)
     if (row.dtype == dtype) return row.store;
   return nullptr;
@@ -102,17 +128,16 @@ StoreBlock find_block(DType dtype) {
 
 }  // namespace
 
-bool can_quantize(DType dtype) { return find_block(dtype) != nullptr; }
+bool can_quantize(DType dtype) { return find_store(dtype) != nullptr; }
 
 bool quantize(DType dtype, std::span<const float> from, std::span<std::byte> to) {
-  const StoreBlock store = find_block(dtype);
+  const StoreRows store = find_store(dtype);
   if (store == nullptr) fail(ErrorKind::unsupported, "numbers cannot be stored as ", dtype_name(dtype));
   const DTypeBlock block = dtype_block(dtype);
   const std::uint64_t count = from.size() / block.elements;
   SL_ASSERT(from.size() % block.elements == 0 && to.size() == count * block.bytes);
-  auto* out = reinterpret_cast<Byte*>(to.data());
   bool good = true;
-  for (std::uint64_t i = 0; i < count; ++i) good &= store(from.data() + i * block.elements, out + i * block.bytes);
+  if (count > 0) store(from.data(), count, reinterpret_cast<Byte*>(to.data()), good);
   return good;
 }
 

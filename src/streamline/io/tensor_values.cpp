@@ -2,6 +2,7 @@
 #include "streamline/io/tensor_values.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "streamline/base/error.h"
 #include "streamline/io/dequantize.h"
@@ -37,24 +38,25 @@ void read_interleaved(const Checkpoint& checkpoint, const TensorInfo& tensor, st
   }
 }
 
-// One factor, of any type that has numbers.
-float factor(const Checkpoint& checkpoint, const TensorInfo& factors, std::int64_t index) {
-  const std::size_t size = dtype_size(factors.dtype);
-  return load_float(factors.dtype, checkpoint.bytes(factors).data() + static_cast<std::size_t>(index) * size);
-}
-
 // Multiplies rows `first` on by their factors; a row of blocks has as many factors as the row has blocks.
 void apply_factors(const Checkpoint& checkpoint, const TensorInfo& tensor, std::int64_t first, std::span<float> rows) {
   const TensorInfo& factors = checkpoint.at(tensor.factors);
+  const std::span<const std::byte> bytes = checkpoint.bytes(factors);
+  const std::size_t size = dtype_size(factors.dtype);
   const std::int64_t width = row_width(tensor), across = (width + tensor.factor_columns - 1) / tensor.factor_columns;
+  std::vector<float> scales(static_cast<std::size_t>(across));
+  std::int64_t read = -1;  // the row of blocks that they are of
   for (std::int64_t start = 0; start < static_cast<std::int64_t>(rows.size()); start += width) {
     const std::int64_t block_row = (first + start / width) / tensor.factor_rows;
     for (std::int64_t block = 0; block < across; ++block) {
-      const float scale = factor(checkpoint, factors, block_row * across + block);
+      float& scale = scales[static_cast<std::size_t>(block)];
+      if (block_row != read)
+        scale = load_float(factors.dtype, bytes.data() + static_cast<std::size_t>(block_row * across + block) * size);
       const std::int64_t begin = block * tensor.factor_columns, end = std::min(width, begin + tensor.factor_columns);
       for (float& value : rows.subspan(static_cast<std::size_t>(start + begin), static_cast<std::size_t>(end - begin)))
         value *= scale;
     }
+    read = block_row;
   }
 }
 

@@ -29,6 +29,12 @@ torch::Tensor values_on(torch::Device device) {
   return torch::tensor(at::ArrayRef<float>(kValues.data(), kValues.size()), torch::kFloat32).to(device);
 }
 
+// What each byte of codes stands for: two values, [256, 2].
+torch::Tensor pairs_on(torch::Device device) {
+  const auto values = values_on(device);
+  return torch::stack({values.repeat_interleave(16), values.repeat({16})}, 1);
+}
+
 }  // namespace
 
 Nf4Matrix quantise_nf4(const torch::Tensor& matrix) {
@@ -41,15 +47,14 @@ Nf4Matrix quantise_nf4(const torch::Tensor& matrix) {
   const auto scaled = blocks / largest.clamp_min(1e-38).unsqueeze(-1);
   const auto values = values_on(matrix.device());
   const auto between = (values.narrow(0, 0, 15) + values.narrow(0, 1, 15)) / 2;
-  const auto codes = torch::bucketize(scaled, between).to(torch::kUInt8).view({-1, 2});
+  const auto codes = torch::bucketize(scaled, between, /*out_int32=*/true).to(torch::kUInt8).view({-1, 2});
   return {.codes = codes.select(1, 0) * 16 + codes.select(1, 1), .largest = largest, .shape = matrix.sizes().vec()};
 }
 
 torch::Tensor dequantise(const Nf4Matrix& matrix, torch::ScalarType dtype) {
   const torch::NoGradGuard no_grad;
-  const auto upper = matrix.codes.bitwise_right_shift(4), lower = matrix.codes.bitwise_and(15);
-  const auto codes = torch::stack({upper, lower}, -1).reshape({-1}).to(torch::kInt32);
-  const auto scaled = values_on(matrix.codes.device()).index_select(0, codes).view({-1, kBlock});
+  const auto scaled =
+      pairs_on(matrix.codes.device()).index_select(0, matrix.codes.to(torch::kInt32)).view({-1, kBlock});
   const auto elements = (scaled * matrix.largest.unsqueeze(-1)).reshape({-1});
   std::int64_t count = 1;
   for (const std::int64_t size : matrix.shape) count *= size;

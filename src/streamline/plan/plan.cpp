@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "streamline/arch/config.h"
 #include "streamline/base/error.h"
 #include "streamline/plan/drop_halves.h"
 #include "streamline/plan/layer_text.h"
@@ -99,8 +100,9 @@ std::vector<bool> marked(std::int64_t layers, const std::vector<std::int64_t>& l
 }  // namespace
 
 void validate(const Plan& plan) {
-  if (plan.base.layers <= 0)
-    fail(ErrorKind::mismatch, "plan: the source has ", plan.base.layers, " layers; expected at least one");
+  if (plan.base.layers < 1 || plan.base.layers > kMaxLayers)
+    fail(ErrorKind::mismatch, "plan: the source has ", plan.base.layers, " layers; expected at least one, at most ",
+         kMaxLayers);
   std::int64_t next = 0, left = 0;
   for (const Segment& segment : plan.segments) {
     check_range(segment, next, plan.base.layers);

@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "streamline/base/error.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/plan/plan.h"
 #include "streamline/plan/slice.h"
 
@@ -42,18 +43,6 @@ void check_object(const Json& json, const std::string& where, std::initializer_l
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail(ErrorKind::format, where, ": unknown key '", key, "'; was it written by a newer version?");
   }
-}
-
-const Json& member(const Json& json, const char* key, const std::string& where) {
-  const auto found = json.find(key);
-  if (found == json.end()) fail(ErrorKind::format, where, ": '", key, "' is missing");
-  return *found;
-}
-
-template <class Value>
-Value required(std::optional<Value> value, const char* key, const std::string& where) {
-  if (!value) fail(ErrorKind::format, where, ": '", key, "' is missing");
-  return *std::move(value);
 }
 
 std::string text_or_empty(const Json& json, const char* key, const std::string& where) {
@@ -148,10 +137,10 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     return plan_from_json(json["plan"], where + ": plan");
   check_version(json, where);
   check_object(json, where, {"format", "version", "base", "method", "segments", "slices", "scores"});
-  Plan plan{.base = base_from_json(member(json, "base", where), where + ": base"),
-            .method = method_from_json(member(json, "method", where), where + ": method"),
+  Plan plan{.base = base_from_json(json_member(json, "base", where), where + ": base"),
+            .method = method_from_json(json_member(json, "method", where), where + ": method"),
             .scores = object_or_empty(json, "scores", where)};
-  const Json& segments = member(json, "segments", where);
+  const Json& segments = json_member(json, "segments", where);
   if (!segments.is_array()) fail(ErrorKind::format, where, ": 'segments' is not an array");
   for (std::size_t i = 0; i < segments.size(); ++i)
     plan.segments.push_back(segment_from_json(segments[i], where + ": segments[" + std::to_string(i) + "]"));

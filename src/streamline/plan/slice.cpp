@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/plan/drop_halves.h"
 
 namespace streamline {
@@ -173,8 +174,7 @@ std::string slice_summary(const Plan& plan) {
     std::int64_t units = 0, of = 0, layers = 0;
     void add(const KeptUnits& kept) { units += kept.removed(), of += kept.of; }
     std::string text(const char* what) const {
-      return std::to_string(units) + " of " + std::to_string(of) + " " + what + " in " + std::to_string(layers) +
-             (layers == 1 ? " layer" : " layers");
+      return std::to_string(units) + " of " + std::to_string(of) + " " + what + " in " + counted(layers, "layer");
     }
   };
   Went heads, channels;

@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
+#include <limits>
 
 #include "streamline/arch/cache_size.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/base/resources.h"
 #include "streamline/eval/speed.h"
@@ -18,6 +19,7 @@ namespace streamline {
 namespace {
 
 constexpr std::int64_t kRatioSteps = 1000;  // in which a share is looked for
+constexpr double kSteady = 1.3;             // times of the source that differ by less are as good as equal
 constexpr std::int64_t kLatencyPrompt = 128, kLatencyDecode = 16, kLatencyRepetitions = 3;
 
 struct BudgetName {
@@ -56,6 +58,9 @@ Budget parse_budget(const std::string& text) {
     const bool counted = budget.what == BudgetOf::parameters;
     const double unit = !counted ? 1 : value.ends_with('M') ? 1e6 : value.ends_with('B') ? 1e9 : 1;
     const auto amount = positive_number(std::string_view(value).substr(0, value.size() - (unit > 1 ? 1 : 0)));
+    if (counted && amount && *amount * unit < 1)
+      fail(ErrorKind::usage, "--budget ", text, ": less than one parameter; a share of the source's is ", name, "=",
+           value, "x");
     if (!amount)
       fail(ErrorKind::usage, "--budget ", text, ": '", value, "' is neither a share (0.8x) nor a number, as ",
            counted ? "4000000, 4M or 7B" : "0.5, in seconds");
@@ -77,9 +82,12 @@ double seconds_of(const Model& model) {
 struct SizeParam {
   std::string name;
   std::int64_t most = 0;
-  double step = 0;  // of a share; 0: it counts
+  std::int64_t steps = 0;  // that a share has; 0: it counts
 
-  Json at(std::int64_t size) const { return step > 0 ? Json(static_cast<double>(size) * step) : Json(size); }
+  // Divided: 959 times 0.001 is not 0.959.
+  Json at(std::int64_t size) const {
+    return steps > 0 ? Json(static_cast<double>(size) / static_cast<double>(steps)) : Json(size);
+  }
 };
 
 SizeParam size_param(const Method& method, const Json& params, std::int64_t layers) {
@@ -89,7 +97,7 @@ SizeParam size_param(const Method& method, const Json& params, std::int64_t laye
   for (const char* size : {"layers", "cut", "halves", "sparsity", "threshold", "ratio", "keep-heads", "keep-channels"})
     if (params.contains(size) && !params[size].is_null())
       fail(ErrorKind::usage, "--budget says how much to cut, and so does --", size, "; give one of the two");
-  if (has("ratio")) return {"ratio", kRatioSteps - 1, 1.0 / kRatioSteps};
+  if (has("ratio")) return {"ratio", kRatioSteps - 1, kRatioSteps};
   const Json resolved = resolve_params(method.params, params, std::string(method.name));
   const bool of_layers = has("units") && resolved.at("units") == "layers";
   if (has("halves") && !of_layers) return {"halves", 2 * layers};
@@ -127,6 +135,14 @@ class Halving {
 
   const std::string& why_not() const { return why_not_; }
 
+  // A machine that does other work too measures another budget each time. Empty: its times agree.
+  std::string unsteady() const {
+    if (slowest_ <= kSteady * fastest_) return "";
+    return "the source alone took between " + amount_text(fastest_, BudgetOf::latency) + " and " +
+           amount_text(slowest_, BudgetOf::latency) +
+           " while cuts were measured: the machine does other work, and another run may choose another cut";
+  }
+
  private:
   // Of the sizes from `first` up to `end`, without it. Some cannot be had: more than the model has, or none of a method
   // that goes in steps.
@@ -144,7 +160,7 @@ class Halving {
     return std::nullopt;
   }
 
-  WithinBudget looked_at(std::int64_t size, Proposal proposal) const {
+  WithinBudget looked_at(std::int64_t size, Proposal proposal) {
     WithinBudget found{.size_name = size_.name,
                        .size = size,
                        .size_text = size_.at(size).dump(),
@@ -153,7 +169,11 @@ class Halving {
     const Model view = trial_.view(found.proposal);
     for (BudgetFigure& figure : found.figures) {
       // What else runs here changes with time, so that the two are measured side by side.
-      if (figure.budget.what == BudgetOf::latency) figure.source = amount_of(source_, BudgetOf::latency);
+      if (figure.budget.what == BudgetOf::latency) {
+        figure.source = amount_of(source_, BudgetOf::latency);
+        fastest_ = std::min(fastest_, figure.source);
+        slowest_ = std::max(slowest_, figure.source);
+      }
       figure.amount = amount_of(view, figure.budget.what);
       log_detail("--" + size_.name + " " + found.size_text + ": " + amount_text(figure.amount, figure.budget.what));
     }
@@ -166,7 +186,15 @@ class Halving {
   SizeParam size_;
   std::vector<BudgetFigure> sources_;
   std::string why_not_;
+  double fastest_ = std::numeric_limits<double>::infinity(), slowest_ = 0;  // seconds of the source, measured again
 };
+
+// Whether what it leaves is written larger than it is.
+bool is_padded(const Model& source, const Proposal& proposal, const BudgetTrial& trial) {
+  return proposal.replacements.empty() &&
+         std::ranges::none_of(proposal.plan.segments, [](const Segment& s) { return s.action == Action::replace; }) &&
+         trial.view(proposal).parameters() > source.view(proposal.plan, {}).parameters();
+}
 
 }  // namespace
 
@@ -204,9 +232,7 @@ std::string amount_text(double amount, BudgetOf what) {
   if (what == BudgetOf::parameters) return format_count(amount) + " parameters";
   if (what == BudgetOf::bytes) return format_bytes(static_cast<std::uint64_t>(amount));
   if (what == BudgetOf::kv_cache) return format_bytes(static_cast<std::uint64_t>(amount)) + " a token";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g s", amount);
-  return text;
+  return general(amount, 3) + " s";
 }
 
 Json to_json(const BudgetFigure& figure) {
@@ -220,13 +246,14 @@ WithinBudget smallest_cut(const Method& method, const Json& params, const Model&
   std::optional<WithinBudget> found = halving.run();
   if (!found) fail(ErrorKind::usage, halving.why_not());
   for (const BudgetFigure& figure : found->figures)
-    if (!figure.is_met()) {
-      char share[32];
-      std::snprintf(share, sizeof share, "%.3gx", figure.amount / figure.source);
+    if (!figure.is_met())
       fail(ErrorKind::usage, "--budget ", figure.budget.text, ": ", method.name, " cannot meet it; the closest is --",
            found->size_name, " ", found->size_text, " with ", amount_text(figure.amount, figure.budget.what), " (",
-           share, ")");
-    }
+           general(figure.amount / figure.source, 3), "x)",
+           is_padded(source, found->proposal, trial)
+               ? ", since what went inside layers is written as zeros; --format decilm or per-layer may leave it out"
+               : "");
+  if (const std::string sentence = halving.unsteady(); !sentence.empty()) found->proposal.warnings.push_back(sentence);
   return std::move(*found);
 }
 

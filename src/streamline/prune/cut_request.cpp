@@ -6,6 +6,11 @@
 #include "streamline/base/error.h"
 
 namespace streamline {
+namespace {
+
+constexpr const char* kHowMuch = ": say how much goes, e.g. --sparsity 0.2, or what is left, e.g. --budget params=0.8x";
+
+}  // namespace
 
 Param sparsity_param() {
   return {.name = "sparsity",
@@ -51,7 +56,8 @@ std::optional<double> read_sparsity(const Json& params, std::string_view method,
     std::string names;
     for (std::size_t i = 0; i < sizes.size(); ++i)
       names += (i == 0 ? "--" : i + 1 < sizes.size() ? ", --" : " and --") + sizes[i];
-    fail(ErrorKind::usage, method, " needs exactly one of ", names, "; ", given, " are given");
+    fail(ErrorKind::usage, method, " needs exactly one of ", names, "; ", given, " are given",
+         given == 0 ? kHowMuch : "");
   }
   const auto sparsity = optional_value<double>(params, "sparsity");
   // resolve_params allows the ends of a range; here they are outside. NaN fails too.
@@ -72,15 +78,13 @@ std::optional<std::int64_t> requested_count(const CutRequest& request, const Pru
   return std::nullopt;
 }
 
-std::int64_t most_layers(const PruneContext& context) {
-  return context.model.layer_count() - (context.replacement.name == "none" ? 1 : 0);
-}
+std::int64_t most_layers(const PruneContext& context) { return context.model.layer_count() - 1; }
 
 void check_count(std::int64_t count, const PruneContext& context) {
   if (count >= 1 && count <= most_layers(context)) return;
-  fail(ErrorKind::usage, "cutting ", count, " of ", context.model.layer_count(), " layers",
-       context.replacement.layers > 0 ? " (more than --layers, for what is put back)" : "", ": 1 to ",
-       most_layers(context), " can be cut");
+  const std::int64_t back = context.replacement.layers;
+  fail(ErrorKind::usage, "cutting ", count, " of ", context.model.layer_count(), " layers: 1 to ", most_layers(context),
+       " can be cut", back > 0 ? "; --layers N cuts " + std::to_string(back) + " more, for what is put back" : "");
 }
 
 bool holds_any(const std::vector<std::int64_t>& layers, std::int64_t start, std::int64_t count) {

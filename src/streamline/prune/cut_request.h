@@ -32,7 +32,7 @@ void check_protected(const std::vector<std::int64_t>& protect, std::int64_t laye
 // Layers to cut when they make `runs` runs, of which each is replaced; empty: from the sparsity.
 std::optional<std::int64_t> requested_count(const CutRequest& request, const PruneContext& context, std::int64_t runs);
 
-// A model of no layers is none: something must stay, or stand in.
+// A model of no layers is none, also before what is put back is trained: one must stay.
 std::int64_t most_layers(const PruneContext& context);
 void check_count(std::int64_t count, const PruneContext& context);  // usage errors
 

@@ -48,24 +48,32 @@ class Search {
 
 }  // namespace
 
-std::vector<Window> disjoint_windows(const Scores& scores, std::int64_t count, std::int64_t windows,
-                                     std::int64_t before, const std::vector<std::int64_t>& protect) {
-  if (windows < 1 || windows > count)
-    fail(ErrorKind::usage, windows, " windows of ", count, " layers to cut: each takes at least one");
+std::optional<std::vector<Window>> possible_windows(const Scores& scores, std::int64_t count, std::int64_t windows,
+                                                    std::int64_t before, const std::vector<std::int64_t>& protect) {
+  if (windows < 1 || windows > count) return std::nullopt;
   const std::int64_t shorter = count / windows;
   std::int64_t longer_left = count % windows, shorter_left = windows - longer_left, at = 0;
   Search search(scores, shorter, before, protect);
   std::vector<Window> chosen;
   while (longer_left + shorter_left > 0) {
     const auto best = search.best(at, longer_left, shorter_left);
-    if (best.start < 0)
-      fail(ErrorKind::usage, "there is no room for ", windows, " windows with ", count, " layers in all",
-           before > 0 ? ", each with a layer before it," : "", " among the layers that are not protected");
+    if (best.start < 0) return std::nullopt;
     chosen.push_back({best.start, best.count, scores.window_cosine(best.start, best.count)});
     --(best.count > shorter ? longer_left : shorter_left);
     at = best.start + best.count;
   }
   return chosen;
+}
+
+std::vector<Window> disjoint_windows(const Scores& scores, std::int64_t count, std::int64_t windows,
+                                     std::int64_t before, const std::vector<std::int64_t>& protect) {
+  if (windows < 1 || windows > count)
+    fail(ErrorKind::usage, windows, " windows of ", count, " layers to cut: each takes at least one");
+  std::optional<std::vector<Window>> chosen = possible_windows(scores, count, windows, before, protect);
+  if (!chosen)
+    fail(ErrorKind::usage, "there is no room for ", windows, " windows with ", count, " layers in all",
+         before > 0 ? ", each with a layer before it," : "", " among the layers that are not protected");
+  return std::move(*chosen);
 }
 
 }  // namespace streamline

@@ -2,6 +2,8 @@
 // Several windows at once: which runs of layers, none touching another's, turn the hidden state least together.
 #pragma once
 
+#include <optional>
+
 #include "streamline/prune/scores.h"
 
 namespace streamline {
@@ -11,5 +13,8 @@ namespace streamline {
 // not be cut. Errors: usage when there are fewer layers than windows to cut, or no room for them.
 std::vector<Window> disjoint_windows(const Scores& scores, std::int64_t count, std::int64_t windows,
                                      std::int64_t before, const std::vector<std::int64_t>& protect);
+// The same; empty where it would fail.
+std::optional<std::vector<Window>> possible_windows(const Scores& scores, std::int64_t count, std::int64_t windows,
+                                                    std::int64_t before, const std::vector<std::int64_t>& protect);
 
 }  // namespace streamline

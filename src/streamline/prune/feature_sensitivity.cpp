@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
+#include "streamline/nn/host_values.h"
 #include "streamline/prune/inside_gradients.h"
 #include "streamline/prune/shared_scores.h"
 
@@ -25,9 +26,36 @@ torch::Tensor norms_of(const LayerReads& reads, const PlacedTensor& tensor) {
   return found->second.norms();
 }
 
-std::vector<double> as_doubles(const torch::Tensor& values) {
-  const auto plain = values.to(torch::kCPU, torch::kDouble).contiguous();
-  return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
+// Adds what a matrix says by its gradient to the units of its layer.
+void add_matrix(GroupedValues& sums, Sensitivity variant, const PlacedTensor& tensor, const LayerReads& reads,
+                const torch::Tensor& gradient) {
+  const auto norms = variant == Sensitivity::taylor ? torch::Tensor() : norms_of(reads, tensor);
+  sums.add(tensor.role, tensor.part, tensor.expert,
+           weight_sensitivity(variant, tensor.value.detach().to(torch::kCPU), norms, gradient));
+}
+
+// slopes: of the heads and of the channels of a layer, undefined for halves it lacks.
+InsideScores gate_scores(const LayerConfig& layer, const torch::Tensor& heads, const torch::Tensor& channels) {
+  InsideScores scores = no_scores(layer);
+  if (!scores.heads.empty()) scores.heads = to_doubles(heads.abs());
+  for (std::size_t network = 0; network < scores.channels.size() && channels.defined(); ++network)
+    scores.channels[network] =
+        to_doubles((channels.dim() == 2 ? channels[static_cast<std::int64_t>(network)] : channels).abs());
+  return scores;
+}
+
+// scores_by_layer() of three at once.
+Halved<UnitScores> halved_by_layer(const Model& model,
+                                   const std::function<Halved<InsideScores>(std::int64_t layer)>& make) {
+  Halved<UnitScores> scores{.first = no_scores(model.config()), .second = no_scores(model.config())};
+  scores.all = scores_by_layer(model, [&](std::int64_t i) {
+    Halved<InsideScores> made = make(i);
+    scores.first[static_cast<std::size_t>(i)] = std::move(made.first);
+    scores.second[static_cast<std::size_t>(i)] = std::move(made.second);
+    return std::move(made.all);
+  });
+  for (UnitScores* half : {&scores.first, &scores.second}) sum_scores(model.placement().ranks, *half);
+  return scores;
 }
 
 }  // namespace
@@ -54,37 +82,50 @@ InsideScores layer_sensitivity(Sensitivity variant, const LayerWeights& weights,
   GroupedValues sums(weights.config);
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
     if (!is_probed(weights.config, tensor.role, tensor.part, tensor.expert)) continue;
-    const auto slope = variant == Sensitivity::wanda ? torch::Tensor() : gradient(tensor);
-    const auto norms = variant == Sensitivity::taylor ? torch::Tensor() : norms_of(reads, tensor);
-    sums.add(tensor.role, tensor.part, tensor.expert,
-             weight_sensitivity(variant, tensor.value.detach().to(torch::kCPU), norms, slope));
+    add_matrix(sums, variant, tensor, reads, variant == Sensitivity::wanda ? torch::Tensor() : gradient(tensor));
   }
   return sums.scores(GroupSum::magnitudes);
 }
 
-UnitScores probed_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
-                              const std::vector<Probe>& probes) {
+UnitScores unprobed_sensitivity(const Model& model, const std::vector<LayerReads>& reads) {
   const torch::NoGradGuard no_grad;
   return scores_by_layer(model, [&](std::int64_t i) {
-    return layer_sensitivity(variant, model.layer(i, Model::Use::once), reads[static_cast<std::size_t>(i)],
-                             [&](const PlacedTensor& tensor) {
-                               return estimated_gradient(probes, i, tensor.role, tensor.expert, tensor.value.sizes());
-                             });
+    return layer_sensitivity(Sensitivity::wanda, model.layer(i, Model::Use::once), reads[static_cast<std::size_t>(i)],
+                             {});
   });
 }
 
-UnitScores probed_gates(const Model& model, const std::vector<Probe>& probes) {
-  return scores_by_layer(model, [&](std::int64_t i) {
+Halved<UnitScores> probed_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
+                                      const std::vector<Probe>& probes) {
+  const torch::NoGradGuard no_grad;
+  return halved_by_layer(model, [&](std::int64_t i) {
+    const LayerWeights weights = model.layer(i, Model::Use::once);
+    const LayerReads& read = reads[static_cast<std::size_t>(i)];
+    GroupedValues all(weights.config), first(weights.config), second(weights.config);
+    for (const PlacedTensor& tensor : placed_tensors(weights)) {
+      if (!is_probed(weights.config, tensor.role, tensor.part, tensor.expert)) continue;
+      const auto gradient = estimated_gradient(probes, i, tensor.role, tensor.expert, tensor.value.sizes());
+      add_matrix(all, variant, tensor, read, gradient.all);
+      add_matrix(first, variant, tensor, read, gradient.first);
+      add_matrix(second, variant, tensor, read, gradient.second);
+    }
+    return Halved<InsideScores>{.all = all.scores(GroupSum::magnitudes),
+                                .first = first.scores(GroupSum::magnitudes),
+                                .second = second.scores(GroupSum::magnitudes)};
+  });
+}
+
+Halved<UnitScores> probed_gates(const Model& model, const std::vector<Probe>& probes) {
+  return halved_by_layer(model, [&](std::int64_t i) {
     const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(i)];
-    InsideScores scores = no_scores(layer);
     const Gates gates = unit_gates(layer, torch::kFloat);
-    if (!scores.heads.empty())
-      scores.heads = as_doubles(estimated_gradient(probes, i, Role::o, -1, gates.heads.sizes()).abs());
-    if (!gates.channels.defined()) return scores;
-    const auto slopes = estimated_gradient(probes, i, Role::down, -1, gates.channels.sizes()).abs();
-    for (std::size_t network = 0; network < scores.channels.size(); ++network)
-      scores.channels[network] = as_doubles(slopes.dim() == 2 ? slopes[static_cast<std::int64_t>(network)] : slopes);
-    return scores;
+    const auto slopes = [&](const torch::Tensor& gate, Role role) {
+      return gate.defined() ? estimated_gradient(probes, i, role, -1, gate.sizes()) : Halved<torch::Tensor>();
+    };
+    const auto heads = slopes(gates.heads, Role::o), channels = slopes(gates.channels, Role::down);
+    return Halved<InsideScores>{.all = gate_scores(layer, heads.all, channels.all),
+                                .first = gate_scores(layer, heads.first, channels.first),
+                                .second = gate_scores(layer, heads.second, channels.second)};
   });
 }
 

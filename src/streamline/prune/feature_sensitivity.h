@@ -28,11 +28,13 @@ using GradientOfMatrix = std::function<torch::Tensor(const PlacedTensor& tensor)
 InsideScores layer_sensitivity(Sensitivity variant, const LayerWeights& weights, const LayerReads& reads,
                                const GradientOfMatrix& gradient);
 
+// Without a gradient: variant C.
+UnitScores unprobed_sensitivity(const Model& model, const std::vector<LayerReads>& reads);
 // From the probes in ProbeSpace::weights: the gradient of each matrix made when it is its turn.
-UnitScores probed_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
-                              const std::vector<Probe>& probes);
+Halved<UnitScores> probed_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
+                                      const std::vector<Probe>& probes);
 // From the probes in ProbeSpace::gates: the magnitude of each unit's own slope.
-UnitScores probed_gates(const Model& model, const std::vector<Probe>& probes);
+Halved<UnitScores> probed_gates(const Model& model, const std::vector<Probe>& probes);
 // From exact gradients.
 UnitScores exact_sensitivity(Sensitivity variant, const Model& model, const std::vector<LayerReads>& reads,
                              const torch::Tensor& ids);

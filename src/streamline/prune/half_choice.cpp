@@ -107,10 +107,13 @@ Proposal drop_least_important_halves(const PruneContext& context, const Json& pa
 }
 
 Proposal drop_halves_by_cosine(PruneContext& context, const Json& params, std::string_view method, HalfKinds kinds) {
+  const auto choice = [&](const Scores& scores) {
+    const auto turn = [](const UpdateStatistics& update) { return 1 - update.cosine; };
+    return drop_least_important_halves(context, params, method, kinds, scored_halves(scores, kinds, method, turn));
+  };
+  choice(unmeasured_updates(context.model.config()));  // what cannot be had fails before a text is read
   Scores scores = scores_for(context);
-  const auto halves =
-      scored_halves(scores, kinds, method, [](const UpdateStatistics& update) { return 1 - update.cosine; });
-  Proposal proposal = drop_least_important_halves(context, params, method, kinds, halves);
+  Proposal proposal = choice(scores);
   sign(proposal.plan, context, method, params);
   proposal.scores = std::move(scores);
   return proposal;

@@ -10,6 +10,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/simd.h"
+#include "streamline/nn/host_values.h"
 #include "streamline/prune/angles.h"
 #include "streamline/prune/pair_kernel.h"
 
@@ -148,11 +149,6 @@ class SequenceScorer {
   std::vector<const std::byte*> bases_;
 };
 
-std::vector<double> to_vector(const torch::Tensor& tensor) {
-  const torch::Tensor flat = tensor.to(torch::kCPU, torch::kFloat64).contiguous();
-  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
-}
-
 }  // namespace
 
 PairStatistics pair_statistics(std::span<const torch::Tensor> states) {
@@ -191,13 +187,13 @@ PairStatistics pair_statistics_by_tensors(std::span<const torch::Tensor> states)
     norms.push_back(norm.transpose(0, 1));
   }
   std::vector<std::vector<double>> last_token;
-  for (const torch::Tensor& state : states) last_token.push_back(to_vector(state[tokens - 1]));
+  for (const torch::Tensor& state : states) last_token.push_back(to_doubles(state[tokens - 1]));
   return {.states = count,
           .tokens = tokens,
-          .cosine = to_vector(cosine / tokens),
-          .relative_l2 = to_vector(distance / tokens),
-          .norms = to_vector(torch::cat(norms, 1)),
-          .angular = to_vector((angular + angular.transpose(0, 1)) / tokens),
+          .cosine = to_doubles(cosine / tokens),
+          .relative_l2 = to_doubles(distance / tokens),
+          .norms = to_doubles(torch::cat(norms, 1)),
+          .angular = to_doubles((angular + angular.transpose(0, 1)) / tokens),
           .angular_last = angular_distances(std::move(last_token))};
 }
 

@@ -11,7 +11,8 @@
 namespace streamline {
 namespace {
 
-constexpr double kScoreFloor = 1e-7;  // as released, beside s and 1 - s
+constexpr double kScoreFloor = 1e-7;       // as released, beside s and 1 - s
+constexpr double kBudgetTolerance = 1e-9;  // share of the budget by which a projection may stay below it
 
 double lowered_sum(const Probabilities& s, double by) {
   double sum = 0;
@@ -41,7 +42,9 @@ Probabilities projected(const Probabilities& s, double budget) {
     for (int i = 0; i < 200 && low < high; ++i) {
       const double middle = low + (high - low) / 2;
       if (middle <= low || middle >= high) break;
-      (lowered_sum(s, middle) > budget ? low : high) = middle;
+      const double sum = lowered_sum(s, middle);
+      (sum > budget ? low : high) = middle;
+      if (sum <= budget && sum >= budget * (1 - kBudgetTolerance)) break;
     }
     by = high;  // the side on which the sum is not larger
   }

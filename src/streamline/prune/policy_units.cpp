@@ -46,14 +46,36 @@ std::vector<double> metric_scores(const UnitPool& pool, const UnitScores& inside
   return scores;
 }
 
+bool is_inside(UnitKind kind) { return kind == UnitKind::head_group || kind == UnitKind::channel; }
+
+// Where the units of another layer begin: all that a layer has lie side by side, in order.
+std::size_t end_of_half(const UnitPool& pool, std::size_t first) {
+  std::size_t end = first;
+  while (end < pool.units.size() && pool.units[end].layer == pool.units[first].layer) ++end;
+  return end;
+}
+
+// The gates of a pool of heads or channels: views of one tensor, which goes to the device at once.
+void add_gates(const Placement& placement, const UnitPool& pool, const UnitMask& mask,
+               std::map<std::int64_t, Gates>& gates) {
+  auto kept = torch::empty({std::ssize(mask)}, torch::kFloat);
+  std::ranges::copy(mask, kept.data_ptr<float>());
+  kept = kept.to(placement.device, placement.dtype);
+  for (std::size_t first = 0; first < mask.size();) {
+    const std::size_t end = end_of_half(pool, first);
+    const PolicyUnit& unit = pool.units[first];
+    Gates& layer = gates[unit.layer];
+    (unit.kind == UnitKind::head_group ? layer.heads : layer.channels) =
+        kept.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(end - first));
+    first = end;
+  }
+}
+
 // Inside layers each layer's own mean is `keep`; layers and halves are one list.
 Probabilities initial_probabilities(const UnitPool& pool, const std::vector<double>& scores) {
   Probabilities s;
   for (std::size_t first = 0; first < scores.size();) {
-    std::size_t end = scores.size();
-    const UnitKind kind = pool.units[first].kind;
-    if (kind == UnitKind::head_group || kind == UnitKind::channel)
-      for (end = first; end < scores.size() && pool.units[end].layer == pool.units[first].layer;) ++end;
+    const std::size_t end = is_inside(pool.units[first].kind) ? end_of_half(pool, first) : scores.size();
     const Probabilities part = sigmoid_map(std::span(scores).subspan(first, end - first), pool.keep);
     s.insert(s.end(), part.begin(), part.end());
     first = end;
@@ -109,25 +131,19 @@ void start(UnitPools& pools, const PruneContext& context, const PolicySettings& 
 
 MaskedLayers masked_layers(const Model& model, const UnitPools& pools, const PoolMasks& masks) {
   MaskedLayers masked;
-  for (std::size_t p = 0; p < pools.size(); ++p)
-    for (std::size_t u = 0; u < pools[p].units.size(); ++u) {
-      const PolicyUnit& unit = pools[p].units[u];
-      if (unit.kind == UnitKind::head_group || unit.kind == UnitKind::channel) {
-        Gates& gates = masked.gates[unit.layer];
-        const bool head = unit.kind == UnitKind::head_group;
-        torch::Tensor& gate = head ? gates.heads : gates.channels;
-        const LayerConfig& layer = model.config().layers[static_cast<std::size_t>(unit.layer)];
-        if (!gate.defined())
-          gate = torch::ones({head ? layer.attention->kv_heads : layer.mlp->intermediate}, torch::kFloat);
-        gate.data_ptr<float>()[unit.index] = masks[p][u] ? 1 : 0;
-      } else if (!masks[p][u]) {
-        if (unit.kind != UnitKind::mlp) masked.no_attention.push_back(unit.layer);
-        if (unit.kind != UnitKind::attention) masked.no_mlp.push_back(unit.layer);
-      }
+  for (std::size_t p = 0; p < pools.size(); ++p) {
+    const UnitPool& pool = pools[p];
+    if (is_inside(pool.units.front().kind)) {
+      add_gates(model.placement(), pool, masks[p], masked.gates);
+      continue;
     }
-  for (auto& [layer, gates] : masked.gates)
-    for (torch::Tensor* gate : {&gates.heads, &gates.channels})
-      if (gate->defined()) *gate = gate->to(model.placement().device, model.placement().dtype);
+    for (std::size_t u = 0; u < pool.units.size(); ++u) {
+      if (masks[p][u]) continue;
+      const PolicyUnit& unit = pool.units[u];
+      if (unit.kind != UnitKind::mlp) masked.no_attention.push_back(unit.layer);
+      if (unit.kind != UnitKind::attention) masked.no_mlp.push_back(unit.layer);
+    }
+  }
   return masked;
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "streamline/base/error.h"
+#include "streamline/base/nearest.h"
 #include "streamline/prune/method.h"
 
 namespace streamline {
@@ -24,12 +25,13 @@ std::span<const Method* const> methods() {
 }
 
 const Method& find_method(std::string_view name) {
+  std::vector<std::string> known;
   std::string names;
   for (const Method* method : methods()) {
     if (method->name == name) return *method;
-    names += (names.empty() ? "" : ", ") + std::string(method->name);
+    names += (names.empty() ? "" : ", ") + known.emplace_back(method->name);
   }
-  fail(ErrorKind::usage, "no pruning method '", name, "'; there are: ", names);
+  fail(ErrorKind::usage, "no pruning method '", name, "'; there are: ", names, nearest_text(name, known));
 }
 
 }  // namespace streamline

@@ -32,12 +32,13 @@ Param part_score_param(const std::string& name, const std::string& default_score
           .choices = {"cosine", "angular", "l1", "l2", "relative-l1", "relative-l2"}};
 }
 
-Param relative_to_param() {
+Param relative_to_param(const std::string& score_param) {
   return {.name = "relative-to",
           .type = ParamType::text,
           .help = "the norm that the relative metrics divide by: of the state after (out) or before (in)",
           .default_value = "out",
-          .choices = {"out", "in"}};
+          .choices = {"out", "in"},
+          .goes_with = {{score_param, {"relative-l1", "relative-l2"}}}};
 }
 
 Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, const TokenBatches& text,
@@ -46,16 +47,24 @@ Rescoring::Rescoring(const Model& model, const std::vector<StackPart>& stack, co
       stack_(stack),
       counter_(counter),
       batches_(text_batches(model, text, options.batch_tokens)),
+      skip_first_(text.skip_first),
       entering_(model, stack.size(), options.prefixes),
       updates_(stack.size()) {
   std::vector<LayerStates::Shape> own;  // of this rank
   for (std::size_t i = 0; i < batches_.size(); ++i) {
-    tokens_ += static_cast<double>(batches_[i].ids.numel());
+    tokens_ += scored_tokens(batches_[i]);
     const bool mine = model.placement().ranks.takes(static_cast<std::int64_t>(i));
     own.push_back(mine ? batches_[i].shape() : LayerStates::Shape{});
   }
   entering_.begin(own);
 }
+
+double Rescoring::scored_tokens(const TextBatch& text) const {
+  return static_cast<double>(text.ids.size(0) * (text.ids.size(1) - skip_first_));
+}
+
+// [batch, seq, hidden] -> [tokens, hidden]
+torch::Tensor Rescoring::scored(const torch::Tensor& x) const { return x.slice(1, skip_first_).flatten(0, 1); }
 
 void Rescoring::run(const PartSet& parts) {
   SL_ASSERT(parts.size() == stack_.size());
@@ -91,8 +100,8 @@ void Rescoring::run(const PartSet& parts, std::size_t from, std::size_t batch) {
     const torch::Tensor after = block_forward(model_.config(), part_weights(model_, stack_[i]), x, text.positions);
     counter_.parts += std::ssize(text.sequences);
     if (i >= from) {
-      UpdateStatistics update = update_statistics(x.flatten(0, 1), after.flatten(0, 1));
-      updates_[i] += (update *= static_cast<double>(text.ids.numel()));
+      UpdateStatistics update = update_statistics(scored(x), scored(after));
+      updates_[i] += (update *= scored_tokens(text));
     }
     x = after;
   }

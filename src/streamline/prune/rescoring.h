@@ -16,7 +16,8 @@ using PartScore = std::function<double(const UpdateStatistics&)>;
 // relative ones divide by, the norm of the state before, else that after.
 PartScore part_score(const std::string& name, bool in);
 Param part_score_param(const std::string& name, const std::string& default_score);
-Param relative_to_param();
+// Of a method whose parameter of this name chooses the score.
+Param relative_to_param(const std::string& score_param);
 
 struct RescoringOptions {
   std::int64_t batch_tokens = 0;  // 0: default_batch_tokens()
@@ -33,16 +34,19 @@ class Rescoring {
   // again, from the nearest states before it that are kept. Errors: numeric where states are no numbers; those of
   // ScratchFile.
   void run(const PartSet& parts);
-  // Of the last run; means over all tokens.
+  // Of the last run; means over all tokens but leading ones that enter no statistic (BOS).
   const UpdateStatistics& update(std::size_t part) const { return updates_[part]; }
 
  private:
   void run(const PartSet& parts, std::size_t from, std::size_t batch);
+  double scored_tokens(const TextBatch& text) const;
+  torch::Tensor scored(const torch::Tensor& x) const;
 
   const Model& model_;
   std::vector<StackPart> stack_;
   PartCounter& counter_;
   std::vector<TextBatch> batches_;
+  std::int64_t skip_first_ = 0;
   double tokens_ = 0;
   PartSet last_ = {};
   PrefixStates entering_;

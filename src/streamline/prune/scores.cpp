@@ -78,7 +78,7 @@ void ScoreAccumulator::add_layer(const LayerConfig& layer, std::int64_t index, c
   sums_.layer_updates.resize(layers);
   sums_.attention_updates.resize(layers);
   sums_.mlp_updates.resize(layers);
-  const bool halves = layer.whole() && layer.residual != Residual::norm_after_sum && layer.mlp->residual;
+  const bool halves = has_scored_halves(layer);
   const bool parallel = layer.residual == Residual::parallel;
   std::vector<StatePair> pairs;
   for (std::int64_t row = 0; row < in.size(0); ++row) {
@@ -112,6 +112,21 @@ Scores ScoreAccumulator::finish() const {
     for (std::optional<UpdateStatistics>& update : *updates)
       if (update) *update /= sequences;
   for (LayerNorms& norms : scores.states) norms = {norms.mean / sequences, norms.largest_over_median / sequences};
+  return scores;
+}
+
+bool has_scored_halves(const LayerConfig& layer) {
+  return layer.whole() && layer.residual != Residual::norm_after_sum && layer.mlp->residual;
+}
+
+Scores unmeasured_updates(const Config& config) {
+  Scores scores;
+  scores.layer_updates.resize(config.layers.size());
+  for (const LayerConfig& layer : config.layers) {
+    const auto update = has_scored_halves(layer) ? std::optional<UpdateStatistics>(UpdateStatistics{}) : std::nullopt;
+    scores.attention_updates.push_back(update);
+    scores.mlp_updates.push_back(update);
+  }
   return scores;
 }
 

@@ -40,6 +40,13 @@ struct Scores {
   double block_influence(std::int64_t layer) const { return 1 - window_cosine(layer, 1); }  // ShortGPT, eq. 1
 };
 
+// Whether scores tell the halves of such a layer apart, each of which can be dropped by itself.
+bool has_scored_halves(const LayerConfig& layer);
+
+// Scores of a model that nothing is known of yet: updates of 0 of what has any, all else empty. A choice among them
+// fails for what is wrong with its size before a text is read.
+Scores unmeasured_updates(const Config& config);
+
 // LLM-Streamline (arXiv 2403.19135) eq. for cos, of all windows of all lengths in one sweep; h_L before the final norm.
 // fp32 inside a token, double across. The states of one batch are kept until its end.
 // The batches are shared among the placement's ranks.
@@ -79,7 +86,5 @@ struct Window {
 std::vector<Window> ranked_windows(const Scores& scores, std::int64_t count, const std::vector<std::int64_t>& protect);
 
 Json to_json(const Scores& scores);
-// What to_json wrote. Errors: format, naming `where` and the key.
-Scores scores_from_json(const Json& json, const std::string& where);
 
 }  // namespace streamline

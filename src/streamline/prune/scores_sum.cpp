@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sums of scores over ranks: all that is summed as one row of numbers, as long on a rank that had no sequences.
-#include <array>
 #include <cmath>
 
 #include "streamline/prune/scores.h"
@@ -8,17 +7,6 @@
 
 namespace streamline {
 namespace {
-
-std::array<double*, 8> fields(UpdateStatistics& update) {
-  return {&update.cosine,
-          &update.l1,
-          &update.l2,
-          &update.relative_l1_in,
-          &update.relative_l1_out,
-          &update.relative_l2_in,
-          &update.relative_l2_out,
-          &update.angle};
-}
 
 // A value that some ranks may lack: how many have it, then the value.
 template <class Value, class Visit>
@@ -42,7 +30,7 @@ void each_number(Scores& sums, const Visit& visit) {
   for (LayerNorms& norms : sums.states) visit(norms.mean), visit(norms.largest_over_median);
   each_optional<double>(sums.normed_last_cosine, visit, [&](double& value) { visit(value); });
   const auto each_field = [&](UpdateStatistics& update) {
-    for (double* field : fields(update)) visit(*field);
+    for (const auto& [name, value] : kUpdateFields) visit(update.*value);
   };
   for (UpdateStatistics& update : sums.layer_updates) each_field(update);
   for (auto* updates : {&sums.attention_updates, &sums.mlp_updates})
@@ -54,12 +42,12 @@ void each_number(Scores& sums, const Visit& visit) {
 void sum_updates(const Ranks& ranks, std::span<UpdateStatistics> updates) {
   if (ranks.alone()) return;
   std::vector<double> row;
-  for (UpdateStatistics& update : updates)
-    for (const double* field : fields(update)) row.push_back(*field);
+  for (const UpdateStatistics& update : updates)
+    for (const auto& [name, value] : kUpdateFields) row.push_back(update.*value);
   ranks.sum(row);
   auto next = row.begin();
   for (UpdateStatistics& update : updates)
-    for (double* field : fields(update)) *field = *next++;
+    for (const auto& [name, value] : kUpdateFields) update.*value = *next++;
 }
 
 void ScoreAccumulator::sum_over(const Ranks& ranks) {

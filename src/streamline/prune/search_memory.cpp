@@ -21,8 +21,8 @@ Json SearchMemory::read(const Json& key) const {
   const bool is_state = file.is_object() && file.value("format", Json()) == kSearchFormat && file.contains("key") &&
                         file.contains("state") && file["state"].is_object();
   if (!is_state) fail(ErrorKind::format, where, ": is not the state of a search; delete it to begin anew");
-  if (file["key"] != key)
-    fail(ErrorKind::mismatch, where, ": is the state of another search (model, text, method or parameters differ); ",
+  if (file["key"] != key)  // no mismatch, which a budget takes for a size that cannot be had
+    fail(ErrorKind::format, where, ": is the state of another search (model, text, method or parameters differ); ",
          "choose another --state, or delete it");
   log_info("the search goes on from " + where);
   return file["state"];

@@ -22,13 +22,13 @@ class SearchMemory {
       : file_(std::move(file)), ranks_(std::move(ranks)) {}
 
   // What was kept under this key, which says all that a search depends on; null when there is nothing. Errors: format
-  // for a file that is no such state; mismatch where it belongs to another search.
+  // for a file that is no such state, or that of another search.
   Json recall(const Json& key);
   // Keeps `state` from now on. Errors: io.
   void keep(const Json& key, Json state);
 
-  // What `make` gives, computed once for each name as long as this lives, which is with one model and one seed. In
-  // memory only.
+  // What `make` gives, computed once for each name as long as this lives, which is with one model, one seed and one
+  // set of questions. In memory only.
   const Json& fact(const std::string& name, const std::function<Json()>& make);
 
  private:

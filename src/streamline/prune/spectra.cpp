@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
 #include <optional>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 
 namespace streamline {
 namespace {
@@ -112,12 +112,6 @@ std::optional<std::size_t> layer_apart(const std::vector<double>& exponents) {
   return std::nullopt;
 }
 
-std::string two_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
-
 }  // namespace
 
 std::vector<double> layer_exponents(const std::vector<MatrixSpectrum>& spectra, std::int64_t layers) {
@@ -144,7 +138,8 @@ std::vector<double> layer_errors(const std::vector<MatrixSpectrum>& spectra, std
   return errors;
 }
 
-std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors) {
+std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors,
+                                  const std::vector<std::int64_t>& layers) {
   if (differ_by_chance(exponents, errors))
     return "the exponents of the layers' spectra differ by no more than their standard errors, so that the shares of "
            "the layers are chance";
@@ -154,9 +149,10 @@ std::string doubt_about_exponents(const std::vector<double>& exponents, const st
   others.erase(others.begin() + static_cast<std::ptrdiff_t>(*apart));
   const auto [low, high] = std::ranges::minmax(others);
   const bool above = exponents[*apart] > high;
-  return "layer " + std::to_string(*apart) + " alone decides the shares: its exponent is " +
-         two_digits(exponents[*apart]) + ", those of the others lie between " + two_digits(low) + " and " +
-         two_digits(high) + ", so that it loses " + (above ? "more" : "less") + " and they nearly the same";
+  const std::int64_t layer = layers.empty() ? static_cast<std::int64_t>(*apart) : layers[*apart];
+  return "layer " + std::to_string(layer) + " alone decides the shares: its exponent is " +
+         fixed(exponents[*apart], 2) + ", those of the others lie between " + fixed(low, 2) + " and " + fixed(high, 2) +
+         ", so that it loses " + (above ? "more" : "less") + " and they nearly the same";
 }
 
 bool is_measured(Role role) { return !is_norm_role(role) && role != Role::router && role != Role::shared_router; }

@@ -42,8 +42,9 @@ std::vector<double> layer_errors(const std::vector<MatrixSpectrum>& spectra, std
 // Why shares by these exponents say little, a sentence; empty where nothing speaks against them. allocate() stretches
 // whatever lies between the least and the largest exponent over the whole spread: that is chance where all differ by no
 // more than their `errors` (empty: unknown; a test of homogeneity at 5 %), and one layer's matter where the others lie
-// within a quarter of it.
-std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors);
+// within a quarter of it. `layers`: the numbers of these layers; empty: 0, 1, ….
+std::string doubt_about_exponents(const std::vector<double>& exponents, const std::vector<double>& errors,
+                                  const std::vector<std::int64_t>& layers = {});
 
 // Whether tensors of this role are matrices that are measured: neither norms nor routers.
 bool is_measured(Role role);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "streamline/base/error.h"
+#include "streamline/nn/host_values.h"
 
 namespace streamline {
 namespace {
@@ -63,18 +64,11 @@ TailStart parse_tail(std::string_view name) {
   fail(ErrorKind::usage, "there is no tail '", name, "'; there are peak, peak-released, middle");
 }
 
-std::string_view tail_name(TailStart tail) {
-  for (const auto& [known, name] : kTails)
-    if (known == tail) return name;
-  fail(ErrorKind::internal, "unknown tail");
-}
-
 std::vector<double> eigenvalues(const torch::Tensor& matrix, std::int64_t largest_side, std::uint64_t seed) {
   SL_ASSERT(matrix.dim() == 2 && largest_side > 0);
   const auto wide = sampled_matrix(matrix, largest_side, seed).to(torch::kCPU, torch::kFloat);
   if (!torch::isfinite(wide).all().item<bool>()) fail(ErrorKind::numeric, "a matrix holds values that are not finite");
-  const auto singular = at::linalg_svdvals(wide).to(torch::kDouble).contiguous();
-  std::vector<double> values(singular.const_data_ptr<double>(), singular.const_data_ptr<double>() + singular.numel());
+  std::vector<double> values = to_doubles(at::linalg_svdvals(wide));
   std::ranges::reverse(values);
   for (double& value : values) value *= value;
   const double least = values.empty() ? 0 : kLeastEigenvalue * values.back();

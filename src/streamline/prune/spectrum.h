@@ -20,7 +20,6 @@ enum class TailStart {
   middle,    // at the median
 };
 TailStart parse_tail(std::string_view name);  // "peak", "peak-released", "middle"; errors: usage
-std::string_view tail_name(TailStart tail);
 
 struct Exponent {
   double alpha = 0;       // of the density p(x) ~ x^-alpha

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "streamline/base/error.h"
+#include "streamline/nn/host_values.h"
 #include "streamline/prune/shared_scores.h"
 
 namespace streamline {
@@ -28,17 +29,12 @@ InsideScores by_weights(const LayerGradients& gradients, TaylorForm form) {
   return sums.scores(form == TaylorForm::elements ? GroupSum::magnitudes : GroupSum::signed_sum);
 }
 
-std::vector<double> magnitudes_of(const torch::Tensor& values) {
-  const auto plain = values.abs().to(torch::kCPU, torch::kDouble).contiguous();
-  return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
-}
-
 InsideScores by_gates(const LayerGradients& gradients) {
   InsideScores scores = no_scores(gradients.weights.config);
-  if (!scores.heads.empty() && gradients.heads.defined()) scores.heads = magnitudes_of(gradients.heads);
+  if (!scores.heads.empty() && gradients.heads.defined()) scores.heads = to_doubles(gradients.heads.abs());
   for (std::size_t i = 0; i < scores.channels.size() && gradients.channels.defined(); ++i)
-    scores.channels[i] = magnitudes_of(gradients.channels.dim() == 2 ? gradients.channels[static_cast<std::int64_t>(i)]
-                                                                     : gradients.channels);
+    scores.channels[i] = to_doubles(
+        (gradients.channels.dim() == 2 ? gradients.channels[static_cast<std::int64_t>(i)] : gradients.channels).abs());
   return scores;
 }
 

@@ -52,11 +52,18 @@ UnitStack unit_stack(const Model& model, const Units& units, std::string_view me
   return stack;
 }
 
+void check_sizes(const PruneContext& context, const Json& params, std::string_view method,
+                 const std::vector<ScoredUnit>& units) {
+  // Whether there is room for what is put back depends on which layers go.
+  const bool depends = context.replacement.before > 0 || context.replacement.layers > 1;
+  if (depends && units_of(params).layers()) return;
+  drop_least_important_units(context, params, method, "", units);
+}
+
 void check_sizes(const PruneContext& context, const Json& params, std::string_view method, const UnitStack& stack) {
-  if (context.replacement.before > 0) return;  // depends on which layers go
   std::vector<ScoredUnit> units;
   for (const std::size_t unit : stack.units) units.push_back({stack.parts[unit]});
-  drop_least_important_units(context, params, method, "", units);
+  check_sizes(context, params, method, units);
 }
 
 Proposal drop_least_important_units(const PruneContext& context, const Json& params, std::string_view method,

@@ -27,14 +27,16 @@ struct UnitStack {
 };
 UnitStack unit_stack(const Model& model, const Units& units, std::string_view method);
 
-// Errors of drop_least_important_units() that can be known before anything is computed.
-void check_sizes(const PruneContext& context, const Json& params, std::string_view method, const UnitStack& stack);
-
 // A unit with its importance; the lowest go first.
 struct ScoredUnit {
   StackPart part;
   double importance = 0;
 };
+
+// Errors of drop_least_important_units() that can be known before anything is computed.
+void check_sizes(const PruneContext& context, const Json& params, std::string_view method,
+                 const std::vector<ScoredUnit>& units);
+void check_sizes(const PruneContext& context, const Json& params, std::string_view method, const UnitStack& stack);
 
 // The plan that drops the units of lowest importance, as layer_choice.h and half_choice.h have it. `importance` names
 // the number. Everything of the proposal but its scores and its signature.

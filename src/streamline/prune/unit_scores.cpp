@@ -7,14 +7,10 @@
 
 #include "streamline/arch/layer_slice.h"
 #include "streamline/base/error.h"
+#include "streamline/nn/host_values.h"
 
 namespace streamline {
 namespace {
-
-std::vector<double> doubles(const torch::Tensor& values) {
-  const auto plain = values.to(torch::kCPU, torch::kDouble).contiguous();
-  return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
-}
 
 std::vector<double> ranks(const std::vector<double>& values) {
   std::vector<std::size_t> order(values.size());
@@ -106,7 +102,7 @@ void GroupedValues::add(Role role, Part part, std::int64_t expert, const torch::
 
 InsideScores GroupedValues::scores(GroupSum sum) const {
   const auto values = [&](const torch::Tensor& sums) {
-    return doubles(sum == GroupSum::signed_sum ? sums.abs() : sums);
+    return to_doubles(sum == GroupSum::signed_sum ? sums.abs() : sums);
   };
   InsideScores result;
   if (heads_.defined()) result.heads = values(heads_);

@@ -119,6 +119,14 @@ Json search_key(const PruneContext& context, std::string_view method, const Json
           {"seed", context.seed}};
 }
 
+Json made_once(const PruneContext& context, std::string_view method, const Json& params,
+               const std::function<Json()>& make) {
+  if (!context.memory) return make();
+  Json key = search_key(context, method, params);
+  for (const char* name : {"cut", "protect"}) key["parameters"].erase(name);
+  return context.memory->fact(key.dump(), make);
+}
+
 void fail_broken_state(const std::string& what) {
   fail(ErrorKind::format, "the state of the search is broken (", what, "); delete it to begin anew");
 }

@@ -39,6 +39,10 @@ UnitSet search_rounds(const PruneContext& context, const UnitSearch& search, con
 
 // What a search depends on but how much it takes: the key under which its rounds are remembered.
 Json search_key(const PruneContext& context, std::string_view method, const Json& params);
+// What `make` gives, which no size and no protected layer changes: made once for all of them where the context
+// remembers, in memory only.
+Json made_once(const PruneContext& context, std::string_view method, const Json& params,
+               const std::function<Json()>& make);
 // Hands what is remembered to `read`; false when nothing is. Errors: those of SearchMemory::recall(); format where
 // `read` does not find what it looks for (Json::exception).
 bool restore(const PruneContext& context, const Json& key, const std::function<void(const Json&)>& read);

@@ -99,28 +99,17 @@ TokenSums token_sums(const torch::Tensor& in, const torch::Tensor& out, std::int
 }  // namespace
 
 UpdateStatistics& UpdateStatistics::operator+=(const UpdateStatistics& other) {
-  cosine += other.cosine;
-  l1 += other.l1;
-  l2 += other.l2;
-  relative_l1_in += other.relative_l1_in;
-  relative_l1_out += other.relative_l1_out;
-  relative_l2_in += other.relative_l2_in;
-  relative_l2_out += other.relative_l2_out;
-  angle += other.angle;
+  for (const auto& [name, value] : kUpdateFields) this->*value += other.*value;
   return *this;
 }
 
 UpdateStatistics& UpdateStatistics::operator*=(double factor) {
-  for (double* value :
-       {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out, &angle})
-    *value *= factor;
+  for (const auto& [name, value] : kUpdateFields) this->*value *= factor;
   return *this;
 }
 
 UpdateStatistics& UpdateStatistics::operator/=(double divisor) {
-  for (double* value :
-       {&cosine, &l1, &l2, &relative_l1_in, &relative_l1_out, &relative_l2_in, &relative_l2_out, &angle})
-    *value /= divisor;
+  for (const auto& [name, value] : kUpdateFields) this->*value /= divisor;
   return *this;
 }
 

@@ -2,6 +2,8 @@
 // What a layer, or one half of it, does to the residual stream.
 #pragma once
 
+#include <array>
+
 #include "streamline/nn/torch.h"
 
 namespace streamline {
@@ -18,6 +20,21 @@ struct UpdateStatistics {
   UpdateStatistics& operator*=(double factor);
   UpdateStatistics& operator/=(double divisor);
 };
+
+// All of them, with the names that they have in files.
+struct UpdateField {
+  const char* name;
+  double UpdateStatistics::*value;
+};
+inline constexpr std::array kUpdateFields = {UpdateField{"cosine", &UpdateStatistics::cosine},
+                                             UpdateField{"l1", &UpdateStatistics::l1},
+                                             UpdateField{"l2", &UpdateStatistics::l2},
+                                             UpdateField{"relative_l1_in", &UpdateStatistics::relative_l1_in},
+                                             UpdateField{"relative_l1_out", &UpdateStatistics::relative_l1_out},
+                                             UpdateField{"relative_l2_in", &UpdateStatistics::relative_l2_in},
+                                             UpdateField{"relative_l2_out", &UpdateStatistics::relative_l2_out},
+                                             UpdateField{"angle", &UpdateStatistics::angle}};
+static_assert(sizeof(UpdateStatistics) == kUpdateFields.size() * sizeof(double), "every member is in the list");
 
 // in, out: [tokens, hidden] of one sequence. fp32 inside a token, double across; by tensor expressions on other devices
 // and types. Does not depend on the number of threads.

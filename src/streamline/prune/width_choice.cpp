@@ -79,14 +79,38 @@ std::vector<std::int64_t> removed_globally(const std::vector<std::vector<double>
   return counts;
 }
 
+bool is_protected(const WidthRequest& request, std::size_t layer) {
+  return std::ranges::find(request.protect, static_cast<std::int64_t>(layer)) != request.protect.end();
+}
+
 // The share that each layer loses where it does not go by what single units are worth.
 std::vector<double> layer_shares(const Config& config, const WidthRequest& request, double ratio) {
-  std::vector<AllocationPart> parts;
   if (request.scope != Scope::alpha) return std::vector<double>(config.layers.size(), ratio);
-  for (std::size_t i = 0; i < config.layers.size(); ++i)
+  std::vector<std::size_t> layers;  // that may lose any
+  std::vector<AllocationPart> parts;
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    if (is_protected(request, i)) continue;
+    layers.push_back(i);
     parts.push_back({.metric = request.exponents.at(i),
                      .size = std::max<std::int64_t>(1, layer_parameters(config, config.layers[i]))});
-  return allocate(parts, {.ratio = std::min(ratio, 0.999), .spread = request.spread, .clip = true}).ratios;
+  }
+  std::vector<double> shares(config.layers.size());
+  if (parts.empty()) return shares;
+  const Allocation allocation = allocate(parts, {.ratio = ratio, .spread = request.spread, .clip = true});
+  for (std::size_t i = 0; i < layers.size(); ++i) shares[layers[i]] = allocation.ratios[i];
+  return shares;
+}
+
+// Whether one layer, or chance, decides the shares.
+std::string doubt_about_shares(const WidthRequest& request) {
+  std::vector<double> exponents;
+  std::vector<std::int64_t> layers;
+  for (std::size_t i = 0; i < request.exponents.size(); ++i) {
+    if (is_protected(request, i)) continue;
+    exponents.push_back(request.exponents[i]);
+    layers.push_back(static_cast<std::int64_t>(i));
+  }
+  return doubt_about_exponents(exponents, {}, layers);
 }
 
 // How many of each layer's units go; empty lists lose none.
@@ -103,13 +127,9 @@ std::vector<std::int64_t> removed_units(const std::vector<std::vector<double>>& 
 }
 
 void fix_counts(std::vector<std::int64_t>& counts, const std::vector<std::vector<double>>& lists,
-                const std::optional<std::int64_t>& kept) {
-  if (!kept) return;
-  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = std::max<std::int64_t>(0, std::ssize(lists[i]) - *kept);
-}
-
-bool is_protected(const WidthRequest& request, std::size_t layer) {
-  return std::ranges::find(request.protect, static_cast<std::int64_t>(layer)) != request.protect.end();
+                const std::vector<std::int64_t>& kept) {
+  if (kept.empty()) return;
+  for (std::size_t i = 0; i < counts.size(); ++i) counts[i] = std::max<std::int64_t>(0, std::ssize(lists[i]) - kept[i]);
 }
 
 // By layer; computed once where the context remembers.
@@ -135,17 +155,22 @@ void check_counts(const Config& config, WidthRequest& request, const std::option
   if (request.channels && inside == "heads")
     fail(ErrorKind::usage, "--keep-channels beside --inside heads: no channel may go");
   std::int64_t most_heads = 0, most_channels = 0;
-  for (const LayerConfig& layer : config.layers) {
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerConfig& layer = config.layers[i];
     if (layer.attention) most_heads = std::max(most_heads, layer.attention->heads);
     if (layer.mlp) most_channels = std::max(most_channels, layer.mlp->intermediate);
-    if (layer.attention && heads) request.kv_heads = kv_heads_of(*layer.attention, *heads, "--keep-heads");
+    if (!heads) continue;
+    std::int64_t kept = layer.attention ? layer.attention->kv_heads : 0;
+    if (layer.attention && *heads < layer.attention->heads && !is_protected(request, i))
+      kept = kv_heads_of(*layer.attention, *heads, "--keep-heads");
+    request.kv_heads.push_back(kept);
   }
   const auto check = [](const char* option, const std::optional<std::int64_t>& kept, std::int64_t most) {
     if (kept && *kept >= most)
       fail(ErrorKind::usage, option, " ", *kept, ": no layer has more than ", most, ", so that nothing would go");
   };
   check("--keep-channels", request.channels, most_channels);
-  if (!request.channels) check("--keep-heads", heads, most_heads);
+  if (!request.channels || heads > most_heads) check("--keep-heads", heads, most_heads);
 }
 
 }  // namespace
@@ -196,7 +221,8 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   const int given = (request.ratio ? 1 : 0) + (params.at("sparsity").is_null() ? 0 : 1) + (counts ? 1 : 0);
   if (given != 1)
     fail(ErrorKind::usage, method, " needs exactly one of --ratio, --sparsity and --keep-heads / --keep-channels; ",
-         given, " are given");
+         given, " are given",
+         given == 0 ? ": say how much goes, e.g. --ratio 0.2, or what is left, e.g. --budget params=0.8x" : "");
   if (!params.at("sparsity").is_null()) request.sparsity = read_sparsity(params, method, {"sparsity"});
   const std::string inside = params.at("inside").get<std::string>();
   request.heads = inside != "channels" && (!counts || heads);
@@ -207,6 +233,9 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
   const std::string scope = params.at("scope").get<std::string>();
   request.scope = scope == "global" ? Scope::global : scope == "alpha" ? Scope::alpha : Scope::local;
   request.spread = params.at("spread").get<double>();
+  if (request.scope == Scope::alpha && request.ratio.value_or(0) >= 1)
+    fail(ErrorKind::usage, "--scope alpha divides what goes among the layers, and --ratio ", *request.ratio,
+         " takes all of every one; give less, or --scope local");
   if (request.scope == Scope::alpha) request.exponents = exponents_of(context);
   check_protected(request.protect, context.model.layer_count());
   if (context.replacement.name != "none")
@@ -234,7 +263,7 @@ std::map<std::int64_t, LayerSlice> kept_units(const Config& config, const UnitSc
   std::vector<std::int64_t> less_heads = removed_units(heads, ratio, shares, request.scope),
                             less_channels = removed_units(worth, ratio, shares, request.scope);
   fix_counts(less_heads, heads, request.kv_heads);
-  fix_counts(less_channels, worth, request.channels);
+  if (request.channels) fix_counts(less_channels, worth, std::vector<std::int64_t>(worth.size(), *request.channels));
   std::map<std::int64_t, LayerSlice> slices;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     LayerSlice slice;
@@ -272,7 +301,7 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
   const Config& config = context.model.config();
   const double ratio = resolved_ratio(context, scores, request);
   const auto slices = kept_units(config, scores, request, ratio);
-  if (slices.empty() && (request.kv_heads || request.channels))
+  if (slices.empty() && (!request.kv_heads.empty() || request.channels))
     fail(ErrorKind::usage, method, ": the layers that may be cut have no more heads and channels than are kept");
   if (slices.empty())
     fail(ErrorKind::usage, method, ": a ratio of ", ratio, " takes no head and no channel; take a larger one",
@@ -287,7 +316,7 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
                                 " of a layer's groups of heads is less than one (--scope global weighs the layers "
                                 "against one another)");
   if (request.scope == Scope::alpha)
-    if (const std::string doubt = doubt_about_exponents(request.exponents, {}); !doubt.empty())
+    if (const std::string doubt = doubt_about_shares(request); !doubt.empty())
       proposal.warnings.push_back(doubt + "; compare with --scope local");
   proposal.plan.scores = {{"ratio", ratio}};
   proposal.plan.scores.update(savings(context, proposal.plan));
@@ -296,14 +325,19 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
 }
 
 UnitScores remembered_scores(const PruneContext& context, std::string_view method, const Json& params,
-                             const std::function<UnitScores()>& make) {
+                             const std::function<UnitScores()>& make, Figures* beside) {
   Json key = search_key(context, method, params);
   key["parameters"] = without_sizes(params);
   UnitScores scores;
-  const auto read = [&](const Json& known) { scores = unit_scores_from_json(known.at("scores"), "the state"); };
+  const auto read = [&](const Json& known) {
+    scores = unit_scores_from_json(known.at("scores"), "the state");
+    if (beside) *beside = known.at("beside").get<Figures>();
+  };
   if (restore(context, key, read) && std::ssize(scores) == context.model.layer_count()) return scores;
   scores = make();
-  keep(context, key, {{"scores", to_json(scores)}});
+  Json state = {{"scores", to_json(scores)}};
+  if (beside) state["beside"] = *beside;
+  keep(context, key, state);
   return scores;
 }
 

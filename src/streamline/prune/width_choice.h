@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <string>
 
 #include "streamline/arch/layer_slice.h"
 #include "streamline/prune/method.h"
@@ -26,9 +27,9 @@ inline constexpr const char* kExponentsFact = "layer exponents";
 struct WidthRequest {
   std::optional<double> ratio = {};           // of the groups and of the channels that go
   std::optional<double> sparsity = {};        // share of all parameters to save
-  std::optional<std::int64_t> kv_heads = {};  // that each layer keeps
-  std::optional<std::int64_t> channels = {};
-  bool heads = true, mlps = true;  // what may go
+  std::vector<std::int64_t> kv_heads = {};    // that each layer keeps, by layer; empty: not by number
+  std::optional<std::int64_t> channels = {};  // likewise, one number for all
+  bool heads = true, mlps = true;             // what may go
   Scope scope = Scope::local;
   std::vector<double> exponents = {};  // of Scope::alpha: of each layer's spectra
   double spread = 0;                   // and how far their shares may differ
@@ -40,8 +41,8 @@ WidthRequest read_width_request(const PruneContext& context, const Json& params,
 
 // What stays when this share of the units goes: of n units floor(ratio * n), those that are worth least, ties to the
 // first. `scores` are those of the whole model. Locally in each layer; globally over all layers, heads and channels
-// apart; by alpha in each layer the share that allocate() gives it. Experts of one layer lose as many channels each, in
-// the order of their mean worth.
+// apart; by alpha in each layer the share that allocate() gives it among those that are not protected. Experts of one
+// layer lose as many channels each, in the order of their mean worth.
 std::map<std::int64_t, LayerSlice> kept_units(const Config& config, const UnitScores& scores,
                                               const WidthRequest& request, double ratio);
 
@@ -53,8 +54,9 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
                         const UnitScores& scores, const WidthRequest& request);
 
 // What `make` computes, or has computed before for the same model, text and parameters but those of the size: a budget
-// asks for many sizes of the same scores.
+// asks for many sizes of the same scores. `beside`: what `make` sets there is remembered with the scores.
+using Figures = std::map<std::string, double>;
 UnitScores remembered_scores(const PruneContext& context, std::string_view method, const Json& params,
-                             const std::function<UnitScores()>& make);
+                             const std::function<UnitScores()>& make, Figures* beside = nullptr);
 
 }  // namespace streamline

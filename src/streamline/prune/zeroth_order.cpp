@@ -25,44 +25,49 @@ std::uint64_t tensor_seed(std::uint64_t seed, std::int64_t layer, Role role, std
   return rng.next();
 }
 
-LayerWeights moved_weights(LayerWeights weights, std::int64_t layer, std::uint64_t seed, double step) {
+// A layer moved along a direction, and against it.
+struct MovedLayer {
+  LayerWeights above, below;
+};
+
+MovedLayer moved_weights(const LayerWeights& weights, std::int64_t layer, std::uint64_t seed, double eps) {
+  MovedLayer moved{weights, weights};
   for (const PlacedTensor& tensor : placed_tensors(weights)) {
     if (!is_probed(weights.config, tensor.role, tensor.part, tensor.expert)) continue;
-    const auto along = direction(seed, layer, tensor.role, tensor.expert, tensor.value.sizes());
-    place(weights, tensor.role, tensor.part, tensor.expert) =
-        tensor.value.add(along.to(tensor.value.device(), tensor.value.scalar_type()), step);
+    const auto along = direction(seed, layer, tensor.role, tensor.expert, tensor.value.sizes())
+                           .to(tensor.value.device(), tensor.value.scalar_type());
+    place(moved.above, tensor.role, tensor.part, tensor.expert) = tensor.value.add(along, eps);
+    place(moved.below, tensor.role, tensor.part, tensor.expert) = tensor.value.add(along, -eps);
   }
-  return weights;
+  return moved;
 }
 
-LayerWeights moved_gates(LayerWeights weights, std::int64_t layer, std::uint64_t seed, double step) {
-  weights.gates = unit_gates(weights.config, weights.all().front().options());
-  const auto move = [&](torch::Tensor& gate, Role role) {
+MovedLayer moved_gates(const LayerWeights& weights, std::int64_t layer, std::uint64_t seed, double eps) {
+  MovedLayer moved{weights, weights};
+  const Gates ones = unit_gates(weights.config, weights.all().front().options());
+  const auto move = [&](torch::Tensor Gates::*part, Role role) {
+    const torch::Tensor& gate = ones.*part;
     if (!gate.defined()) return;
-    gate = gate.add(direction(seed, layer, role, kNoExpert, gate.sizes()).to(gate.device(), gate.scalar_type()), step);
+    const auto along = direction(seed, layer, role, kNoExpert, gate.sizes()).to(gate.device(), gate.scalar_type());
+    moved.above.gates.*part = gate.add(along, eps);
+    moved.below.gates.*part = gate.add(along, -eps);
   };
-  move(weights.gates.heads, Role::o);
-  move(weights.gates.channels, Role::down);
-  return weights;
+  move(&Gates::heads, Role::o);
+  move(&Gates::channels, Role::down);
+  return moved;
 }
 
-double loss_with(const Model& model, const torch::Tensor& ids, const LayerSource& layers) {
-  const torch::NoGradGuard no_grad;
-  check_interrupted();
-  return translating_errors([&] {
-    const double sum = Tail(model, 0, layers).next_token(model.embed(ids), ids, /*gradient=*/false).sum;
-    return sum / static_cast<double>(ids.size(0) * (ids.size(1) - 1));
-  });
+// Of x, [batch, seq, hidden], which enters layer `first`.
+double mean_loss_from(const Model& model, std::int64_t first, const torch::Tensor& x, const torch::Tensor& ids) {
+  return Tail(model, first).next_token(x, ids, /*gradient=*/false).sum /
+         static_cast<double>(ids.size(0) * (ids.size(1) - 1));
 }
 
 }  // namespace
 
-double central_slope(const std::function<double(double step)>& loss, double eps) {
-  const double above = loss(eps), below = loss(-eps);
-  return (above - below) / (2 * eps);
-}
+double central_slope(const EndLosses& losses, double eps) { return (losses.above - losses.below) / (2 * eps); }
 
-std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed,
+std::vector<Probe> probe_slopes(const LossesAlong& losses, std::int64_t count, double eps, std::uint64_t seed,
                                 const Ranks& ranks) {
   Rng rng(seed);
   std::vector<Probe> probes;
@@ -70,8 +75,7 @@ std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, doubl
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint64_t along = rng.next();
     probes.push_back({.seed = along});
-    if (ranks.takes(i))
-      slopes[static_cast<std::size_t>(i)] = central_slope([&](double step) { return loss(along, step); }, eps);
+    if (ranks.takes(i)) slopes[static_cast<std::size_t>(i)] = central_slope(losses(along, eps), eps);
   }
   ranks.sum(slopes);
   for (std::size_t i = 0; i < probes.size(); ++i) probes[i].slope = slopes[i];
@@ -83,12 +87,19 @@ torch::Tensor direction(std::uint64_t seed, std::int64_t layer, Role role, std::
   return torch::randn(shape, generator, torch::kFloat);
 }
 
-torch::Tensor estimated_gradient(const std::vector<Probe>& probes, std::int64_t layer, Role role, std::int64_t expert,
-                                 at::IntArrayRef shape) {
-  auto gradient = torch::zeros(shape, torch::kDouble);
-  for (const Probe& probe : probes)
-    gradient.add_(direction(probe.seed, layer, role, expert, shape).to(torch::kDouble),
-                  probe.slope / static_cast<double>(probes.size()));
+Halved<torch::Tensor> estimated_gradient(const std::vector<Probe>& probes, std::int64_t layer, Role role,
+                                         std::int64_t expert, at::IntArrayRef shape) {
+  const auto zeros = [&] { return torch::zeros(shape, torch::kDouble); };
+  Halved<torch::Tensor> gradient{.all = zeros(), .first = zeros(), .second = zeros()};
+  const std::size_t half = probes.size() / 2;
+  for (std::size_t i = 0; i < probes.size(); ++i) {
+    const auto along = direction(probes[i].seed, layer, role, expert, shape).to(torch::kDouble);
+    const auto add = [&](torch::Tensor& mean, std::size_t count) {
+      mean.add_(along, probes[i].slope / static_cast<double>(count));
+    };
+    add(gradient.all, probes.size());
+    i < half ? add(gradient.first, half) : add(gradient.second, probes.size() - half);
+  }
   return gradient;
 }
 
@@ -119,15 +130,27 @@ bool is_probed(const LayerConfig& layer, Role role, Part part, std::int64_t expe
   return tensor_cut(layer, slice, role, part, expert).has_value();
 }
 
-double loss_along(const Model& model, const torch::Tensor& ids, ProbeSpace space, std::uint64_t seed, double step) {
-  return loss_with(model, ids, [&](std::int64_t layer) {
-    const auto move = space == ProbeSpace::weights ? moved_weights : moved_gates;
-    return move(model.layer(layer), layer, seed, step);
-  });
+double mean_loss(const Model& model, const torch::Tensor& ids) {
+  const torch::NoGradGuard no_grad;
+  check_interrupted();
+  return translating_errors([&] { return mean_loss_from(model, 0, model.embed(ids), ids); });
 }
 
-double mean_loss(const Model& model, const torch::Tensor& ids) {
-  return loss_with(model, ids, [&](std::int64_t layer) { return model.layer(layer); });
+EndLosses losses_along(const Model& model, const torch::Tensor& ids, ProbeSpace space, std::uint64_t seed, double eps) {
+  const torch::NoGradGuard no_grad;
+  const auto move = space == ProbeSpace::weights ? moved_weights : moved_gates;
+  return translating_errors([&] {
+    const Positions positions = rope_positions(model.config(), 0, ids.size(1), ids.device());
+    torch::Tensor above = model.embed(ids), below = above;
+    for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
+      check_interrupted();
+      const MovedLayer moved = move(model.layer(layer), layer, seed, eps);
+      above = block_forward(model.config(), moved.above, above, positions);
+      below = block_forward(model.config(), moved.below, below, positions);
+    }
+    const std::int64_t end = model.layer_count();
+    return EndLosses{.above = mean_loss_from(model, end, above, ids), .below = mean_loss_from(model, end, below, ids)};
+  });
 }
 
 }  // namespace streamline

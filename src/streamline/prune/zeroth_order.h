@@ -18,33 +18,45 @@ struct Probe {
   bool operator==(const Probe&) const = default;
 };
 
-// (L(+eps) - L(-eps)) / (2 eps), where loss(t) is the loss t along a direction.
-double central_slope(const std::function<double(double step)>& loss, double eps);
+// The losses at the two ends of a step: `eps` along a direction, and as far against it.
+struct EndLosses {
+  double above = 0, below = 0;
+};
+// (L(+eps) - L(-eps)) / (2 eps).
+double central_slope(const EndLosses& losses, double eps);
 
-// `count` probes, whose seeds follow from `seed`; loss(seed, t) is the loss t along that direction. Ranks take probes
+// `count` probes, whose seeds follow from `seed`; losses(seed, eps) are those along that direction. Ranks take probes
 // in turn, and all get all slopes.
-using LossAlong = std::function<double(std::uint64_t seed, double step)>;
-std::vector<Probe> probe_slopes(const LossAlong& loss, std::int64_t count, double eps, std::uint64_t seed,
+using LossesAlong = std::function<EndLosses(std::uint64_t seed, double eps)>;
+std::vector<Probe> probe_slopes(const LossesAlong& losses, std::int64_t count, double eps, std::uint64_t seed,
                                 const Ranks& ranks = {});
 
 // The part of a direction that moves one tensor, standard normal fp32: a function of the seed, of what the tensor is
 // and of its shape.
 torch::Tensor direction(std::uint64_t seed, std::int64_t layer, Role role, std::int64_t expert, at::IntArrayRef shape);
 
-// The mean of slope * direction over these probes: the estimate of one tensor's gradient, fp64. Nothing but this tensor
-// and one direction of it is in memory.
-torch::Tensor estimated_gradient(const std::vector<Probe>& probes, std::int64_t layer, Role role, std::int64_t expert,
-                                 at::IntArrayRef shape);
+// What all probes say, and each half of them: how alike the halves are says how much is noise.
+template <class T>
+struct Halved {
+  T all = {}, first = {}, second = {};
+};
+
+// The mean of slope * direction over the probes: the estimate of one tensor's gradient, fp64; zeros of no probes. Each
+// direction is drawn once for the three.
+Halved<torch::Tensor> estimated_gradient(const std::vector<Probe>& probes, std::int64_t layer, Role role,
+                                         std::int64_t expert, at::IntArrayRef shape);
 
 enum class ProbeSpace {
   weights,  // the matrices that units consist of
   gates,    // a factor on what each head and channel gives
 };
 
-// The mean loss of the tokens that follow positions 0 … seq-2 of ids with all units of the model moved `step` along a
-// direction. The model itself is not touched: moved weights are made when a layer is asked for.
-double loss_along(const Model& model, const torch::Tensor& ids, ProbeSpace space, std::uint64_t seed, double step);
+// The mean loss of the tokens that follow positions 0 … seq-2 of ids, [batch, seq] int64.
 double mean_loss(const Model& model, const torch::Tensor& ids);
+// The same with all units of the model moved `eps` along a direction and against it. Both go through the layers
+// together, so that each direction is drawn once. The model itself is not touched: in memory are the two moved ones of
+// one layer.
+EndLosses losses_along(const Model& model, const torch::Tensor& ids, ProbeSpace space, std::uint64_t seed, double eps);
 
 // How many values a direction moves: gates, or weights (whose layers are read for it).
 std::int64_t probed_values(const Model& model, ProbeSpace space);

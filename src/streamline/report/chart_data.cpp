@@ -75,7 +75,7 @@ Json windows_chart(const Json& report) {
     }
   if (rows.empty()) return nullptr;
   Json chosen = Json::array(), wedges = Json::array();
-  if (const auto window = chosen_window(report)) chosen.push_back({{"start", window->start}, {"length", window->cut}});
+  for (const ChosenWindow& run : whole_cuts(report)) chosen.push_back({{"start", run.start}, {"length", run.cut}});
   for (const std::int64_t layer : massive)
     if (layer >= 0 && layer < layers) add_wedge(wedges, layer, layers);
   Json signals = {{"layers", layers}};
@@ -133,8 +133,7 @@ Json norms_chart(const Json& report) {
         rows.back()[field] = *value;
   }
   for (const std::int64_t layer : massive_layers(report)) massive.push_back({{"layer", layer}});
-  if (const auto window = chosen_window(report))
-    cut.push_back({{"from", window->start}, {"to", window->start + window->cut}});
+  for (const ChosenWindow& run : whole_cuts(report)) cut.push_back({{"from", run.start}, {"to", run.start + run.cut}});
   Json signals = {{"layers", layers}};
   for (const char* field : {"mean_norm", "largest_over_median"}) add_axis(signals, rows, field);
   return {{"data", {{"states", rows}, {"massive", massive}, {"cut", cut}}}, {"signals", signals}};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -45,7 +46,7 @@ std::string massive_cell(bool massive) { return massive ? "yes" : "no"; }
 std::string best_windows_table(const Json& cosine, const Json& report) {
   const auto layers = static_cast<std::int64_t>(cosine.size()) - 1;
   const std::vector<std::int64_t> massive = massive_layers(report);
-  const auto window = chosen_window(report);
+  const std::vector<ChosenWindow> cuts = whole_cuts(report);
   Rows rows;
   std::vector<bool> chosen;
   for (std::int64_t length = 1; length <= layers; ++length) {
@@ -58,7 +59,8 @@ std::string best_windows_table(const Json& cosine, const Json& report) {
     if (best < 0) continue;
     rows.push_back({std::to_string(length), layer_range(best, length), fixed(highest, 6),
                     massive_cell(contains_massive(massive, best, length))});
-    chosen.push_back(window && window->cut == length && window->start == best);
+    chosen.push_back(
+        std::ranges::any_of(cuts, [&](const ChosenWindow& run) { return run.cut == length && run.start == best; }));
   }
   return html_table({"Length", "Best window", "Cosine", "Massive activations"}, rows, "Best window of every length",
                     chosen);
@@ -103,11 +105,13 @@ std::string training_facts(const TrainingRun& run) {
   if (seconds) note += (note.empty() ? "" : " in ") + format_seconds(*seconds);
   if (!note.empty()) note += ". ";
   if (nothing && best) {
-    note += "Held-out loss " + significant(*nothing, 4) +
-            (run.whole ? " before the training, " : " with nothing in the layers' place, ") + significant(*best, 4) +
-            " at best";
+    // Losses that are close are told apart by more digits.
+    const int digits = significant(*nothing, 4) == significant(*best, 4) ? 6 : 4;
+    note += "Held-out loss " + significant(*nothing, digits) +
+            (run.whole ? " before the training, " : " with nothing in the layers' place, ") +
+            significant(*best, digits) + " at best";
     if (const auto step = integer(run.stage, "/best_step")) note += " (step " + grouped(*step) + ")";
-    if (*nothing > 0) note += ": " + fixed(*best / *nothing * 100, 1) + " % of it";
+    if (*nothing > 0 && digits == 4) note += ": " + fixed(*best / *nothing * 100, 1) + " % of it";
     note += ". ";
   }
   return note;
@@ -162,16 +166,16 @@ std::vector<TrainingRun> runs_of(const Json& report, bool candidates) {
 std::string windows_section(const Json& report) {
   const Json* cosine = find(report, "/scores/cosine");
   if (cosine == nullptr || !cosine->is_array() || cosine->size() < 2) return "";
-  const auto window = chosen_window(report);
+  const std::string cut = layer_ranges(whole_cuts(report));
   const std::vector<std::int64_t> massive = massive_layers(report);
   const std::string label = "Heat map of the cosine of every window, by first layer and length" +
-                            (window ? "; chosen: layers " + layer_range(window->start, window->cut) : "");
+                            (cut.empty() ? "" : "; chosen: layers " + cut);
   return section(
       "Every window of layers",
       "The cosine between the hidden state that enters a window and the one that leaves it. Near 1, the layers in "
       "it change little, and cost little to remove.",
       "<figure>" + chart("windows", label) +
-          legend({window ? "<i class=\"ring\"></i>chosen: layers " + layer_range(window->start, window->cut) : "",
+          legend({cut.empty() ? "" : "<i class=\"ring\"></i>chosen: layers " + cut,
                   massive.empty() ? ""
                                   : "<i class=\"dash\"></i>inside: windows with " + names(massive) +
                                         (massive.size() == 1 ? ", which makes massive activations"
@@ -203,6 +207,7 @@ std::string norms_section(const Json& report) {
     rows.push_back({i + 1 < states.size() ? "entering layer " + std::to_string(i) : "leaving the last layer",
                     norm ? fixed(*norm, 2) : "–", ratio ? fixed(*ratio, 2) : "–"});
   }
+  const std::size_t cuts = whole_cuts(report).size();
   const std::string introduction =
       "The mean norm of the hidden states, and how far the largest token stands above the median one. Where that "
       "jumps, a few "
@@ -214,7 +219,9 @@ std::string norms_section(const Json& report) {
       "<figure>" +
           chart("norms", "Mean norm and largest over median norm of the hidden states, by layer" +
                              (massive.empty() ? "" : "; massive activations are made by " + names(massive))) +
-          legend({chosen_window(report) ? "<i class=\"shade\"></i>the chosen window" : "",
+          legend({cuts == 0   ? ""
+                  : cuts == 1 ? "<i class=\"shade\"></i>the chosen window"
+                              : "<i class=\"shade\"></i>the chosen windows",
                   massive.empty() ? "" : "<i class=\"dash\"></i>" + names(massive) + ": massive activations begin"}) +
           "</figure>" +
           folded("The norms, as a table",
@@ -234,7 +241,7 @@ std::string candidates_section(const Json& report) {
     const auto refused = text(result, "/refused");
     rows.push_back({name.value_or("?"),
                     refused      ? *refused
-                    : perplexity ? significant(*perplexity, 5)
+                    : perplexity ? perplexity_text(*perplexity)
                                  : "–",
                     parameters ? grouped(*parameters) : "–", seconds ? format_seconds(*seconds) : "–"});
     chosen.push_back(name == best);

@@ -12,7 +12,7 @@
 namespace streamline {
 namespace {
 
-using report::element, report::elements, report::escaped, report::fixed, report::integer, report::number, report::text;
+using report::element, report::elements, report::escaped, report::integer, report::number, report::text;
 
 std::string accuracy_cell(const Json& chip, const std::string& part) {
   const auto accuracy = number(chip, part + "/accuracy"), low = number(chip, part + "/low"),

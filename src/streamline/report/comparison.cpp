@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/comparison_calibration.h"
 #include "streamline/report/comparison_figures.h"
@@ -14,7 +15,7 @@
 namespace streamline {
 namespace {
 
-using report::fixed, report::integer, report::number, report::significant, report::text;
+using report::integer, report::number, report::text;
 using Row = std::vector<std::string>;
 
 std::string value_text(const Json& model, const std::string& pointer, double factor, int digits) {
@@ -36,13 +37,17 @@ std::string on_text(const Json& model, const Column& column, const std::string& 
   return column.number < all.size() ? value_text(all[column.number], pointer, factor, digits) : "-";
 }
 
+std::string perplexity_on_text(const Json& model, const Column& column) {
+  const std::vector<Json> all = report::perplexities(model);
+  return column.number < all.size() ? perplexity_text(all[column.number]).value_or("-") : "-";
+}
+
 // Several texts are told apart by their names.
 void add_texts(const Json& record, std::vector<Column>& all) {
   const std::vector<std::string> names = report::text_names(record);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const std::string where = names.size() > 1 ? " (" + names[i] + ")" : "";
-    all.push_back(
-        {"perplexity" + where, [](const Json& m, const Column& c) { return on_text(m, c, "", 1, 3); }, "", i});
+    all.push_back({"perplexity" + where, perplexity_on_text, "", i});
     all.push_back({"KL divergence" + where,
                    [](const Json& m, const Column& c) { return on_text(m, c, "/divergence/kl", 1, 4); }, "", i});
     all.push_back(
@@ -66,7 +71,7 @@ std::string star(const Json& model, const Column&) {
 
 std::vector<Column> columns(const Json& record) {
   std::vector<Column> all = {{"model", [](const Json& m, const Column&) { return text(m, "/name").value_or("?"); }},
-                             {"Pareto", star},
+                             {"Pareto, by " + report::quality_name(record), star},
                              {"layers",
                               [](const Json& m, const Column&) {
                                 const auto layers = integer(m, "/layers");
@@ -88,10 +93,6 @@ std::vector<Column> columns(const Json& record) {
                          {"stability %", percent_at, "/against_source/average/stability"},
                          {"prefill tokens/s", rate_at, "/speed/prefill_tokens_per_second"},
                          {"decode tokens/s", rate_at, "/speed/decode_tokens_per_second"}});
-  all.push_back({"memory of the process", [](const Json& m, const Column&) {
-                   const auto bytes = integer(m, "/peak_memory");
-                   return bytes && *bytes >= 0 ? format_bytes(static_cast<std::uint64_t>(*bytes)) : std::string("-");
-                 }});
   all.push_back({"what went", [](const Json& m, const Column&) { return report::what_was_cut(m); }});
   return all;
 }
@@ -148,6 +149,20 @@ std::string questions_line(const Json& record) {
   return line.empty() ? line : line + ".\n";
 }
 
+// How the perplexities were measured, a line a text, and what the sign in the table means.
+std::string texts_lines(const Json& record, const std::string& table) {
+  std::string lines;
+  const std::vector<std::string> names = report::text_names(record);
+  for (const Json& model : report::elements(record, "/models")) {
+    const std::vector<Json> all = report::perplexities(model);
+    for (std::size_t i = 0; i < std::min(all.size(), names.size()); ++i)
+      if (const std::string windows = windows_text(all[i]); !windows.empty())
+        lines += "Perplexity on " + names[i] + ": " + windows + ".\n";
+    if (!all.empty()) break;
+  }
+  return lines + (table.find("±") == std::string::npos ? "" : "± one standard error.\n");
+}
+
 std::string markdown_table(const std::vector<Row>& table) {
   std::string out;
   for (std::size_t i = 0; i < table.size(); ++i) {
@@ -168,16 +183,19 @@ std::string markdown_table(const std::vector<Row>& table) {
 }  // namespace
 
 std::string comparison_table(const Json& record) {
-  std::string out = format_table(rows(record)) + questions_line(record) +
-                    "* no other model here is better and as small, or as good and smaller (by " +
-                    report::quality_name(record) + ")\n";
+  std::string out = format_table(rows(record));
+  out += texts_lines(record, out) + questions_line(record) +
+         "* no other model here is better and as small, or as good and smaller (by " + report::quality_name(record) +
+         ")\n";
   for (const Json& model : report::elements(record, "/models"))
     if (report::flag(model, "/pareto/parameters_within_error")) {
       out += "~ one is, by no more than noise\n";
       break;
     }
-  if (const std::string pairs = report::told_together(record, "parameters"); !pairs.empty())
-    out += "Within the error of each other: " + pairs + ".\n";
+  if (const std::vector<std::string> together = report::told_together(record, "parameters"); !together.empty()) {
+    out += "Of those with *, within the error of each other:\n";
+    for (const std::string& line : together) out += "  " + line + "\n";
+  }
   if (const std::vector<Row> moved = report::calibration_rows(record); !moved.empty())
     out += "\nWhat the choice of text moves:\n" + format_table(moved);
   return out;
@@ -185,7 +203,7 @@ std::string comparison_table(const Json& record) {
 
 std::string comparison_markdown(const Json& record) {
   std::string out = markdown_table(rows(record));
-  if (const std::string line = questions_line(record); !line.empty()) out += "\n" + line;
+  if (const std::string lines = texts_lines(record, out) + questions_line(record); !lines.empty()) out += "\n" + lines;
   if (const std::vector<Row> moved = report::calibration_rows(record); !moved.empty())
     out += "\nWhat the choice of text moves:\n\n" + markdown_table(moved);
   return out;

@@ -9,7 +9,7 @@
 namespace streamline {
 
 // Sets models[i].pareto to {"parameters": bool, "speed": bool}: whether no other model is as good and smaller (faster),
-// or better and as small (as fast). Good is the mean accuracy where there are tasks, else the perplexity.
+// or better and as small (as fast). Good is the perplexity where one was measured, else the mean accuracy.
 void mark_pareto(Json& record);
 
 // Models × figures; stars mark the models on the Pareto front of quality and parameters.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/report/comparison_figures.h"
 #include "streamline/report/fields.h"
 
@@ -24,7 +25,7 @@ std::string perplexity_range(const Json& record, const Json& entry) {
     if (const auto value = perplexity_of(record, text(run, "/model").value_or(""))) values.push_back(*value);
   if (values.empty()) return "-";
   const auto [least, most] = std::ranges::minmax(values);
-  return least == most ? fixed(least, 2) : fixed(least, 2) + " … " + fixed(most, 2);
+  return least == most ? perplexity_text(least) : perplexity_text(least) + " … " + perplexity_text(most);
 }
 
 }  // namespace

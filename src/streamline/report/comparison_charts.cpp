@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/axis.h"
 #include "streamline/report/comparison_figures.h"
@@ -44,7 +45,7 @@ std::optional<Height> height(const Json& record, const Json& model) {
   if (!value || *value <= 0) return std::nullopt;
   const double spread = kInterval * error.value_or(0);
   return Height{std::log10(*value), std::log10(std::max(*value - spread, *value * 0.5)), std::log10(*value + spread),
-                fixed(*value, 3)};
+                perplexity_text(*value)};
 }
 
 struct Point {
@@ -90,7 +91,7 @@ void put_far_ones_at_the_edge(std::vector<Point>& points) {
   for (Point& point : points) {
     if (!far(point)) continue;
     point.beyond = true;
-    point.label += ": " + significant(std::pow(10, point.y.y), 4);
+    point.label += ": " + perplexity_text(std::pow(10, point.y.y));
     point.y.y = point.y.low = point.y.high = edge;
   }
 }

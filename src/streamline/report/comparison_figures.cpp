@@ -108,24 +108,32 @@ std::string what_was_cut(const Json& model) {
   return cut;
 }
 
-std::string told_together(const Json& record, const std::string& front) {
+std::vector<std::string> told_together(const Json& record, const std::string& front) {
   std::vector<Json> models = elements(record, "/models");
   std::erase_if(models, [&](const Json& model) { return !flag(model, "/pareto/" + front); });
-  std::string pairs, all;
+  std::vector<std::string> lines;
+  std::string all;
   bool all_alike = true;
   for (std::size_t i = 0; i < models.size(); ++i) {
     const std::string name = text(models[i], "/name").value_or("?");
-    all += (i == 0 ? "" : i + 1 < models.size() ? ", " : " and ") + name;
+    all += (i == 0 ? "" : ", ") + name;
+    std::string others;
     for (std::size_t k = i + 1; k < models.size(); ++k)
       if (is_alike(models[i], models[k]))
-        pairs += (pairs.empty() ? "" : "; ") + name + " and " + text(models[k], "/name").value_or("?");
+        others += (others.empty() ? "" : ", ") + text(models[k], "/name").value_or("?");
       else
         all_alike = false;
+    if (!others.empty()) lines.push_back(name + " and " + others);
   }
-  return all_alike && models.size() > 1 ? all : pairs;
+  return all_alike && models.size() > 2 ? std::vector{all} : lines;
 }
 
-bool judged_by_tasks(const Json& record) { return !benchmark_names(record).empty(); }
+bool judged_by_tasks(const Json& record) {
+  const std::vector<Json> models = elements(record, "/models");
+  const bool measured =
+      std::ranges::any_of(models, [](const Json& model) { return number(model, "/perplexity/value").has_value(); });
+  return !measured && !benchmark_names(record).empty();
+}
 
 std::string quality_name(const Json& record) { return judged_by_tasks(record) ? "mean accuracy" : "perplexity"; }
 

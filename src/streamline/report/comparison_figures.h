@@ -29,11 +29,11 @@ std::vector<std::string> text_names(const Json& record);
 // What went, in words: "dropped layers 5..6"; empty when nothing is known.
 std::string what_was_cut(const Json& model);
 
-// "A and B; B and C": which models on the Pareto front ("parameters", "speed") are within the error of each other;
-// "A, B and C" where all are. Empty when all are told apart.
-std::string told_together(const Json& record, const std::string& front);
+// Which models on the Pareto front ("parameters", "speed") are within the error of each other, a line for each and
+// those after it, "A and B, C"; only "A, B, C" where all are. Empty when all are told apart.
+std::vector<std::string> told_together(const Json& record, const std::string& front);
 
-// What models are judged by: "mean accuracy" where the models have tasks, else "perplexity".
+// What models are judged by: "perplexity" where one was measured, else "mean accuracy" where the models have tasks.
 std::string quality_name(const Json& record);
 bool judged_by_tasks(const Json& record);
 // Higher is better: the mean accuracy in per cent, or minus the perplexity; nothing when it was not measured.

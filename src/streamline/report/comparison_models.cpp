@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/comparison_figures.h"
 #include "streamline/report/comparison_sections.h"
@@ -100,7 +101,10 @@ std::vector<ModelColumn> model_columns(const Json& record) {
                           : kAbsent;
            }},
           {perplexity_heading(record),
-           [](const Json& m, const Json&) { return with_error(m, "/perplexity", 3).value_or(kAbsent); }},
+           [](const Json& m, const Json&) {
+             const Json* measured = find(m, "/perplexity");
+             return measured == nullptr ? kAbsent : perplexity_text(*measured).value_or(kAbsent);
+           }},
           {"Mean accuracy, %", [](const Json& m, const Json&) { return percent(m, "/figures/acc"); }},
           {"Relative performance, %",
            [](const Json& m, const Json&) {
@@ -116,8 +120,7 @@ std::vector<ModelColumn> model_columns(const Json& record) {
           {"Prefill, tokens/s",
            [](const Json& m, const Json& source) { return rate(m, source, "/speed/prefill_tokens_per_second"); }},
           {"Decode, tokens/s",
-           [](const Json& m, const Json& source) { return rate(m, source, "/speed/decode_tokens_per_second"); }},
-          {"Memory of the process, at most", [](const Json& m, const Json&) { return size_at(m, "/peak_memory"); }}};
+           [](const Json& m, const Json& source) { return rate(m, source, "/speed/decode_tokens_per_second"); }}};
 }
 
 // Each warning once, with those it is about.

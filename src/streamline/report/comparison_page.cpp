@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/version.h"
 #include "streamline/report/comparison.h"
 #include "streamline/report/comparison_calibration.h"
@@ -17,7 +18,7 @@
 namespace streamline {
 namespace {
 
-using report::element, report::elements, report::escaped, report::fixed, report::number, report::text;
+using report::element, report::elements, report::escaped, report::number, report::text;
 using Rows = std::vector<std::vector<std::string>>;
 
 const std::string kNothing = "–";
@@ -43,15 +44,20 @@ std::string quality_section(const Json& record, const Json& charts, const std::s
   const std::string what = report::quality_name(record);
   std::string markup = figure(charts, "quality-" + front, what + " of the models by " + axis);
   if (markup.empty()) return "";
-  if (const std::string pairs = report::told_together(record, front); !pairs.empty())
-    markup += element("p", "class=\"note\"", "Within the error of each other: " + escaped(pairs) + ".");
-  return report::section(heading,
-                         "The dashed line is the Pareto front: filled models, of which none is beaten in both. Pale: "
-                         "beaten, but by no more than noise. The bars are 95 % of each model by itself; differences "
-                         "are told apart more sharply, on the same questions and windows. Triangles at the edge lie "
-                         "far above it, where their label says. Names that find no room are left out; point at a "
-                         "model for its own.",
-                         markup);
+  if (const std::vector<std::string> together = report::told_together(record, front); !together.empty()) {
+    std::string lines = "On the front, within the error of each other:";
+    for (const std::string& line : together) lines += "<br>" + escaped(line);
+    markup += element("p", "class=\"note\"", lines);
+  }
+  return report::section(
+      heading,
+      "By " + what +
+          ". The dashed line is the Pareto front: filled models, of which none is beaten in both. Pale: "
+          "beaten, but by no more than noise. The bars are 95 % of each model by itself; differences "
+          "are told apart more sharply, on the same questions and windows. Triangles at the edge lie "
+          "far above it, where their label says. Names that find no room are left out; point at a "
+          "model for its own.",
+      markup);
 }
 
 std::string of_all(const report::Asked& asked) {
@@ -77,7 +83,7 @@ std::string tasks_section(const Json& record) {
         if (task.name == name)
           cell += element("small", "",
                           std::string(task.difference < 0 ? "−" : "+") + fixed(std::abs(task.difference), 1) +
-                              (task.certain() ? ", p " : ", n.s., p ") + report::significant(task.p, 2));
+                              (task.certain() ? ", p " : ", n.s., p ") + significant(task.p, 2));
       row.push_back(cell);
     }
     rows.push_back(row);
@@ -111,7 +117,7 @@ std::string divergence_section(const Json& record) {
     for (const Json& on : report::perplexities(model)) {
       const auto rms = number(on, "/divergence/probability_difference_rms");
       rows.push_back({escaped(name_of(model)), escaped(text(on, "/text/source").value_or("?")),
-                      error_cell(on, "", 1, 3), error_cell(on, "/divergence/log_perplexity_ratio", 1, 4),
+                      perplexity_text(on).value_or(kNothing), error_cell(on, "/divergence/log_perplexity_ratio", 1, 4),
                       error_cell(on, "/divergence/kl", 1, 4), error_cell(on, "/divergence/same_first_choice", 100, 2),
                       rms ? fixed(*rms * 100, 2) : kNothing});
     }

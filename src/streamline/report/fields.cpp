@@ -2,10 +2,9 @@
 #include "streamline/report/fields.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 
 namespace streamline::report {
@@ -47,18 +46,6 @@ std::vector<Json> elements(const Json& json, std::string_view pointer) {
   return {value->begin(), value->end()};
 }
 
-std::string fixed(double value, int digits) {
-  std::array<char, 400> out{};
-  std::snprintf(out.data(), out.size(), "%.*f", digits, value);
-  return out.data();
-}
-
-std::string significant(double value, int digits) {
-  if (value == 0 || !std::isfinite(value)) return fixed(value, 0);
-  const int before = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
-  return fixed(value, std::clamp(digits - before, 0, 12));
-}
-
 std::string grouped(std::int64_t value) {
   std::string digits = std::to_string(value);
   const std::int64_t first = value < 0 ? 1 : 0;
@@ -71,6 +58,19 @@ std::optional<std::string> with_error(const Json& json, const std::string& point
   const auto value = number(json, pointer + "/value"), error = number(json, pointer + "/standard_error");
   if (!value) return std::nullopt;
   return fixed(*value * factor, digits) + (error ? " ± " + fixed(*error * factor, digits) : "");
+}
+
+std::string measured_on(const Json& report) {
+  const Json* evaluation = find(report, "/evaluation");
+  if (evaluation == nullptr) return "";
+  const std::vector<Json> models = elements(report, "/models");
+  const auto measured = [](const Json& model) { return number(model, "/perplexity/value").has_value(); };
+  if (std::ranges::none_of(models, measured)) return "";
+  const bool with_error = std::ranges::any_of(
+      models, [](const Json& model) { return number(model, "/perplexity/standard_error").has_value(); });
+  const std::string where = text(*evaluation, "/source").value_or(""), windows = windows_text(*evaluation);
+  return std::string("Perplexity") + (with_error ? " ± one standard error" : "") +
+         (where.empty() ? "" : ", on " + where) + (windows.empty() ? "" : ": " + windows) + ".";
 }
 
 std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(std::max(bytes, 0.0))); }
@@ -89,14 +89,14 @@ std::string layer_range(std::int64_t first, std::int64_t count) {
 std::int64_t source_layers(const Json& report) {
   for (const char* pointer : {"/source/layers", "/scores/layers"})
     if (const auto layers = integer(report, pointer)) return *layers;
-  return integer(model_entry(report, "source"), "/layers").value_or(0);
+  return integer(first_model(report), "/layers").value_or(0);
 }
 
 std::optional<ChosenWindow> chosen_window(const Json& report) {
   const auto start = integer(report, "/choice/start"), cut = integer(report, "/choice/cut");
   const std::int64_t layers = source_layers(report);
   if (!start || !cut || *start < 0 || *cut < 1 || *cut > layers || *start > layers - *cut) return std::nullopt;
-  return ChosenWindow{*start, *cut, layers};
+  return ChosenWindow{.start = *start, .cut = *cut, .layers = layers};
 }
 
 std::vector<ChosenWindow> cut_runs(const Json& report) {
@@ -107,14 +107,21 @@ std::vector<ChosenWindow> cut_runs(const Json& report) {
   for (const Json& cut : elements(report, "/choice/cuts")) {
     const auto start = integer(cut, "/start"), count = integer(cut, "/count");
     if (!start || !count || *start < next || *count < 1 || *count > window->layers - *start) return {*window};
-    runs.push_back({*start, *count, window->layers});
+    runs.push_back({*start, *count, window->layers, text(cut, "/half").value_or("")});
     next = *start + *count;
   }
   return runs.empty() ? std::vector{*window} : runs;
 }
 
-std::string cut_ranges(const Json& report) {
-  const std::vector<ChosenWindow> runs = cut_runs(report);
+std::vector<ChosenWindow> whole_cuts(const Json& report) {
+  std::vector<ChosenWindow> runs = cut_runs(report);
+  std::erase_if(runs, [](const ChosenWindow& run) { return !run.half.empty(); });
+  return runs;
+}
+
+std::string cut_ranges(const Json& report) { return layer_ranges(cut_runs(report)); }
+
+std::string layer_ranges(const std::vector<ChosenWindow>& runs) {
   std::string ranges;
   for (std::size_t i = 0; i < runs.size(); ++i)
     ranges += (i == 0 ? "" : i + 1 < runs.size() ? ", " : " and ") + layer_range(runs[i].start, runs[i].cut);
@@ -136,6 +143,17 @@ bool contains_massive(const std::vector<std::int64_t>& massive, std::int64_t sta
 Json model_entry(const Json& report, std::string_view name) {
   for (const Json& model : elements(report, "/models"))
     if (text(model, "/name") == name) return model;
+  return nullptr;
+}
+
+bool is_first_model(const Json& model) {
+  const auto name = text(model, "/name");
+  return name == "source" || name == "before";
+}
+
+Json first_model(const Json& report) {
+  for (const Json& model : elements(report, "/models"))
+    if (is_first_model(model)) return model;
   return nullptr;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table that ends `prune`, `heal` and `sparsify`: what the models are and cost, then what each stage took.
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/report.h"
@@ -7,7 +8,7 @@
 namespace streamline {
 namespace {
 
-using report::fixed, report::integer, report::number, report::significant, report::text;
+using report::integer, report::number, report::text;
 using Row = std::vector<std::string>;
 
 constexpr const char* kUnmeasured = "-";
@@ -22,7 +23,10 @@ std::string rate_or_dash(const Json& json, std::string_view pointer) {
   return rate ? significant(*rate, 3) : "-";
 }
 
-std::string perplexity_or_dash(const Json& model) { return report::with_error(model, "/perplexity", 2).value_or("-"); }
+std::string perplexity_or_dash(const Json& model) {
+  const Json* measured = report::find(model, "/perplexity");
+  return measured == nullptr ? "-" : perplexity_text(*measured).value_or("-");
+}
 
 Row model_row(const Json& model) {
   const auto layers = integer(model, "/layers");
@@ -52,6 +56,7 @@ std::string report_table(const Json& record) {
 
   std::string out;
   if (models.size() > 1) out += format_table(report::without_empty_columns(models, kUnmeasured));
+  if (const std::string measured = report::measured_on(record); !measured.empty()) out += measured + "\n";
   if (models.size() > 1 && stages.size() > 1) out += "\n";
   if (stages.size() > 1) out += format_table(stages);
   return out;

@@ -14,7 +14,7 @@ using report::elements, report::number, report::text;
 
 std::string as_cell(const Json& row, const char* pointer, int digits) {
   const auto value = number(row, pointer);
-  return value ? report::fixed(*value, digits) : "–";
+  return value ? fixed(*value, digits) : "–";
 }
 
 Json spectra_chart(const Json& record) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The top of the page: what was done and what it cost, in a sentence, a picture of the layers, and four figures.
+#include <algorithm>
 #include <cctype>
 
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -23,19 +25,19 @@ std::string replacement(const Json& report) {
 // "135M → 114M parameters"
 std::string parameters_phrase(const Json& report) {
   if (!cuts(report)) return "";
-  auto before = number(model_entry(report, "source"), "/parameters");
+  auto before = number(first_model(report), "/parameters");
   if (!before) before = number(report, "/source/parameters");
   const auto after = number(final_model(report), "/parameters");
   if (!before || !after) return "";
   return strong(format_count(*before) + kArrow + format_count(*after)) + " parameters";
 }
 
-// "perplexity 29.4 → 84.7 → 53.2"
+// "perplexity 29.45 → 84.71 → 53.17"
 std::string perplexity_phrase(const Json& report) {
   std::string values;
   for (const Json& model : elements(report, "/models"))
     if (const auto value = number(model, "/perplexity/value"))
-      values += (values.empty() ? "" : kArrow) + significant(*value, 3);
+      values += (values.empty() ? "" : kArrow) + perplexity_text(*value);
   return values.empty() ? "" : "perplexity " + strong(values);
 }
 
@@ -59,14 +61,12 @@ using Format = std::string (*)(double);
 
 // A card for one number of the source and of the result; empty when either is missing.
 std::string change_card(const Json& report, const char* title, const char* pointer, Format format, const char* unit) {
-  const auto before = number(model_entry(report, "source"), pointer), after = number(final_model(report), pointer);
+  const auto before = number(first_model(report), pointer), after = number(final_model(report), pointer);
   if (!before || !after || *before <= 0 || *after <= 0) return "";
   const double ratio = *after / *before;
   const std::string big = ratio > 1 ? "×" + fixed(ratio, 2) : percent_change(*before, *after);
   return card(title, big, format(*before) + kArrow + format(*after) + unit);
 }
-
-std::string perplexity_text(double value) { return significant(value, 4); }
 
 std::string cell(const std::string& kind, bool massive, const std::string& title) {
   return element("span", "class=\"cell" + kind + (massive ? " massive" : "") + "\" title=\"" + title + "\"", "");
@@ -140,8 +140,9 @@ std::string notices(const Json& report) {
       told = told || warning.get<std::string>().find("massive activation") != std::string::npos;
       add(escaped(warning.get<std::string>()));
     }
-  const auto window = chosen_window(report);
-  if (!told && window && contains_massive(massive_layers(report), window->start, window->cut))
+  const std::vector<std::int64_t> massive = massive_layers(report);
+  const auto ruins = [&](const ChosenWindow& run) { return contains_massive(massive, run.start, run.cut); };
+  if (!told && std::ranges::any_of(whole_cuts(report), ruins))
     add("the chosen window contains a layer that makes massive activations; removing it can ruin the model, whatever "
         "the "
         "cosine says.");
@@ -157,15 +158,28 @@ std::string layer_strip(const Json& report) {
   std::string cells;
   for (std::int64_t layer = 0; layer < window->layers; ++layer) {
     const auto inside = [&](const ChosenWindow& run) { return layer >= run.start && layer < run.start + run.cut; };
-    const bool gone = std::any_of(runs.begin(), runs.end(), inside);
+    const auto run = std::ranges::find_if(runs, inside);
+    const bool kept = run == runs.end(), gone = !kept && run->half.empty();
     const bool begins = std::any_of(runs.begin(), runs.end(), [&](const auto& run) { return run.start == layer; });
     if (begins && !by.empty()) cells += cell(" new", false, "trained replacement: " + escaped(by));
-    cells += cell(gone ? " gone" : "", contains_massive(massive, layer, 1),
-                  "layer " + std::to_string(layer) + (gone ? ", removed" : ", kept"));
+    cells += cell(kept   ? ""
+                  : gone ? " gone"
+                         : " half",
+                  contains_massive(massive, layer, 1),
+                  "layer " + std::to_string(layer) +
+                      (kept   ? ", kept"
+                       : gone ? ", removed"
+                              : ", without " + escaped(run->half)));
   }
-  std::string legend = "<li><i></i>kept</li><li><i class=\"gone\"></i>" +
-                       std::string(text(report, "/choice/summary") ? "removed, or without a half: " : "removed: ") +
-                       cut_ranges(report) + "</li>";
+  std::string legend = "<li><i></i>kept</li>";
+  if (const std::string removed = layer_ranges(whole_cuts(report)); !removed.empty())
+    legend += "<li><i class=\"gone\"></i>removed: " + removed + "</li>";
+  for (const char* half : {"attention", "MLP"}) {
+    std::vector<ChosenWindow> without = runs;
+    std::erase_if(without, [&](const ChosenWindow& run) { return run.half != half; });
+    if (!without.empty())
+      legend += "<li><i class=\"half\"></i>without " + std::string(half) + ": " + layer_ranges(without) + "</li>";
+  }
   if (!by.empty()) legend += "<li><i class=\"new\"></i>trained in their place: " + escaped(by) + "</li>";
   for (const std::int64_t layer : massive)
     legend += "<li><i class=\"triangle\"></i>layer " + std::to_string(layer) + " makes massive activations</li>";

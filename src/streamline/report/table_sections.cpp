@@ -2,6 +2,8 @@
 // The sections made of tables: the models side by side, the stages of the run, and where everything came from.
 #include <algorithm>
 
+#include "streamline/base/number_text.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -18,8 +20,8 @@ std::string small(const std::string& markup) { return element("small", "", marku
 std::string compared(const Json& model, const Json& source, const char* pointer, std::string (*format)(double)) {
   const auto value = number(model, pointer), before = number(source, pointer);
   if (!value) return kNothing;
-  const bool is_source = text(model, "/name") == "source";
-  return format(*value) + (is_source || !before || *before <= 0 ? "" : small(percent_change(*before, *value)));
+  return format(*value) +
+         (is_first_model(model) || !before || *before <= 0 ? "" : small(percent_change(*before, *value)));
 }
 
 double largest(const std::vector<Json>& entries, const char* pointer) {
@@ -31,28 +33,12 @@ double largest(const std::vector<Json>& entries, const char* pointer) {
 std::string perplexity_cell(const Json& model, double most) {
   const auto value = number(model, "/perplexity/value");
   if (!value) return kNothing;
-  return *with_error(model, "/perplexity", 2) + bar(*value / most, text(model, "/name") != "source");
+  return perplexity_text(*find(model, "/perplexity")).value_or(kNothing) + bar(*value / most, !is_first_model(model));
 }
 
 std::string bits_cell(const Json& model) {
   const auto bits = number(model, "/perplexity/bits_per_byte");
   return bits ? fixed(*bits, 3) : kNothing;
-}
-
-// "wikitext.txt: 32,704 tokens scored in windows of 512, stride 512, BOS off."
-std::string evaluation_note(const Json& report) {
-  const Json* evaluation = find(report, "/evaluation");
-  if (evaluation == nullptr) return "";
-  std::string note = "Perplexity";
-  if (const auto source = text(*evaluation, "/source")) note += " on <code>" + escaped(*source) + "</code>";
-  note += " ± one standard error";
-  if (const auto tokens = integer(*evaluation, "/tokens")) note += "; " + grouped(*tokens) + " tokens scored";
-  if (const auto window = integer(*evaluation, "/window")) note += "; windows of " + grouped(*window) + " tokens";
-  if (const auto stride = integer(*evaluation, "/stride")) note += ", stride " + grouped(*stride);
-  if (const Json* bos = find(*evaluation, "/bos"))
-    note += bos->is_boolean() ? (bos->get<bool>() ? ", BOS on" : ", BOS off")
-                              : ", BOS " + escaped(bos->is_string() ? bos->get<std::string>() : bos->dump());
-  return note + ".";
 }
 
 // One entry of a description list; nothing when the text is empty.
@@ -65,9 +51,9 @@ std::string code(const std::optional<std::string>& value) {
 }
 
 // "3 sequences", "" when absent.
-std::string counted(const Json& json, std::string_view pointer, const char* unit) {
+std::string count_of(const Json& json, std::string_view pointer, const char* unit) {
   const auto count = integer(json, pointer);
-  return count ? grouped(*count) + " " + unit : "";
+  return count ? grouped(*count) + " " + plural(*count, unit) : "";
 }
 
 std::string joined(const std::vector<std::string>& parts) {
@@ -89,17 +75,17 @@ std::string command_line(const Json& report) {
 }
 
 std::string machine(const Json& report) {
-  return joined({counted(report, "/run/threads", "threads"), escaped(text(report, "/run/device").value_or("")),
+  return joined({count_of(report, "/run/threads", "thread"), escaped(text(report, "/run/device").value_or("")),
                  escaped(text(report, "/run/dtype").value_or(""))});
 }
 
 // Of "calibration" or "training".
 std::string text_read(const Json& read) {
-  std::string shape = counted(read, "/sequences", "sequences");
+  std::string shape = count_of(read, "/sequences", "sequence");
   if (const auto length = integer(read, "/seq_len"))
     shape += (shape.empty() ? "sequences of " : " × ") + grouped(*length) + " tokens";
-  return joined({code(text(read, "/source")), shape, counted(read, "/tokens", "tokens"),
-                 counted(read, "/documents", "documents")});
+  return joined({code(text(read, "/source")), shape, count_of(read, "/tokens", "token"),
+                 count_of(read, "/documents", "document")});
 }
 
 void add_text(std::string& list, const Json& report, const char* pointer, const std::string& name) {
@@ -125,7 +111,7 @@ std::string output(const Json& report) {
 std::string models_section(const Json& report) {
   const std::vector<Json> models = elements(report, "/models");
   if (models.empty()) return "";
-  const Json source = model_entry(report, "source");
+  const Json source = first_model(report);
   const double most = largest(models, "/perplexity/value");
   std::vector<std::vector<std::string>> rows = {
       {"Model", "Perplexity", "Bits per byte", "Layers", "Parameters", "Size", "Prefill tokens/s", "Decode tokens/s"}};
@@ -140,7 +126,7 @@ std::string models_section(const Json& report) {
   rows = without_empty_columns(rows, kNothing);
   const std::vector<std::string> heading = rows.front();
   rows.erase(rows.begin());
-  const std::string note = evaluation_note(report);
+  const std::string note = escaped(measured_on(report));
   return section("The models side by side", "",
                  html_table(heading, rows, "The models side by side") +
                      (note.empty() ? "" : element("p", "class=\"note\"", note)));
@@ -188,7 +174,7 @@ std::string provenance_section(const Json& report) {
   std::string list;
   add_fact(list, "Source",
            joined({code(text(report, "/source/path")), escaped(text(report, "/source/family").value_or("")),
-                   counted(report, "/source/parameters", "parameters")}));
+                   count_of(report, "/source/parameters", "parameter")}));
   add_fact(list, "Source digest", code(text(report, "/source/digest")));
   add_text(list, report, "/calibration", "Calibration");
   add_text(list, report, "/training", "Training text");

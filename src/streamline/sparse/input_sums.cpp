@@ -54,7 +54,8 @@ void add_squares_of(const torch::Tensor& rows, torch::Tensor& squares) {
 
 void InputSums::add(Role tap, std::int64_t expert, const torch::Tensor& inputs) {
   const torch::NoGradGuard no_grad;
-  auto rows = inputs.detach().reshape({-1, inputs.size(-1)}).to(torch::kCPU).contiguous();
+  const auto seen = inputs.dim() == 3 ? inputs.slice(1, skip_first_) : inputs;
+  auto rows = seen.detach().reshape({-1, seen.size(-1)}).to(torch::kCPU).contiguous();
   if (gram_ || rows.scalar_type() != torch::kBFloat16) rows = rows.to(torch::kFloat);
   InputSum& sum = sums_[{tap, expert}];
   sum.tokens += rows.size(0);

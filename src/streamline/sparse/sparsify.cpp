@@ -76,15 +76,16 @@ class Sparsifier {
       if (layer.attention) widest = std::max(widest, layer.attention->heads * layer.attention->head_dim);
     }
     widest = std::max(widest, model_.config().hidden);
-    if (options_.criterion == Criterion::sparse_gpt && calibration_.tokens() < widest)
-      fail(ErrorKind::usage, calibration_.source, ": ", calibration_.tokens(),
-           " tokens are too few for the Gram matrix of ", widest, " columns; it takes at least ", widest);
+    const std::int64_t tokens = calibration_.tokens();  // that are summed up
+    if (options_.criterion == Criterion::sparse_gpt && tokens < widest)
+      fail(ErrorKind::usage, calibration_.source, ": ", tokens, " tokens are too few for the Gram matrix of ", widest,
+           " columns; it takes at least ", widest);
     if (reads_text(options_.criterion) && options_.inputs == Inputs::pruned) check_memory(widest);
   }
 
   void check_memory(std::int64_t widest) const {
     const auto element = static_cast<std::uint64_t>(torch::elementSize(model_.placement().dtype));
-    std::uint64_t needed = static_cast<std::uint64_t>(calibration_.tokens() * model_.config().hidden) * element;
+    std::uint64_t needed = static_cast<std::uint64_t>(calibration_.positions() * model_.config().hidden) * element;
     std::int64_t squares = 4 * widest * widest;
     for (const LayerConfig& layer : model_.config().layers)
       if (layer.mlp && layer.mlp->experts)
@@ -117,7 +118,8 @@ class Sparsifier {
 
   // One pass of the model as it is, all layers' sums at once.
   std::vector<InputSums> dense_sums() const {
-    std::vector<InputSums> sums(static_cast<std::size_t>(model_.layer_count()), InputSums(false));
+    std::vector<InputSums> sums(static_cast<std::size_t>(model_.layer_count()),
+                                InputSums(false, calibration_.skip_first));
     SweepVisitor visitor;
     visitor.inner = [&](const SweepBatch&, std::int64_t layer, Role role, std::int64_t expert,
                         const torch::Tensor& inner) { sums[static_cast<std::size_t>(layer)].add(role, expert, inner); };
@@ -126,7 +128,7 @@ class Sparsifier {
   }
 
   InputSums seen(LayerWeights weights, const States& states) const {
-    InputSums sums(options_.criterion == Criterion::sparse_gpt);
+    InputSums sums(options_.criterion == Criterion::sparse_gpt, calibration_.skip_first);
     weights.tap = [&](Role role, std::int64_t expert, const torch::Tensor& inner) { sums.add(role, expert, inner); };
     for (const torch::Tensor& x : states) {
       check_interrupted();

@@ -3,6 +3,7 @@
 
 #include "streamline/arch/config_write.h"
 #include "streamline/base/error.h"
+#include "streamline/plan/plan_base.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/decilm_code.h"
@@ -22,9 +23,7 @@ namespace {
 void check_plan(const Model& source, const Plan& plan, const Replacements& replacements) {
   validate(plan);
   const std::string label = source.checkpoint().label();
-  if (plan.base.layers != source.layer_count()) {
-    fail(ErrorKind::mismatch, label, " has ", source.layer_count(), " layers; the plan is for ", plan.base.layers);
-  }
+  check_plan_layers(plan, source.layer_count(), label);
   if (!plan.base.digest.empty() && plan.base.digest != source.checkpoint().digest()) {
     fail(ErrorKind::mismatch, label, ": the plan was made for other weights",
          plan.base.model.empty() ? "" : " (" + plan.base.model + ")", "; digest ", plan.base.digest, " expected");

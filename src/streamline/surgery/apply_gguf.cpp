@@ -183,8 +183,8 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].folded != nullptr)
       for (const GgufLayoutTensor& tensor : gguf_layer(*layers[i].folded, config, static_cast<std::int64_t>(i)))
-        by_layer[i].push_back(
-            gguf_tensor(*layers[i].folded, tensor, gguf_stored_type(tensor, storage_type(config.dtype))));
+        by_layer[i].push_back(gguf_tensor(
+            *layers[i].folded, tensor, gguf_stored_type(tensor, storage_type(config.dtype)), torch::get_num_threads()));
     tensors.insert(tensors.end(), by_layer[i].begin(), by_layer[i].end());
   }
   return tensors;

@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/plan/plan_base.h"
 #include "streamline/surgery/apply.h"
 #include "streamline/surgery/layer_json.h"
 
@@ -93,9 +94,7 @@ class WeightsFile {
 
 void check_base(const Plan& plan, const Checkpoint& source, std::int64_t layers, AnyWeights any_weights,
                 const std::string& where) {
-  if (plan.base.layers != layers)
-    fail(ErrorKind::mismatch, where, ": the plan is for a model of ", plan.base.layers, " layers; ", source.label(),
-         " has ", layers);
+  check_plan_layers(plan, layers, source.label(), where);
   if (any_weights == AnyWeights::no && !plan.base.digest.empty() && plan.base.digest != source.digest())
     fail(ErrorKind::mismatch, where, ": the plan was made for other weights than those of ", source.label(),
          "; if these are a twin of them (quantised, fine-tuned), 'streamline apply --any-weights' takes it");

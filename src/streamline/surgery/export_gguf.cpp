@@ -68,7 +68,7 @@ std::vector<GgufTensor> all_tensors(const Checkpoint& checkpoint, const Config& 
   add_factors("rope_factors_long.weight", factors.long_text, tensors);
   add_factors("rope_factors_short.weight", factors.short_text, tensors);
   for (const GgufLayoutTensor& tensor : layout)
-    tensors.push_back(gguf_tensor(checkpoint, tensor, gguf_stored_type(tensor, type)));
+    tensors.push_back(gguf_tensor(checkpoint, tensor, gguf_stored_type(tensor, type), torch::get_num_threads()));
   return tensors;
 }
 

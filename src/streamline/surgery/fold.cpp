@@ -4,6 +4,7 @@
 #include "streamline/arch/decilm.h"
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/base/error.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/surgery/apply.h"
 
 namespace streamline {
@@ -198,10 +199,9 @@ bool folds_into(const LayerConfig& layer, const LayerConfig& mould) {
 TensorSource tensor_source(std::string name, const torch::Tensor& value) {
   SL_ASSERT(value.is_contiguous() && value.device().is_cpu());
   auto owner = std::make_shared<const torch::Tensor>(value);
-  const std::span bytes(static_cast<const std::byte*>(value.const_data_ptr()), value.nbytes());
   return {.header = {.name = std::move(name), .dtype = stored_dtype(value.scalar_type()), .shape = value.sizes().vec()},
-          .bytes = [bytes, owner] {
-            return Blob{bytes, owner};
+          .bytes = [owner] {
+            return Blob{bytes_of(*owner), owner};
           }};
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <numeric>
 
+#include "streamline/base/error.h"
 #include "streamline/base/json.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
@@ -112,6 +113,7 @@ void add_sampling(const FileSet& files, GgufFields& fields) {
   if (!files.contains(name)) return;
   const std::string where = files.label() + "/" + name;
   const Json settings = parse_json(files.open(name).text(), where);
+  if (!settings.is_object()) fail(ErrorKind::format, where, ": not a JSON object");
   if (const auto value = json_integer(settings, "top_k", where); value && *value >= 0 && *value <= INT32_MAX) {
     const auto count = static_cast<std::int32_t>(*value);
     fields.i32("general.sampling.top_k", count);
@@ -142,8 +144,9 @@ std::string gguf_size_label(const std::vector<std::vector<std::int64_t>>& shapes
   const double scaled = count / unit->size;
   char text[48];
   std::snprintf(text, sizeof text, "%.*f%s", scaled < 9.5 ? 1 : 0, scaled, unit->letter);
-  const auto& experts = config.layers.front().mlp->experts;
-  return (experts && experts->count > 0 ? std::to_string(experts->count) + "x" : "") + text;
+  for (const LayerConfig& layer : config.layers)  // of which the first may be dense, or have no MLP
+    if (layer.mlp && layer.mlp->experts) return std::to_string(layer.mlp->experts->count) + "x" + text;
+  return text;
 }
 
 void add_gguf_general(const FileSet& files, const std::string& label, GgufFields& fields) {

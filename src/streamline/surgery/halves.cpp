@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/halves.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -54,6 +56,23 @@ TensorSource neutral(const Checkpoint& source, const Config& config, Role role, 
   return tensor_source(std::move(name), torch::full(shape, value).to(scalar_type(tensor.dtype)));
 }
 
+// Neighbours that are copied at once, or zeros where `first` is -1.
+struct Run {
+  std::int64_t first = 0;
+  std::size_t count = 0;
+};
+std::vector<Run> runs_of(const std::vector<std::int64_t>& indices) {
+  std::vector<Run> runs;
+  for (const std::int64_t index : indices) {
+    const bool goes_on =
+        !runs.empty() &&
+        index == (runs.back().first < 0 ? -1 : runs.back().first + static_cast<std::int64_t>(runs.back().count));
+    if (!goes_on) runs.push_back({.first = index});
+    ++runs.back().count;
+  }
+  return runs;
+}
+
 // Copies rows or columns of a matrix, or elements of a bias, zeros for -1. `cut` is of the stored layout.
 std::vector<std::byte> gathered_bytes(std::span<const std::byte> bytes, const std::vector<std::int64_t>& shape,
                                       const TensorCut& cut) {
@@ -61,17 +80,22 @@ std::vector<std::byte> gathered_bytes(std::span<const std::byte> bytes, const st
   for (const std::int64_t size : shape) elements *= static_cast<std::size_t>(size);
   const std::size_t element = bytes.size() / elements, width = static_cast<std::size_t>(shape.back()) * element;
   const bool columns = shape.size() == 1 || cut.dimension == 1;
-  const std::size_t rows = shape.size() == 1 ? 1 : static_cast<std::size_t>(shape.front());
-  const std::size_t piece = columns ? element : width;
-  std::vector<std::byte> out((columns ? rows : 1) * cut.indices.size() * piece);
-  std::byte* to = out.data();
-  for (std::size_t row = 0; row < (columns ? rows : 1); ++row)
-    for (const std::int64_t index : cut.indices) {
-      const std::byte* from =
-          bytes.data() + row * width + static_cast<std::size_t>(std::max<std::int64_t>(index, 0)) * piece;
-      if (index >= 0) std::memcpy(to, from, piece);
-      to += piece;
+  const std::size_t piece = columns ? element : width, line = cut.indices.size() * piece;
+  const std::int64_t lines = columns && shape.size() > 1 ? shape.front() : 1;
+  const std::vector<Run> runs = runs_of(cut.indices);
+  std::vector<std::byte> out(static_cast<std::size_t>(lines) * line);
+  constexpr std::size_t kWorthAThread = 1 << 20;  // bytes
+  const auto grain = static_cast<std::int64_t>(kWorthAThread / (line + 1) + 1);
+  at::parallel_for(0, lines, grain, [&](std::int64_t first, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(end); ++i) {
+      std::byte* to = out.data() + i * line;
+      for (const Run& run : runs) {
+        const std::byte* from = bytes.data() + i * width;
+        if (run.first >= 0) std::memcpy(to, from + static_cast<std::size_t>(run.first) * piece, run.count * piece);
+        to += run.count * piece;
+      }
     }
+  });
   return out;
 }
 

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <sstream>
+
+#include "streamline/base/perplexity_text.h"
+#include "streamline/base/resources.h"
 
 namespace streamline {
 
@@ -42,33 +44,37 @@ std::string_view take_line(std::string_view& text) {
 // Every JSON string is a YAML string.
 std::string quoted(const std::string& text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string millions(std::int64_t parameters) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.2fM", static_cast<double>(parameters) / 1e6);
-  return text;
-}
-
 constexpr const char* kRecipe = "recipe";  // of the provenance: a file, not a cell
 constexpr const char* kModels = "models";  // of the provenance: the figures of report.json
 
 // Empty where they are not known.
 std::string parameter_row(const CardFacts& facts) {
   if (facts.parameters_before == 0) return {};
-  return "| parameters | " + millions(facts.parameters_before) + " | " + millions(facts.parameters_after) + " |\n";
+  return "| parameters | " + format_millions(facts.parameters_before) + " | " +
+         format_millions(facts.parameters_after) + " |\n";
 }
 
 bool says_nothing(const Json& value) { return value.is_null() || (value.is_array() && value.empty()); }
 
-// Of the source and of the result, where both were measured; else empty.
-std::string perplexity_row(const CardFacts& facts) {
+// Of the source and of the result, where both were measured, and of what was cut before anything was trained; else
+// empty. Below them how they were measured.
+std::string perplexity_rows(const CardFacts& facts) {
   const Json models = facts.provenance.value(kModels, Json::array());
-  const Json::json_pointer value("/perplexity/value"), source("/perplexity/text/source");
-  if (models.size() < 2 || !models.front().contains(value) || !models.back().contains(value)) return {};
+  const Json::json_pointer measured("/perplexity"), source("/perplexity/text/source");
+  const auto figure = [&](const Json& model) { return perplexity_text(model.value(measured, Json())); };
+  if (models.size() < 2 || !figure(models.front()) || !figure(models.back())) return {};
   const std::string text = models.front().value(source, "");
-  char figures[64];
-  std::snprintf(figures, sizeof figures, " | %.4g | %.4g |\n", models.front().at(value).get<double>(),
-                models.back().at(value).get<double>());
-  return "| perplexity" + (text.empty() ? "" : " on " + text.substr(text.find_last_of('/') + 1)) + figures;
+  std::string rows = "| perplexity" + (text.empty() ? "" : " on " + text.substr(text.find_last_of('/') + 1)) + " | " +
+                     *figure(models.front()) + " | " + *figure(models.back()) + " |\n";
+  for (std::size_t i = 1; i + 1 < models.size(); ++i)
+    if (const auto between = figure(models[i]))
+      rows += "| perplexity, " + models[i].value("name", "between") + " | | " + *between + " |\n";
+  const Json& first = models.front().at(measured);
+  const bool has_error = !first.value("standard_error", Json()).is_null();
+  const std::string windows = windows_text(first);
+  if (!has_error && windows.empty()) return rows;
+  return rows + "\nPerplexity" + (has_error ? " ± one standard error" : "") + (windows.empty() ? "" : ": " + windows) +
+         ".\n";
 }
 
 // What a plan took.
@@ -82,13 +88,17 @@ std::vector<std::string> plan_tags(const Plan& plan) {
   return tags;
 }
 
-// A value in a table: text as it is, a command as one line, everything else as JSON.
+// A value in a table: text as it is, a command as one line, the parts of an object behind their names, everything else
+// as JSON.
 std::string cell(const Json& value) {
   const bool words = value.is_array() && !value.empty() &&
                      std::all_of(value.begin(), value.end(), [](const Json& word) { return word.is_string(); });
   std::string text;
   if (words) {
     for (const Json& word : value) text += (text.empty() ? "" : " ") + word.get<std::string>();
+  } else if (value.is_object()) {
+    for (const auto& [key, part] : value.items())
+      if (!says_nothing(part)) text += (text.empty() ? "" : ", ") + key + " " + cell(part);
   } else {
     text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
@@ -130,7 +140,7 @@ void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) 
        << ".\n\n"
        << "| | source | this model |\n|---|---|---|\n"
        << "| layers | " << facts.layers_before << " | " << facts.layers_after << " |\n"
-       << parameter_row(facts) << perplexity_row(facts) << "\n## Recipe\n\n| | |\n|---|---|\n"
+       << parameter_row(facts) << perplexity_rows(facts) << "\n## Recipe\n\n| | |\n|---|---|\n"
        << "| method | " << cell(plan.method.name) << " |\n";
   for (const auto& [key, value] : plan.method.parameters.items())
     if (!says_nothing(value)) card << "| " << cell(key) << " | " << cell(value) << " |\n";

@@ -53,7 +53,7 @@ void check_space(const OutputDirectory& out, std::uint64_t bytes, const fs::path
 }
 
 Plan completed_plan(const Checkpoint& source, Plan plan) {
-  if (plan.base.model.empty()) plan.base.model = model_name(source.label());
+  if (plan.base.model.empty() || plan.base.model == source.label()) plan.base.model = model_name(source.label());
   if (plan.base.digest.empty()) plan.base.digest = source.digest();
   return plan;
 }

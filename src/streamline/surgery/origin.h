@@ -21,7 +21,7 @@ void check_target(const Checkpoint& source, const std::filesystem::path& out);
 // Running out of disk after minutes of writing is worse than hearing it first. Errors: resource.
 void check_space(const OutputDirectory& out, std::uint64_t bytes, const std::filesystem::path& target);
 
-// The plan with the name and digest of the source where it has none.
+// The plan with the digest of the source where it has none, and its name where it has none or a path.
 Plan completed_plan(const Checkpoint& source, Plan plan);
 
 // What a reader can learn from a weights file or config.json alone; a function of the plan, so that applying it again

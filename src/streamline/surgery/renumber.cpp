@@ -11,6 +11,7 @@
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/quantization.h"
 #include "streamline/base/error.h"
+#include "streamline/plan/plan_base.h"
 #include "streamline/surgery/finish.h"
 #include "streamline/surgery/follow.h"
 #include "streamline/surgery/origin.h"
@@ -32,8 +33,7 @@ void check_format(const Checkpoint& source, Format format) {
 
 void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& plan) {
   validate(plan);
-  if (plan.base.layers != stack.layers)
-    fail(ErrorKind::mismatch, source.label(), " has ", stack.layers, " layers; the plan is for ", plan.base.layers);
+  check_plan_layers(plan, stack.layers, source.label());
   if (!plan.slices.empty())
     fail(ErrorKind::unsupported, source.label(),
          ": the plan slices layers; by names alone only whole layers can be dropped");

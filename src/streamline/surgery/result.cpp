@@ -8,6 +8,7 @@
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/plan/stack.h"
 #include "streamline/surgery/fold.h"
 #include "streamline/surgery/halves.h"
@@ -72,6 +73,8 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
   add_outside(source, model.config(), stored, result);
   const std::vector<OutputLayer> stack = output_layers(model.config(), plan);
   if (std::string note = packing_note(stack, form); !note.empty()) result.notes.push_back(std::move(note));
+  if (form == LayerForm::ordinary && !std::ranges::all_of(stack, &OutputLayer::whole))
+    result.notes.push_back("--format decilm, or per-layer, may leave out what stands beside a half without partner");
   for (std::string& note : width_notes(model.config(), stack, form)) result.notes.push_back(std::move(note));
   const bool sliced = !plan.slices.empty();
   for (std::size_t i = 0; i < stack.size(); ++i) {
@@ -115,8 +118,7 @@ TensorSource as_in_model(const Model& model, std::int64_t layer, const LayerTens
             auto value = model.stored_matrix(layer, role, expert);
             if (is_transposed(model.config(), layer, role, Part::weight)) value = value.t();
             auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
-            const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());
-            return Blob{{data, owner->nbytes()}, owner};
+            return Blob{bytes_of(*owner), owner};
           }};
 }
 

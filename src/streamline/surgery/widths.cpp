@@ -6,6 +6,8 @@
 #include "streamline/arch/decilm.h"
 #include "streamline/arch/layer_shapes.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
+#include "streamline/base/resources.h"
 #include "streamline/plan/stack.h"
 
 namespace streamline {
@@ -88,10 +90,42 @@ void widen(KeptUnits& units, std::int64_t count) {
   }
 }
 
-std::string in_millions(std::int64_t parameters) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2fM", static_cast<double>(parameters) / 1e6);
-  return text;
+// A plan, and what stands in for its segments.
+struct Written {
+  Plan plan;
+  Replacements replacements;
+};
+
+// Where a half stands alone: cuts the segment around its layer and keeps that whole, the other half as wide as `shape`.
+void keep_both_halves(Written& written, const Config& config, const OutputLayer& layer, const LayerConfig& shape) {
+  const std::int64_t index = layer.attention ? layer.source : layer.mlp_source;
+  const LayerConfig& source = layer_of(config, index);
+  if (!source.attention || !source.mlp) return;  // the source has no other half
+  std::vector<Segment>& segments = written.plan.segments;
+  const auto around = std::ranges::find_if(segments, [&](const Segment& segment) { return index <= segment.last; });
+  const std::int64_t place = around - segments.begin();
+  std::vector<Segment> pieces;
+  const auto add = [&](std::int64_t first, std::int64_t last, Action action) {
+    if (first <= last) pieces.push_back({.first = first, .last = last, .action = action});
+  };
+  add(around->first, index - 1, around->action);
+  add(index, index, Action::keep);
+  add(index + 1, around->last, around->action);
+  segments.insert(segments.erase(around), pieces.begin(), pieces.end());
+  Replacements moved;
+  for (auto& [segment, weights] : written.replacements)
+    moved[segment > place ? segment + std::ssize(pieces) - 1 : segment] = weights;
+  written.replacements = std::move(moved);
+
+  const auto first_units = [](std::int64_t of, std::int64_t count) {
+    KeptUnits units{.of = of};
+    widen(units, count);
+    return units;
+  };
+  if (!layer.attention && shape.attention->kv_heads < source.attention->kv_heads)
+    written.plan.slices[index].kv_heads = first_units(source.attention->kv_heads, shape.attention->kv_heads);
+  if (!layer.mlp && shape.mlp->intermediate < source.mlp->intermediate)
+    written.plan.slices[index].channels = {first_units(source.mlp->intermediate, shape.mlp->intermediate)};
 }
 
 }  // namespace
@@ -109,20 +143,21 @@ LayerConfig stored_shape_of(const Config& config, const std::vector<OutputLayer>
   return shape;
 }
 
-Plan as_wide_as_written(const Config& config, const Plan& plan, LayerForm form) {
-  Plan wide = plan;
-  if (plan.slices.empty()) return wide;
+Model written_view(const Model& source, const Plan& plan, const Replacements& replacements, LayerForm form) {
+  const Config& config = source.config();
+  Written written{plan, replacements};
   const std::vector<OutputLayer> stack = output_layers(config, plan);
   for (const OutputLayer& layer : stack) {
     if (layer.replaced || !is_ordinary(layer_of(config, layer.source))) continue;
     const LayerConfig shape = stored_shape_of(config, stack, layer, form);
-    const auto attention = wide.slices.find(layer.source), mlp = wide.slices.find(layer.mlp_source);
-    if (layer.attention && attention != wide.slices.end() && attention->second.kv_heads)
+    if (form == LayerForm::ordinary && !layer.whole()) keep_both_halves(written, config, layer, shape);
+    const auto attention = written.plan.slices.find(layer.source), mlp = written.plan.slices.find(layer.mlp_source);
+    if (layer.attention && attention != written.plan.slices.end() && attention->second.kv_heads)
       widen(*attention->second.kv_heads, shape.attention->kv_heads);
-    if (layer.mlp && mlp != wide.slices.end())
+    if (layer.mlp && mlp != written.plan.slices.end())
       for (KeptUnits& units : mlp->second.channels) widen(units, shape.mlp->intermediate);
   }
-  return wide;
+  return source.view(written.plan, written.replacements);
 }
 
 std::vector<std::string> width_notes(const Config& config, const std::vector<OutputLayer>& stack, LayerForm form) {
@@ -143,13 +178,14 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
   }
   const std::int64_t before = parameters_of(config, whole), real = parameters_of(config, kept),
                      stored = parameters_of(config, written);
-  std::vector<std::string> notes = {"slices take " + in_millions(before - real) + " of " + in_millions(before) +
+  std::vector<std::string> notes = {"slices take " + format_millions(before - real) + " of " + format_millions(before) +
                                     " parameters of these layers"};
   if (stored == real) {
     notes.back() += ", and all of it is gained: nothing is padded";
     return notes;
   }
-  notes.back() += ", of which " + in_millions(before - stored) + " are gained and " + in_millions(stored - real) +
+  notes.back() += ", of which " + format_millions(before - stored) + " are gained and " +
+                  format_millions(stored - real) +
                   " are written as padding: zeros that take memory and time and change nothing";
   if (form == LayerForm::ordinary && is_replaced(stack)) {
     notes.push_back("beside a replacement, which has the source's widths, all layers keep them");
@@ -159,12 +195,12 @@ std::vector<std::string> width_notes(const Config& config, const std::vector<Out
         "an ordinary " + std::string(config.family->name) +
         " model has one width for all its layers (methods of widths give them one with --scope local), that of the "
         "widest: " +
-        std::to_string(kept_widths.kv_heads) + " heads for keys and values" +
+        counted(kept_widths.kv_heads, "head") + " for keys and values" +
         (kept_widths.dense > 0 ? ", MLPs of " + std::to_string(kept_widths.dense) : "") +
         (kept_widths.expert > 0 ? ", experts of " + std::to_string(kept_widths.expert) : ""));
     if (const std::int64_t other = parameters_of(config, decilm); may_be_decilm && other < stored)
       notes.push_back("--format decilm gives each MLP its own width, rounded up to " + std::to_string(kBlockWidth) +
-                      ": " + in_millions(stored - other) + " parameters fewer");
+                      ": " + format_millions(stored - other) + " parameters fewer");
   }
   if (form == LayerForm::ordinary && !is_replaced(stack) &&
       largest_widths(written).kv_heads > largest_widths(kept).kv_heads && says_heads(*config.family))

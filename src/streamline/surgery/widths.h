@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "streamline/arch/config_write.h"
+#include "streamline/engine/model.h"
 #include "streamline/plan/plan.h"
 
 namespace streamline {
@@ -16,9 +17,10 @@ namespace streamline {
 LayerConfig stored_shape_of(const Config& config, const std::vector<OutputLayer>& stack, const OutputLayer& layer,
                             LayerForm form);
 
-// `plan` with as many units kept in each layer as are written of it in that form, whichever they are: what its result
-// takes in parameters, bytes, caches and time. Plans without slices as they are.
-Plan as_wide_as_written(const Config& config, const Plan& plan, LayerForm form);
+// What the result of a plan takes in parameters, bytes, caches and time: `source` through the plan with as many units
+// kept in each layer as are written of it in that form, and with whole layers where a half without partner stands
+// beside zeros. Not for what it computes, since units and halves that went compute again. Errors: those of Model::view.
+Model written_view(const Model& source, const Plan& plan, const Replacements& replacements, LayerForm form);
 
 // What the slices took, what of it padding gives back, and what would not; for people. Empty for plans without slices.
 std::vector<std::string> width_notes(const Config& config, const std::vector<OutputLayer>& stack, LayerForm form);

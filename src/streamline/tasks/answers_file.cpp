@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/base/unfinished.h"
 #include "streamline/text/text_lines.h"
 
@@ -47,12 +48,6 @@ Json line(const Answer& answer) {
           {"greedy", answer.greedy}};
 }
 
-template <class T>
-T required(std::optional<T> value, std::string_view key, const std::string& where) {
-  if (!value) fail(ErrorKind::format, where, ": '", key, "' is missing");
-  return *std::move(value);
-}
-
 std::int64_t count(const Json& object, std::string_view key, const std::string& where) {
   const std::int64_t value = required(json_integer(object, key, where), key, where);
   if (value < 0) fail(ErrorKind::format, where, ": '", key, "' is ", value, "; expected no less than 0");
@@ -63,17 +58,8 @@ std::string text(const Json& object, std::string_view key, const std::string& wh
   return required(json_string(object, key, where), key, where);
 }
 
-// A list whose members are all what `is` says.
-template <class T>
-std::vector<T> list(const Json& object, const char* key, bool (Json::*is)() const noexcept, const std::string& where) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_array() || !std::all_of(found->begin(), found->end(), std::mem_fn(is)))
-    fail(ErrorKind::format, where, ": '", key, "' is missing, or not a list of what belongs there");
-  return found->get<std::vector<T>>();
-}
-
 std::vector<std::int64_t> counts(const Json& object, const char* key, const std::string& where) {
-  auto values = list<std::int64_t>(object, key, &Json::is_number_integer, where);
+  auto values = json_list<std::int64_t>(object, key, &Json::is_number_integer, where);
   for (const std::int64_t value : values)
     if (value < 0) fail(ErrorKind::format, where, ": '", key, "' holds ", value, "; expected no less than 0");
   return values;
@@ -97,9 +83,9 @@ TaskAnswers parse_header(const Json& object, const std::string& where) {
   if (rule != "choices" && rule != "greedy") fail(ErrorKind::format, where, ": unknown rule '", rule, "'");
   set.style = style_named(style);
   set.rule = rule == "choices" ? Rule::choices : Rule::greedy;
-  set.metrics = list<std::string>(object, "metrics", &Json::is_string, where);
+  set.metrics = json_list<std::string>(object, "metrics", &Json::is_string, where);
   check_metrics(set.metrics, where);
-  set.labels = list<std::string>(object, "labels", &Json::is_string, where);
+  set.labels = json_list<std::string>(object, "labels", &Json::is_string, where);
   set.shots = count(object, "shots", where);
   set.items_in_data = count(object, "items_in_data", where);
   if (object.contains("truncated")) set.truncated = count(object, "truncated", where);
@@ -126,10 +112,10 @@ void check_choices(const Answer& answer, const TaskAnswers& set, const std::stri
 Answer parse_answer(const Json& object, const TaskAnswers& set, const std::string& where) {
   if (!object.is_object()) fail(ErrorKind::format, where, ": not a JSON object");
   Answer answer{.id = text(object, "id", where), .gold = static_cast<std::size_t>(count(object, "gold", where))};
-  answer.log_likelihoods = list<double>(object, "log_likelihoods", &Json::is_number, where);
+  answer.log_likelihoods = json_list<double>(object, "log_likelihoods", &Json::is_number, where);
   answer.tokens = counts(object, "tokens", where);
   answer.characters = counts(object, "characters", where);
-  answer.greedy = list<bool>(object, "greedy", &Json::is_boolean, where);
+  answer.greedy = json_list<bool>(object, "greedy", &Json::is_boolean, where);
   check_choices(answer, set, where);
   return answer;
 }

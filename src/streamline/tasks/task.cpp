@@ -6,6 +6,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
+#include "streamline/base/nearest.h"
 #include "streamline/tasks/task_spec.h"
 
 namespace streamline {
@@ -60,8 +61,9 @@ std::shared_ptr<const Task> find_task(std::string_view name, const fs::path& fol
   for (const ShippedTask& task : shipped_tasks())
     if (task.name == name)
       return std::make_shared<const Task>(parse_task(task.text, "shipped task " + std::string(name)));
-  fail(ErrorKind::usage, "no task '", name, "' (", listed(task_names(folder)),
-       "); a path that ends in .yaml reads your own");
+  const std::vector<std::string> names = task_names(folder);
+  fail(ErrorKind::usage, "no task '", name, "' (", listed(names), ")", nearest_text(name, names),
+       "; a path that ends in .yaml reads your own");
 }
 
 TaskChoice choose_task(std::string_view name, const fs::path& folder) {

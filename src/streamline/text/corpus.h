@@ -36,14 +36,15 @@ struct TokenBatches {
   std::int64_t bytes = 0;       // UTF-8 bytes of the text that the tokens came from
   std::int64_t skip_first = 0;  // leading positions of each sequence (BOS) that enter no statistic
 
-  std::int64_t tokens() const;
+  std::int64_t tokens() const;     // of the text: what skip_first leaves out is not counted
+  std::int64_t positions() const;  // all ids
 };
 
 struct PackOptions {
-  std::int64_t seq_len = 512;
-  std::int64_t samples = 0;  // sequences wanted; 0: all there is
-  bool pack = true;          // false: one document a sequence, cut at seq_len, in its own length
-  bool shuffle = false;      // draw the samples at random over the whole corpus (needs seed), else the first ones
+  std::int64_t seq_len = 512;  // tokens of text in each sequence
+  std::int64_t samples = 0;    // sequences wanted; 0: all there is
+  bool pack = true;            // false: one document a sequence, cut at seq_len, in its own length
+  bool shuffle = false;        // draw the samples at random over the whole corpus (needs seed), else the first ones
   std::uint64_t seed = 0;
   bool prepend_bos = false;  // BOS in front of each sequence (which then has seq_len + 1 ids, skip_first = 1)
 };

@@ -2,16 +2,11 @@
 // The patterns are those of the models' own tokenizer.json. A name stands for the first tokenizer that used it.
 #include "streamline/text/gguf_pre_types.h"
 
+#include "streamline/text/patterns.h"
+
 namespace streamline {
 namespace {
 
-constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLineEnd = R"([\r\n])", kDigit = R"(\p{N})", kThreeDigits = "[0-9][0-9][0-9]";
 constexpr std::string_view kIdeographs = R"([\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 // Cased letters but for those that the tokenizer's list of them lacks (Georgian, mathematical letters …).
@@ -25,29 +20,29 @@ constexpr std::string_view kDeepSeekMarks =
 const std::vector<GgufPreType>& pre_types() {
   static const std::vector<GgufPreType> types = {
       // What llama.cpp falls back to where a file names nothing.
-      {.name = "default", .patterns = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", kThreeDigits}},
-      {.name = "gpt-2", .patterns = {kGpt2}},
-      {.name = "mpt", .patterns = {kGpt2}},
-      {.name = "olmo", .patterns = {kGpt2}},
-      {.name = "phi-2", .patterns = {kGpt2}},
-      {.name = "roberta-bpe", .patterns = {kGpt2}},
-      {.name = "llama-bpe", .patterns = {kLlama3}, .ignore_merges = true, .adds_bos = true},
-      {.name = "llama3", .patterns = {kLlama3}, .ignore_merges = true, .adds_bos = true},
-      {.name = "llama-v3", .patterns = {kLlama3}, .ignore_merges = true, .adds_bos = true},
-      {.name = "dbrx", .patterns = {kLlama3}},
-      {.name = "smaug-bpe", .patterns = {kLlama3}},
-      {.name = "qwen2", .patterns = {kQwen2}, .nfc = true},
-      {.name = "deepseek-r1-qwen", .patterns = {kQwen2}},
-      {.name = "stablelm2", .patterns = {kQwen2}},
+      {.name = "default", .patterns = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", kThreeDigits}},
+      {.name = "gpt-2", .patterns = {kGpt2Pattern}},
+      {.name = "mpt", .patterns = {kGpt2Pattern}},
+      {.name = "olmo", .patterns = {kGpt2Pattern}},
+      {.name = "phi-2", .patterns = {kGpt2Pattern}},
+      {.name = "roberta-bpe", .patterns = {kGpt2Pattern}},
+      {.name = "llama-bpe", .patterns = {kLlama3Pattern}, .ignore_merges = true, .adds_bos = true},
+      {.name = "llama3", .patterns = {kLlama3Pattern}, .ignore_merges = true, .adds_bos = true},
+      {.name = "llama-v3", .patterns = {kLlama3Pattern}, .ignore_merges = true, .adds_bos = true},
+      {.name = "dbrx", .patterns = {kLlama3Pattern}},
+      {.name = "smaug-bpe", .patterns = {kLlama3Pattern}},
+      {.name = "qwen2", .patterns = {kQwenPattern}, .nfc = true},
+      {.name = "deepseek-r1-qwen", .patterns = {kQwenPattern}},
+      {.name = "stablelm2", .patterns = {kQwenPattern}},
       // Its digits are looked for in the byte alphabet, where bytes such as 0xB2 are written as digits.
       {.name = "falcon", .steps = R"({"type": "Sequence", "pretokenizers": [
           {"type": "Punctuation", "behavior": "Contiguous"}, {"type": "ByteLevel", "add_prefix_space": false},
           {"type": "Digits"}, {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}}]})"},
-      {.name = "starcoder", .patterns = {kDigit, kGpt2}},
-      {.name = "refact", .patterns = {kDigit, kGpt2}},
-      {.name = "smollm", .patterns = {kDigit, kGpt2}},
-      {.name = "codeshell", .patterns = {kDigit, kGpt2}},
-      {.name = "command-r", .patterns = {kDigit, kGpt2}, .nfc = true},
+      {.name = "starcoder", .patterns = {kDigit, kGpt2Pattern}},
+      {.name = "refact", .patterns = {kDigit, kGpt2Pattern}},
+      {.name = "smollm", .patterns = {kDigit, kGpt2Pattern}},
+      {.name = "codeshell", .patterns = {kDigit, kGpt2Pattern}},
+      {.name = "command-r", .patterns = {kDigit, kGpt2Pattern}, .nfc = true},
       {.name = "deepseek-llm",
        .patterns = {kLineEnd, kDeepSeekLetters, kDeepSeekMarks, R"(\s+$)", kIdeographs, kDigit}},
       {.name = "deepseek-coder", .patterns = {kLineEnd, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kIdeographs, kDigit}},

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "streamline/text/json_pattern.h"
+#include "streamline/text/patterns.h"
 #include "streamline/text/unicode.h"
 
 namespace streamline {
@@ -12,9 +13,6 @@ namespace {
 
 using Made = std::unique_ptr<const PreTokenizer>;
 
-// GPT-2's pattern, without which no byte-level tokenizer would be what it is.
-constexpr std::string_view kByteLevelPattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kEscapedSpace = "\u2581";
 
 // What becomes of the matches of a pattern: the words are the tokenizers library's.
@@ -238,7 +236,7 @@ Steps make_byte_level(const Json& description, std::string_view where) {
   if (json_bool(description, "add_prefix_space", where).value_or(true))
     steps.push_back(std::make_unique<PrefixSpace>());
   if (json_bool(description, "use_regex", where).value_or(true))
-    steps.push_back(std::make_unique<SplitByPattern>(Regex(kByteLevelPattern, where), Behavior::isolated, false));
+    steps.push_back(std::make_unique<SplitByPattern>(Regex(kGpt2Pattern, where), Behavior::isolated, false));
   steps.push_back(std::make_unique<WriteBytes>());
   return steps;
 }

@@ -7,6 +7,7 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/random.h"
 #include "streamline/text/corpus.h"
 
@@ -76,8 +77,9 @@ std::vector<std::int64_t> choose(std::int64_t available, const PackOptions& opti
 
 [[noreturn]] void fail_too_little(const std::string& source, const PackOptions& options, std::int64_t tokens) {
   const std::int64_t wanted = std::max<std::int64_t>(options.samples, 1);
-  fail(ErrorKind::resource, "needs ", wanted, wanted == 1 ? " sequence of " : " sequences of ", options.seq_len, " = ",
-       wanted * options.seq_len, " tokens; ", source, " has ", tokens);
+  fail(ErrorKind::resource, "needs ", counted(wanted, "sequence"), " of ", options.seq_len, " = ",
+       wanted * options.seq_len, " tokens; ", source, " has ", tokens,
+       tokens < options.seq_len ? "" : ", enough for " + std::to_string(tokens / options.seq_len));
 }
 
 TokenBatches pack(std::span<const TokenDocument> documents, const std::string& source, const Tokenizer& tokenizer,
@@ -114,7 +116,8 @@ TokenBatches one_by_one(std::span<const TokenDocument> documents, const std::str
                         const PackOptions& options) {
   const auto available = static_cast<std::int64_t>(documents.size());
   if (available < std::max<std::int64_t>(options.samples, 1))
-    fail(ErrorKind::resource, "needs ", options.samples, " documents; ", source, " has ", available);
+    fail(ErrorKind::resource, "needs ", counted(std::max<std::int64_t>(options.samples, 1), "document"), "; ", source,
+         " has ", available);
   TokenBatches batches;
   for (const std::int64_t i : choose(available, options)) {
     const TokenDocument& document = documents[static_cast<std::size_t>(i)];
@@ -197,7 +200,9 @@ std::pair<std::vector<TokenDocument>, std::vector<TokenDocument>> split_many(std
 
 }  // namespace
 
-std::int64_t TokenBatches::tokens() const {
+std::int64_t TokenBatches::tokens() const { return positions() - skip_first * std::ssize(sequences); }
+
+std::int64_t TokenBatches::positions() const {
   return std::accumulate(sequences.begin(), sequences.end(), std::int64_t{0},
                          [](std::int64_t sum, const auto& ids) { return sum + static_cast<std::int64_t>(ids.size()); });
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "streamline/base/error.h"
+#include "streamline/text/patterns.h"
 #include "streamline/text/tokenizer_formats.h"
 #include "streamline/text/unicode.h"
 
@@ -37,18 +38,8 @@ std::vector<std::string> llama3_special() {
 }
 
 std::vector<Known> known_tokenizers() {
-  return {{"Llama 3", 128000,
-           R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-           R"(\s*[\r\n]+|\s+(?!\S)|\s+)",
-           false, llama3_special(), 0, 1},
-          {"Qwen",
-           151643,
-           R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-           R"(\s*[\r\n]+|\s+(?!\S)|\s+)",
-           true,
-           {"<|endoftext|>", "<|im_start|>", "<|im_end|>"},
-           -1,
-           0}};
+  return {{"Llama 3", 128000, kLlama3Pattern, false, llama3_special(), 0, 1},
+          {"Qwen", 151643, kQwenPattern, true, {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}, -1, 0}};
 }
 
 int base64_value(char c) {

@@ -26,7 +26,7 @@ LayerWeights initial(const Model& model, std::int64_t first, Rng& rng) {
   }
   if (!weights.has(Role::mlp_norm))
     weights.tensors[Role::mlp_norm].weight = torch::full({d}, 1 - config.family->traits.norm_offset);
-  weights.tensors[Role::up] = {normal_matrix(f, d, initializer_range(config), rng), torch::zeros({f})};
+  weights.tensors[Role::up] = {normal_tensor({f, d}, initializer_range(config), rng), torch::zeros({f})};
   weights.tensors[Role::down] = {torch::zeros({d, f}), torch::zeros({d})};
   return weights;
 }

@@ -5,6 +5,7 @@
 #include "streamline/prune/layer_choice.h"
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/spectra.h"
+#include "streamline/prune/unit_search.h"
 
 namespace streamline::alpha_method {
 namespace {
@@ -13,9 +14,11 @@ Proposal propose(PruneContext& context, const Json& params) {
   const CutRequest request = read_cut_request(context, params, "alpha");
   SpectraOptions options{.tail = parse_tail(params.at("tail").get<std::string>()), .seed = context.seed};
   options.progress = !context.sweep.label.empty();
-  const std::vector<MatrixSpectrum> found = spectra(context.model, options);
+  const Json exponents = made_once(context, "alpha", params, [&]() -> Json {
+    return layer_exponents(spectra(context.model, options), context.model.layer_count());
+  });
   LayerImportance importance{.name = "minus_alpha"};
-  for (const double alpha : layer_exponents(found, context.model.layer_count())) importance.values.push_back(-alpha);
+  for (const Json& alpha : exponents) importance.values.push_back(-alpha.get<double>());
   Proposal proposal = drop_least_important(context, request, importance);
   if (context.scores) proposal.scores = *context.scores;
   proposal.warnings.emplace_back(

@@ -7,6 +7,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/half_choice.h"
 #include "streamline/prune/half_losses.h"
@@ -208,7 +209,7 @@ Search run(const PruneContext& context, const Request& request, const Json& key)
     }
     if (request.halves == 0 && !comes_closer(context, request, search, best->half)) return search;
     take(search, *best);
-    log_detail("took out " + name(best->half) + ": perplexity " + std::to_string(std::exp(best->loss)));
+    log_detail("took out " + name(best->half) + ": perplexity " + perplexity_text(std::exp(best->loss)));
   }
 }
 

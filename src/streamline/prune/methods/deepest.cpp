@@ -11,7 +11,6 @@ namespace {
 std::int64_t chosen_count(const PruneContext& context, const CutRequest& request, std::int64_t most) {
   if (const auto count = requested_count(request, context, 1)) {
     check_count(*count, context);
-    if (*count > most) fail(ErrorKind::usage, "cutting ", *count, " layers: the last one stays, ", most, " can be cut");
     return *count;
   }
   return closest_window_count(context, request.sparsity, [&](std::int64_t count) {

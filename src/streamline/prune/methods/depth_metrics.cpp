@@ -23,6 +23,7 @@ std::vector<ScoredUnit> scored_units(const Scores& scores, const Json& params) {
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
+  check_sizes(context, params, "depth-metrics", scored_units(unmeasured_updates(context.model.config()), params));
   Scores scores = scores_for(context);
   Proposal proposal = drop_least_important_units(context, params, "depth-metrics",
                                                  params.at("metric").get<std::string>(), scored_units(scores, params));
@@ -39,7 +40,7 @@ Params params() {
                             "after), its norm (l1, l2), or its norm over theirs (relative-l1, relative-l2)",
                     .default_value = "relative-l2",
                     .choices = {"cosine", "l1", "l2", "relative-l1", "relative-l2"}});
-  params.push_back(relative_to_param());
+  params.push_back(relative_to_param("metric"));
   return params;
 }
 

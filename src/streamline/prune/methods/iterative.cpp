@@ -45,6 +45,7 @@ class Search {
       }
       std::ranges::sort(out);
       unit_set(units_, out, cuts_.size());  // each once, and all of them there
+      counter_.parts = known.at("parts_executed").get<std::int64_t>();
     });
   }
 
@@ -68,7 +69,7 @@ class Search {
       cuts_.push_back(*cut);
       Json rounds = Json::array();
       for (const Cut& known : cuts_) rounds.push_back(to_json(known));
-      keep(context_, key_, {{"rounds", rounds}});
+      keep(context_, key_, {{"rounds", rounds}, {"parts_executed", counter_.parts}});
     }
     UnitSet out;
     for (std::int64_t i = 0; i < count; ++i) out.push_back(cuts_[static_cast<std::size_t>(i)].unit);
@@ -113,7 +114,7 @@ Proposal propose(PruneContext& context, const Json& params) { return Search(cont
 Params params() {
   Params params = search_params();
   params.push_back(part_score_param("score", "cosine"));
-  params.push_back(relative_to_param());
+  params.push_back(relative_to_param("score"));
   return params;
 }
 

@@ -5,7 +5,7 @@
 #include "streamline/prune/leave_one_out.h"
 #include "streamline/base/stats.h"
 #include "streamline/prune/proposal.h"
-#include "streamline/prune/unit_choice.h"
+#include "streamline/prune/unit_search.h"
 
 namespace streamline::leave_one_out_method {
 namespace {
@@ -44,27 +44,33 @@ Json estimates(const UnitStack& stack, const std::vector<Left>& left, const Leav
     json["units"].push_back({{"unit", name(stack.parts[stack.units[i]])},
                              {"without", left[i].value.value},
                              {"value", left[i].increase.value},
-                             {"standard_error", left[i].increase.standard_error},
+                             {"standard_error", to_json(left[i].increase)["standard_error"]},
                              {"influence", influence[i]}});
   return json;
 }
 
-Proposal propose(PruneContext& context, const Json& params) {
-  const auto measure = params.at("measure").get<std::string>();
-  const UnitStack stack = unit_stack(context.model, units_of(params), "leave-one-out");
-  check_sizes(context, params, "leave-one-out", stack);
+// Reads the text.
+Json measured(const PruneContext& context, const UnitStack& stack, const std::string& measure) {
   PartCounter counter;
   const LeaveOneOut values = leave_one_out(context.model, stack.parts, stack.units, context.calibration,
                                            {.measure = text_measure(measure),
                                             .batch_tokens = context.sweep.batch_tokens,
                                             .label = context.sweep.label.empty() ? "" : "leave one out"},
                                            counter);
-  const std::vector<Left> left = summarise(values);
+  return estimates(stack, summarise(values), values, measure, counter);
+}
+
+Proposal propose(PruneContext& context, const Json& params) {
+  const auto measure = params.at("measure").get<std::string>();
+  const UnitStack stack = unit_stack(context.model, units_of(params), "leave-one-out");
+  check_sizes(context, params, "leave-one-out", stack);
+  const Json found = made_once(context, "leave-one-out", params, [&] { return measured(context, stack, measure); });
   std::vector<ScoredUnit> units;
-  for (std::size_t i = 0; i < left.size(); ++i) units.push_back({stack.parts[stack.units[i]], left[i].value.value});
+  for (std::size_t i = 0; i < stack.units.size(); ++i)
+    units.push_back({stack.parts[stack.units[i]], found.at("units")[i].at("without").get<double>()});
   Proposal proposal = drop_least_important_units(context, params, "leave-one-out", measure, units);
   sign(proposal.plan, context, "leave-one-out", params);
-  proposal.plan.scores["estimates"] = estimates(stack, left, values, measure, counter);
+  proposal.plan.scores["estimates"] = found;
   proposal.scores = scores_for(context);
   return proposal;
 }

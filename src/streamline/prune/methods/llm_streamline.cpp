@@ -2,6 +2,7 @@
 // LLM-Streamline (Chen et al., "Streamlining Redundant Layers to Compress Large Language Models", arXiv 2403.19135):
 // cut the one run of layers across which the hidden state turns least, and train a small network in its place.
 #include "streamline/base/error.h"
+#include "streamline/prune/cut_size.h"
 #include "streamline/prune/disjoint_windows.h"
 #include "streamline/prune/proposal.h"
 #include "streamline/prune/window_choice.h"
@@ -43,32 +44,48 @@ Request read_request(const PruneContext& context, const Json& params) {
     fail(ErrorKind::usage, "--start names one window; without it --windows ", request.windows, " are chosen");
   request.count = requested_count(request.cut, context, request.windows);
   if (request.count) check_count(*request.count, context);
+  if (const std::int64_t most = request.count.value_or(most_layers(context)); request.windows > most)
+    fail(ErrorKind::usage, request.windows, " windows of ", most, " layers to cut: each takes at least one");
   if (request.start) check_forced_window(request, request.count.value_or(1));
   return request;
 }
 
-// The window of `count` layers that would be cut; empty when none may be.
+Likeness likeness_of(const Scores& scores) {
+  return [&scores](std::int64_t start, std::int64_t count) { return scores.window_cosine(start, count); };
+}
+
+std::vector<LayerRun> runs_in(const std::vector<Window>& windows) {
+  std::vector<LayerRun> runs;
+  runs.reserve(windows.size());
+  for (const Window& window : windows) runs.push_back({window.start, window.count});
+  return runs;
+}
+
+// The one window of `count` layers that would be cut; empty when none may be.
 std::optional<std::int64_t> chosen_start(const Scores& scores, const Request& request, std::int64_t count) {
   if (request.start) {
     const bool possible =
         *request.start + count <= request.rule.layers && !holds_any(request.rule.protect, *request.start, count);
     return possible ? request.start : std::nullopt;
   }
-  return best_start([&](std::int64_t start, std::int64_t length) { return scores.window_cosine(start, length); },
-                    request.rule, count);
+  return best_start(likeness_of(scores), request.rule, count);
 }
 
 std::int64_t chosen_count(const PruneContext& context, const Scores& scores, const Request& request) {
   if (request.count) return *request.count;
-  return closest_window_count(context, request.cut.sparsity,
-                              [&](std::int64_t count) { return chosen_start(scores, request, count); });
+  if (request.windows == 1)
+    return closest_window_count(context, request.cut.sparsity,
+                                [&](std::int64_t count) { return chosen_start(scores, request, count); });
+  const auto sparsity = [&](std::int64_t count) -> std::optional<double> {
+    const auto found = possible_windows(scores, count, request.windows, request.rule.before, request.rule.protect);
+    return found ? std::optional(sparsity_of(context, runs_in(*found))) : std::nullopt;
+  };
+  return closest_cut(request.cut.sparsity, most_layers(context), sparsity).count;
 }
 
 Json score_summary(const PruneContext& context, const std::vector<Window>& chosen, const std::vector<Window>& ranked) {
   Json summary = Json::object();
-  std::vector<LayerRun> runs;
-  runs.reserve(chosen.size());
-  for (const Window& window : chosen) runs.push_back({window.start, window.count});
+  const std::vector<LayerRun> runs = runs_in(chosen);
   if (chosen.size() > 1) {
     for (const Window& window : chosen)
       summary["windows"].push_back({{"start", window.start}, {"count", window.count}, {"cosine", window.cosine}});
@@ -93,8 +110,19 @@ std::vector<Window> chosen_windows(const Scores& scores, const Request& request,
   if (request.windows > 1)
     return disjoint_windows(scores, count, request.windows, request.rule.before, request.rule.protect);
   const auto start = chosen_start(scores, request, count);
-  if (!start) fail(ErrorKind::usage, "no window of ", count, " layers is left to cut");
+  if (!start)
+    fail(ErrorKind::usage, "every window of ", count, " layers ",
+         request.rule.before > 0 ? "begins with the first layer, which this replacement needs, or " : "",
+         "holds a protected layer; protect fewer or cut fewer");
   return {{*start, count, scores.window_cosine(*start, count)}};
+}
+
+// All that could be cut instead, the best first.
+std::vector<Window> all_windows(const Scores& scores, const CutRule& rule, std::int64_t count) {
+  std::vector<Window> windows;
+  for (const std::int64_t start : ranked_starts(likeness_of(scores), rule, count))
+    windows.push_back({start, count, scores.window_cosine(start, count)});
+  return windows;
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
@@ -103,14 +131,11 @@ Proposal propose(PruneContext& context, const Json& params) {
   proposal.scores = scores_for(context);
   const Scores& scores = proposal.scores;
   const std::int64_t count = chosen_count(context, scores, request);
-  proposal.windows = ranked_windows(scores, count, request.rule.protect);
   const std::vector<Window> chosen = chosen_windows(scores, request, count);
-  std::vector<LayerRun> runs;
-  for (const Window& window : chosen) {
-    runs.push_back({window.start, window.count});
-    for (std::string& line : massive_activation_warnings(scores, runs.back()))
-      proposal.warnings.push_back(std::move(line));
-  }
+  if (request.windows == 1) proposal.windows = all_windows(scores, request.rule, count);
+  const std::vector<LayerRun> runs = runs_in(chosen);
+  for (const LayerRun& run : runs)
+    for (std::string& line : massive_activation_warnings(scores, run)) proposal.warnings.push_back(std::move(line));
   proposal.plan = cut_windows(request.rule.layers, runs, context.replacement.name);
   sign(proposal.plan, context, "llm-streamline", params);
   proposal.plan.scores = score_summary(context, chosen, proposal.windows);

@@ -3,10 +3,10 @@
 // channels by magnitude, activation and a gradient that forward passes estimate. What is not public of it is
 // reconstructed (docs/methods/mini-llm.md).
 #include <cmath>
-#include <cstdio>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/plan/slice.h"
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/feature_sensitivity.h"
@@ -17,6 +17,14 @@ namespace streamline::mini_llm_method {
 namespace {
 
 constexpr double kStableRanks = 0.3;
+// How far directions are followed. Half precision has steps of its own around 1, where factors lie: there 0.1 finds
+// nine tenths of the channels that float32 finds at 0.001, and 0.001 no more than chance (docs/methods/mini-llm.md).
+constexpr double kStep = 1e-3, kStepOfRoundedFactors = 0.1;
+
+// Between 1 and the next number; 0 of types in which any sensible step counts.
+double spacing(torch::ScalarType type) {
+  return type == torch::kBFloat16 ? 0x1p-7 : type == torch::kHalf ? 0x1p-10 : 0;
+}
 
 struct Settings {
   Sensitivity variant = Sensitivity::product;
@@ -24,15 +32,19 @@ struct Settings {
   bool exact = false;
   std::int64_t probes = 0, iterations = 1;
   double eps = 0;
+
+  bool probes_weights() const { return space == ProbeSpace::weights; }
 };
 
-Settings settings_of(const Json& params) {
+Settings settings_of(const Json& params, torch::ScalarType type) {
   Settings settings{.variant = sensitivity(params.at("fms").get<std::string>()),
                     .space = params.at("zo-space") == "weights" ? ProbeSpace::weights : ProbeSpace::gates,
                     .exact = params.at("gradient") == "exact",
                     .probes = params.at("probes").get<std::int64_t>(),
                     .iterations = params.at("iterations").get<std::int64_t>(),
-                    .eps = params.at("zo-eps").get<double>()};
+                    .eps = kStep};
+  if (!settings.probes_weights() && spacing(type) > 0) settings.eps = kStepOfRoundedFactors;
+  settings.eps = optional_value<double>(params, "zo-eps").value_or(settings.eps);
   if (!(settings.eps > 0) || !std::isfinite(settings.eps))
     fail(ErrorKind::usage, "--zo-eps ", settings.eps, ": must be a positive number");
   return settings;
@@ -54,6 +66,10 @@ InsideScores of_whole_layer(const LayerConfig& layer, const LayerSlice& slice, c
   return whole;
 }
 
+// How noisy an estimate is: values whose slopes were estimated, and how alike two halves of the directions rank the
+// units, which a single direction does not say.
+constexpr const char *kValues = "probed_values", *kAgreement = "rank_agreement";
+
 class Estimate {
  public:
   Estimate(const PruneContext& context, const Settings& settings, const Json& params)
@@ -61,45 +77,37 @@ class Estimate {
 
   UnitScores scores(const Model& model, std::uint64_t seed) {
     std::vector<LayerReads> reads;
-    const bool by_weights = settings_.exact || settings_.space == ProbeSpace::weights;
+    const bool by_weights = settings_.exact || settings_.probes_weights();
     if (by_weights && settings_.variant != Sensitivity::taylor)
       reads = read_moments(model, context_.calibration, context_.sweep);
     else
       reads.resize(static_cast<std::size_t>(model.layer_count()));
     if (settings_.exact) return exact_sensitivity(settings_.variant, model, reads, ids_);
-    if (by_weights && settings_.variant == Sensitivity::wanda)
-      return probed_sensitivity(settings_.variant, model, reads, {});
-    values_ = probed_values(model, settings_.space);
+    if (by_weights && settings_.variant == Sensitivity::wanda) return unprobed_sensitivity(model, reads);
     const std::vector<Probe> probes = probed(model, seed);
-    const auto scored = [&](const std::vector<Probe>& some) {
-      return by_weights ? probed_sensitivity(settings_.variant, model, reads, some) : probed_gates(model, some);
-    };
-    const auto half = static_cast<std::ptrdiff_t>(probes.size() / 2);
-    if (half > 0)
-      agreement_ = spearman(all_scores(scored({probes.begin(), probes.begin() + half})),
-                            all_scores(scored({probes.begin() + half, probes.end()})));
-    return scored(probes);
+    const Halved<UnitScores> found =
+        by_weights ? probed_sensitivity(settings_.variant, model, reads, probes) : probed_gates(model, probes);
+    noise_[kValues] = static_cast<double>(probed_values(model, settings_.space));
+    if (probes.size() > 1) noise_[kAgreement] = spearman(all_scores(found.first), all_scores(found.second));
+    return found.all;
   }
 
-  // How alike two halves of the last probes rank the units; absent where there were none.
-  std::optional<double> agreement() const { return agreement_; }
-  // Values whose slopes the last probes estimated; 0 where there were none.
-  std::int64_t values() const { return values_; }
+  // Of the last probes; empty where there were none.
+  const Figures& noise() const { return noise_; }
 
  private:
   std::vector<Probe> probed(const Model& model, std::uint64_t seed) const {
     std::optional<Progress> progress;
     if (!context_.sweep.label.empty()) progress.emplace("probing", settings_.probes, "probes");
     const Ranks& ranks = model.placement().ranks;
-    std::int64_t losses = 0;
     return probe_slopes(
-        [&](std::uint64_t along, double step) {
-          const double loss = loss_along(model, ids_, settings_.space, along, step);
-          if (!std::isfinite(loss))
+        [&](std::uint64_t along, double eps) {
+          const EndLosses losses = losses_along(model, ids_, settings_.space, along, eps);
+          if (!std::isfinite(losses.above) || !std::isfinite(losses.below))
             fail(ErrorKind::numeric, "a loss of a perturbed model is NaN or infinite; try a smaller --zo-eps, or ",
                  "--dtype float32");
-          if (progress && ++losses % 2 == 0) progress->advance(ranks.size());
-          return loss;
+          if (progress) progress->advance(ranks.size());
+          return losses;
         },
         settings_.probes, settings_.eps, seed, ranks);
   }
@@ -107,8 +115,7 @@ class Estimate {
   const PruneContext& context_;
   Settings settings_;
   torch::Tensor ids_;
-  std::optional<double> agreement_;
-  std::int64_t values_ = 0;
+  Figures noise_;
 };
 
 // The last of several rounds, each of which takes its part of what goes and looks at what is left.
@@ -131,48 +138,57 @@ UnitScores scores_of_rounds(const PruneContext& context, const Settings& setting
   return scores;
 }
 
-std::string rounded(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
-
-// How noisy the estimate is, in the plan's scores and to the user.
-void tell_noise(Proposal& proposal, const Settings& settings, const Estimate& estimate) {
-  const double error = relative_error(estimate.values(), settings.probes);
-  Json& scores = proposal.plan.scores;
-  scores.update({{"probes", settings.probes}, {"probed_values", estimate.values()}, {"relative_error", error}});
-  std::string text = "the slopes of " + std::to_string(estimate.values()) +
-                     (settings.space == ProbeSpace::gates ? " factors" : " weights") + " are estimated from " +
-                     std::to_string(settings.probes) + " random directions: the standard error of one is " +
-                     rounded(error) + " times a typical slope";
-  if (estimate.agreement()) {
-    scores["rank_agreement"] = *estimate.agreement();
-    text += "; two halves of the directions rank the units with a Spearman correlation of " +
-            rounded(*estimate.agreement());
+// In the plan's scores and to the user.
+void tell_noise(Proposal& proposal, const Settings& settings, const Figures& noise) {
+  const auto values = static_cast<std::int64_t>(noise.at(kValues));
+  const double error = relative_error(values, settings.probes);
+  proposal.plan.scores.update(
+      {{"probes", settings.probes}, {"zo_eps", settings.eps}, {kValues, values}, {"relative_error", error}});
+  std::string text = "the slopes of " + std::to_string(values) + (settings.probes_weights() ? " weights" : " factors") +
+                     " are estimated from " + std::to_string(settings.probes) +
+                     " random directions: the standard error of one is " + fixed(error, 2) + " times a typical slope";
+  if (const auto agreement = noise.find(kAgreement); agreement != noise.end()) {
+    proposal.plan.scores[kAgreement] = agreement->second;
+    text +=
+        "; two halves of the directions rank the units with a Spearman correlation of " + fixed(agreement->second, 2);
+    if (agreement->second < kStableRanks)
+      proposal.warnings.push_back(
+          "the gradient is mostly noise: two halves of the probes rank the units with a Spearman correlation of " +
+          fixed(agreement->second, 2) + "; take more --probes, --zo-space gates, or --gradient exact");
   }
   log_info(text);
 }
 
+void warn_of_rounding(Proposal& proposal, const Settings& settings, torch::ScalarType type) {
+  if (spacing(type) == 0) return;
+  if (settings.probes_weights())
+    proposal.warnings.emplace_back("weights moved by --zo-eps are rounded in this --dtype; float32 is exact enough");
+  else if (settings.eps < 4 * spacing(type))
+    proposal.warnings.push_back("factors moved by --zo-eps " + Json(settings.eps).dump() +
+                                " are mostly rounded away in this --dtype; take " + Json(kStepOfRoundedFactors).dump() +
+                                ", or --dtype float32");
+}
+
 Proposal propose(PruneContext& context, const Json& params) {
   const WidthRequest request = read_width_request(context, params, "mini-llm");
-  const Settings settings = settings_of(params);
-  if (settings.iterations > 1 && (request.kv_heads || request.channels))
+  const torch::ScalarType type = context.model.placement().dtype;
+  const Settings settings = settings_of(params, type);
+  if (settings.iterations > 1 && (!request.kv_heads.empty() || request.channels))
     fail(ErrorKind::usage, "mini-llm: --iterations goes with --ratio or --sparsity");
   Estimate estimate(context, settings, params);
-  const auto make = [&] { return scores_of_rounds(context, settings, request, estimate); };
+  Figures noise;
+  const auto make = [&] {
+    UnitScores scores = scores_of_rounds(context, settings, request, estimate);
+    noise = estimate.noise();
+    return scores;
+  };
   // Several rounds depend on how much goes in all.
-  const UnitScores scores = settings.iterations > 1 ? make() : remembered_scores(context, "mini-llm", params, make);
+  const UnitScores scores =
+      settings.iterations > 1 ? make() : remembered_scores(context, "mini-llm", params, make, &noise);
   Proposal proposal = width_proposal(context, "mini-llm", params, scores, request);
-  if (estimate.values() > 0) tell_noise(proposal, settings, estimate);
-  if (!estimate.agreement()) return proposal;
-  if (*estimate.agreement() < kStableRanks)
-    proposal.warnings.push_back(
-        "the gradient is mostly noise: two halves of the probes rank the units with a Spearman "
-        "correlation of " +
-        rounded(*estimate.agreement()) + "; take more --probes, --zo-space gates, or --gradient exact");
-  if (settings.space == ProbeSpace::weights && context.model.placement().dtype != torch::kFloat)
-    proposal.warnings.emplace_back("weights moved by --zo-eps are rounded in this --dtype; float32 is exact enough");
+  if (!noise.contains(kValues)) return proposal;
+  tell_noise(proposal, settings, noise);
+  warn_of_rounding(proposal, settings, type);
   return proposal;
 }
 
@@ -204,8 +220,7 @@ Params params() {
        .goes_with = {{"gradient", {"zo"}}}},
       {.name = "zo-eps",
        .type = ParamType::number,
-       .help = "how far they are followed",
-       .default_value = 1e-3,
+       .help = "how far they are followed; default: 0.001, of gates in half precision 0.1",
        .goes_with = {{"gradient", {"zo"}}}},
       {.name = "iterations",
        .type = ParamType::integer,

@@ -30,6 +30,8 @@ PolicySettings settings_of(const PruneContext& context, const Json& params) {
   settings.samples = optional_value<std::int64_t>(params, "masks").value_or(settings.inside() ? 2 : 4);
   if (settings.leave_one_out && settings.samples < 2)
     fail(ErrorKind::usage, "policy-gradient: a leave-one-out baseline needs two --masks or more");
+  if (settings.antithetic && settings.samples < 2)
+    fail(ErrorKind::usage, "policy-gradient: --antithetic mirrors every second mask; take two --masks or more");
   check_protected(settings.protect, context.model.layer_count());
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, "policy-gradient puts nothing in the place of what it takes; leave out --replace");
@@ -74,7 +76,12 @@ Params params() {
                     {"root", "exact"}),
           choice_of("baseline", "what losses are compared with: the average of the last ones, or the other masks' mean",
                     {"moving", "leave-one-out"}),
-          count_of("baseline-window", "losses in that average", 5),
+          {.name = "baseline-window",
+           .type = ParamType::integer,
+           .help = "losses in the moving average",
+           .default_value = 5,
+           .minimum = 1,
+           .goes_with = {{"baseline", {"moving"}}}},
           {.name = "antithetic",
            .type = ParamType::boolean,
            .help = "draw masks in mirrored pairs",

@@ -6,6 +6,7 @@
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/part_games.h"
 #include "streamline/prune/proposal.h"
+#include "streamline/prune/unit_search.h"
 
 namespace streamline::shapley_method {
 namespace {
@@ -45,20 +46,26 @@ Json estimates(const UnitStack& stack, const UnitGame& game, const ShapleyValues
   return json;
 }
 
+// Plays the game.
+Json played(const PruneContext& context, const UnitStack& stack, const Json& params) {
+  PartCounter own, counter;  // of this rank, of all
+  const UnitGame game = game_of(context, stack, params.at("game").get<std::string>(), own);
+  const ShapleyValues found = play(game, context, params);
+  add_counts(context.model.placement().ranks, own, counter);
+  return estimates(stack, game, found, params, counter);
+}
+
 Proposal propose(PruneContext& context, const Json& params) {
   const UnitStack stack = unit_stack(context.model, units_of(params), "shapley");
   check_sizes(context, params, "shapley", stack);
   const auto measure = params.at("game").get<std::string>();
-  PartCounter own, counter;  // of this rank, of all
-  const UnitGame game = game_of(context, stack, measure, own);
-  const ShapleyValues found = play(game, context, params);
-  add_counts(context.model.placement().ranks, own, counter);
+  const Json found = made_once(context, "shapley", params, [&] { return played(context, stack, params); });
   std::vector<ScoredUnit> units;
   for (std::size_t i = 0; i < stack.units.size(); ++i)
-    units.push_back({stack.parts[stack.units[i]], found.values[i].value});
+    units.push_back({stack.parts[stack.units[i]], found.at("units")[i].at("value").get<double>()});
   Proposal proposal = drop_least_important_units(context, params, "shapley", "shapley value of " + measure, units);
   sign(proposal.plan, context, "shapley", params);
-  proposal.plan.scores["estimates"] = estimates(stack, game, found, params, counter);
+  proposal.plan.scores["estimates"] = found;
   proposal.scores = scores_for(context);
   return proposal;
 }
@@ -83,7 +90,8 @@ Params params() {
                     .type = ParamType::integer,
                     .help = "random orders of leaving all out, of every sequence (or group of questions)",
                     .default_value = 1,
-                    .minimum = 1});
+                    .minimum = 1,
+                    .goes_with = {{"estimator", {"permutations"}}}});
   params.push_back({.name = "evaluations",
                     .type = ParamType::integer,
                     .help = "most readings of a sequence; a permutation takes one a unit and one more",
