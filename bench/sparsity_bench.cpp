@@ -8,8 +8,8 @@
 
 #include "bench.h"
 #include "streamline/arch/open_checkpoint.h"
-#include "streamline/base/file.h"
 #include "streamline/base/random.h"
+#include "streamline/base/unfinished.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/prune/policy_training.h"
 #include "streamline/prune/spectra.h"
@@ -41,9 +41,9 @@ void wanda(const Model& model, const Options& options) {
   const TokenBatches text = random_text(model, options.sequences, options.seq);
   const double plain = median_seconds(1, [&] { sweep(model, text, {}, {}); });
   for (const sparse::Inputs inputs : {sparse::Inputs::dense, sparse::Inputs::pruned}) {
-    const OutputDirectory scratch("sparsity_bench.matrices", Overwrite::yes);
+    const UnfinishedDirectory scratch(whole_path("sparsity_bench.matrices"));
     sparse::SparsifyOptions work{.criterion = sparse::Criterion::wanda, .inputs = inputs};
-    sparse::PrunedStore store(scratch.staging(), "bench", Durable::with_directory,
+    sparse::PrunedStore store(scratch.path(), "bench", Durable::with_directory,
                               sparse::unpruned_matrices(model, work.criterion));
     work.ratios.assign(static_cast<std::size_t>(model.layer_count()), 0.5);
     const Stopwatch watch;

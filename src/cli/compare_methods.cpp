@@ -15,6 +15,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/base/version.h"
 #include "streamline/heal/adapted_view.h"
+#include "streamline/heal/pace.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/io/checkpoint_writer.h"
 #include "streamline/nn/type_name.h"
@@ -35,8 +36,7 @@ struct Chooser {
   std::uint64_t draw = 0;
   TokenBatches tokens = {};
   std::optional<Scores> scores = {};
-  const Method* searched = nullptr;  // the method that chose last,
-  SearchMemory memory = {};          // and what it found: of one size it serves the next
+  SearchMemory memory = {};  // what methods found: of one size it serves the next
 };
 
 // How much each method takes: so many layers, or as little as meets a budget.
@@ -113,13 +113,12 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
 // What is the same for all searches.
 struct SearchTerms {
   PrefixLimits prefixes = {};
-  std::string format = "auto";  // that sizes are of
+  LayerForm form = LayerForm::ordinary;  // that sizes are of
 };
 
 // What it leaves, as large as it would be written.
 Model as_written(const Model& source, const Proposal& proposal, const SearchTerms& terms) {
-  const LayerForm form = resolve_form(source.checkpoint(), source.config(), parse_format(terms.format));
-  return written_view(source, proposal.plan, proposal.replacements, form);
+  return written_view(source, proposal.plan, proposal.replacements, terms.form);
 }
 
 bool takes_layers(const Method& method) {
@@ -147,7 +146,6 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
   if (chooser.scores) context.scores = &*chooser.scores;
   context.sweep.label = "scoring";
   context.sweep.beyond_positions = true;
-  if (std::exchange(chooser.searched, &method) != &method) chooser.memory = {};
   context.memory = &chooser.memory;
   const auto propose = [&](const Json& params) {
     Proposal proposal =
@@ -173,7 +171,7 @@ Choice search(const Method& method, const OpenedModel& source, Chooser& chooser,
 
 // What decides a choice: the model, what looks at it, and how much is to go.
 Json choice_key(const Method& method, const OpenedModel& source, const Chooser& chooser, const SweepSize& size,
-                const std::string& format) {
+                LayerForm form) {
   const Placement& placement = source.model.placement();
   Json key = {{"method", method.name},
               {"size", size.text()},
@@ -182,7 +180,7 @@ Json choice_key(const Method& method, const OpenedModel& source, const Chooser& 
               {"calibration", chooser.tokens.digest},
               {"seed", chooser.draw},
               {"version", program_version()}};
-  if (!size.budget.empty()) key["format"] = format;
+  if (!size.budget.empty()) key["format"] = form_name(form);
   if (!size.budget.empty() && any_measured(parse_budgets(size.budget)))
     key["machine"] = {
         {"processor", processor_name()}, {"threads", torch::get_num_threads()}, {"device", placement.device.str()}};
@@ -193,7 +191,7 @@ Json choice_key(const Method& method, const OpenedModel& source, const Chooser& 
 Choice kept_or_searched(const std::string& keep, const Method& method, const OpenedModel& source, Chooser& chooser,
                         const SweepSize& size, const SearchTerms& terms) {
   if (keep.empty()) return search(method, source, chooser, size, terms);
-  const Json key = choice_key(method, source, chooser, size, terms.format);
+  const Json key = choice_key(method, source, chooser, size, terms.form);
   if (std::optional<KeptChoice> kept = kept_choice(keep, key)) {
     log_info("what " + std::string(method.name) + " chose is in " + keep + " already");
     Proposal proposal;
@@ -211,11 +209,12 @@ Choice kept_or_searched(const std::string& keep, const Method& method, const Ope
 // The sweep over methods and sizes, filled one by one.
 class MethodSweep {
  public:
-  MethodSweep(const CompareModelOptions& options, std::shared_ptr<const OpenedModel> source, std::uint64_t seed)
+  MethodSweep(const CompareModelOptions& options, std::shared_ptr<const OpenedModel> source, LayerForm form,
+              std::uint64_t seed)
       : options_(options),
         source_(std::move(source)),
         seed_(seed),
-        terms_{.prefixes = {.file = parse_size(options.cache_limit)}, .format = options.format},
+        terms_{.prefixes = {.file = parse_size(options.cache_limit)}, .form = form},
         choosers_(choosers(options, *source_, seed)) {
     if (options.heal_tokens == 0) return;
     DataOptions data = options.data;
@@ -324,7 +323,7 @@ class MethodSweep {
       tuning.heal.clip = 1;
       tuning.heal.weight_decay = 0;
       tuning.heal.seed = seed;
-      tuning.heal.batch_tokens = kHealedSequencesAStep * std::ssize(text->training.sequences.front());
+      tuning.heal.batch_tokens = kHealedSequencesAStep * longest_sequence(text->training);
       Tuned tuned = tune(cut, text->training, text->validation, tuning);
       return adapted_view(source->model, plan, replacements, std::move(tuned.adapters));
     };
@@ -352,7 +351,7 @@ bool try_many_candidates(const std::vector<std::string>& names) {
 }
 
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
-                         std::uint64_t seed) {
+                         LayerForm form, std::uint64_t seed) {
   const bool sized = !options.layers.empty() || !options.budgets.empty();
   if (options.heal_tokens == 0 && !options.heal_data.empty())
     fail(ErrorKind::usage, "--heal-data is the text of --heal-tokens; give both");
@@ -367,7 +366,7 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
          "the two");
   const std::vector<SweepSize> sizes = sweep_sizes(options.layers, options.budgets);
   const std::vector<NamedMethod> named = named_methods(options.methods);
-  MethodSweep sweep(options, source, seed);
+  MethodSweep sweep(options, source, form, seed);
   if (!options.layers.empty()) sweep.leave_out_of_layers(named);
   for (const NamedMethod& method : named)
     for (const SweepSize& size : sizes)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compare_models.h"
+#include "streamline/surgery/format.h"
 
 namespace streamline::cli {
 
@@ -17,8 +18,9 @@ struct MethodViews {
 // Whether --cache-limit says anything to one of these methods. Errors: usage for an unknown one.
 bool try_many_candidates(const std::vector<std::string>& names);
 
-// Nothing where no method is asked for. Errors: usage for methods without sizes or text; those of the methods.
+// Nothing where no method is asked for. Sizes are those of what is written in that form. Errors: usage for methods
+// without sizes or text; those of the methods.
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
-                         std::uint64_t seed);
+                         LayerForm form, std::uint64_t seed);
 
 }  // namespace streamline::cli

@@ -53,6 +53,7 @@ void name_models(const std::vector<ComparedModel>& models, std::size_t first, Js
 
 ComparedModels open_compared(const CompareModelOptions& options, const Placement& placement, std::uint64_t seed) {
   if (options.models.empty()) fail(ErrorKind::usage, "name the models to compare; the first is the source");
+  const Format format = parse_format(options.format);
   std::vector<ComparedModel> result;
   for (const std::string& path : options.models) {
     const auto opened = std::make_shared<const OpenedModel>(open_model(path, placement));
@@ -60,18 +61,17 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
     add_own_plan(path, result.back().about);
   }
   const std::shared_ptr<const OpenedModel> source = result.front().opened;
+  const LayerForm form = resolve_form(source->model.checkpoint(), source->model.config(), format);
   for (const std::string& path : options.plans) {
     const PlannedSurgery surgery = open_plan(path, source->model, seed);
     result.push_back({.name = short_name(path),
                       .opened = source,
                       .model = source->model.view(surgery.plan, surgery.replacements),
-                      .written = written_view(source->model, surgery.plan, surgery.replacements,
-                                              resolve_form(source->model.checkpoint(), source->model.config(),
-                                                           parse_format(options.format))),
+                      .written = written_view(source->model, surgery.plan, surgery.replacements, form),
                       .about = {{"plan_file", path}, {"cut", summary(surgery.plan)}, {"plan", to_json(surgery.plan)}},
                       .plan_digest = digest(surgery)});
   }
-  MethodViews views = method_views(options, source, seed);
+  MethodViews views = method_views(options, source, form, seed);
   const std::size_t first = result.size();
   std::ranges::move(views.models, std::back_inserter(result));
   if (result.size() < 2)

@@ -204,7 +204,7 @@ class Estimator {
                            .shape = usual_shape(*choice.network, model_.config()),
                            .networks = choice.count,
                            .longest = seq_};
-      const std::int64_t together = fitting_micro_batch(use, pace.micro_batch_tokens, false);
+      const std::int64_t together = fitting_micro_batch(use, pace.micro_batch_tokens, false, {});
       const double seconds = (trained + seen) * share(end) * rates_.layers + trained * network.token +
                              seen * network.token / 3 + static_cast<double>(pace.steps) * network.step;
       const double passes = std::ceil((trained + seen) / static_cast<double>(together));
@@ -229,7 +229,8 @@ class Estimator {
 
   void heal_all_layers() {
     if (options_.evaluates) measure("measure source", 1, options_.evaluation_windows * seq_, false);
-    const Pace pace = pace_of(training_, validation_, 1e-3, {.epochs = options_.epochs, .batch_tokens = 16 * seq_});
+    const Pace pace = pace_of(training_, validation_, 1e-3,
+                              {.epochs = options_.epochs, .batch_tokens = 16 * longest_sequence(training_)});
     const double trained = static_cast<double>(training_.tokens() * options_.epochs), seen = validated_tokens(pace);
     const HealMemory use{.model = model_,
                          .window = {},
@@ -238,7 +239,7 @@ class Estimator {
                          .longest = seq_,
                          .on_logits = true,
                          .beside = static_cast<std::uint64_t>(kTrainedBytes * adapter_parameters())};
-    const std::int64_t together = fitting_micro_batch(use, pace.micro_batch_tokens, false);
+    const std::int64_t together = fitting_micro_batch(use, pace.micro_batch_tokens, false, {});
     const double seconds = trained * adapters_seconds() + seen * (rates_.layers + rates_.head);
     add_stage("heal", pass(seconds, 1, heal_memory(use, together)), heal_memory(use, together));
     if (options_.evaluates) measure("measure healed", 1, options_.evaluation_windows * seq_, false);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What was measured, as JSON, as figures by name, and as text.
 #include <algorithm>
-#include <cstdio>
 #include <set>
 
 #include "evaluation.h"
@@ -13,12 +12,12 @@ namespace {
 
 std::string with_error(const Estimate& estimate, double factor, int digits) {
   const std::string value = fixed(estimate.value * factor, digits);
-  return estimate.has_error() ? value + " ± " + fixed(estimate.standard_error * factor, digits) : value;
+  return estimate.standard_error ? value + " ± " + fixed(*estimate.standard_error * factor, digits) : value;
 }
 
 std::string figure(std::string_view metric, const Estimate& estimate) {
   if (metric != "perplexity") return with_error(estimate, 100, 2);
-  return perplexity_text(estimate.value, estimate.has_error() ? std::optional(estimate.standard_error) : std::nullopt);
+  return perplexity_text(estimate.value, estimate.standard_error);
 }
 
 Json set_json(const TaskAnswers& set) {
@@ -53,21 +52,14 @@ std::vector<std::string> mean_cells(const std::vector<std::vector<TaskAnswers>>&
                                     const std::vector<std::string>& columns) {
   std::vector<std::string> row = {"mean", "", ""};
   for (const std::string& column : columns) {
-    Estimate mean;
-    double variance = 0;
     const auto has = [&](const auto& group) { return std::ranges::count(group.front().metrics, column) > 0; };
     if (column == "perplexity" || !std::ranges::all_of(groups, has)) {
       row.emplace_back("-");
       continue;
     }
-    for (const auto& group : groups) {
-      const Estimate one = over_group(group, column);
-      mean.value += one.value / static_cast<double>(groups.size());
-      variance += one.standard_error * one.standard_error;
-      if (!one.has_error()) mean.count = 1;
-    }
-    mean.standard_error = std::sqrt(variance) / static_cast<double>(groups.size());
-    row.push_back(figure(column, mean));
+    std::vector<Estimate> estimates;
+    for (const auto& group : groups) estimates.push_back(over_group(group, column));
+    row.push_back(figure(column, mean_of(estimates)));
   }
   return row;
 }
@@ -134,24 +126,16 @@ std::string perplexity_lines(const Evaluation& evaluation, const Workload& workl
   std::string lines;
   for (std::size_t i = 0; i < evaluation.perplexities.size(); ++i) {
     const PerplexityResult& result = evaluation.perplexities[i];
-    const PerplexityOptions& options = workload.perplexity;
-    char line[256];
-    std::snprintf(
-        line, sizeof line,
-        "perplexity %s (%lld tokens scored in %lld window%s of %lld, stride %lld, %s BOS; %.4f bits per byte%s)",
-        perplexity_text(result.value, result.standard_error).c_str(), static_cast<long long>(result.tokens),
-        static_cast<long long>(result.windows), result.windows == 1 ? "" : "s", static_cast<long long>(options.window),
-        static_cast<long long>(options.stride > 0 ? options.stride : options.window), options.bos ? "with" : "without",
-        result.bits_per_byte, result.standard_error ? "; ± one standard error" : "");
-    lines += line + (evaluation.perplexities.size() > 1 ? " on " + workload.texts[i].source : std::string()) + "\n";
+    const Json measured = to_json(result, workload.perplexity, workload.texts[i]);
+    lines += "perplexity " + perplexity_text(result.value, result.standard_error) + " (" + windows_text(measured) +
+             "; " + fixed(result.bits_per_byte, 4) + " bits per byte" +
+             (result.standard_error ? "; ± one standard error)" : ")") +
+             (evaluation.perplexities.size() > 1 ? " on " + workload.texts[i].source : "") + "\n";
     if (i >= evaluation.divergences.size()) continue;
     const Divergence& divergence = evaluation.divergences[i];
-    std::snprintf(line, sizeof line,
-                  "  from the source: KL divergence %.5f ± %.5f nats a token, same first choice %.2f %%, RMS change of "
-                  "the right token's probability %.2f %%\n",
-                  divergence.kl.value, divergence.kl.standard_error, divergence.same_first_choice.value * 100,
-                  divergence.rms_difference * 100);
-    lines += line;
+    lines += "  from the source: KL divergence " + with_error(divergence.kl, 1, 5) +
+             " nats a token, same first choice " + fixed(divergence.same_first_choice.value * 100, 2) +
+             " %, RMS change of the right token's probability " + fixed(divergence.rms_difference * 100, 2) + " %\n";
   }
   return lines;
 }

@@ -6,6 +6,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/heal/initial.h"
+#include "streamline/nn/tensor_bytes.h"
 
 namespace streamline::cli {
 namespace {
@@ -14,10 +15,7 @@ std::string digest(const std::string& text, const Replacements& replacements) {
   Sha256 hash;
   hash.update(text);
   for (const auto& [segment, weights] : replacements)
-    for (const torch::Tensor& tensor : weights.all()) {
-      const torch::Tensor plain = tensor.to(torch::kCPU).contiguous();
-      hash.update({static_cast<const std::byte*>(plain.const_data_ptr()), static_cast<std::size_t>(plain.nbytes())});
-    }
+    for (const torch::Tensor& tensor : weights.all()) hash.update(bytes_of(tensor.to(torch::kCPU).contiguous()));
   return hash.hex();
 }
 

@@ -68,7 +68,7 @@ void check_meanings(const Arguments& arguments, const PruneOptions& options) {
        {{"--mse", "--skip-first-position"}, mse, "--loss mse"},
        {{"--loss-split"}, options.loss.find('+') != std::string::npos, "a --loss of two, as mse+lm"},
        {{"--state"}, heals || method.keeps_state, "what --replace trains, or a --method that keeps what it finds"},
-       {{"--save-every"}, heals, "what --replace trains; a search saves after each round"},
+       {{"--save-every"}, heals, "what --replace trains; what a method finds is saved at once"},
        {{"--save-every"}, !options.state.empty(), "--state"},
        {{"--cache-dtype"}, !options.cache.empty(), "--cache"},
        {{"--cache-limit"},
@@ -203,7 +203,7 @@ void add_training_options(Arguments& arguments, PruneOptions& options) {
                 "leave the first position, where massive activations live, out of mse");
   training.add("--log", options.log, "file to which each step and validation is appended, a JSON object a line");
   kept.add("--state", options.state,
-           "directory where a search (blockpruner, iterative, beam, evolve, policy-gradient) and the training save "
+           "directory where a method that searches or scores heads and channels, and the training, save "
            "their state until the result is written; the same command goes on from there");
   kept.add("--save-every", options.heal.save_every, "seconds between two states of the training",
            {.limits = kNonNegative});

@@ -37,7 +37,7 @@ TokenBatches beginning(const TokenBatches& text, std::int64_t tokens) {
   std::int64_t taken = 0;
   std::size_t count = 0;
   while (count < text.sequences.size() && taken < tokens)
-    taken += static_cast<std::int64_t>(text.sequences[count++].size());
+    taken += static_cast<std::int64_t>(text.sequences[count++].size()) - text.skip_first;
   part.sequences.resize(count);
   return part;
 }

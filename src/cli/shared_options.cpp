@@ -7,6 +7,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/unfinished.h"
 #include "streamline/io/checkpoint_writer.h"
 #include "streamline/io/hub.h"
 
@@ -100,11 +101,9 @@ void remember_command_line(const std::vector<std::string>& given) { words() = gi
 
 void check_output_directory(const std::string& path, bool overwrite) {
   if (path.empty()) return;
-  const std::filesystem::path target(path);
-  std::error_code error;
-  if (std::filesystem::is_regular_file(target, error) && target.extension() != ".gguf")
-    fail(ErrorKind::io, path, ": is a file, not a directory; choose another name");
-  static_cast<void>(OutputDirectory(target, overwrite ? Overwrite::yes : Overwrite::no));  // removed again
+  const std::filesystem::path whole = whole_path(path);
+  const TargetKind kind = whole.extension() == ".gguf" ? TargetKind::file : TargetKind::directory;
+  static_cast<void>(OutputDirectory(whole, overwrite ? Overwrite::yes : Overwrite::no, kind));  // removed again
 }
 
 void check_output(const std::string& path, bool overwrite) {

@@ -14,8 +14,11 @@
 #include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/base/unfinished.h"
+#include "streamline/prune/spectra.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
+#include "streamline/surgery/changeable.h"
 #include "training.h"
 
 namespace streamline::cli::sparsify_command {
@@ -214,6 +217,9 @@ Output run(const Arguments& arguments, const Options& options) {
          ": weights are set to zero in Hugging Face checkpoints; export the result");
   check_no_side_route(model.checkpoint(), "was learnt for the weights as they are");
   check_applicable(model.checkpoint(), options.out);
+  check_changeable(
+      model, [](std::int64_t, Role role) { return is_measured(role); },
+      "whose weights are not changed; sparsify the unquantised checkpoint");
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["source"] = source_record(options.model, model);
   run.sparsify.criterion = sparse::parse_criterion(options.method);
@@ -224,10 +230,10 @@ Output run(const Arguments& arguments, const Options& options) {
   allocate_layers(run);
   measure(run, "source", model);
   // Without --state the matrices lie beside the result until it is written.
-  std::optional<OutputDirectory> scratch;
-  if (options.state.empty()) scratch.emplace(options.out + ".matrices", Overwrite::yes);
+  std::optional<UnfinishedDirectory> scratch;
+  if (options.state.empty()) scratch.emplace(whole_path(options.out).concat(".matrices"));
   if (!options.state.empty()) std::filesystem::create_directories(options.state);
-  const std::filesystem::path folder = scratch ? scratch->staging() : std::filesystem::path(options.state);
+  const std::filesystem::path folder = scratch ? scratch->path() : std::filesystem::path(options.state);
   const auto store =
       std::make_shared<sparse::PrunedStore>(folder, run_key(run), scratch ? Durable::with_directory : Durable::now,
                                             sparse::unpruned_matrices(model, run.sparsify.criterion));

@@ -305,7 +305,7 @@ TEST(Extension, RefusesWhatItDoesNotKnow) {
       {with_entry({{"kind", "ssm"}}), ErrorKind::unsupported, "the kind 'ssm' is not supported"},
       {with_entry({{"activation", "mish"}}), ErrorKind::unsupported, "the activation 'mish'"},
       {with_entry({{"intermediate_size", 0}}), ErrorKind::format, "'intermediate_size' is 0"},
-      {with_entry({{"bias", nullptr}}), ErrorKind::format, "lacks 'bias'"},
+      {with_entry({{"bias", nullptr}}), ErrorKind::format, "'bias' is missing"},
       {with_entry({{"scale", 2}}), ErrorKind::unsupported, "unknown key 'scale'"},
   };
   for (const auto& [changes, kind, message] : refused) {

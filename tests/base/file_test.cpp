@@ -139,11 +139,25 @@ TEST(OutputDirectory, ReplacesNothingButModelsAndAdapters) {
   EXPECT_ERROR(OutputDirectory(directory.path() / "precious", Overwrite::yes), io, "remove it yourself");
   EXPECT_EQ(read_text(directory.path() / "precious/thesis.txt"), "important");
   write_text(directory.path() / "file", "important");
-  EXPECT_ERROR(OutputDirectory(directory.path() / "file", Overwrite::yes).commit(), io, "is a file");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "file", Overwrite::yes), io, "is a file");
+  OutputDirectory late(directory.path() / "late", Overwrite::yes);
+  std::ofstream(directory.path() / "late") << "important";
+  EXPECT_ERROR(late.commit(), io, "is a file");
+  EXPECT_EQ(read_text(directory.path() / "late"), "important");
   EXPECT_EQ(read_text(directory.path() / "file"), "important");
   write_text(directory.path() / "lora/adapter_config.json", "{}");
   write_text(directory.path() / "lora/adapter_model.safetensors", "old");
   EXPECT_NO_THROW(OutputDirectory(directory.path() / "lora", Overwrite::yes).commit());
+}
+
+TEST(OutputDirectory, OfAFileTakesAFilesPlaceAndNoDirectorys) {
+  const TemporaryDirectory directory;
+  write_text(directory.path() / "file", "old");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "file", Overwrite::no, TargetKind::file), io, "already exists");
+  EXPECT_NO_THROW(OutputDirectory(directory.path() / "file", Overwrite::yes, TargetKind::file));
+  fs::create_directory(directory.path() / "empty");
+  EXPECT_ERROR(OutputDirectory(directory.path() / "empty", Overwrite::yes, TargetKind::file), io, "is a directory");
+  EXPECT_EQ(read_text(directory.path() / "file"), "old");
 }
 
 TEST(OutputDirectory, TakesAnEmptyDirectory) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "streamline/base/file.h"
+#include "tests/support/core/expect.h"
 #include "tests/support/core/temporary_directory.h"
 
 namespace streamline {
@@ -48,6 +49,53 @@ TEST(Unfinished, AResultOfAProcessThatIsNoMoreGoesWhenItsTargetIsWrittenAnew) {
   out.write("model.safetensors", "whole");
   out.commit();
   EXPECT_EQ(read_text(directory.path() / "out" / "model.safetensors"), "whole");
+}
+
+TEST(Unfinished, WhatAnotherDescriptorHasLockedStays) {
+  const test::TemporaryDirectory directory;
+  const std::string ended = std::to_string(ended_process());
+  const auto folder = directory.path() / (".out.part-" + ended), file = directory.path() / (".a.part-" + ended);
+  write_text(folder / "model.safetensors", "half");
+  write_text(file, "half");
+  const int folder_lock = lock_path(folder), file_lock = lock_path(file);
+  ASSERT_GE(folder_lock, 0);
+  ASSERT_GE(file_lock, 0);
+  remove_unfinished(directory.path());
+  remove_unfinished_of(directory.path() / "out");
+  EXPECT_TRUE(std::filesystem::exists(folder / "model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(file));
+  ::close(folder_lock);
+  ::close(file_lock);
+  remove_unfinished(directory.path());
+  remove_unfinished_of(directory.path() / "out");
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+TEST(Unfinished, AWriterKeepsItsDirectoryAndItsFileFromOthersOfItsNumber) {
+  const test::TemporaryDirectory directory;
+  const auto target = directory.path() / "out", file = temporary_name(directory.path() / "a");
+  {
+    OutputDirectory first(target, Overwrite::no);
+    first.write("a", "1");
+    EXPECT_ERROR(OutputDirectory(target, Overwrite::no), io, "another process writes this");
+    EXPECT_EQ(read_text(first.staging() / "a"), "1");
+    const OutputFile written(directory.path() / "a");
+    EXPECT_LT(lock_path(file), 0);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(Unfinished, ADirectoryIsThereWhileItsOwnerIs) {
+  const test::TemporaryDirectory directory;
+  write_text(directory.path() / "out.matrices" / "mine", "important");
+  {
+    const UnfinishedDirectory scratch(whole_path(directory.path() / "out/").concat(".matrices"));
+    EXPECT_EQ(scratch.path().parent_path(), directory.path());
+    write_text(scratch.path() / "a", "1");
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
+  EXPECT_EQ(read_text(directory.path() / "out.matrices" / "mine"), "important");
 }
 
 }  // namespace

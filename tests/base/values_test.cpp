@@ -85,7 +85,24 @@ TEST(MeanAccumulator, EqualsAHandCalculation) {
   for (const double value : {1.0, 2.0, 4.0}) values.add(value);
   EXPECT_DOUBLE_EQ(values.mean(), 7.0 / 3);
   EXPECT_NEAR(values.variance(), 7.0 / 3, 1e-15);
-  EXPECT_NEAR(values.estimate().standard_error, std::sqrt(7.0 / 9), 1e-15);
+  EXPECT_NEAR(values.estimate().standard_error.value(), std::sqrt(7.0 / 9), 1e-15);
+}
+
+TEST(MeanAccumulator, HasNoErrorOfOneValue) {
+  MeanAccumulator values;
+  EXPECT_FALSE(values.estimate().standard_error);
+  values.add(3);
+  EXPECT_EQ(values.estimate().value, 3);
+  EXPECT_FALSE(values.estimate().standard_error);
+}
+
+TEST(MeanOf, HasAnErrorWhereAllHaveOne) {
+  const std::vector<Estimate> all = {{.value = 1, .standard_error = 3, .count = 5},
+                                     {.value = 2, .standard_error = 4, .count = 7}};
+  EXPECT_DOUBLE_EQ(mean_of(all).value, 1.5);
+  EXPECT_DOUBLE_EQ(mean_of(all).standard_error.value(), 2.5);
+  EXPECT_EQ(mean_of(all).count, 12);
+  EXPECT_FALSE(mean_of(std::vector{all[0], Estimate{.value = 2, .count = 1}, all[1]}).standard_error);
 }
 
 TEST(Figures, CarryTheirUnits) {

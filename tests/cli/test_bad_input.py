@@ -208,7 +208,7 @@ USAGE = {
         lambda t: prune(BOOKS, t / "out", "--cut", 2, "--max-shard-size", 1), 2, ["--max-shard-size takes 100KB or more"]),
     "a state's seconds where nothing is trained": (
         lambda t: prune(BOOKS, t / "out", "--halves", 2, "--method", "blockpruner", "--state", t / "s", "--save-every", 1), 2,
-        ["--save-every goes with what --replace trains; a search saves"]),
+        ["--save-every goes with what --replace trains; what a method finds is saved"]),
     "a share without its x": (
         lambda t: prune(BOOKS, t / "out", "--replace", "none", "--budget", "params=0.8"), 2, ["params=0.8x"]),
     "a machine of no estimate": (lambda t: ["inspect", BOOKS, "--device", "cpu"], 2, ["--device goes with --estimate"]),

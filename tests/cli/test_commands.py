@@ -268,3 +268,12 @@ def test_a_format_that_does_not_fit_is_refused_before_any_work(halves, tmp_path)
         assert result.returncode == status and message in result.stderr, result.stderr
         assert len(result.stderr.splitlines()) == 1
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_a_perplexity_says_what_was_counted_and_its_error_where_there_is_one(windows):
+    """One window has none."""
+    result = run("eval", BOOKS, "--perplexity", VALID, "--window", 64, "--max-windows", windows)
+    assert result.returncode == 0, result.stderr
+    assert f" ({windows * 63} tokens scored in windows of 64, stride 64, with BOS; " in result.stdout
+    assert ("±" in result.stdout.split("(")[0]) == ("; ± one standard error)" in result.stdout) == (windows == 2)

@@ -59,6 +59,20 @@ def test_one_window_tells_no_error_and_no_noise():
     assert models[2]["perplexity"]["divergence"]["log_perplexity_ratio"]["standard_error"] is None
 
 
+def test_sizes_are_those_of_the_form_that_would_be_written(tmp_path):
+    words = ["compare", BOOKS, "--methods", "attention-drop", "--data", CALIBRATION, "--seq-len", 64, "--samples", 2,
+             "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed", "--out", tmp_path / "kept"]
+    source, ordinary = run_json(*words, "--layers", 2)["models"]
+    bare = run_json(*words, "--layers", 2, "--format", "per-layer")["models"][1]
+    assert bare["parameters"] < ordinary["parameters"] == source["parameters"]
+    assert bare["perplexity"] == ordinary["perplexity"]
+    refused = run(*words, "--budget", "params=0.97x")
+    assert refused.returncode != 0 and "written as zeros" in refused.stderr
+    assert run_json(*words, "--budget", "params=0.97x", "--format", "per-layer")["models"][1]["parameters"] <= 0.97 * source["parameters"]
+    unknown = run(*words, "--layers", 2, "--format", "x")
+    assert unknown.returncode == 2 and "per-layer" in unknown.stderr
+
+
 def test_names_say_what_went():
     found = run_json("compare", BOOKS, "--methods", "mlp-drop,attention-drop,joint-drop,shortgpt", "--layers", 2, "--data", CALIBRATION,
                      "--seq-len", 64, "--samples", 2, "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed")

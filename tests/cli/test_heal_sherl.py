@@ -25,7 +25,7 @@ def healed(tmp_path_factory):
 def test_it_heals_and_the_program_computes_with_what_it_wrote(healed):
     folder, record = healed
     before, after = (model["perplexity"]["value"] for model in record["models"])
-    assert after < 0.98 * before
+    assert after < 0.98 * before  # 20,000 tokens make some 70 steps
     check_page(folder / "healed/report.html", "Trained an adapter (SHERL)", f"{before:.2f} ± ", f"{after:.2f} ± ")
     assert record["sherl"]["at"] == 7 and record["sherl"]["features"] == [0, 2, 5, 7]
     measured = run_json("eval", folder / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")

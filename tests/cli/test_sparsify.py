@@ -90,6 +90,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     assert not state.exists()
 
 
+def test_the_matrices_meanwhile_lie_in_nobodys_folder(tmp_path):
+    (tmp_path / "out.matrices").mkdir()
+    (tmp_path / "out.matrices/mine").write_text("important")
+    run_json("sparsify", BOOKS, "--method", "magnitude", "--ratio", 0.5, "--out", f"{tmp_path}/out/")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.matrices"]
+    assert (tmp_path / "out/model.safetensors").exists()
+    assert [path.name for path in (tmp_path / "out.matrices").iterdir()] == ["mine"]
+
+
 def test_only_what_the_run_saved_goes_from_its_state(tmp_path):
     state = tmp_path / "state"
     state.mkdir()

@@ -55,12 +55,13 @@ TEST(PerplexityFile, KeepsThatOneWindowHasNoError) {
   KeptPerplexity kept = some_figures();
   kept.result.standard_error.reset();
   kept.divergence.emplace();
-  kept.divergence->log_perplexity_ratio = {.value = 0.2, .count = 1};
+  kept.divergence->kl = {.value = 0.1, .standard_error = 0.01};
+  kept.divergence->log_perplexity_ratio = {.value = 0.2};
   write_perplexity(folder.path() / "p.json", kept);
   const KeptPerplexity read = read_perplexity(folder.path() / "p.json");
   EXPECT_FALSE(read.result.standard_error);
-  EXPECT_FALSE(read.divergence->log_perplexity_ratio.has_error());
-  EXPECT_TRUE(read.divergence->kl.has_error());
+  EXPECT_FALSE(read.divergence->log_perplexity_ratio.standard_error);
+  EXPECT_TRUE(read.divergence->kl.standard_error);
 }
 
 TEST(PerplexityFile, RefusesWhatIsDamaged) {

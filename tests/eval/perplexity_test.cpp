@@ -148,7 +148,8 @@ TEST(Perplexity, HasAStandardErrorFromItsWindows) {
   const PerplexityResult result = perplexity(pico_model(tiny_llama(), 13), random_text(96, 14), {.window = 24});
   MeanAccumulator means;
   for (const double nll : result.window_nll) means.add(nll / 23);
-  EXPECT_NEAR(result.standard_error.value(), result.value * means.estimate().standard_error, 1e-9 * result.value);
+  EXPECT_NEAR(result.standard_error.value(), result.value * means.estimate().standard_error.value(),
+              1e-9 * result.value);
   EXPECT_GT(result.standard_error.value(), 0);
 }
 

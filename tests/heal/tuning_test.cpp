@@ -329,6 +329,29 @@ TEST(Tuning, GoesOnWithTheMicroBatchThatItBeganWith) {
   at::set_num_threads(threads);
 }
 
+// What is available differs from moment to moment, unlike a limit.
+TEST(Tuning, GoesOnWhereMemoryIsShortAtTheMoment) {
+  const Model model = pico_model(test::tiny_llama(2), 1);
+  HealMemory use = all_layers(model);
+  use.beside = std::uint64_t{1} << 60;  // more than any machine has
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(fitting_micro_batch(use, 512, /*fixed=*/false, "run.safetensors"), 512);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("run.safetensors: the run began with"));
+  EXPECT_ERROR(fitting_micro_batch(use, 512, /*fixed=*/false, ""), resource, "healing needs at least");
+}
+
+TEST(Tuning, DoesNotGoOnFromAStateOfOtherLayers) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(2), 1);
+  const TokenBatches text = random_tokens(8, 16, 1), validation = random_tokens(2, 16, 2);
+  TuningOptions options = small_run();
+  options.heal.state_file = directory.path() / "state.safetensors";
+  tune(model, text, validation, options);
+  EXPECT_ERROR(tune(model.truncated(1), text, validation, options), mismatch, "the state of another run");
+  options.heal.view_digest = "of another view";
+  EXPECT_ERROR(tune(model, text, validation, options), mismatch, "the state of another run");
+}
+
 TEST(Tuning, CountsItsAdaptersAndPackedLayers) {
   const Model model = pico_model(test::tiny_llama(), 1);
   const TokenBatches text = random_tokens(8, 16, 1), validation = random_tokens(2, 16, 2);
@@ -342,6 +365,14 @@ TEST(Tuning, CountsItsAdaptersAndPackedLayers) {
   options.adapters.rank = 4;
   options.base = FrozenBase::nf4;
   EXPECT_ERROR(tune(limited, text, validation, options), resource, "healing needs at least");
+  std::uint64_t packed = 0;  // 4.5 bits an element of a matrix, all else as it is
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
+    for (const torch::Tensor& tensor : model.layer(layer).all())
+      packed += tensor.dim() == 2 ? static_cast<std::uint64_t>(tensor.numel()) * 9 / 16 : tensor.nbytes();
+  const std::uint64_t enough =
+      heal_memory(all_layers(model), 16) + static_cast<std::uint64_t>(kTrainedBytes * parameters) + packed;
+  EXPECT_EQ(tune(within(model, enough), text, validation, options).result.trained_parameters, parameters);
+  EXPECT_ERROR(tune(within(model, enough - 1), text, validation, options), resource, "healing needs at least");
 }
 
 // What was computed with before is let go of.

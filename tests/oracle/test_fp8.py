@@ -158,6 +158,7 @@ def test_a_checkpoint_in_fp8_is_scored(tmp_path):
 
 # What would change matrices, and what the refusal says.
 CHANGES = {
+    "zeros": (["sparsify", "--ratio", "0.5"], ["sparsify the unquantised checkpoint"]),
     "merged adapters": (["heal"], ["into which nothing can be merged", "or write --adapters alone"]),
     "sliced channels": (["prune", "--method", "wanda-sp", "--ratio", "0.5"], ["which cannot be cut"]),
     "fitted matrices": (["prune", "--method", "flap", "--ratio", "0.5", "--refit", "least-squares"], ["which cannot be cut"]),

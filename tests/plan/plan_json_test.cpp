@@ -100,7 +100,7 @@ TEST(PlanJson, RefusesWhatItDoesNotUnderstand) {
       {"'layers' is missing", [](Json& j) { j["base"].erase("layers"); }},
       {"'method' is missing", [](Json& j) { j.erase("method"); }},
       {"'segments' is missing", [](Json& j) { j.erase("segments"); }},
-      {"'segments' is not an array", [](Json& j) { j["segments"] = "all"; }},
+      {"'segments' is not a list", [](Json& j) { j["segments"] = "all"; }},
       {"'scores' is not an object", [](Json& j) { j["scores"] = Json::array(); }},
       {"'parameters' is not an object", [](Json& j) { j["method"]["parameters"] = 3; }},
       {"'seed' is not an unsigned", [](Json& j) { j["method"]["seed"] = -1; }},

@@ -78,8 +78,8 @@ TEST(Shapley, OfAGloveGameWorkedOutByHand) {
   EXPECT_NEAR(exact[0], 2.0 / 3, 1e-12);
   const ShapleyValues found = shapley_values(game, {.repetitions = 20000, .seed = 3});
   for (std::size_t i = 0; i < 3; ++i) {
-    EXPECT_NEAR(found.values[i].value, exact[i], 4 * found.values[i].standard_error);
-    EXPECT_LT(found.values[i].standard_error, 0.005);
+    EXPECT_NEAR(found.values[i].value, exact[i], 4 * found.values[i].standard_error.value());
+    EXPECT_LT(found.values[i].standard_error.value(), 0.005);
   }
   EXPECT_NEAR(sum_of(found), 1, 1e-9);
 }

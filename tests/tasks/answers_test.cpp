@@ -61,9 +61,9 @@ TEST(Answers, AccuracyHasTheErrorOfASampleMean) {
   const Estimate acc = metric(questions(3, 4), "acc");
   EXPECT_DOUBLE_EQ(acc.value, 0.75);
   // Deviations 0.25 three times and -0.75: sqrt(0.75 / 3 / 4).
-  EXPECT_DOUBLE_EQ(acc.standard_error, 0.25);
+  EXPECT_DOUBLE_EQ(acc.standard_error.value(), 0.25);
   EXPECT_EQ(acc.count, 4);
-  EXPECT_DOUBLE_EQ(metric(questions(1, 1), "acc").standard_error, 0);
+  EXPECT_FALSE(metric(questions(1, 1), "acc").standard_error);
 }
 
 TEST(Answers, PerplexityHasItsErrorByTheDeltaMethod) {
@@ -71,7 +71,7 @@ TEST(Answers, PerplexityHasItsErrorByTheDeltaMethod) {
   set.answers = {answer({-1}, 0), answer({-3}, 0)};
   const Estimate perplexity = metric(set, "perplexity");
   EXPECT_DOUBLE_EQ(perplexity.value, std::exp(2.0));
-  EXPECT_DOUBLE_EQ(perplexity.standard_error, std::exp(2.0));  // deviation sqrt(2), over sqrt(2)
+  EXPECT_DOUBLE_EQ(perplexity.standard_error.value(), std::exp(2.0));  // deviation sqrt(2), over sqrt(2)
 }
 
 TEST(Answers, AGroupWeighsQuestionsOrSets) {
@@ -81,8 +81,8 @@ TEST(Answers, AGroupWeighsQuestionsOrSets) {
   EXPECT_DOUBLE_EQ(weighted.value, 4.0 / 6);
   EXPECT_DOUBLE_EQ(plain.value, 0.625);
   // Squared errors of the sets 1/16 and 1/4, so pooled (3·4/16 + 1·2/4) / (6 - 2) / 6.
-  EXPECT_DOUBLE_EQ(weighted.standard_error, std::sqrt(1.25 / 24));
-  EXPECT_DOUBLE_EQ(plain.standard_error, std::sqrt(0.0625 + 0.25) / 2);
+  EXPECT_DOUBLE_EQ(weighted.standard_error.value(), std::sqrt(1.25 / 24));
+  EXPECT_DOUBLE_EQ(plain.standard_error.value(), std::sqrt(0.0625 + 0.25) / 2);
 }
 
 TEST(Answers, AGroupOfOneSetIsThatSet) {
@@ -90,8 +90,18 @@ TEST(Answers, AGroupOfOneSetIsThatSet) {
   const Estimate alone = metric(one[0], "acc");
   for (const bool weighted : {true, false}) {
     EXPECT_NEAR(group_metric(one, "acc", weighted).value, alone.value, 1e-15);
-    EXPECT_NEAR(group_metric(one, "acc", weighted).standard_error, alone.standard_error, 1e-15);
+    EXPECT_NEAR(group_metric(one, "acc", weighted).standard_error.value(), alone.standard_error.value(), 1e-15);
   }
+}
+
+TEST(Answers, AGroupWithASetOfOneQuestionHasNoError) {
+  for (const bool weighted : {true, false})
+    for (const std::int64_t count : {1, 4}) {
+      const Estimate group =
+          group_metric(std::vector<TaskAnswers>{questions(1, 1), questions(1, count)}, "acc", weighted);
+      EXPECT_FALSE(group.standard_error);
+      EXPECT_EQ(group.count, 1 + count);
+    }
 }
 
 TEST(Answers, UnknownMetricsAndNoAnswersAreBugs) {

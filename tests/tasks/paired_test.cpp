@@ -53,7 +53,7 @@ TEST(Paired, CountsSidesAndTakesTheErrorOfTheDifference) {
   EXPECT_EQ(paired.questions(), 5);
   EXPECT_DOUBLE_EQ(paired.difference, -0.2);
   // Differences 0, -1, -1, 1, 0: squares around -0.2 add up to 2.8.
-  EXPECT_DOUBLE_EQ(paired.standard_error, std::sqrt(2.8 / 4 / 5));
+  EXPECT_DOUBLE_EQ(paired.standard_error.value(), std::sqrt(2.8 / 4 / 5));
   EXPECT_DOUBLE_EQ(paired.p_value, mcnemar(2, 1));
   EXPECT_DOUBLE_EQ(paired_difference(second, first).difference, 0.2);
 }

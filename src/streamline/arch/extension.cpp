@@ -5,7 +5,7 @@
 
 #include "streamline/arch/activation.h"
 #include "streamline/arch/json_edit.h"
-#include "streamline/base/error.h"
+#include "streamline/base/json_fields.h"
 
 namespace streamline {
 namespace {
@@ -33,12 +33,6 @@ void check_entry_keys(const Json& entry, const std::string& where) {
       fail(ErrorKind::unsupported, where, ": unknown key '", key, "'");
 }
 
-bool required_bool(const Json& entry, std::string_view key, const std::string& where) {
-  const std::optional<bool> value = json_bool(entry, key, where);
-  if (!value) fail(ErrorKind::format, where, ": lacks '", key, "'");
-  return *value;
-}
-
 LayerConfig read_layer(const Json& entry, const std::string& where) {
   const std::string kind = json_string(entry, "kind", where).value_or("");
   if (kind != "ffn") fail(ErrorKind::unsupported, where, ": the kind '", kind, "' is not supported; supported is ffn");
@@ -51,9 +45,9 @@ LayerConfig read_layer(const Json& entry, const std::string& where) {
   if (!activation) fail(ErrorKind::unsupported, where, ": the activation '", name, "' is not supported");
   mlp.activation = *activation;
   mlp.gated = json_bool(entry, "gated", where).value_or(false);
-  mlp.norm = required_bool(entry, "norm", where);
-  mlp.residual = required_bool(entry, "residual", where);
-  mlp.bias = required_bool(entry, "bias", where);
+  mlp.norm = required(json_bool(entry, "norm", where), "norm", where);
+  mlp.residual = required(json_bool(entry, "residual", where), "residual", where);
+  mlp.bias = required(json_bool(entry, "bias", where), "bias", where);
   return {.attention = std::nullopt, .mlp = mlp};
 }
 

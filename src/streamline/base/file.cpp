@@ -2,6 +2,7 @@
 #include "streamline/base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +13,6 @@
 
 #include "streamline/base/copy_mapped.h"
 #include "streamline/base/error.h"
-#include "streamline/base/unfinished.h"
 
 namespace streamline {
 namespace fs = std::filesystem;
@@ -161,6 +161,7 @@ OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
   create_parent(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());
+  ::flock(descriptor_, LOCK_EX | LOCK_NB);  // others leave it alone (remove_unfinished)
 }
 
 OutputFile::~OutputFile() { close_and_remove(); }
@@ -205,10 +206,15 @@ bool holds_weights(const fs::path& directory) {
   return described && std::any_of(fs::directory_iterator(directory, error), fs::directory_iterator(), stored);
 }
 
-void check_replaceable(const fs::path& path, Overwrite overwrite) {
+void check_replaceable(const fs::path& path, Overwrite overwrite, TargetKind kind) {
   std::error_code error;
+  if (!fs::exists(path, error)) return;
   const bool directory = fs::is_directory(path, error);
-  if (!fs::exists(path, error) || (directory && fs::is_empty(path, error))) return;
+  if (directory && kind == TargetKind::file)
+    fail(ErrorKind::io, path.string(), ": is a directory; choose another name");
+  if (!directory && kind == TargetKind::directory)
+    fail(ErrorKind::io, path.string(), ": is a file, not a directory; choose another name");
+  if (directory && fs::is_empty(path, error)) return;
   if (overwrite == Overwrite::no)
     fail(ErrorKind::io, path.string(), ": already exists; choose another name, or pass --overwrite");
   if (directory && !holds_weights(path))
@@ -217,33 +223,25 @@ void check_replaceable(const fs::path& path, Overwrite overwrite) {
          "and .safetensors), and this one has none; choose another name, or remove it yourself");
 }
 
+fs::path checked_target(const fs::path& path, Overwrite overwrite, TargetKind kind) {
+  fs::path whole = whole_path(path);
+  check_replaceable(whole, overwrite, kind);
+  return whole;
+}
+
 }  // namespace
 
-OutputDirectory::OutputDirectory(const fs::path& path, Overwrite overwrite)
-    : path_(fs::absolute(path).lexically_normal()), overwrite_(overwrite) {
-  if (!path_.has_filename()) path_ = path_.parent_path();
-  check_replaceable(path_, overwrite_);
-  std::error_code error;
-  create_parent(path_);
-  remove_unfinished_of(path_);
-  staging_ = temporary_name(path_);
-  if (!fs::create_directory(staging_, error))
-    fail(ErrorKind::io, path_.string(), ": cannot create this directory: ", error.message());
-}
-
-OutputDirectory::~OutputDirectory() {
-  std::error_code ignored;
-  if (!staging_.empty()) fs::remove_all(staging_, ignored);
-}
+OutputDirectory::OutputDirectory(const fs::path& path, Overwrite overwrite, TargetKind kind)
+    : path_(checked_target(path, overwrite, kind)), overwrite_(overwrite), staging_(path_) {}
 
 void OutputDirectory::write(std::string_view name, std::string_view text) {
-  OutputFile file(staging_ / name);
+  OutputFile file(staging() / name);
   file.write(text);
   file.commit(Durable::with_directory);
 }
 
 void OutputDirectory::sync() const {
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging_)) {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging())) {
     if (!entry.is_regular_file()) continue;
     const Descriptor file(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0 || !reaches_disk(file.get()))
@@ -257,19 +255,17 @@ void OutputDirectory::commit() {
   const fs::path old = path_.parent_path() / ("." + path_.filename().string() + ".old-" + std::to_string(::getpid()));
   const bool replaces = fs::exists(path_, error);
   if (replaces) {
-    const bool directory = fs::is_directory(path_, error), empty = directory && fs::is_empty(path_, error);
-    if (!directory) fail(ErrorKind::io, path_.string(), ": is a file, not a directory; choose another name");
-    if (overwrite_ == Overwrite::no && !empty) fail(ErrorKind::io, path_.string(), ": appeared while this was running");
+    check_replaceable(path_, overwrite_, TargetKind::directory);  // again: it may have appeared since
     fs::rename(path_, old, error);
     if (error) fail(ErrorKind::io, path_.string(), ": cannot replace: ", error.message());
   }
-  fs::rename(staging_, path_, error);
+  fs::rename(staging(), path_, error);
   if (error) {
     std::error_code ignored;
     if (replaces) fs::rename(old, path_, ignored);
     fail(ErrorKind::io, path_.string(), ": cannot rename into place: ", error.message());
   }
-  staging_.clear();
+  staging_.renamed();
   if (replaces) fs::remove_all(old, error);
 }
 

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "streamline/base/unfinished.h"
+
 namespace streamline {
 
 // Read-only bytes and whatever keeps them alive (a mapping or a string).
@@ -72,28 +74,31 @@ class OutputFile {
 };
 
 enum class Overwrite { no, yes };
+// What stands at the path of an output in the end.
+enum class TargetKind { directory, file };
 
 // A directory being written: files go to a sibling with a temporary name, which commit() renames to `path` when all
 // files in it have reached the disk.
 // Without commit() nothing is left. commit() replaces an existing directory only with Overwrite::yes, and only one that
-// holds a model or adapters. Errors: io for a target that is there and may not be replaced, or cannot be written.
+// holds a model or adapters. With TargetKind::file the caller takes the files out of it, one of which is to stand at
+// `path`, and may replace a file only. The sibling is locked, so that other processes leave it alone (unfinished.h),
+// and what killed ones left of the same path is removed first. Errors: io for a target that is there and may not be
+// replaced, or cannot be written.
 class OutputDirectory {
  public:
-  OutputDirectory(const std::filesystem::path& path, Overwrite overwrite);
-  ~OutputDirectory();
-  OutputDirectory(const OutputDirectory&) = delete;
-  OutputDirectory& operator=(const OutputDirectory&) = delete;
+  OutputDirectory(const std::filesystem::path& path, Overwrite overwrite, TargetKind kind = TargetKind::directory);
 
   // Where to write before commit(). Sub-directories may be created below it.
-  const std::filesystem::path& staging() const { return staging_; }
+  const std::filesystem::path& staging() const { return staging_.path(); }
   void write(std::string_view name, std::string_view text);
   // Waits until the files in it have reached the disk; commit() does.
   void sync() const;
   void commit();
 
  private:
-  std::filesystem::path path_, staging_;
+  std::filesystem::path path_;
   Overwrite overwrite_;
+  UnfinishedDirectory staging_;
 };
 
 std::string read_text(const std::filesystem::path& path);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys that must be there in the files that this program writes. Errors of all: format, naming `where` and the key.
+// Keys that must be there. Errors of all: format, naming `where` and the key.
 #pragma once
 
 #include <algorithm>

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "streamline/base/control_group.h"
+#include "streamline/base/number_text.h"
 
 namespace streamline {
 namespace {
@@ -100,11 +101,7 @@ std::string format_count(double count) {
   return scaled(count, 999.5, kUnits, 5, "%.3g%s");
 }
 
-std::string format_millions(std::int64_t count) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.2fM", static_cast<double>(count) / 1e6);
-  return text.data();
-}
+std::string format_millions(std::int64_t count) { return fixed(static_cast<double>(count) / 1e6, 2) + "M"; }
 
 std::string format_seconds(double seconds) {
   std::array<char, 32> text{};

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
+#include <span>
 
 #include "streamline/base/json.h"
 
@@ -11,15 +13,31 @@ namespace streamline {
 
 struct Estimate {
   double value = 0;
-  double standard_error = 0;
-  std::int64_t count = 0;  // of what is independent, where it is known; of one there is no error
-
-  bool has_error() const { return count != 1; }
+  std::optional<double> standard_error = {};  // of one there is none
+  std::int64_t count = 0;                     // of what is independent, where it is known
 };
 
 // {"value": …, "standard_error": …}, the error null where there is none.
 inline Json to_json(const Estimate& estimate) {
-  return {{"value", estimate.value}, {"standard_error", estimate.has_error() ? Json(estimate.standard_error) : Json()}};
+  return {{"value", estimate.value},
+          {"standard_error", estimate.standard_error ? Json(*estimate.standard_error) : Json()}};
+}
+
+// Of independent estimates, each counted the same; without an error where one of them has none. `count` is their sum.
+inline Estimate mean_of(std::span<const Estimate> estimates) {
+  const auto number = static_cast<double>(estimates.size());
+  Estimate mean;
+  double squares = 0;
+  bool known = true;
+  for (const Estimate& one : estimates) {
+    mean.value += one.value / number;
+    mean.count += one.count;
+    known = known && one.standard_error;
+    const double error = one.standard_error.value_or(0);
+    squares += error * error;
+  }
+  if (known) mean.standard_error = std::sqrt(squares) / number;
+  return mean;
 }
 
 // Welford's running mean and variance.
@@ -36,7 +54,9 @@ class MeanAccumulator {
   // Sample variance (divided by count - 1); 0 for fewer than two values.
   double variance() const { return count_ > 1 ? squares_ / static_cast<double>(count_ - 1) : 0; }
   Estimate estimate() const {
-    return {mean_, count_ > 0 ? std::sqrt(variance() / static_cast<double>(count_)) : 0, count_};
+    Estimate result{.value = mean_, .count = count_};
+    if (count_ > 1) result.standard_error = std::sqrt(variance() / static_cast<double>(count_));
+    return result;
   }
 
  private:

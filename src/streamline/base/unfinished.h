@@ -7,15 +7,42 @@
 
 namespace streamline {
 
+// Absolute, without "." and "..", and without a slash at its end, which would make a temporary name one inside it.
+std::filesystem::path whole_path(const std::filesystem::path& path);
+
 // Beside `target`, ".NAME.part-123" with this process's number.
 std::filesystem::path temporary_name(const std::filesystem::path& target);
 
-// Removes temporary files of OutputFile in `directory` whose process is no more. Never fails: what cannot be removed
-// does no harm.
+// Holds the lock (flock) of the file or directory at `path` while the descriptor that it returns is open; -1 where
+// another descriptor holds it, of whatever process, or where no lock can be had.
+int lock_path(const std::filesystem::path& path);
+
+// Removes temporary files of OutputFile in `directory` whose process is no more and whose lock can be had. A writer in
+// another container, or on another machine, has a number that says nothing here: it is known by its lock, where the
+// file system carries locks between them. Never fails: what cannot be removed does no harm.
 void remove_unfinished(const std::filesystem::path& directory);
 
-// Removes what was to become `target`, a file or a directory with all that is in it, of processes that are no more, and
-// of this one. Never fails, as above.
+// Removes what was to become `target`, a file or a directory with all that is in it, of processes that are no more, or
+// of this one's number, whose lock can be had. Never fails, as above.
 void remove_unfinished_of(const std::filesystem::path& target);
+
+// An empty directory under the temporary name of `target` (whole), locked, which is removed with all that is in it when
+// this ends. What processes that are no more left of the same target is removed first. `target` itself is not looked
+// at. Errors: io when it cannot be created, also because one of the same name is in use.
+class UnfinishedDirectory {
+ public:
+  explicit UnfinishedDirectory(const std::filesystem::path& target);
+  ~UnfinishedDirectory();
+  UnfinishedDirectory(const UnfinishedDirectory&) = delete;
+  UnfinishedDirectory& operator=(const UnfinishedDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }  // empty when it has another name
+  // It has got another name, and stays.
+  void renamed() { path_.clear(); }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
 
 }  // namespace streamline

@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/chip/card.h"
 #include "streamline/chip/classify.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/surgery/verify.h"
 
 namespace streamline::chip {
@@ -62,7 +63,7 @@ TensorSource owned(std::string name, const torch::Tensor& value) {
   auto owner = std::make_shared<const torch::Tensor>(value.contiguous());
   return {.header = {.name = std::move(name), .dtype = stored_dtype(value.scalar_type()), .shape = value.sizes().vec()},
           .bytes = [owner] {
-            return Blob{{static_cast<const std::byte*>(owner->const_data_ptr()), owner->nbytes()}, owner};
+            return Blob{bytes_of(*owner), owner};
           }};
 }
 

@@ -5,6 +5,7 @@
 #include "streamline/base/error.h"
 #include "streamline/chip/classify.h"
 #include "streamline/chip/export.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/text/gguf_vocabulary.h"
 
 namespace streamline::chip {
@@ -37,9 +38,7 @@ void export_chips_gguf(const std::filesystem::path& directory, const std::filesy
   options.tensors.push_back({.name = std::string(kGgufClassHead),
                              .dtype = DType::f32,
                              .shape = head.sizes().vec(),
-                             .write = [head](const ByteSink& sink) {
-                               sink({static_cast<const std::byte*>(head.const_data_ptr()), head.nbytes()});
-                             }});
+                             .write = [head](const ByteSink& sink) { sink(bytes_of(head)); }});
   export_gguf(model, file, options);
 }
 

@@ -11,6 +11,7 @@
 #include "streamline/engine/tensor_file.h"
 #include "streamline/heal/cache_index.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/nn/type_name.h"
 
 namespace streamline::chip {
@@ -137,18 +138,14 @@ torch::Tensor gathered(const std::vector<Part>& parts, std::int64_t layer, std::
   return rows;
 }
 
-std::span<const std::byte> raw(const torch::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
 // Layer by layer: no more than one layer's states are in memory.
 void join(const std::vector<Part>& parts, const torch::Tensor& labels, const FeatureDescription& description,
           const fs::path& out, const FeatureOptions& options) {
   const auto layers = std::ssize(description.layers);
   const std::int64_t texts = labels.numel();
   const auto each = [&](const auto& take) {
-    take(raw(labels));
-    for (std::int64_t layer = 0; layer < layers; ++layer) take(raw(gathered(parts, layer, texts)));
+    take(bytes_of(labels));
+    for (std::int64_t layer = 0; layer < layers; ++layer) take(bytes_of(gathered(parts, layer, texts)));
   };
   Sha256 digest;
   each([&](std::span<const std::byte> bytes) { digest.update(bytes); });

@@ -21,7 +21,7 @@
 namespace streamline {
 namespace {
 
-std::uint64_t bytes_of(const LayerWeights& weights) {
+std::uint64_t size_in_bytes(const LayerWeights& weights) {
   std::uint64_t total = 0;
   for (const auto& tensor : weights.all()) total += tensor.nbytes();
   return total;
@@ -141,7 +141,7 @@ LayerWeights Model::Source::layer(std::int64_t index, Use use) const {
   if (use == Use::once) return weights;
   bool converted = false;
   for (const auto& [role, tensors] : weights.tensors) converted |= converts(index, role);
-  if (converted && keep(bytes_of(weights))) layers[index] = weights;
+  if (converted && keep(size_in_bytes(weights))) layers[index] = weights;
   return weights;
 }
 
@@ -215,7 +215,7 @@ void Model::visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte
 
 void Model::forget_layers() const {
   const std::lock_guard lock(source_->mutex);
-  for (const auto& [index, weights] : source_->layers) source_->kept -= bytes_of(weights);
+  for (const auto& [index, weights] : source_->layers) source_->kept -= size_in_bytes(weights);
   source_->layers.clear();
 }
 

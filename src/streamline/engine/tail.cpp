@@ -8,8 +8,8 @@
 namespace streamline {
 namespace {
 
-constexpr std::int64_t kBlockLogits = std::int64_t{1} << 23;
-constexpr std::int64_t kLeastRows = 128;  // fewer, and reading the head takes longer than its product
+constexpr std::int64_t kBlockLogits = std::int64_t{1} << 23;  // of one block: 32 MB in fp32
+constexpr std::int64_t kLeastRows = 128;  // even so: with fewer, reading the head takes longer than its product
 
 // Rows of hidden states whose logits are held at once.
 std::int64_t block_rows(const Config& config) { return std::max(kLeastRows, kBlockLogits / config.vocab); }

@@ -166,7 +166,7 @@ PerplexityResult perplexity(const Model& model, const EvaluationText& text, cons
   result.tokens = std::accumulate(result.window_tokens.begin(), result.window_tokens.end(), std::int64_t{0});
   result.windows = nll.count;
   result.value = std::exp(nll.value);
-  if (nll.has_error()) result.standard_error = result.value * nll.standard_error;  // d exp(m) = exp(m) dm
+  if (nll.standard_error) result.standard_error = result.value * *nll.standard_error;  // d exp(m) = exp(m) dm
   // The text's own bytes a token stand for those of the part that was scored.
   const double bytes = static_cast<double>(text.bytes) / static_cast<double>(text.ids.size());
   const double bits = result.mean_nll / std::log(2.0);

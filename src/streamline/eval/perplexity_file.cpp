@@ -18,15 +18,13 @@ constexpr std::int64_t kVersion = 1;
 constexpr std::size_t kDigits = 12;  // of the digest, in the file's name
 
 double figure(const Json& object, std::string_view key, const std::string& where) {
-  const auto value = json_number(object, key, where);
-  if (!value || !std::isfinite(*value)) fail(ErrorKind::format, where, ": '", key, "' is missing");
-  return *value;
+  return required(json_number(object, key, where), key, where);
 }
 
 std::int64_t whole(const Json& object, std::string_view key, const std::string& where) {
-  const auto value = json_integer(object, key, where);
-  if (!value || *value < 0) fail(ErrorKind::format, where, ": '", key, "' is missing, or below 0");
-  return *value;
+  const std::int64_t value = required(json_integer(object, key, where), key, where);
+  if (value < 0) fail(ErrorKind::format, where, ": '", key, "' is below 0");
+  return value;
 }
 
 // Null where there is none.
@@ -39,8 +37,7 @@ Estimate estimate(const Json& object, const char* key, const std::string& where)
   const Json& found = json_member(object, key, where);
   const std::string place = where + ": " + key;
   if (!found.is_object()) fail(ErrorKind::format, place, ": not a JSON object");
-  const auto error = error_of(found, place);
-  return {.value = figure(found, "value", place), .standard_error = error.value_or(0), .count = error ? 0 : 1};
+  return {.value = figure(found, "value", place), .standard_error = error_of(found, place)};
 }
 
 PerplexityResult result_of(const Json& json, const std::string& where) {

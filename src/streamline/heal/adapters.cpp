@@ -40,21 +40,20 @@ void check(const AdapterOptions& options, std::int64_t hidden) {
   if (!(options.alpha >= 0)) fail(ErrorKind::usage, "an alpha of ", options.alpha, "; expected a positive number");
 }
 
+// Those that are there, of an adapter that may be constant.
+template <class AnyAdapter>
+auto defined_tensors(AnyAdapter& adapter) {
+  std::vector<decltype(&adapter.a)> all;
+  for (auto* tensor : {&adapter.a, &adapter.b, &adapter.magnitude, &adapter.norm})
+    if (tensor->defined()) all.push_back(tensor);
+  return all;
+}
+
 }  // namespace
 
-std::vector<torch::Tensor*> Adapter::tensors() {
-  std::vector<torch::Tensor*> all;
-  for (torch::Tensor* tensor : {&a, &b, &magnitude, &norm})
-    if (tensor->defined()) all.push_back(tensor);
-  return all;
-}
+std::vector<torch::Tensor*> Adapter::tensors() { return defined_tensors(*this); }
 
-std::vector<const torch::Tensor*> Adapter::tensors() const {
-  std::vector<const torch::Tensor*> all;
-  for (const torch::Tensor* tensor : {&a, &b, &magnitude, &norm})
-    if (tensor->defined()) all.push_back(tensor);
-  return all;
-}
+std::vector<const torch::Tensor*> Adapter::tensors() const { return defined_tensors(*this); }
 
 std::int64_t Adapters::parameters() const {
   std::int64_t count = 0;

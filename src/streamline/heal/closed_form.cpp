@@ -57,14 +57,14 @@ class Fit {
                       const char* label) const {
     const torch::NoGradGuard no_grad;
     std::optional<Progress> progress;
-    if (label != nullptr) progress.emplace(label, batches.positions(), "tokens");
+    if (label != nullptr) progress.emplace(label, batches.tokens(), "tokens");
     LeastSquares sums;
     for (const Indices& group : micro_batches(batches, all_sequences(batches), micro_batch_tokens)) {
       check_interrupted();
       const WindowStates around = states(batches, group);
       const Problem problem = problem_of(around);
       sums.add(problem.features, problem.wanted, kind_ == ClosedForm::scale);
-      if (progress) progress->advance(around.tokens());
+      if (progress) progress->advance(token_count(batches, group));
     }
     return sums;
   }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "streamline/base/log.h"
+#include "streamline/base/resources.h"
 #include "streamline/engine/memory.h"
 #include "streamline/engine/tail.h"
 
@@ -36,14 +38,24 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
          static_cast<std::uint64_t>(4 * (behind + 2) * together * config.hidden);
 }
 
-std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, const std::string& advice) {
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, const std::string& state) {
   const Placement& placement = use.model.placement();
+  const bool goes_on = !state.empty();
   if (!placement.device.is_cpu()) return wanted;
   const std::uint64_t available = working_memory(placement);
   std::int64_t tokens = wanted;
-  while (!fixed && tokens > use.longest && heal_memory(use, tokens) > available)
+  while (!fixed && !goes_on && tokens > use.longest && heal_memory(use, tokens) > available)
     tokens = std::max(use.longest, tokens / 2);
-  require_memory(placement, heal_memory(use, tokens), "healing needs", advice);
+  const std::uint64_t needed = heal_memory(use, tokens);
+  if (!goes_on) {
+    require_memory(placement, needed, "healing needs", "use shorter sequences (--seq-len), or train something smaller");
+  } else if (placement.memory > 0) {
+    require_memory(placement, needed, "healing needs",
+                   "the run of " + state + " began with more: give it as much again (--memory)");
+  } else if (needed > available) {
+    log_warning(state + ": the run began with micro-batches that take " + format_bytes(needed) + ", and " +
+                format_bytes(available) + " are free; it goes on with them");
+  }
   for (const std::string& fitting : placement.ranks.gather(std::to_string(tokens)))
     tokens = std::min<std::int64_t>(tokens, std::stoll(fitting));
   return tokens;

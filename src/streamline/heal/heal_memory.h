@@ -24,9 +24,9 @@ constexpr std::int64_t kTrainedBytes = 20;
 std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens);
 
 // `wanted`, or, unless it is `fixed`, the largest half, quarter … of it that fits into working_memory(), but at least a
-// sequence; of ranks, the least that one of them can. Errors: resource when not even that fits, with `advice`.
-std::int64_t fitting_micro_batch(
-    const HealMemory& use, std::int64_t wanted, bool fixed,
-    const std::string& advice = "use shorter sequences (--seq-len), or train something smaller");
+// sequence; of ranks, the least that one of them can. `state`: the file of a run that began with `wanted`, which keeps
+// it; memory that is merely short at the moment is warned of then. Errors: resource when a new run does not fit, or one
+// that goes on is given a limit that it does not fit into.
+std::int64_t fitting_micro_batch(const HealMemory& use, std::int64_t wanted, bool fixed, const std::string& state);
 
 }  // namespace streamline

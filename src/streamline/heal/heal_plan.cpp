@@ -39,7 +39,7 @@ std::string digest_of(const std::vector<LayerWeights>& networks) {
 
 // What the model that a plan leaves has otherwise than the source, `networks` being what it has for layers; empty where
 // that is nothing.
-std::string upstream_digest(const Plan& plan, const std::vector<LayerWeights>& networks) {
+std::string view_digest(const Plan& plan, const std::vector<LayerWeights>& networks) {
   const std::vector<OutputLayer> layers = lower(plan);
   bool same = std::ssize(layers) == plan.base.layers;
   Json parts = Json::array();
@@ -79,8 +79,7 @@ HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementCho
     HealOptions heal = options.heal;
     if (!options.state_directory.empty())
       heal.state_file = options.state_directory / ("window-" + std::to_string(segment.first) + ".safetensors");
-    heal.upstream = upstream_digest(before, networks);
-    if (heal.cache) heal.cache->upstream = heal.upstream;
+    heal.view_digest = view_digest(before, networks);
     HealResult result =
         heal_window(model, position_of(before, segment.first), segment.count(), choice, training, validation, heal);
     for (const LayerWeights& network : result.weights) networks.push_back(as_stored(network, source.config()));

@@ -8,7 +8,7 @@
 namespace streamline {
 
 struct HealPlanOptions {
-  HealOptions heal = {};                       // its state_file and upstream are set here
+  HealOptions heal = {};                       // its state_file and view_digest are set here
   std::filesystem::path state_directory = {};  // of an interrupted run; empty: nothing is saved
 };
 

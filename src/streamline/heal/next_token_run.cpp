@@ -63,6 +63,8 @@ void finish_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& para
 Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,
                const HealOptions& heal, std::int64_t warmup_steps) {
   return {{"model", model.checkpoint().digest()},
+          {"layers", model.layer_count()},
+          {"upstream", heal.view_digest},
           {"dtype", torch::toString(model.placement().dtype)},
           {"text", {text_digest(training), text_digest(validation)}},
           {"rates", {heal.learning_rate, heal.minimum_learning_rate, warmup_steps}},

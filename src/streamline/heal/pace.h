@@ -24,8 +24,8 @@ Pace pace_of(const TokenBatches& training, const TokenBatches& validation, doubl
 void share_micro_batches(Pace& pace, const TokenBatches& training, const Ranks& ranks);
 
 Indices all_sequences(const TokenBatches& batches);  // 0, 1, …
-// Groups of equal length and at most `tokens` positions (but at least one sequence), shorter ones first.
-std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequences, std::int64_t tokens);
+// Groups of equal length and at most `positions` positions (but at least one sequence), shorter ones first.
+std::vector<Indices> micro_batches(const TokenBatches& batches, Indices sequences, std::int64_t positions);
 
 std::int64_t token_count(const TokenBatches& batches, const Indices& sequences);     // of the text, without BOS
 std::int64_t position_count(const TokenBatches& batches, const Indices& sequences);  // BOS among them

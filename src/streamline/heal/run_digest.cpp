@@ -13,7 +13,7 @@ std::string run_digest(const Model& model, const HealedWindow& window, const Rep
   const Json all = {{"model", model.checkpoint().digest()},
                     {"layers", model.layer_count()},
                     {"parameters", model.parameters()},
-                    {"upstream", o.upstream},
+                    {"upstream", o.view_digest},
                     {"dtype", torch::toString(model.placement().dtype)},
                     {"window", {window.first, window.count, window.before}},
                     {"network", choice.network->name},

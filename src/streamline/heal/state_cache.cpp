@@ -50,7 +50,7 @@ class StateCache {
     const std::string all = model_digest(body) + " " + std::to_string(window.begin()) + " " +
                             std::to_string(window.first) + " " + std::to_string(window.end()) + " " +
                             torch::toString(options.dtype) + " " + std::to_string(teacher ? teacher_tokens : 0) + " " +
-                            options.upstream;
+                            options.view_digest;
     key_ = sha256(all);
   }
 

@@ -13,8 +13,8 @@ namespace streamline {
 
 struct StateCacheOptions {
   std::filesystem::path directory = {};
-  std::uint64_t limit = 0;    // bytes of all shards in the directory
-  std::string upstream = {};  // digest of what was put into the model before the window; empty: nothing
+  std::uint64_t limit = 0;       // bytes of all shards in the directory
+  std::string view_digest = {};  // of what a view has otherwise than its checkpoint; empty: nothing. Healing sets it
   torch::ScalarType dtype = torch::kBFloat16;  // that states are stored in
 };
 

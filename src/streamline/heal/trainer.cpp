@@ -120,12 +120,14 @@ class Healing {
 
   StateSource source_of_states() const {
     if (!options_.cache) return recomputed_states(body_, window_);
+    StateCacheOptions cache = *options_.cache;
+    cache.view_digest = options_.view_digest;
     const bool taught = std::any_of(options_.losses.begin(), options_.losses.end(),
                                     [](const LossStage& stage) { return stage.loss == Loss::divergence; });
-    if (!taught) return cached_states(body_, window_, *options_.cache);
+    if (!taught) return cached_states(body_, window_, cache);
     const Objective judge(Loss::divergence, model_, window_, options_.objective);
     return cached_states(
-        body_, window_, *options_.cache, [judge](const torch::Tensor& output) { return judge.teacher(output); },
+        body_, window_, cache, [judge](const torch::Tensor& output) { return judge.teacher(output); },
         options_.objective.teacher_tokens);
   }
 

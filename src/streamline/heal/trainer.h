@@ -23,8 +23,9 @@ struct HealOptions {
   double beta1 = 0.9, beta2 = 0.999;
   double clip = 5.0;  // global L2 norm of the gradient; 0: none
   std::int64_t epochs = 1;
-  std::int64_t batch_tokens = 0;        // tokens an optimizer step; 0: chosen so that there are a few hundred steps
-  std::int64_t micro_batch_tokens = 0;  // tokens that run together; 0: chosen, fewer where memory is short
+  // Both count positions, BOS among them.
+  std::int64_t batch_tokens = 0;        // of an optimizer step; 0: chosen so that there are a few hundred steps
+  std::int64_t micro_batch_tokens = 0;  // that run together; 0: chosen, fewer where memory is short
   std::int64_t validate_every = 0;      // steps; 0: up to ten times a run, as long as that is cheap
   std::uint64_t seed = 0;
   std::vector<LossStage> losses = {{}};  // in turn
@@ -33,7 +34,7 @@ struct HealOptions {
   std::optional<Start> start = {};              // empty: the replacement's own
   std::int64_t patience = 0;                    // validations without improvement that end a stage; 0: never
   std::optional<StateCacheOptions> cache = {};  // of the states; empty: they are computed every time
-  std::string upstream = {};                    // digest of what a view of the checkpoint has otherwise; empty: nothing
+  std::string view_digest = {};                 // of what a view has otherwise than its checkpoint; empty: nothing
   // Where the run's state is saved, so that the same call goes on after an interruption; empty: nowhere. The file
   // stays after the end and then holds the result.
   std::filesystem::path state_file = {};

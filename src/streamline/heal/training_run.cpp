@@ -2,10 +2,10 @@
 #include "streamline/heal/training_run.h"
 
 #include <cmath>
-#include <cstdio>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/heal/adamw.h"
 #include "streamline/heal/result_json.h"
@@ -22,10 +22,8 @@ void require_finite(double value, const char* what, std::int64_t step, const cha
 }
 
 std::string note(const HealStep& step) {
-  char text[80];
-  std::snprintf(text, sizeof text, "step %lld, loss %.4g, rate %.2g", static_cast<long long>(step.step), step.loss,
-                step.learning_rate);
-  return text;
+  return "step " + std::to_string(step.step) + ", loss " + general(step.loss, 4) + ", rate " +
+         general(step.learning_rate, 2);
 }
 
 std::int64_t progress_integer(const Json& progress, const char* key, const std::string& where) {
@@ -258,16 +256,13 @@ void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& trai
                      const std::string& run) {
   share_micro_batches(pace, training, use.model.placement().ranks);
   std::int64_t wanted = pace.micro_batch_tokens;
-  bool fixed = options.micro_batch_tokens > 0;
-  std::string advice = "use shorter sequences (--seq-len), or train something smaller";
+  std::string state;  // that is taken up
   if (!options.state_file.empty())
     if (const auto progress = load_progress(options.state_file, run)) {
-      const std::string where = options.state_file.string();
-      wanted = progress_integer(*progress, "micro_batch_tokens", where);
-      fixed = true;
-      advice = "the run of " + where + " began with more: give it as much again, or delete that file to begin anew";
+      state = options.state_file.string();
+      wanted = progress_integer(*progress, "micro_batch_tokens", state);
     }
-  pace.micro_batch_tokens = fitting_micro_batch(use, wanted, fixed, advice);
+  pace.micro_batch_tokens = fitting_micro_batch(use, wanted, options.micro_batch_tokens > 0, state);
 }
 
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation) {

@@ -31,8 +31,8 @@ struct Trainee {
 void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters);
 
 // Sets the tokens of a micro-batch: those of the state that the run goes on from, since sums and what is dropped depend
-// on them; else as many as fit, fewer where ranks share a step. `run` as for train(). Errors: resource when they do not
-// fit, and those of a state that cannot be taken up.
+// on them; else as many as fit, fewer where ranks share a step. `run` as for train(). Errors: those of
+// fitting_micro_batch(), and those of a state that cannot be taken up.
 void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& training, const HealOptions& options,
                      const std::string& run);
 

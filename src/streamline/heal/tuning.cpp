@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "streamline/arch/expected_tensors.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -22,22 +23,25 @@ struct PackedLayer {
   std::vector<std::pair<PlacedTensor, Nf4Matrix>> matrices;  // the value of each is undefined
 };
 
-bool is_packed(const PlacedTensor& tensor) {
-  return tensor.part == Part::weight && tensor.value.dim() == 2 && tensor.role != Role::router;
+bool is_packed(Role role, Part part, std::int64_t dimensions) {
+  return part == Part::weight && dimensions == 2 && role != Role::router;
 }
 
-// Of what pack() makes of a layer.
-std::uint64_t packed_bytes(const LayerWeights& weights) {
+// Of what pack() makes of a layer, from its shapes alone.
+std::uint64_t packed_bytes(const Config& config, const LayerConfig& layer, torch::ScalarType dtype) {
   std::uint64_t bytes = 0;
-  for (const PlacedTensor& tensor : placed_tensors(weights))
-    bytes += is_packed(tensor) ? static_cast<std::uint64_t>(tensor.value.numel()) * 9 / 16 : tensor.value.nbytes();
+  for (const ExpectedTensor& tensor : layer_tensors(config, layer, 0)) {
+    const auto elements = static_cast<std::uint64_t>(tensor.elements());
+    bytes += is_packed(tensor.role, tensor.part, std::ssize(tensor.shape)) ? elements * 9 / 16
+                                                                           : elements * torch::elementSize(dtype);
+  }
   return bytes;
 }
 
 PackedLayer pack(const LayerWeights& weights) {
   PackedLayer packed{.rest = {.config = weights.config, .tensors = {}}, .matrices = {}};
   for (PlacedTensor& tensor : placed_tensors(weights)) {
-    if (is_packed(tensor)) {
+    if (is_packed(tensor.role, tensor.part, tensor.value.dim())) {
       Nf4Matrix matrix = quantise_nf4(tensor.value);
       tensor.value = torch::Tensor();
       packed.matrices.emplace_back(tensor, std::move(matrix));
@@ -117,8 +121,8 @@ class Tuning {
   std::uint64_t beside() const {
     auto bytes = static_cast<std::uint64_t>(kTrainedBytes * adapters_.parameters());
     if (options_.base == FrozenBase::nf4 && model_.placement().device.is_cpu())
-      for (std::int64_t layer = 0; layer < model_.layer_count(); ++layer)
-        bytes += packed_bytes(model_.layer(layer, Model::Use::once));
+      for (const LayerConfig& layer : model_.config().layers)
+        bytes += packed_bytes(model_.config(), layer, model_.placement().dtype);
     return bytes;
   }
 

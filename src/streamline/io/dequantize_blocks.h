@@ -3,11 +3,11 @@
 // sums are rounded one by one, as NumPy does: the files are compiled without contraction to fused multiply-adds.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <cstring>
 
 #include "streamline/base/simd.h"
+#include "streamline/io/half.h"
 
 namespace streamline::blocks {
 
@@ -21,17 +21,7 @@ SL_INLINE std::uint16_t load_u16(const Byte* from) {
   return value;
 }
 
-// IEEE 754 binary16 without a branch, so that loops over it vectorise: the compiler would make one of a condition.
-SL_INLINE float half(std::uint16_t bits) {
-  const std::uint32_t magnitude = bits & 0x7fffu;
-  const std::uint32_t normal = (magnitude << 13) + (112u << 23);
-  const std::uint32_t special = 0u - static_cast<std::uint32_t>(magnitude >= 0x7c00u);  // infinity, NaN
-  const std::uint32_t small = 0u - static_cast<std::uint32_t>(magnitude < 0x400u);
-  const auto tiny = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-  return std::bit_cast<float>(sign | (tiny & small) | (normal & ~small) | (0x7f800000u & special));
-}
-SL_INLINE float half(const Byte* from) { return half(load_u16(from)); }
+SL_INLINE float half(const Byte* from) { return half_to_float(load_u16(from)); }
 
 // Defines `type` as a loop over `type_block`, compiled for the machine at hand.
 #define SL_DEFINE_ROWS(type, bytes, elements)                                                          \

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "streamline/base/error.h"
-#include "streamline/io/dequantize_blocks.h"
+#include "streamline/io/half.h"
 #include "streamline/io/load_value.h"
 
 namespace streamline {
@@ -106,13 +106,13 @@ float load_float(DType dtype, const std::byte* element) {
     case DType::f32:
       return load_value<float>(element);
     case DType::f16:
-      return blocks::half(load_value<std::uint16_t>(element));
+      return half_to_float(load_value<std::uint16_t>(element));
     case DType::bf16:
       return std::bit_cast<float>(static_cast<std::uint32_t>(load_value<std::uint16_t>(element)) << 16);
     case DType::f8_e4m3:
       return e4m3_to_float(load_value<std::uint8_t>(element));
     case DType::f8_e5m2:  // the upper half of a binary16
-      return blocks::half(static_cast<std::uint16_t>(load_value<std::uint8_t>(element) << 8));
+      return half_to_float(static_cast<std::uint16_t>(load_value<std::uint8_t>(element) << 8));
     default:
       fail(ErrorKind::unsupported, "cannot read ", dtype_name(dtype), " elements as numbers");
   }

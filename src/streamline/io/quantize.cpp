@@ -10,35 +10,19 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/simd.h"
+#include "streamline/io/half.h"
 
 namespace streamline {
 namespace {
 
 using Byte = std::uint8_t;
 constexpr std::uint64_t kBlock = 32;  // elements of Q8_0 and Q4_0
-constexpr std::uint16_t kInfinity = 0x7c00;
-
-// IEEE 754 binary16, to the nearest, ties to even. Without a branch, so that loops over it vectorise.
-SL_INLINE std::uint16_t to_half(float value) {
-  constexpr float kHalf = 0.5f;
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t magnitude = bits & 0x7fffffffu;
-  const std::uint32_t small = 0u - static_cast<std::uint32_t>(magnitude < 0x38800000u);   // below 2^-14
-  const std::uint32_t large = 0u - static_cast<std::uint32_t>(magnitude >= 0x47800000u);  // from 2^16 on
-  // A multiple of 2^-24, which the sum rounds to.
-  const std::uint32_t tiny =
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + kHalf) - std::bit_cast<std::uint32_t>(kHalf);
-  // Rounding may carry into the exponent, up to infinity.
-  const std::uint32_t normal = (magnitude - (112u << 23) + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
-  return static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | (tiny & small) | (normal & ~small & ~large) |
-                                    (kInfinity & large));
-}
 
 // Returns whether the number stayed finite.
 SL_INLINE bool store_half(float value, Byte* to) {
-  const std::uint16_t half = to_half(value);
+  const std::uint16_t half = float_to_half(value);
   std::memcpy(to, &half, sizeof half);
-  return (half & kInfinity) != kInfinity;
+  return (half & kHalfInfinity) != kHalfInfinity;
 }
 
 SL_INLINE float inverse(float scale) { return scale == 0 ? 0 : 1 / scale; }

@@ -8,8 +8,8 @@
 
 namespace streamline {
 
-// log(sum of e^x) over the last dimension. logits: [rows, width]; result: [rows], fp64, NaN where there is a NaN or
-// +infinity. Exponentials are fp32 (fp64 of fp64 logits), their sums fp64 where the kernel serves.
+// log(sum of e^x) over the last dimension. logits: [rows, width]; result: [rows], fp64, not finite where there is a NaN
+// or +infinity. Exponentials are fp32 (fp64 of fp64 logits), their sums fp64 where the kernel serves.
 torch::Tensor log_sum_exp(const torch::Tensor& logits);
 
 // factors * e^(logits - log_sums), in the type of the logits, rounded once. log_sums (of log_sum_exp) and factors:

@@ -140,8 +140,7 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   Plan plan{.base = base_from_json(json_member(json, "base", where), where + ": base"),
             .method = method_from_json(json_member(json, "method", where), where + ": method"),
             .scores = object_or_empty(json, "scores", where)};
-  const Json& segments = json_member(json, "segments", where);
-  if (!segments.is_array()) fail(ErrorKind::format, where, ": 'segments' is not an array");
+  const Json& segments = json_array(json, "segments", where);
   for (std::size_t i = 0; i < segments.size(); ++i)
     plan.segments.push_back(segment_from_json(segments[i], where + ": segments[" + std::to_string(i) + "]"));
   if (const auto slices = json.find("slices"); slices != json.end())

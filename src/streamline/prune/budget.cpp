@@ -251,7 +251,7 @@ WithinBudget smallest_cut(const Method& method, const Json& params, const Model&
            found->size_name, " ", found->size_text, " with ", amount_text(figure.amount, figure.budget.what), " (",
            general(figure.amount / figure.source, 3), "x)",
            is_padded(source, found->proposal, trial)
-               ? ", since what went inside layers is written as zeros; --format decilm or per-layer may leave it out"
+               ? ", since what went inside layers is written as zeros (see --format)"
                : "");
   if (const std::string sentence = halving.unsteady(); !sentence.empty()) found->proposal.warnings.push_back(sentence);
   return std::move(*found);

@@ -102,8 +102,9 @@ ShapleyValues subset_values(const UnitGame& game, double share, const ShapleyOpt
     if (with.count == 0 || without.count == 0)
       fail(ErrorKind::usage, "of ", result.runs, " random subsets of ", kept, " of ", units, " units some are in ",
            with.count == 0 ? "none" : "all", "; ask for more --subsets, or another --share");
-    result.values.push_back(
-        {without.value - with.value, std::hypot(with.standard_error, without.standard_error), result.runs});
+    Estimate& value = result.values.emplace_back(Estimate{.value = without.value - with.value, .count = result.runs});
+    if (with.standard_error && without.standard_error)
+      value.standard_error = std::hypot(*with.standard_error, *without.standard_error);
   }
   return result;
 }

@@ -34,7 +34,7 @@ struct ShapleyOptions {
 
 struct ShapleyValues {
   // By unit: mean of cost without it - cost with it. The standard error is over items where there are several, each by
-  // the mean of its permutations, else over permutations.
+  // the mean of its permutations, else over permutations; there is none over one.
   std::vector<Estimate> values;
   double whole = 0, none = 0;  // mean costs of everything and of nothing; the values add up to none - whole
   std::int64_t runs = 0, evaluations = 0;

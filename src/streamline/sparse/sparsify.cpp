@@ -93,7 +93,7 @@ class Sparsifier {
     const bool grams = options_.criterion == Criterion::sparse_gpt;
     if (grams) needed += static_cast<std::uint64_t>(squares) * sizeof(float);
     require_memory(model_.placement(), needed,
-                   "the hidden states of " + std::to_string(calibration_.tokens()) + " tokens" +
+                   "the hidden states of " + std::to_string(calibration_.positions()) + " positions" +
                        (grams ? " and the Gram matrices of a layer need" : " need"),
                    grams ? "take less text, or --method wanda, which has no Gram matrices" : "take less text");
   }

@@ -42,10 +42,7 @@ void compare(const Config& written, const Config& expected) {
 }  // namespace
 
 GgufOutput::GgufOutput(const fs::path& file, Overwrite overwrite)
-    : file_(checked(file)), overwrite_(overwrite), directory_(file_, overwrite) {
-  std::error_code error;
-  if (fs::is_directory(file_, error)) fail(ErrorKind::io, file_.string(), ": is a directory; choose another name");
-}
+    : file_(checked(file)), overwrite_(overwrite), directory_(file_, overwrite, TargetKind::file) {}
 
 std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<GgufTensor>& tensors) {
   std::uint64_t bytes = gguf_header(fields, tensors).size();

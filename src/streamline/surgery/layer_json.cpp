@@ -7,6 +7,7 @@
 
 #include "streamline/arch/activation.h"
 #include "streamline/base/error.h"
+#include "streamline/base/json_fields.h"
 
 namespace streamline {
 
@@ -33,22 +34,14 @@ class Members {
       fail(ErrorKind::format, where_, ": '", key, "' is not a size between 1 and ", kLargestSize);
     return *value;
   }
-  bool flag(const char* key) {
-    const std::optional<bool> value = json_bool(seen(key), key, where_);
-    if (!value) fail(ErrorKind::format, where_, ": '", key, "' is missing");
-    return *value;
-  }
+  bool flag(const char* key) { return required(json_bool(seen(key), key, where_), key, where_); }
   bool flag_or(const char* key, bool otherwise) { return has(key) ? flag(key) : otherwise; }
   double number(const char* key) {
     const std::optional<double> value = json_number(seen(key), key, where_);
     if (!value || !std::isfinite(*value)) fail(ErrorKind::format, where_, ": '", key, "' is not a number");
     return *value;
   }
-  std::string text(const char* key) {
-    const std::optional<std::string> value = json_string(seen(key), key, where_);
-    if (!value) fail(ErrorKind::format, where_, ": '", key, "' is missing");
-    return *value;
-  }
+  std::string text(const char* key) { return required(json_string(seen(key), key, where_), key, where_); }
   bool has(const char* key) {
     const auto found = seen(key).find(key);
     return found != json_.end() && !found->is_null();

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "streamline/arch/decilm.h"
 #include "streamline/arch/multimodal.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
@@ -73,8 +74,11 @@ Result lay_out(const Model& model, const Plan& plan, const Replacements& replace
   add_outside(source, model.config(), stored, result);
   const std::vector<OutputLayer> stack = output_layers(model.config(), plan);
   if (std::string note = packing_note(stack, form); !note.empty()) result.notes.push_back(std::move(note));
-  if (form == LayerForm::ordinary && !std::ranges::all_of(stack, &OutputLayer::whole))
-    result.notes.push_back("--format decilm, or per-layer, may leave out what stands beside a half without partner");
+  const auto sequential = [](const LayerConfig& layer) { return layer.residual == Residual::sequential; };
+  if (form == LayerForm::ordinary && !std::ranges::all_of(stack, &OutputLayer::whole) &&
+      std::ranges::all_of(model.config().layers, sequential))
+    result.notes.push_back(std::string("--format ") + (why_not_decilm(model.config()).empty() ? "decilm or " : "") +
+                           "per-layer leaves out what stands beside a half without partner");
   for (std::string& note : width_notes(model.config(), stack, form)) result.notes.push_back(std::move(note));
   const bool sliced = !plan.slices.empty();
   for (std::size_t i = 0; i < stack.size(); ++i) {

@@ -30,7 +30,9 @@ std::vector<double> per(std::span<const double> sums, std::span<const std::int64
 // sqrt(n).
 Estimate share(std::int64_t right, std::int64_t count) {
   const double n = static_cast<double>(count), value = static_cast<double>(right) / n;
-  return {value, count > 1 ? std::sqrt(value * (1 - value) / (n - 1)) : 0, count};
+  Estimate estimate{.value = value, .count = count};
+  if (count > 1) estimate.standard_error = std::sqrt(value * (1 - value) / (n - 1));
+  return estimate;
 }
 
 bool right_a_character(const Answer& answer) { return most_likely_a_character(answer) == answer.gold; }
@@ -40,20 +42,20 @@ Estimate perplexity(const TaskAnswers& set) {
   for (const Answer& answer : set.answers) nll.add(-answer.log_likelihoods.at(answer.gold));
   Estimate estimate = nll.estimate();
   estimate.value = std::exp(estimate.value);
-  estimate.standard_error *= estimate.value;
+  if (estimate.standard_error) *estimate.standard_error *= estimate.value;
   return estimate;
 }
 
-// lm-evaluation-harness's error of a group: the variance inside the sets, pooled, over all questions.
+// lm-evaluation-harness's error of a group: the variance inside the sets, pooled, over all questions. Every set has
+// an error.
 double pooled_error(std::span<const Estimate> sets) {
   double squares = 0, questions = 0;
   for (const Estimate& set : sets) {
     const auto count = static_cast<double>(set.count);
-    squares += (count - 1) * count * set.standard_error * set.standard_error;
+    squares += (count - 1) * count * *set.standard_error * *set.standard_error;
     questions += count;
   }
-  const double freedom = questions - static_cast<double>(sets.size());
-  return freedom > 0 ? std::sqrt(squares / freedom / questions) : 0;
+  return std::sqrt(squares / (questions - static_cast<double>(sets.size())) / questions);
 }
 
 }  // namespace
@@ -108,24 +110,16 @@ Estimate metric(const TaskAnswers& set, std::string_view name) {
 Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted) {
   SL_ASSERT(!sets.empty());
   std::vector<Estimate> estimates;
-  Estimate group;
-  for (const TaskAnswers& set : sets) {
-    estimates.push_back(metric(set, name));
-    group.count += estimates.back().count;
-  }
-  double squares = 0;
+  for (const TaskAnswers& set : sets) estimates.push_back(metric(set, name));
+  Estimate group = mean_of(estimates);
+  if (!weighted) return group;
+  double sum = 0;
   for (const Estimate& set : estimates) {
-    const double weight = weighted ? static_cast<double>(set.count) / static_cast<double>(group.count)
-                                   : 1 / static_cast<double>(estimates.size());
-    group.value += weight * set.value;
-    squares += weight * weight * set.standard_error * set.standard_error;
+    const double of_set = set.value * static_cast<double>(set.count);
+    sum += name == "perplexity" ? of_set : std::round(of_set);  // answers that are right are whole
   }
-  if (weighted && name != "perplexity") {
-    std::int64_t right = 0;
-    for (const Estimate& set : estimates) right += std::llround(set.value * static_cast<double>(set.count));
-    group.value = share(right, group.count).value;
-  }
-  group.standard_error = weighted ? pooled_error(estimates) : std::sqrt(squares);
+  group.value = sum / static_cast<double>(group.count);
+  if (group.standard_error) group.standard_error = pooled_error(estimates);
   return group;
 }
 

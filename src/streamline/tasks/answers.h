@@ -54,13 +54,14 @@ std::size_t prediction(const Answer& answer, Style style);
 bool is_right(const TaskAnswers& set, const Answer& answer);
 
 // A named figure over the answers: "acc" (as `style` predicts), "acc_norm", "perplexity" (e to the mean negative log
-// likelihood of a question; its error by the delta method). The standard error is the sample's deviation / sqrt(n).
-// Errors: internal for an unknown name or no answers.
+// likelihood of a question; its error by the delta method). The standard error is the sample's deviation / sqrt(n); of
+// one question there is none. Errors: internal for an unknown name or no answers.
 Estimate metric(const TaskAnswers& set, std::string_view name);
 
 // The same over several sets. weighted: every question counts the same, and the error is that of
 // lm-evaluation-harness's groups (the variance inside the sets, pooled); else every set counts the same (the paper,
-// OpenCompass), and the sets' errors are independent. Errors: internal as metric, and for no sets.
+// OpenCompass), and the sets' errors are independent. Without an error where a set has none, as in the harness.
+// Errors: internal as metric, and for no sets.
 Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted);
 
 }  // namespace streamline

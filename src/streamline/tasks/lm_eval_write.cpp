@@ -27,7 +27,7 @@ std::vector<Group> groups_of(std::span<const TaskAnswers> answers) {
 
 void add_metric(Json& row, const std::string& metric, const Estimate& estimate) {
   row[metric + ",none"] = estimate.value;
-  row[metric + "_stderr,none"] = estimate.count > 1 ? Json(estimate.standard_error) : Json("N/A");
+  row[metric + "_stderr,none"] = estimate.standard_error ? Json(*estimate.standard_error) : Json("N/A");
 }
 
 Json set_row(const TaskAnswers& set) {

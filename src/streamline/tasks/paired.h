@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -13,9 +14,10 @@ namespace streamline {
 
 struct PairedDifference {
   std::int64_t both_right = 0, only_first = 0, only_second = 0, both_wrong = 0;
-  double difference = 0;      // share right: the second's minus the first's
-  double standard_error = 0;  // of that: the sample's deviation of the questions' differences / sqrt(n)
-  double p_value = 1;         // exact McNemar, two-sided
+  double difference = 0;  // share right: the second's minus the first's
+  // Of that: the sample's deviation of the questions' differences / sqrt(n); of one question there is none.
+  std::optional<double> standard_error = {};
+  double p_value = 1;  // exact McNemar, two-sided
   std::int64_t questions() const { return both_right + only_first + only_second + both_wrong; }
 };
 

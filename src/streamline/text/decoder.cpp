@@ -138,7 +138,7 @@ Made make_metaspace(const Json& description, std::string_view where) {
 
 Made make_sequence(const Json& description, std::string_view where) {
   auto made = std::make_unique<Sequence>();
-  for (const Json& step : required_array(description, "decoders", where))
+  for (const Json& step : json_array(description, "decoders", where))
     if (auto decoder = make_decoder(step, where)) made->steps.push_back(std::move(decoder));
   return made;
 }

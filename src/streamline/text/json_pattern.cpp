@@ -4,16 +4,7 @@
 namespace streamline {
 
 std::string required_string(const Json& object, std::string_view key, std::string_view where) {
-  if (auto value = json_string(object, key, where)) return *value;
-  fail(ErrorKind::format, where, ": a component has no '", key, "'; expected a string");
-}
-
-const Json& required_array(const Json& object, std::string_view key, std::string_view where) {
-  if (object.is_object()) {
-    const auto found = object.find(std::string(key));
-    if (found != object.end() && found->is_array()) return *found;
-  }
-  fail(ErrorKind::format, where, ": a component has no '", key, "'; expected an array");
+  return required(json_string(object, key, where), key, where);
 }
 
 void Pattern::find_all(std::string_view text, std::vector<Range>& matches) const {

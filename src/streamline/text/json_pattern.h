@@ -8,14 +8,13 @@
 #include <vector>
 
 #include "streamline/base/error.h"
-#include "streamline/base/json.h"
+#include "streamline/base/json_fields.h"
 #include "streamline/text/regex.h"
 
 namespace streamline {
 
 // Errors: format when the key is absent or of another type.
 std::string required_string(const Json& object, std::string_view key, std::string_view where);
-const Json& required_array(const Json& object, std::string_view key, std::string_view where);
 
 // One row of a table of component types.
 template <class Made>

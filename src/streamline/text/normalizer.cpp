@@ -118,7 +118,7 @@ Made make_replace(const Json& description, std::string_view where) {
 
 Made make_sequence(const Json& description, std::string_view where) {
   auto made = std::make_unique<Sequence>();
-  for (const Json& step : required_array(description, "normalizers", where))
+  for (const Json& step : json_array(description, "normalizers", where))
     if (auto normalizer = make_normalizer(step, where)) made->steps.push_back(std::move(normalizer));
   return made;
 }

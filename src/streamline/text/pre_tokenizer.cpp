@@ -291,7 +291,7 @@ Steps make_steps(const Json& description, std::string_view where);
 
 Steps make_sequence(const Json& description, std::string_view where) {
   Steps steps;
-  for (const Json& part : required_array(description, "pretokenizers", where))
+  for (const Json& part : json_array(description, "pretokenizers", where))
     for (Made& step : make_steps(part, where)) steps.push_back(std::move(step));
   return steps;
 }

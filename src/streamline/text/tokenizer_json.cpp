@@ -105,7 +105,7 @@ TokenId token_id(const Json& value, std::string_view where) {
 void read_template(const Json& description, PipelineParts& parts, std::vector<TokenId>& before,
                    std::vector<TokenId>& after) {
   bool text_seen = false;
-  for (const Json& item : required_array(description, "single", parts.where)) {
+  for (const Json& item : json_array(description, "single", parts.where)) {
     if (item.contains("Sequence")) {
       text_seen = true;
       continue;
@@ -116,14 +116,14 @@ void read_template(const Json& description, PipelineParts& parts, std::vector<To
     const auto tokens = description.find("special_tokens");
     if (tokens == description.end() || !tokens->is_object() || !tokens->contains(name))
       fail(ErrorKind::format, parts.where, ": the post-processor does not say which ids '", name, "' has");
-    for (const Json& id : required_array((*tokens)[name], "ids", parts.where))
+    for (const Json& id : json_array((*tokens)[name], "ids", parts.where))
       (text_seen ? after : before).push_back(token_id(id, parts.where));
   }
 }
 
 // ["</s>", 2]
 TokenId named_id(const Json& description, const char* key, const std::string& where) {
-  const Json& pair = required_array(description, key, where);
+  const Json& pair = json_array(description, key, where);
   if (pair.size() != 2) fail(ErrorKind::format, where, ": the post-processor's '", key, "' is not a token and its id");
   return token_id(pair[1], where);
 }
@@ -133,7 +133,7 @@ void read_post_processor(const Json& description, PipelineParts& parts) {
   const std::string type = required_string(description, "type", parts.where);
   std::vector<TokenId> before, after;
   if (type == "Sequence") {
-    for (const Json& step : required_array(description, "processors", parts.where)) read_post_processor(step, parts);
+    for (const Json& step : json_array(description, "processors", parts.where)) read_post_processor(step, parts);
   } else if (type == "TemplateProcessing") {
     read_template(description, parts, before, after);
   } else if (type == "RobertaProcessing" || type == "BertProcessing") {

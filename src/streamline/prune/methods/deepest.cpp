@@ -8,20 +8,18 @@
 namespace streamline::deepest_method {
 namespace {
 
-std::int64_t chosen_count(const PruneContext& context, const CutRequest& request, std::int64_t most) {
+std::int64_t chosen_count(const PruneContext& context, const CutRequest& request) {
   if (const auto count = requested_count(request, context, 1)) {
     check_count(*count, context);
     return *count;
   }
-  return closest_window_count(context, request.sparsity, [&](std::int64_t count) {
-    return count <= most ? std::optional(most - count) : std::nullopt;
-  });
+  return closest_window_count(context, request.sparsity,
+                              [&](std::int64_t count) { return std::optional(most_layers(context) - count); });
 }
 
 Proposal propose(PruneContext& context, const Json& params) {
   const CutRequest request = read_cut_request(context, params, "deepest");
-  const std::int64_t most = context.model.layer_count() - 1;
-  const std::int64_t count = chosen_count(context, request, most), start = most - count;
+  const std::int64_t count = chosen_count(context, request), start = most_layers(context) - count;
   if (holds_any(request.protect, start, count))
     fail(ErrorKind::usage, "the deepest ", count, " layers but the last, ", run_text({start, count}),
          ", hold a protected layer; --method angular looks for others");

@@ -138,25 +138,31 @@ UnitScores scores_of_rounds(const PruneContext& context, const Settings& setting
   return scores;
 }
 
-// In the plan's scores and to the user.
-void tell_noise(Proposal& proposal, const Settings& settings, const Figures& noise) {
+void log_noise(const Settings& settings, const Figures& noise) {
   const auto values = static_cast<std::int64_t>(noise.at(kValues));
   const double error = relative_error(values, settings.probes);
-  proposal.plan.scores.update(
-      {{"probes", settings.probes}, {"zo_eps", settings.eps}, {kValues, values}, {"relative_error", error}});
   std::string text = "the slopes of " + std::to_string(values) + (settings.probes_weights() ? " weights" : " factors") +
                      " are estimated from " + std::to_string(settings.probes) +
                      " random directions: the standard error of one is " + fixed(error, 2) + " times a typical slope";
-  if (const auto agreement = noise.find(kAgreement); agreement != noise.end()) {
-    proposal.plan.scores[kAgreement] = agreement->second;
+  if (const auto agreement = noise.find(kAgreement); agreement != noise.end())
     text +=
         "; two halves of the directions rank the units with a Spearman correlation of " + fixed(agreement->second, 2);
-    if (agreement->second < kStableRanks)
-      proposal.warnings.push_back(
-          "the gradient is mostly noise: two halves of the probes rank the units with a Spearman correlation of " +
-          fixed(agreement->second, 2) + "; take more --probes, --zo-space gates, or --gradient exact");
-  }
   log_info(text);
+}
+
+void record_noise(Proposal& proposal, const Settings& settings, const Figures& noise) {
+  const auto values = static_cast<std::int64_t>(noise.at(kValues));
+  proposal.plan.scores.update({{"probes", settings.probes},
+                               {"zo_eps", settings.eps},
+                               {kValues, values},
+                               {"relative_error", relative_error(values, settings.probes)}});
+  const auto agreement = noise.find(kAgreement);
+  if (agreement == noise.end()) return;
+  proposal.plan.scores[kAgreement] = agreement->second;
+  if (agreement->second < kStableRanks)
+    proposal.warnings.push_back(
+        "the gradient is mostly noise: two halves of the probes rank the units with a Spearman correlation of " +
+        fixed(agreement->second, 2) + "; take more --probes, --zo-space gates, or --gradient exact");
 }
 
 void warn_of_rounding(Proposal& proposal, const Settings& settings, torch::ScalarType type) {
@@ -180,6 +186,7 @@ Proposal propose(PruneContext& context, const Json& params) {
   const auto make = [&] {
     UnitScores scores = scores_of_rounds(context, settings, request, estimate);
     noise = estimate.noise();
+    if (noise.contains(kValues)) log_noise(settings, noise);
     return scores;
   };
   // Several rounds depend on how much goes in all.
@@ -187,7 +194,7 @@ Proposal propose(PruneContext& context, const Json& params) {
       settings.iterations > 1 ? make() : remembered_scores(context, "mini-llm", params, make, &noise);
   Proposal proposal = width_proposal(context, "mini-llm", params, scores, request);
   if (!noise.contains(kValues)) return proposal;
-  tell_noise(proposal, settings, noise);
+  record_noise(proposal, settings, noise);
   warn_of_rounding(proposal, settings, type);
   return proposal;
 }
