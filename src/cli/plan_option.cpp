@@ -6,7 +6,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/heal/initial.h"
-#include "streamline/nn/tensor_bytes.h"
+#include "streamline/nn/weights_digest.h"
 
 namespace streamline::cli {
 namespace {
@@ -14,8 +14,7 @@ namespace {
 std::string digest(const std::string& text, const Replacements& replacements) {
   Sha256 hash;
   hash.update(text);
-  for (const auto& [segment, weights] : replacements)
-    for (const torch::Tensor& tensor : weights.all()) hash.update(bytes_of(tensor.to(torch::kCPU).contiguous()));
+  for (const auto& [segment, weights] : replacements) add_weights(hash, weights);
   return hash.hex();
 }
 

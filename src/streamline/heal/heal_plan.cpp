@@ -5,7 +5,7 @@
 
 #include "streamline/base/digest.h"
 #include "streamline/base/unfinished.h"
-#include "streamline/nn/tensor_bytes.h"
+#include "streamline/nn/weights_digest.h"
 #include "streamline/plan/slice.h"
 #include "streamline/surgery/apply.h"
 
@@ -29,11 +29,7 @@ Plan so_far(const Plan& plan, const ReplacementChoice& choice, std::size_t done)
 std::string digest_of(const std::vector<LayerWeights>& networks) {
   if (networks.empty()) return "";
   Sha256 digest;
-  for (const LayerWeights& network : networks)
-    for (const torch::Tensor& tensor : network.all()) {
-      const auto value = tensor.to(torch::kCPU).contiguous();
-      digest.update(bytes_of(value));
-    }
+  for (const LayerWeights& network : networks) add_weights(digest, network);
   return digest.hex();
 }
 

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "streamline/base/error.h"
-#include "streamline/nn/host_values.h"
 #include "streamline/prune/inside_gradients.h"
 #include "streamline/prune/shared_scores.h"
 
@@ -32,16 +31,6 @@ void add_matrix(GroupedValues& sums, Sensitivity variant, const PlacedTensor& te
   const auto norms = variant == Sensitivity::taylor ? torch::Tensor() : norms_of(reads, tensor);
   sums.add(tensor.role, tensor.part, tensor.expert,
            weight_sensitivity(variant, tensor.value.detach().to(torch::kCPU), norms, gradient));
-}
-
-// slopes: of the heads and of the channels of a layer, undefined for halves it lacks.
-InsideScores gate_scores(const LayerConfig& layer, const torch::Tensor& heads, const torch::Tensor& channels) {
-  InsideScores scores = no_scores(layer);
-  if (!scores.heads.empty()) scores.heads = to_doubles(heads.abs());
-  for (std::size_t network = 0; network < scores.channels.size() && channels.defined(); ++network)
-    scores.channels[network] =
-        to_doubles((channels.dim() == 2 ? channels[static_cast<std::int64_t>(network)] : channels).abs());
-  return scores;
 }
 
 // scores_by_layer() of three at once.

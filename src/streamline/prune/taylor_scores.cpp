@@ -4,7 +4,6 @@
 #include <array>
 
 #include "streamline/base/error.h"
-#include "streamline/nn/host_values.h"
 #include "streamline/prune/shared_scores.h"
 
 namespace streamline {
@@ -29,15 +28,6 @@ InsideScores by_weights(const LayerGradients& gradients, TaylorForm form) {
   return sums.scores(form == TaylorForm::elements ? GroupSum::magnitudes : GroupSum::signed_sum);
 }
 
-InsideScores by_gates(const LayerGradients& gradients) {
-  InsideScores scores = no_scores(gradients.weights.config);
-  if (!scores.heads.empty() && gradients.heads.defined()) scores.heads = to_doubles(gradients.heads.abs());
-  for (std::size_t i = 0; i < scores.channels.size() && gradients.channels.defined(); ++i)
-    scores.channels[i] = to_doubles(
-        (gradients.channels.dim() == 2 ? gradients.channels[static_cast<std::int64_t>(i)] : gradients.channels).abs());
-  return scores;
-}
-
 }  // namespace
 
 TaylorForm taylor_form(std::string_view name) {
@@ -50,7 +40,8 @@ UnitScores taylor_scores(const Model& model, const torch::Tensor& ids, TaylorFor
   const bool gates = form == TaylorForm::gate;
   return gradient_scores(model, ids, gates ? GradientOf::gates : GradientOf::weights,
                          [&](std::int64_t, const LayerGradients& gradients) {
-                           return gates ? by_gates(gradients) : by_weights(gradients, form);
+                           return gates ? gate_scores(gradients.weights.config, gradients.heads, gradients.channels)
+                                        : by_weights(gradients, form);
                          });
 }
 

@@ -59,6 +59,15 @@ InsideScores no_scores(const LayerConfig& layer) {
   return scores;
 }
 
+InsideScores gate_scores(const LayerConfig& layer, const torch::Tensor& heads, const torch::Tensor& channels) {
+  InsideScores scores = no_scores(layer);
+  if (!scores.heads.empty() && heads.defined()) scores.heads = to_doubles(heads.abs());
+  for (std::size_t network = 0; network < scores.channels.size() && channels.defined(); ++network)
+    scores.channels[network] =
+        to_doubles((channels.dim() == 2 ? channels[static_cast<std::int64_t>(network)] : channels).abs());
+  return scores;
+}
+
 std::optional<UnitOwners> unit_owners(const LayerConfig& layer, Role role, Part part, std::int64_t expert) {
   const bool of_heads = is_attention_role(role);
   if (of_heads ? !layer.attention : !layer.mlp) return std::nullopt;

@@ -27,6 +27,10 @@ UnitScores unit_scores_from_json(const Json& json, const std::string& where);
 // Zeros for all units of a layer; no heads where a norm goes over all of them together.
 InsideScores no_scores(const LayerConfig& layer);
 
+// The magnitudes of slopes by the gates of a layer: heads [kv_heads]; channels [intermediate], or [experts,
+// intermediate] of experts. Zeros where they are undefined.
+InsideScores gate_scores(const LayerConfig& layer, const torch::Tensor& heads, const torch::Tensor& channels);
+
 // Which unit each row (dimension 0) or column of a matrix belongs to.
 struct UnitOwners {
   int dimension = 0;

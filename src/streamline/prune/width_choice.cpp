@@ -325,13 +325,13 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
 }
 
 UnitScores remembered_scores(const PruneContext& context, std::string_view method, const Json& params,
-                             const std::function<UnitScores()>& make, Figures* beside) {
+                             const std::function<UnitScores()>& make, std::map<std::string, double>* beside) {
   Json key = search_key(context, method, params);
   key["parameters"] = without_sizes(params);
   UnitScores scores;
   const auto read = [&](const Json& known) {
     scores = unit_scores_from_json(known.at("scores"), "the state");
-    if (beside) *beside = known.at("beside").get<Figures>();
+    if (beside) *beside = known.at("beside").get<std::map<std::string, double>>();
   };
   if (restore(context, key, read) && std::ssize(scores) == context.model.layer_count()) return scores;
   scores = make();

@@ -55,8 +55,7 @@ Proposal width_proposal(const PruneContext& context, std::string_view method, co
 
 // What `make` computes, or has computed before for the same model, text and parameters but those of the size: a budget
 // asks for many sizes of the same scores. `beside`: what `make` sets there is remembered with the scores.
-using Figures = std::map<std::string, double>;
 UnitScores remembered_scores(const PruneContext& context, std::string_view method, const Json& params,
-                             const std::function<UnitScores()>& make, Figures* beside = nullptr);
+                             const std::function<UnitScores()>& make, std::map<std::string, double>* beside = nullptr);
 
 }  // namespace streamline

@@ -26,6 +26,9 @@ double spacing(torch::ScalarType type) {
   return type == torch::kBFloat16 ? 0x1p-7 : type == torch::kHalf ? 0x1p-10 : 0;
 }
 
+// How noisy scores are: figures by their names in the plan.
+using Noise = std::map<std::string, double>;
+
 struct Settings {
   Sensitivity variant = Sensitivity::product;
   ProbeSpace space = ProbeSpace::gates;
@@ -93,7 +96,7 @@ class Estimate {
   }
 
   // Of the last probes; empty where there were none.
-  const Figures& noise() const { return noise_; }
+  const Noise& noise() const { return noise_; }
 
  private:
   std::vector<Probe> probed(const Model& model, std::uint64_t seed) const {
@@ -115,7 +118,7 @@ class Estimate {
   const PruneContext& context_;
   Settings settings_;
   torch::Tensor ids_;
-  Figures noise_;
+  Noise noise_;
 };
 
 // The last of several rounds, each of which takes its part of what goes and looks at what is left.
@@ -138,7 +141,7 @@ UnitScores scores_of_rounds(const PruneContext& context, const Settings& setting
   return scores;
 }
 
-void log_noise(const Settings& settings, const Figures& noise) {
+void log_noise(const Settings& settings, const Noise& noise) {
   const auto values = static_cast<std::int64_t>(noise.at(kValues));
   const double error = relative_error(values, settings.probes);
   std::string text = "the slopes of " + std::to_string(values) + (settings.probes_weights() ? " weights" : " factors") +
@@ -150,7 +153,7 @@ void log_noise(const Settings& settings, const Figures& noise) {
   log_info(text);
 }
 
-void record_noise(Proposal& proposal, const Settings& settings, const Figures& noise) {
+void record_noise(Proposal& proposal, const Settings& settings, const Noise& noise) {
   const auto values = static_cast<std::int64_t>(noise.at(kValues));
   proposal.plan.scores.update({{"probes", settings.probes},
                                {"zo_eps", settings.eps},
@@ -182,7 +185,7 @@ Proposal propose(PruneContext& context, const Json& params) {
   if (settings.iterations > 1 && (!request.kv_heads.empty() || request.channels))
     fail(ErrorKind::usage, "mini-llm: --iterations goes with --ratio or --sparsity");
   Estimate estimate(context, settings, params);
-  Figures noise;
+  Noise noise;
   const auto make = [&] {
     UnitScores scores = scores_of_rounds(context, settings, request, estimate);
     noise = estimate.noise();
