@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/engine/model.h"
 
-#include <algorithm>
-#include <mutex>
 #include <set>
 
 #include "streamline/arch/fp8_view.h"
@@ -10,7 +8,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/residency.h"
 #include "streamline/engine/mapped.h"
-#include "streamline/engine/memory.h"
+#include "streamline/engine/weight_source.h"
 #include "streamline/nn/halves.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
@@ -21,21 +19,6 @@
 namespace streamline {
 namespace {
 
-std::uint64_t size_in_bytes(const LayerWeights& weights) {
-  std::uint64_t total = 0;
-  for (const auto& tensor : weights.all()) total += tensor.nbytes();
-  return total;
-}
-
-constexpr std::array kGlobalRoles = {Role::token_embedding, Role::position_embedding, Role::project_in,
-                                     Role::project_out,     Role::final_norm,         Role::head};
-
-// Rows of length one (Baichuan 2's head).
-torch::Tensor row_normalised(const torch::Tensor& matrix) {
-  const auto wide = matrix.to(accumulation_type(matrix.scalar_type()));
-  return (wide / wide.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12)).to(matrix.scalar_type());
-}
-
 std::shared_ptr<const Gates> joined_gates(const std::shared_ptr<const Gates>& attention,
                                           const std::shared_ptr<const Gates>& mlp) {
   if (!attention && !mlp) return nullptr;
@@ -43,134 +26,7 @@ std::shared_ptr<const Gates> joined_gates(const std::shared_ptr<const Gates>& at
                                              .channels = mlp ? mlp->channels : torch::Tensor()});
 }
 
-// Calls visit(role, expert) for all that a layer may have, whether an ordinary one of its family or one of our
-// extension; expert < 0 outside the experts.
-template <class Visit>
-void for_each_role(const LayerConfig& layer, Visit&& visit) {
-  for (int i = static_cast<int>(kFirstLayerRole); i <= static_cast<int>(kLastRole); ++i)
-    visit(static_cast<Role>(i), std::int64_t{-1});
-  const bool apart = layer.mlp && layer.mlp->experts && !layer.mlp->experts->stacked;
-  const std::int64_t experts = apart ? layer.mlp->experts->count : 0;
-  for (std::int64_t expert = 0; expert < experts; ++expert)
-    for (const Role role : {Role::gate, Role::up, Role::down}) visit(role, expert);
-}
-
 }  // namespace
-
-struct Model::Source {
-  Source(std::shared_ptr<const Checkpoint> from, Config whole, Placement where,
-         std::shared_ptr<const WeightChange> changing = {})
-      : checkpoint(std::move(from)),
-        config(std::move(whole)),
-        placement(where),
-        limit(conversion_cache(where)),
-        change(std::move(changing)) {}
-
-  std::shared_ptr<const Checkpoint> checkpoint;
-  Config config;
-  Placement placement;
-  std::uint64_t limit;
-  std::shared_ptr<const WeightChange> change;
-
-  // Conversions, kept first come: a sweep asks for the layers in turn, where dropping the least recent would never hit.
-  mutable std::mutex mutex;
-  mutable std::map<std::int64_t, LayerWeights> layers;
-  mutable std::map<Role, RoleTensors> globals;
-  mutable std::uint64_t kept = 0;
-
-  const TensorInfo* info(std::int64_t layer, Role role, Part part) const {
-    return find_tensor(*checkpoint, config, layer, role, part);
-  }
-  // Whether what is computed with takes memory of its own.
-  bool converts(std::int64_t layer, Role role) const {
-    if (changes(layer, role)) return true;
-    const TensorInfo* weight = info(layer, role, Part::weight);
-    return weight == nullptr || !weight->is_plain() || mapped_type(*weight) != placement.dtype ||
-           !placement.device.is_cpu();
-  }
-  bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const {
-    return change && layer >= 0 && change->touches(layer, role, expert);
-  }
-  // As computed with: a matrix that is stored [in, out] is turned here, a view.
-  torch::Tensor stored(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
-    const TensorInfo* found = find_tensor(*checkpoint, config, layer, role, part, expert);
-    if (!found) return {};
-    const bool changed = part == Part::weight && changes(layer, role, expert);
-    const bool rounds = placement.device.is_cpu() && !changed;  // what is read anew, into the type that computes
-    auto tensor = mapped_tensor(checkpoint, *found, rounds ? placement.dtype : torch::kFloat);
-    if (is_transposed(config, layer, role, part)) tensor = tensor.t();
-    return changed ? change->apply(layer, role, expert, tensor) : tensor;
-  }
-  torch::Tensor placed(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const {
-    const auto tensor = stored(layer, role, part, expert);
-    return tensor.defined() ? tensor.to(placement.device, placement.dtype) : tensor;
-  }
-  RoleTensors pair(std::int64_t layer, Role role) const {
-    return {placed(layer, role, Part::weight), placed(layer, role, Part::bias)};
-  }
-  bool keep(std::uint64_t bytes) const {
-    if (bytes > limit - std::min(limit, kept)) return false;
-    kept += bytes;
-    return true;
-  }
-  bool can_keep(Role role, std::uint64_t bytes) const {
-    const std::lock_guard lock(mutex);
-    return globals.count(role) != 0 || bytes <= limit - std::min(limit, kept);
-  }
-  LayerWeights load_layer(std::int64_t index) const;
-  LayerWeights layer(std::int64_t index, Use use) const;
-  RoleTensors global(Role role) const;
-  RoleTensors head_rows(std::int64_t first, std::int64_t count) const;
-};
-
-LayerWeights Model::Source::load_layer(std::int64_t index) const {
-  LayerWeights weights;
-  weights.config = config.layers[static_cast<std::size_t>(index)];
-  for_each_role(weights.config, [&](Role role, std::int64_t expert) {
-    for (const Part part : {Part::weight, Part::bias})
-      if (auto tensor = placed(index, role, part, expert); tensor.defined())
-        place(weights, role, part, expert) = std::move(tensor);
-  });
-  return weights;
-}
-
-LayerWeights Model::Source::layer(std::int64_t index, Use use) const {
-  const std::lock_guard lock(mutex);
-  if (const auto found = layers.find(index); found != layers.end()) return found->second;
-  LayerWeights weights = load_layer(index);
-  if (use == Use::once) return weights;
-  bool converted = false;
-  for (const auto& [role, tensors] : weights.tensors) converted |= converts(index, role);
-  if (converted && keep(size_in_bytes(weights))) layers[index] = weights;
-  return weights;
-}
-
-RoleTensors Model::Source::global(Role role) const {
-  const std::lock_guard lock(mutex);
-  if (const auto found = globals.find(role); found != globals.end()) return found->second;
-  RoleTensors tensors = pair(-1, role);
-  if (tensors.weight.defined() && converts(-1, role) && keep(tensors.weight.nbytes())) globals[role] = tensors;
-  return tensors;
-}
-
-// Rows first … first+count-1 of the head; of a head too large to keep converted only these are brought into the type.
-RoleTensors Model::Source::head_rows(std::int64_t first, std::int64_t count) const {
-  const TensorInfo& head = *info(-1, Role::head, Part::weight);
-  const std::uint64_t converted = static_cast<std::uint64_t>(head.elements()) * torch::elementSize(placement.dtype);
-  RoleTensors result;
-  if (!converts(-1, Role::head) || can_keep(Role::head, converted)) {
-    result = rows(global(Role::head), first, count);
-  } else {
-    const auto bias = stored(-1, Role::head, Part::bias);
-    result.weight = head.is_plain() ? mapped_tensor(checkpoint, head).narrow(0, first, count)
-                                    : mapped_rows(checkpoint, head, torch::arange(first, first + count, torch::kLong));
-    if (bias.defined()) result.bias = bias.narrow(0, first, count);
-    for (torch::Tensor* tensor : {&result.weight, &result.bias})
-      if (tensor->defined()) *tensor = tensor->to(placement.device, placement.dtype);
-  }
-  if (config.normalised_head) result.weight = row_normalised(result.weight);
-  return result;
-}
 
 Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placement) {
   Model model;
@@ -178,7 +34,7 @@ Model Model::open(std::shared_ptr<const Checkpoint> checkpoint, Placement placem
   checkpoint = fp8_view(std::move(checkpoint));
   model.checkpoint_ = checkpoint;
   model.placement_ = placement;
-  model.source_ = std::make_shared<Source>(std::move(checkpoint), model.config_, placement);
+  model.source_ = std::make_shared<WeightSource>(std::move(checkpoint), model.config_, placement);
   for (std::int64_t i = 0; i < model.layer_count(); ++i) model.stack_.push_back({.attention = i, .mlp = i});
   return model;
 }
@@ -193,11 +49,12 @@ LayerWeights Model::layer(std::int64_t i, Use use) const {
 
 LayerWeights Model::ungated_layer(const StackEntry& entry, const LayerConfig& config, Use use) const {
   if (entry.weights) return *entry.weights;
-  if (entry.attention == entry.mlp) return sliced(source_->layer(entry.mlp, use), entry.slice);
+  const bool keeps = use == Use::often;
+  if (entry.attention == entry.mlp) return sliced(source_->layer(entry.mlp, keeps), entry.slice);
   std::optional<LayerWeights> attention, mlp;
   if (entry.attention >= 0)
-    attention = sliced(source_->layer(entry.attention, use), {.kv_heads = entry.slice.kv_heads});
-  if (entry.mlp >= 0) mlp = sliced(source_->layer(entry.mlp, use), {.channels = entry.slice.channels});
+    attention = sliced(source_->layer(entry.attention, keeps), {.kv_heads = entry.slice.kv_heads});
+  if (entry.mlp >= 0) mlp = sliced(source_->layer(entry.mlp, keeps), {.channels = entry.slice.channels});
   return joined(config, attention ? &*attention : nullptr, mlp ? &*mlp : nullptr);
 }
 
@@ -205,19 +62,15 @@ void Model::visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte
   const StackEntry& entry = stack_[static_cast<std::size_t>(i)];
   for (const std::int64_t layer : std::set<std::int64_t>{entry.attention, entry.mlp}) {
     if (layer < 0 || entry.weights) continue;
-    for_each_role(source_->config.layers[static_cast<std::size_t>(layer)], [&](Role role, std::int64_t expert) {
+    for_each_role(source_->config().layers[static_cast<std::size_t>(layer)], [&](Role role, std::int64_t expert) {
       for (const Part part : {Part::weight, Part::bias})
-        if (const TensorInfo* found = find_tensor(*checkpoint_, source_->config, layer, role, part, expert))
+        if (const TensorInfo* found = source_->info(layer, role, part, expert))
           visit(checkpoint_->mapped_bytes(*found));
     });
   }
 }
 
-void Model::forget_layers() const {
-  const std::lock_guard lock(source_->mutex);
-  for (const auto& [index, weights] : source_->layers) source_->kept -= size_in_bytes(weights);
-  source_->layers.clear();
-}
+void Model::forget_layers() const { source_->forget_layers(); }
 
 void Model::will_need_layer(std::int64_t i) const { visit_mapped(i, will_need); }
 
@@ -266,11 +119,7 @@ torch::Tensor Model::head_logits(const torch::Tensor& input, std::int64_t first,
 
 RoleTensors Model::head() const { return source_->head_rows(0, config_.vocab); }
 
-std::uint64_t Model::head_bytes() const {
-  if (!config_.normalised_head && !source_->converts(-1, Role::head)) return 0;
-  const TensorInfo& weight = *source_->info(-1, Role::head, Part::weight);
-  return static_cast<std::uint64_t>(weight.elements()) * torch::elementSize(placement_.dtype);
-}
+std::uint64_t Model::head_bytes() const { return source_->head_bytes(); }
 
 torch::Tensor Model::head_logits(const torch::Tensor& input, const RoleTensors& head) const {
   auto logits = linear(input, head);
@@ -281,65 +130,6 @@ torch::Tensor Model::head_logits(const torch::Tensor& input, const RoleTensors& 
 
 torch::Tensor Model::logits(const torch::Tensor& hidden) const {
   return head_logits(head_input(hidden), 0, config_.vocab);
-}
-
-// Calls stored(info, elements) for each tensor of the file that this stack has, with how much of it a slice leaves, and
-// trained(tensor) for each of its replacements.
-template <class Stored, class Trained>
-void Model::for_each_tensor(Stored&& stored, Trained&& trained) const {
-  const auto visit = [&](std::int64_t layer, Role role, std::int64_t expert, const LayerSlice& slice) {
-    for (const Part part : {Part::weight, Part::bias}) {
-      const TensorInfo* info = find_tensor(*checkpoint_, source_->config, layer, role, part, expert);
-      if (!info) continue;
-      std::int64_t elements = info->elements();
-      if (!slice.empty())
-        if (const auto cut =
-                tensor_cut(source_->config.layers[static_cast<std::size_t>(layer)], slice, role, part, expert)) {
-          const bool turned = info->shape.size() == 2 && is_transposed(source_->config, layer, role, part);
-          const auto before = info->shape[static_cast<std::size_t>(turned ? 1 - cut->dimension : cut->dimension)];
-          elements = elements / before * static_cast<std::int64_t>(cut->indices.size());
-        }
-      stored(*info, elements);
-    }
-  };
-  for (std::size_t i = 0; i < stack_.size(); ++i) {
-    const StackEntry& entry = stack_[i];
-    if (entry.weights)
-      for (const auto& tensor : entry.weights->all()) trained(tensor);
-    const LayerConfig& layer = config_.layers[i];
-    const auto visit_half = [&](std::int64_t source, const auto& has) {
-      if (source < 0) return;
-      for_each_role(source_->config.layers[static_cast<std::size_t>(source)], [&](Role role, std::int64_t expert) {
-        if (has(role)) visit(source, role, expert, entry.slice);
-      });
-    };
-    visit_half(entry.attention, is_attention_role);
-    // A norm that the halves share comes with the attention where there is one.
-    visit_half(entry.mlp,
-               [&](Role role) { return layer.attention ? !is_attention_role(role) : serves_mlp(layer, role); });
-  }
-  for (const Role role : kGlobalRoles)
-    if (role != Role::head || !config_.tied_embeddings) visit(-1, role, -1, {});
-}
-
-std::int64_t Model::parameters() const {
-  std::int64_t total = 0;
-  for_each_tensor([&](const TensorInfo&, std::int64_t elements) { total += elements; },
-                  [&](const torch::Tensor& tensor) { total += tensor.numel(); });
-  return total + (route_ ? route_->parameters : 0);
-}
-
-std::uint64_t Model::weight_bytes() const {
-  std::uint64_t total = 0;
-  const TensorInfo* table = find_tensor(*checkpoint_, config_, -1, Role::token_embedding, Part::weight);
-  const std::uint64_t element = table && table->is_plain() ? dtype_size(table->dtype) : sizeof(float);
-  const auto share = [](const TensorInfo& info, std::int64_t elements) {
-    const auto part = static_cast<double>(elements) / static_cast<double>(info.elements());
-    return elements == info.elements() ? info.size : static_cast<std::uint64_t>(static_cast<double>(info.size) * part);
-  };
-  for_each_tensor([&](const TensorInfo& info, std::int64_t elements) { total += share(info, elements); },
-                  [&](const torch::Tensor& tensor) { total += static_cast<std::uint64_t>(tensor.numel()) * element; });
-  return total;
 }
 
 Model::StackEntry Model::entry_for(const OutputLayer& layer) const {
@@ -426,9 +216,9 @@ Model Model::truncated(std::int64_t count) const {
 }
 
 Model Model::changed(std::shared_ptr<const WeightChange> change) const {
-  SL_ASSERT(!source_->change);
+  SL_ASSERT(!source_->has_changes());
   Model result = *this;
-  result.source_ = std::make_shared<Source>(checkpoint_, source_->config, placement_, std::move(change));
+  result.source_ = std::make_shared<WeightSource>(checkpoint_, source_->config(), placement_, std::move(change));
   return result;
 }
 
@@ -447,7 +237,7 @@ bool Model::changes(std::int64_t layer, Role role, std::int64_t expert) const {
   return source_->changes(layer, role, expert);
 }
 
-bool Model::has_changes() const { return source_->change != nullptr; }
+bool Model::has_changes() const { return source_->has_changes(); }
 
 std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {

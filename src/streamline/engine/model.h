@@ -2,6 +2,7 @@
 // A model: a checkpoint seen through a plan. Weights stay mapped; a layer is brought into the compute type when asked.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "streamline/arch/config.h"
@@ -13,6 +14,8 @@
 #include "streamline/plan/plan.h"
 
 namespace streamline {
+
+class WeightSource;
 
 // Trained (or initial) weights of a plan's replaced segments, by index of the segment.
 using Replacements = std::map<std::int64_t, LayerWeights>;
@@ -86,7 +89,6 @@ class Model {
 
  private:
   void visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const;
-  struct Source;  // the checkpoint's weights and the cache of their conversions, shared by all views
   // Layers of the source that the halves come from (-1: that half is missing), or a replacement's weights in the
   // compute type.
   struct StackEntry {
@@ -97,11 +99,13 @@ class Model {
   };
   StackEntry entry_for(const OutputLayer& layer) const;
   LayerWeights ungated_layer(const StackEntry& entry, const LayerConfig& config, Use use) const;
-  template <class Stored, class Trained>
-  void for_each_tensor(Stored&& stored, Trained&& trained) const;
+  // Calls stored(info, elements) for each tensor of the file that this stack has, with how much of it a slice leaves,
+  // and trained(tensor) for each of its replacements.
+  void for_each_tensor(const std::function<void(const TensorInfo& info, std::int64_t elements)>& stored,
+                       const std::function<void(const torch::Tensor& tensor)>& trained) const;
   Model() = default;
   std::shared_ptr<const Checkpoint> checkpoint_;
-  std::shared_ptr<Source> source_;
+  std::shared_ptr<const WeightSource> source_;  // shared by all views
   std::vector<StackEntry> stack_;
   std::shared_ptr<const SideRoute> route_;
   Config config_;

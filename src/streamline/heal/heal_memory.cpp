@@ -27,8 +27,10 @@ std::uint64_t heal_memory(const HealMemory& use, std::int64_t micro_batch_tokens
   const auto weights = static_cast<std::uint64_t>(28 * use.networks * layer_parameters(config, use.shape));
   const std::uint64_t network =
       static_cast<std::uint64_t>(use.networks) * activations(use.shape, config.hidden, together);
-  std::uint64_t needed = sweep_memory(use.model.truncated(use.window.end()), use.longest, together, Keeps::nothing) +
-                         weights + network + use.beside;
+  // Layers behind the window are run too where the loss is on logits.
+  const Model run = use.on_logits ? use.model : use.model.truncated(use.window.end());
+  const std::uint64_t needed =
+      sweep_memory(run, use.longest, together, Keeps::nothing) + weights + network + use.beside;
   if (!use.on_logits) return needed;
   const std::int64_t behind = config.layer_count() - use.window.end();
   std::uint64_t largest = 0;

@@ -11,7 +11,12 @@ bool needs_gradient(std::initializer_list<torch::Tensor> tensors) {
 }
 
 torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
-  auto y = torch::linear(x, weights.weight, weights.bias);
+  // Of a view that is no plain list of rows, as the last position of a longer sequence, libtorch makes a batch, for
+  // which it lays the whole matrix out anew.
+  const auto rows = x.reshape({-1, x.size(-1)});
+  auto shape = x.sizes().vec();
+  shape.back() = weights.weight.size(0);
+  const auto y = torch::linear(rows, weights.weight, weights.bias).view(shape);
   return weights.low_rank.defined() ? y + low_rank_update(x, weights.low_rank) : y;
 }
 
