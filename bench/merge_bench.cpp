@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast tensors are merged, beside a copy that moves as many bytes.
 //   merge_bench [--megabytes 128] [--models 2] [--threads 1] [--dtype bfloat16] [--repetitions 5]
-// Models in memory, tensors of 16 MB. Prints one JSON object a line: bytes read and written a second, and the share of
-// the copy's rate. Each round measures the copy and every rule in turn, so that all see the same machine; medians.
+// Models in memory, tensors of 16 MB. Prints one JSON object a line: bytes read and written a second, each counted once
+// however often a rule reads it, and the share of the copy's rate. Each round measures the copy and every rule in turn,
+// so that all see the same machine; medians.
 #include <cstring>
 
 #include "bench.h"
 #include "streamline/base/random.h"
 #include "streamline/engine/placement.h"
 #include "streamline/io/quantize.h"
+#include "streamline/merge/largest_entries.h"
 #include "streamline/merge/tensor_merge.h"
 #include "streamline/nn/torch.h"
 
@@ -50,6 +52,7 @@ std::shared_ptr<const Checkpoint> random_model(const Options& options, std::uint
 struct Case {
   std::string name, rule;
   double depth = 1;
+  bool over_model = false;  // the thresholds of its largest entries
 };
 
 class Bench {
@@ -59,11 +62,11 @@ class Bench {
   }
 
   void run() {
-    const std::vector<Case> cases = {{"sum", "sum"},
-                                     {"mean", "mean"},
-                                     {"mean, scaled with depth", "mean", 0.6},
-                                     {"linear", "linear"},
-                                     {"ties", "ties"}};
+    std::vector<Case> cases = {
+        {"sum", "sum"},       {"mean", "mean"},          {"mean, scaled with depth", "mean", 0.6},
+        {"linear", "linear"}, {"ties", "ties", 1, true}, {"ties, thresholds of tensors", "ties"},
+        {"dare", "dare"},     {"dare-ties", "dare-ties"}};
+    if (options_.models == 2) cases.push_back({"slerp", "slerp"});
     std::vector<double> copies;
     std::vector<std::vector<double>> rates(cases.size());
     for (std::int64_t round = 0; round <= options_.repetitions; ++round) {
@@ -82,6 +85,14 @@ class Bench {
   }
 
  private:
+  static void take_model_thresholds(std::vector<merge::TensorMerge>& merges) {
+    std::vector<const merge::TensorMerge*> pointers;
+    for (const merge::TensorMerge& merge : merges) pointers.push_back(&merge);
+    const std::vector<float> thresholds = merge::model_thresholds(pointers);
+    for (merge::TensorMerge& merge : merges)
+      for (std::size_t i = 0; i < thresholds.size(); ++i) merge.operands[i].threshold = thresholds[i];
+  }
+
   // Bytes read and written a second, in GB.
   double copy_rate() {
     const std::size_t size = kTensorBytes;
@@ -105,9 +116,10 @@ class Bench {
     const merge::Rule& rule = merge::find_rule(what.rule);
     const bool relative = rule.combine == merge::Combine::task_vectors || what.depth != 1;
     double bytes = 0;
-    const Stopwatch watch;
+    std::vector<merge::TensorMerge> merges;
     for (const TensorInfo& tensor : models_.front()->tensors()) {
-      merge::TensorMerge merge{.header = {tensor.name, tensor.dtype, tensor.shape}, .rule = &rule};
+      merge::TensorMerge& merge =
+          merges.emplace_back(merge::TensorMerge{.header = {tensor.name, tensor.dtype, tensor.shape}, .rule = &rule});
       if (relative) merge.base = {models_.front(), &tensor};
       for (std::size_t i = 1; i < models_.size(); ++i) {
         merge.operands.push_back({.stored = {models_[i], models_[i]->find(tensor.name)}});
@@ -116,6 +128,11 @@ class Bench {
       }
       merge.parameters.normalise = rule.normalise;
       merge.parameters.depth = what.depth;
+      if (rule.keep == merge::Keep::random) merge.parameters.rescale = merge::Rescale::density;
+    }
+    const Stopwatch watch;
+    if (what.over_model) take_model_thresholds(merges);
+    for (const merge::TensorMerge& merge : merges) {
       const Blob merged = merge::merged_bytes(merge, &memory_);
       bytes += static_cast<double>(merged.bytes.size()) * static_cast<double>(options_.models + (relative ? 2 : 1));
     }

@@ -10,6 +10,7 @@
 #include "merge_request.h"
 #include "merge_sweep.h"
 #include "options.h"
+#include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
@@ -26,6 +27,7 @@ struct Options {
   DepthOptions depth;
   SweepOptions sweep;
   std::string out, max_shard_size = "5GB";
+  std::string recipe;  // what was given, as a file of --config
   double density = 0;
   std::optional<Sweep> tried = {};  // what the sweep's word says
   bool overwrite = false, dry_run = false;
@@ -184,6 +186,7 @@ void write(Run& run, const merge::MergePlan& plan) {
   write.configuration = run.input.configuration;
   write.run = run.record["run"];
   write.tokenizer = run.input.tokenizer;
+  write.files = {{kRecipeFile, options.recipe}};
   const merge::Written written = merge::write_merge(plan, options.out, write);
   run.record["output"] = options.out;
   run.record["layers"] = written.layers;
@@ -243,6 +246,8 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("--t", merge.t, "of slerp: 0 is the first model, 1 the second", {.limits = Limits{0, 1}});
   arguments.flag("--union-vocabulary", merge.union_vocabulary,
                  "take the rows of all where embeddings have different numbers of them; else that is an error");
+  arguments.flag("--any-weights", merge.any_weights,
+                 "take adapters that were trained on other weights than the base's; else that is an error");
   Arguments lines = arguments.group("Scaling with depth (LiNeS)");
   lines.add("--lines-alpha", options->depth.alpha,
             "factor of the first layer, or auto: as a uniform average would have it");
@@ -269,7 +274,10 @@ std::function<Output()> declare(Arguments& arguments) {
   add_shard_size(arguments, options->max_shard_size);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(arguments, options->common);
-  return [arguments, options] { return run(arguments, *options); };
+  return [arguments, options] {
+    options->recipe = recipe_text(arguments.given());
+    return run(arguments, *options);
+  };
 }
 
 }  // namespace

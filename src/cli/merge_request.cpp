@@ -29,7 +29,7 @@ std::vector<double> parse_weights(const MergeOptions& options) {
 
 MergeInput from_file(const MergeOptions& options) {
   if (!options.models.empty()) fail(ErrorKind::usage, "--mergekit names its models; give none beside it");
-  MergeModels models(options.base);
+  MergeModels models(options);
   const std::string text = read_text(options.file);
   merge::MergekitFile file =
       merge::read_mergekit(text, options.file, [&](const std::string& name) { return models.open(name); });
@@ -51,7 +51,7 @@ MergeInput from_words(const MergeOptions& options) {
          " merges task vectors; say with --base what the models were tuned from");
   MergeInput input{.request = {.rule = &rule}};
   input.tuned = static_cast<std::int64_t>(options.models.size());
-  MergeModels models(options.base);
+  MergeModels models(options);
   std::vector<std::size_t> operands;
   std::optional<std::size_t> base;
   if (!options.base.empty()) {
@@ -92,13 +92,13 @@ merge::Source MergeModels::open(const std::string& name) {
   if (merge::is_adapter(name)) {
     if (base_.empty() || base_ == name)
       fail(ErrorKind::usage, name, ": is an adapter; say with --base, or as MODEL+", name, ", which model it is for");
-    return keep(merge::adapter_source(name, open(base_), name));
+    return keep(merge::adapter_source(name, open(base_), name, any_weights_));
   }
   const std::size_t plus = name.find('+');
   std::error_code error;
   if (plus != std::string::npos && !std::filesystem::exists(name, error)) {
     const std::string adapter = name.substr(plus + 1);
-    return keep(merge::adapter_source(name, open(name.substr(0, plus)), adapter));
+    return keep(merge::adapter_source(name, open(name.substr(0, plus)), adapter, any_weights_));
   }
   const auto checkpoint = open_checkpoint(name);
   check_writes_text(*checkpoint);
@@ -109,6 +109,9 @@ MergeInput merge_input(const MergeOptions& options) {
   MergeInput input = options.file.empty() ? from_words(options) : from_file(options);
   input.request.seed = options.seed;
   input.request.union_vocabulary = options.union_vocabulary;
+  const auto is_adapted = [](const merge::Source& model) { return static_cast<bool>(model.adapter); };
+  if (options.any_weights && std::ranges::none_of(input.request.models, is_adapted))
+    fail(ErrorKind::usage, "--any-weights goes with adapters; none of the models is one");
   return input;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "streamline/merge/merge_plan.h"
+#include "streamline/surgery/apply.h"
 
 namespace streamline::cli {
 
@@ -20,6 +21,7 @@ struct MergeOptions {
   double scale = 1, t = 0.5;
   std::uint64_t seed = 0;
   bool union_vocabulary = false;
+  bool any_weights = false;  // of adapters: the base may be another than the one that they were trained on
 };
 
 struct MergeInput {
@@ -35,12 +37,14 @@ struct MergeInput {
 // one for that model, as mergekit writes it.
 class MergeModels {
  public:
-  explicit MergeModels(std::string base) : base_(std::move(base)) {}
+  explicit MergeModels(const MergeOptions& options)
+      : base_(options.base), any_weights_(options.any_weights ? AnyWeights::yes : AnyWeights::no) {}
   // Errors: those of open_checkpoint() and adapter_source(); usage for an adapter without a base.
   merge::Source open(const std::string& name);
 
  private:
   std::string base_;
+  AnyWeights any_weights_;
   std::map<std::string, merge::Source> opened_;
 };
 

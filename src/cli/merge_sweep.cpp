@@ -3,21 +3,21 @@
 
 #include <cmath>
 #include <filesystem>
-#include <iomanip>
 #include <sstream>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/number_text.h"
 #include "streamline/base/perplexity_text.h"
-#include "streamline/eval/perplexity.h"
+#include "streamline/eval/sweep_score.h"
 #include "streamline/merge/view.h"
+#include "streamline/report/report.h"
 
 namespace streamline::cli {
 namespace {
 
 constexpr std::string_view kCoefficients[] = {"alpha", "beta", "scale", "t"};
 constexpr std::size_t kMostValues = 1000;
-constexpr int kNameWidth = 24;
 
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
@@ -39,11 +39,12 @@ std::vector<double> range(const std::vector<std::string>& words) {
   return values;
 }
 
-// Perplexities of one model on the texts of the sweep.
+// The texts of the sweep.
 class Texts {
  public:
   Texts(const SweepOptions& options, const merge::Source& reference, const Config& config)
       : tokenizer_(open_tokenizer(reference.checkpoint->files())) {
+    check_tokenizer(*tokenizer_, config, reference.name);
     perplexity_.bos = resolve_bos("auto", *tokenizer_);
     perplexity_.window = resolve_seq_len(config, options.window, Longer::refused, perplexity_.bos, "--window");
     perplexity_.max_windows = options.windows;
@@ -52,26 +53,35 @@ class Texts {
     if (!options.control.empty()) control_ = load_evaluation_text(options.control, options.corpus, *tokenizer_);
   }
 
-  Json description() const {
-    Json names = Json::array();
-    for (const EvaluationText& text : targets_) names.push_back(text.source);
+  // How each was read, as figures of one model say.
+  Json description(const SweepFigures& figures) const {
+    Json names = Json::array(), read = Json::array();
+    const auto add = [&](const EvaluationText& text, const PerplexityResult& result) {
+      read.push_back({{"source", text.source}});
+      const Json measured = to_json(result, perplexity_, text);
+      for (const char* key : {"tokens", "windows", "window", "stride", "bos"}) read.back()[key] = measured[key];
+    };
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      names.push_back(targets_[i].source);
+      add(targets_[i], figures.targets[i]);
+    }
+    if (control_) add(*control_, *figures.control);
     return {{"targets", names},
             {"control", control_ ? Json(control_->source) : Json()},
             {"window", perplexity_.window},
-            {"windows", perplexity_.max_windows}};
+            {"windows", perplexity_.max_windows},
+            {"read", read}};
   }
-  std::vector<double> targets(const Model& model) const {
-    std::vector<double> values;
-    for (const EvaluationText& text : targets_) values.push_back(measured(model, text));
-    return values;
-  }
-  std::optional<double> control(const Model& model) const {
-    return control_ ? std::optional(measured(model, *control_)) : std::nullopt;
+  SweepFigures measure(const Model& model) const {
+    SweepFigures figures;
+    for (const EvaluationText& text : targets_) figures.targets.push_back(measured(model, text));
+    if (control_) figures.control = measured(model, *control_);
+    return figures;
   }
 
  private:
-  double measured(const Model& model, const EvaluationText& text) const {
-    return perplexity(model, text, perplexity_, tokenizer_->bos()).value;
+  PerplexityResult measured(const Model& model, const EvaluationText& text) const {
+    return perplexity(model, text, perplexity_, tokenizer_->bos());
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -79,6 +89,20 @@ class Texts {
   std::vector<EvaluationText> targets_;
   std::optional<EvaluationText> control_;
 };
+
+Json figures_json(const SweepFigures& figures) {
+  const auto error = [](const PerplexityResult& result) {
+    return result.standard_error ? Json(*result.standard_error) : Json();
+  };
+  Json values = Json::array(), errors = Json::array();
+  for (const PerplexityResult& target : figures.targets) {
+    values.push_back(target.value);
+    errors.push_back(error(target));
+  }
+  return {{"targets", values},
+          {"control", figures.control ? Json(figures.control->value) : Json()},
+          {"standard_errors", {{"targets", errors}, {"control", figures.control ? error(*figures.control) : Json()}}}};
+}
 
 // One of the models of a plan with one slice, as it is.
 Model alone(const merge::MergePlan& plan, std::size_t model, const Placement& placement) {
@@ -88,18 +112,18 @@ Model alone(const merge::MergePlan& plan, std::size_t model, const Placement& pl
   return merge::view(merge::plan_merge(std::move(request)), placement);
 }
 
-struct Score {
-  const SweepOptions& options;
-  std::vector<double> tuned;   // each target by the model that was tuned for it
-  std::optional<double> base;  // the control by the base
-
-  double of(const std::vector<double>& targets, const std::optional<double>& control) const {
-    double kept = 0;
-    for (std::size_t i = 0; i < targets.size(); ++i) kept += tuned[i] / targets[i];
-    kept /= static_cast<double>(targets.size());
-    return control ? options.target_weight * kept + *base / *control : kept;
+// The values whose scores these windows do not tell from the best one's; null where there are too few windows to tell.
+Json within_error(const SweepScore& score, const std::vector<SweepFigures>& tried, const Sweep& sweep,
+                  std::size_t best) {
+  if (tried[best].windows() < kFewestPairs) return nullptr;
+  Json values = Json::array();
+  for (std::size_t i = 0; i < tried.size(); ++i) {
+    const Estimate difference = score.difference(tried[best], tried[i]);
+    if (i != best && difference.value <= 1.96 * difference.standard_error.value_or(0))
+      values.push_back(sweep.values[i]);
   }
-};
+  return values;
+}
 
 }  // namespace
 
@@ -130,71 +154,98 @@ SweepResult run_sweep(const SweepOptions& options, const Sweep& sweep, const mer
          " models; expected one, or one each");
   const Model base = alone(plan, slice.base->model, placement);
   const Texts texts(options, plan.request.models[plan.request.reference], base.config());
-  Score score{.options = options, .tuned = {}, .base = texts.control(base)};
+  const SweepFigures of_base = texts.measure(base);
+  SweepScore score{.weight = options.target_weight, .tuned = {}, .base = of_base.control};
   Json json = {{"coefficient", sweep.name},
-               {"texts", texts.description()},
-               {"base", {{"targets", texts.targets(base)}, {"control", score.base ? Json(*score.base) : Json()}}},
+               {"texts", texts.description(of_base)},
+               {"base", figures_json(of_base)},
                {"tuned", Json::array()},
                {"rows", Json::array()}};
-  score.tuned.assign(options.targets.size(), std::numeric_limits<double>::infinity());
+  score.tuned.resize(options.targets.size());
   for (std::size_t i = 0; i < slice.operands.size(); ++i) {
-    const Model tuned = alone(plan, slice.operands[i].model, placement);
+    const SweepFigures tuned = texts.measure(alone(plan, slice.operands[i].model, placement));
     const std::size_t target = std::min(i, options.targets.size() - 1);  // of one text for all, the best of them
-    const std::vector<double> values = texts.targets(tuned);
-    score.tuned[target] = std::min(score.tuned[target], values[target]);
-    const auto control = texts.control(tuned);
-    json["tuned"].push_back({{"model", plan.request.models[slice.operands[i].model].name},
-                             {"targets", values},
-                             {"control", control ? Json(*control) : Json()}});
+    PerplexityResult& held = score.tuned[target];
+    if (held.windows == 0 || tuned.targets[target].value < held.value) held = tuned.targets[target];
+    json["tuned"].push_back({{"model", plan.request.models[slice.operands[i].model].name}});
+    json["tuned"].back().update(figures_json(tuned));
   }
   SweepResult result;
   double highest = 0;
+  std::vector<SweepFigures> tried;
   Progress progress("trying coefficients", static_cast<std::int64_t>(sweep.values.size()), "models");
   for (std::size_t i = 0; i < sweep.values.size(); ++i) {
-    const Model merged = merge::view(at(sweep.values[i]), placement);
-    const std::vector<double> targets = texts.targets(merged);
-    const std::optional<double> control = texts.control(merged);
-    const double value = score.of(targets, control);
+    tried.push_back(texts.measure(merge::view(at(sweep.values[i]), placement)));
+    const double value = score.of(tried.back());
     if (value > highest) {
       highest = value;
       result.best = i;
     }
-    json["rows"].push_back({{"value", sweep.values[i]},
-                            {"targets", targets},
-                            {"control", control ? Json(*control) : Json()},
-                            {"score", value}});
+    json["rows"].push_back({{"value", sweep.values[i]}, {"score", value}});
+    json["rows"].back().update(figures_json(tried.back()));
     progress.advance(1);
   }
   json["best"] = sweep.values[result.best];
+  json["within_error"] = within_error(score, tried, sweep, result.best);
   result.json = std::move(json);
   return result;
 }
 
-std::string sweep_text(const Json& sweep) {
+namespace {
+
+std::string coefficient_text(const Json& value) {
   std::ostringstream text;
-  const std::size_t targets = sweep["texts"]["targets"].size();
-  const bool controlled = !sweep["texts"]["control"].is_null();
-  text << std::fixed << std::setprecision(3) << std::setw(kNameWidth) << "perplexity on";
-  for (std::size_t i = 0; i < targets; ++i)
-    text << std::setw(12) << "target" + (targets > 1 ? " " + std::to_string(i + 1) : "");
-  text << (controlled ? "     control" : "") << "   score\n";
-  const auto row = [&](const std::string& name, const Json& measured) {
-    text << std::setw(kNameWidth) << name;
-    for (const Json& value : measured["targets"]) text << std::setw(12) << perplexity_text(value.get<double>());
-    if (!measured["control"].is_null()) text << std::setw(12) << perplexity_text(measured["control"].get<double>());
-    if (measured.contains("score")) text << std::setw(8) << measured["score"].get<double>();
-    text << "\n";
-  };
-  row("base", sweep["base"]);
-  for (const Json& tuned : sweep["tuned"])
-    row(std::filesystem::path(tuned["model"].get<std::string>()).filename().string(), tuned);
-  for (const Json& tried : sweep["rows"]) {
-    std::ostringstream name;
-    name << sweep["coefficient"].get<std::string>() << " " << tried["value"].get<double>();
-    row(name.str(), tried);
-  }
-  text << "best: " << sweep["coefficient"].get<std::string>() << " " << sweep["best"].get<double>() << "\n";
+  text << value.get<double>();
   return text.str();
+}
+
+std::string perplexity_cell(const Json& value, const Json& error) {
+  return perplexity_text(value.get<double>(), error.is_null() ? std::nullopt : std::optional(error.get<double>()));
+}
+
+std::vector<std::string> sweep_row(const std::string& name, const Json& measured) {
+  std::vector<std::string> row = {name};
+  const Json& errors = measured["standard_errors"];
+  for (std::size_t i = 0; i < measured["targets"].size(); ++i)
+    row.push_back(perplexity_cell(measured["targets"][i], errors["targets"][i]));
+  if (!measured["control"].is_null()) row.push_back(perplexity_cell(measured["control"], errors["control"]));
+  row.push_back(measured.contains("score") ? fixed(measured["score"].get<double>(), 3) : "-");
+  return row;
+}
+
+// How sure the best is.
+std::string doubt_text(const Json& sweep) {
+  const Json& alike = sweep["within_error"];
+  if (alike.is_null())
+    return "; of fewer than " + std::to_string(kFewestPairs) +
+           " windows of a text nobody can tell whether it is by more than chance";
+  std::string values;
+  for (const Json& value : alike) values += (values.empty() ? "" : ", ") + coefficient_text(value);
+  return values.empty() ? "" : "; within the error of it (paired, window by window): " + values;
+}
+
+}  // namespace
+
+std::string sweep_text(const Json& sweep) {
+  const std::size_t targets = sweep["texts"]["targets"].size();
+  std::vector<std::string> heading = {"perplexity on"};
+  for (std::size_t i = 0; i < targets; ++i)
+    heading.push_back("target" + (targets > 1 ? " " + std::to_string(i + 1) : ""));
+  if (!sweep["texts"]["control"].is_null()) heading.emplace_back("control");
+  heading.emplace_back("score");
+  std::vector<std::vector<std::string>> rows = {heading, sweep_row("base", sweep["base"])};
+  for (const Json& tuned : sweep["tuned"])
+    rows.push_back(sweep_row(std::filesystem::path(tuned["model"].get<std::string>()).filename().string(), tuned));
+  const auto coefficient = sweep["coefficient"].get<std::string>();
+  for (const Json& tried : sweep["rows"])
+    rows.push_back(sweep_row(coefficient + " " + coefficient_text(tried["value"]), tried));
+  std::string text = format_table(rows);
+  for (std::size_t i = 0; i < sweep["texts"]["read"].size(); ++i) {
+    const Json& read = sweep["texts"]["read"][i];
+    text += heading[i + 1] + ": " + read["source"].get<std::string>() + ", " + windows_text(read) + "\n";
+  }
+  if (text.find("±") != std::string::npos) text += "± one standard error\n";
+  return text + "best: " + coefficient + " " + coefficient_text(sweep["best"]) + doubt_text(sweep) + "\n";
 }
 
 }  // namespace streamline::cli

@@ -114,6 +114,8 @@ CASES = {
     "depth without a base": (lambda t: [BOOKS, "--rule", "linear", "--lines-alpha", "0.5", "--out", t / "out"], 2, "needs a base model"),
     "a tensor of another shape": (lambda t: [other_shape(t / "m"), "--base", BOOKS, "--out", t / "out"], 1,
                                   "'model.norm.weight' is [96, 2]; 'model.norm.weight' of"),
+    "any weights of no adapters": (lambda t: [BOOKS, "--base", BOOKS, "--any-weights", "--out", t / "out"], 2,
+                                   "--any-weights goes with adapters"),
     "a result inside a model": (lambda t: [copy_of_books(t / "m"), "--base", BOOKS, "--out", t / "m" / "out"], 2, "lies inside the source"),
     "a GGUF file to be written": (lambda t: [BOOKS, "--base", BOOKS, "--out", t / "m.gguf"], 2, "the result is a directory"),
     "a file that is not there": (lambda t: ["--mergekit", t / "none.yml", "--out", t / "out"], 1, "none.yml"),
@@ -178,6 +180,45 @@ def test_an_adapter_for_another_base_is_refused(adapters, tmp_path):
     assert alone.returncode == 2 and "is an adapter; say with --base" in alone.stderr
 
 
+def other_weights(folder):
+    """The shipped model with one bit changed."""
+    copy_of_books(folder)
+    header, data = weights()
+    changed = bytearray(data)
+    changed[0] ^= 1
+    replace(folder / "model.safetensors", safetensors_bytes(header, changed))
+    return folder
+
+
+def test_adapters_belong_to_weights_and_not_to_names(adapters, tmp_path):
+    elsewhere, other = copy_of_books(tmp_path / "elsewhere"), other_weights(tmp_path / "other")
+    done = run("merge", adapters / "one", "--base", elsewhere, "--out", tmp_path / "out")
+    assert done.returncode == 0 and "trained on" not in done.stderr, done.stderr
+    for words in ([adapters / "one", "--base", other], [f"{other}+{adapters / 'one'}", "--base", BOOKS]):
+        refused = run("merge", *words, "--out", tmp_path / "refused")
+        assert refused.returncode == 1 and len(refused.stderr.strip().splitlines()) <= 2, refused.stderr
+        assert "these adapters were trained on other weights" in refused.stderr and "books-5m; digest " in refused.stderr
+        assert "--any-weights" in refused.stderr and not (tmp_path / "refused").exists()
+    taken = run("merge", adapters / "one", "--base", other, "--any-weights", "--out", tmp_path / "taken")
+    assert taken.returncode == 0 and "trained on" not in taken.stderr, taken.stderr
+
+
+def test_adapters_without_a_digest_are_taken_with_a_warning(adapters, tmp_path):
+    """As the `peft` library writes them."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    header, data = weights(adapters / "one/adapter_model.safetensors")
+    assert header.pop("__metadata__")["streamline.base_digest"]
+    (foreign / "adapter_model.safetensors").write_bytes(safetensors_bytes(header, data))
+    config = json.loads((adapters / "one/adapter_config.json").read_text())
+    for said, warned in [("somebody/books-5m", False), ("somebody/tales-7b", True), (None, False)]:
+        (foreign / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": said}))
+        done = run("merge", foreign, "--base", BOOKS, "--dry-run")
+        assert done.returncode == 0, done.stderr
+        assert ("says that it was trained on somebody/tales-7b; it is taken for one of books-5m" in done.stderr) == warned
+        assert ("trained on" in done.stderr) == warned
+
+
 # ---- sweeps
 
 def sweep(adapters, *arguments):
@@ -197,6 +238,17 @@ def test_coefficients_are_tried_without_writing(adapters, tmp_path):
     assert found["best"] == found["rows"][scores.index(max(scores))]["value"]
     text = run(*sweep(adapters, "--sweep", "scale=0:1:0.5"))
     assert text.returncode == 0 and "best: scale" in text.stdout and text.stdout.count("scale ") == 4
+    assert f"control: {VALID}, 126 tokens scored in windows of 64, stride 64, " in text.stdout and "± one standard error" in text.stdout
+    assert found["within_error"] is None and "of fewer than 8 windows of a text nobody can tell" in text.stdout
+
+
+def test_what_is_best_is_told_with_what_is_as_good(adapters):
+    words = ["merge", adapters / "one-merged", "--base", BOOKS, "--target", CALIBRATION, "--window", 32, "--windows", 8]
+    found = run_json(*words, "--sweep", "alpha=1,1")["sweep"]
+    assert found["best"] == 1 and found["within_error"] == [1]  # the same once more
+    assert [len(found["base"]["standard_errors"]["targets"]), found["base"]["standard_errors"]["control"]] == [1, None]
+    text = run(*words, "--sweep", "alpha=1,1").stdout
+    assert "best: alpha 1; within the error of it (paired, window by window): 1\n" in text
 
 
 def test_alpha_is_tried_of_several_models_beside_a_beta(adapters):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA adapters as task vectors.
+// LoRA adapters as task vectors; L8 is a check of the specification of LiNeS.
 #include "streamline/merge/adapter_source.h"
 
 #include "merge/small_models.h"
@@ -18,8 +18,8 @@ Adapters some_adapters(const Model& model, std::uint64_t seed) {
   return adapters;
 }
 
-// Specification check L8: scaling by depth is scaling B, in a family that stores [out, in] and in one that does not.
-TEST(AdapterSource, ScaledByDepthIsAnAdapterWithBScaled) {
+// In a family that stores [out, in] and in one that does not.
+TEST(AdapterSource, L8ScaledByDepthIsAnAdapterWithBScaled) {
   for (const char* family : {"llama", "gpt2"}) {
     SCOPED_TRACE(family);
     const TemporaryDirectory directory;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tensors make each tensor of the result, and how far its depth lets them go.
+// Which tensors make each tensor of the result, and how far its depth lets them go; L1 … L9 are the checks of the
+// specification of LiNeS.
 #include "streamline/merge/merge_plan.h"
 
 #include "merge/small_models.h"
@@ -19,8 +20,7 @@ const TensorMerge& tensor(const MergePlan& plan, const std::string& name) {
   fail(ErrorKind::internal, "no ", name);
 }
 
-// Specification check L1.
-TEST(Lines, GrowsLinearlyWithDepth) {
+TEST(Lines, L1GrowsLinearlyWithDepth) {
   const Lines lines{.alpha = 0.1, .beta = 0.9};
   const auto expect = [&](std::int64_t layers, const std::vector<double>& factors) {
     for (std::size_t i = 0; i < factors.size(); ++i)
@@ -32,8 +32,7 @@ TEST(Lines, GrowsLinearlyWithDepth) {
   expect(32, {0.1, 0.129032, 0.158065});
 }
 
-// Specification check L3.
-TEST(Lines, HasTheMeanOfItsEnds) {
+TEST(Lines, L3HasTheMeanOfItsEnds) {
   const Lines lines{.alpha = 0.25, .beta = 0.5};
   double sum = 0;
   for (std::int64_t layer = 0; layer < 9; ++layer) sum += merge::depth_factor(lines, layer, 9);
@@ -49,8 +48,8 @@ TEST(Lines, CountsByTheOriginalDepthWhereThatIsGiven) {
   EXPECT_ERROR(merge::depth_factor({}, 0, 1), usage, "one layer has no depth");
 }
 
-// Specification check L7: two digits, experts, and what is outside the layers.
-TEST(MergePlan, KnowsTheLayerOfEachTensor) {
+// Two digits, experts, and what is outside the layers.
+TEST(MergePlan, L7KnowsTheLayerOfEachTensor) {
   Json config = pico_config("mixtral");
   config["num_hidden_layers"] = 12;
   Request request = request_on_first("sum", {pico_source("base", config, 1), pico_source("tuned", config, 2)});
@@ -69,8 +68,8 @@ TEST(MergePlan, KnowsTheLayerOfEachTensor) {
   EXPECT_EQ(tensor(plan, "lm_head.weight").parameters.depth, 0.75);
 }
 
-// Specification check L9, with float64 sums of the written values.
-TEST(MergePlan, ChangesTheBaseByWhatTheNormsSay) {
+// With float64 sums of the written values.
+TEST(MergePlan, L9ChangesTheBaseByWhatTheNormsSay) {
   const Json config = pico_config("llama");
   Request request = request_on_first("sum", {pico_source("base", config, 1), pico_source("tuned", config, 2)});
   MergePlan plan = merge::plan_merge(std::move(request));

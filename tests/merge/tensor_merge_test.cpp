@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules on tensors of a few numbers worked by hand, and on larger ones against plain float64 loops.
+// Rules on tensors of a few numbers worked by hand, and on larger ones against plain float64 loops; L2 … L6 are the
+// checks of the specification of LiNeS.
 #include "streamline/merge/tensor_merge.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "merge/small_models.h"
+#include "streamline/merge/largest_entries.h"
 #include "streamline/merge/lines.h"
-#include "streamline/merge/tensor_passes.h"
 
 namespace streamline::test {
 namespace {
@@ -39,8 +40,8 @@ TEST(TensorMerge, SumsAndAveragesTaskVectors) {
   EXPECT_THAT(merged(merging("mean", {8, 8}, vectors)), ElementsAre(10, 8));
 }
 
-// Specification check L6: the disjoint mean of the elected signs, and the automatic alpha that it gives.
-TEST(TensorMerge, ElectsSignsAsTiesDoes) {
+// The disjoint mean of the elected signs, and the automatic alpha that it gives.
+TEST(TensorMerge, L6ElectsSignsAsTiesDoes) {
   const TensorMerge ties = merging("ties", {0, 0, 0}, {{1, -2, 0}, {3, 2, -1}, {-2, -3, -1}});
   EXPECT_THAT(merged(ties), ElementsAre(2, -2.5, -1));
   const merge::Norms norms = merge::norms(ties);
@@ -49,8 +50,7 @@ TEST(TensorMerge, ElectsSignsAsTiesDoes) {
   EXPECT_NEAR(merge::automatic_alpha(3, norms.summed_l1, norms.l1), 0.424242, 1e-6);
 }
 
-// Specification check L5.
-TEST(TensorMerge, FindsTheAutomaticAlphaOfPlainRules) {
+TEST(TensorMerge, L5FindsTheAutomaticAlphaOfPlainRules) {
   const std::vector<std::vector<float>> vectors = {{1, -2}, {3, 2}};
   const auto alpha = [&](const char* rule, const std::vector<std::vector<float>>& tuned) {
     const merge::Norms norms = merge::norms(merging(rule, {0, 0}, tuned));
@@ -94,8 +94,8 @@ TEST(TensorMerge, KeepsTheFirstOfEqualEntries) {
 TEST(TensorMerge, TakesTheThresholdOverAllTensors) {
   TensorMerge small = merging("ties", {0, 0, 0}, {{1, 2, 3}}), large = merging("ties", {0, 0, 0}, {{10, -20, 2}});
   small.parameters.densities = large.parameters.densities = {0.5};
-  TensorMerge* tensors[] = {&small, &large};
-  const float threshold = merge::model_threshold(tensors, 0, 0.5);
+  const TensorMerge* const tensors[] = {&small, &large};
+  const float threshold = merge::model_thresholds(tensors).front();
   EXPECT_EQ(threshold, 3);
   small.operands[0].threshold = large.operands[0].threshold = threshold;
   EXPECT_THAT(merged(small), ElementsAre(0, 0, 3));
@@ -155,9 +155,8 @@ TEST(TensorMerge, AveragesAndScalesModelsThemselves) {
   EXPECT_THAT(merged(one), ElementsAre(6.5, 8));
 }
 
-// Specification check L2: both ends of the scale give the stored bytes back, also where base + (tuned - base) in
-// float32 would not.
-TEST(TensorMerge, IsExactAtBothEnds) {
+// Both ends of the scale give the stored bytes back, also where base + (tuned - base) in float32 would not.
+TEST(TensorMerge, L2IsExactAtBothEnds) {
   const std::vector<float> base = {1e8F, -0.0F, 3, 1e-30F}, tuned = {1e-3F, 2, -0.0F, 1};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     TensorMerge merge = merging("sum", base, {{0, 0, 0, 0}});
@@ -172,8 +171,7 @@ TEST(TensorMerge, IsExactAtBothEnds) {
   }
 }
 
-// Specification check L4.
-TEST(TensorMerge, ScalesByDepthLinearly) {
+TEST(TensorMerge, L4ScalesByDepthLinearly) {
   const std::vector<float> base = normal_values(500, 7), one = normal_values(500, 8), two = normal_values(500, 9);
   const auto scaled = [&](const std::vector<std::vector<float>>& vectors, std::vector<double> weights, double depth) {
     TensorMerge merge = merging("sum", base, vectors);
@@ -206,32 +204,75 @@ std::vector<std::byte> merged_in_general(TensorMerge merge) {
   return {blob.bytes.begin(), blob.bytes.end()};
 }
 
-// bfloat16 in one pass gives the bits of the general way, for all that it takes.
+merge::Stored rounded(const merge::Stored& stored) {
+  const Blob blob{stored.checkpoint->bytes(*stored.tensor), stored.checkpoint};
+  return stored_values(floats(blob), DType::bf16);
+}
+
+void round_to_bf16(TensorMerge& merge) {
+  merge.base = rounded(merge.base);
+  for (merge::Operand& operand : merge.operands) operand.stored = rounded(operand.stored);
+  merge.header.dtype = DType::bf16;
+}
+
+// bfloat16 in one pass gives the bits of the general way, for all that it takes; many entries are equal there.
 TEST(TensorMerge, IsTheSameInOnePass) {
-  const std::size_t count = 37'000;  // several blocks, the last a smaller one
+  const std::size_t count = 19'000;  // several blocks, the last a smaller one
+  std::vector<std::vector<float>> vectors;
+  for (std::uint64_t seed = 0; seed < 5; ++seed) vectors.push_back(normal_values(count, 20 + seed, 0.1));
+  TensorMerge all = merging("sum", normal_values(count, 11), vectors);
+  round_to_bf16(all);
   merge::ResultMemory memory;
-  for (const char* rule : {"sum", "mean", "linear", "slerp", "dare", "ties"})
+  for (const char* rule : {"sum", "mean", "linear", "slerp", "dare", "dare-ties", "ties"})
     for (std::size_t operands = 1; operands <= 5; ++operands)
       for (const double depth : {1.0, 0.37}) {
         if (std::string(rule) == "slerp" && operands != 2) continue;
-        std::vector<std::vector<float>> vectors;
-        for (std::size_t i = 0; i < operands; ++i) vectors.push_back(normal_values(count, 20 + i, 0.1));
-        TensorMerge merge = merging(rule, normal_values(count, 11), vectors);
-        const auto rounded = [](merge::Stored& stored) {
-          const Blob blob{stored.checkpoint->bytes(*stored.tensor), stored.checkpoint};
-          stored = stored_values(floats(blob), DType::bf16);
-        };
-        rounded(merge.base);
-        for (merge::Operand& operand : merge.operands) rounded(operand.stored);
-        merge.header.dtype = DType::bf16;
-        for (std::size_t i = 0; i < operands; ++i) merge.parameters.weights[i] = 0.3 + 0.17 * static_cast<double>(i);
-        merge.parameters.scale = 1.3;
-        merge.parameters.depth = depth;
-        merge.parameters.t = 0.3;
+        TensorMerge merge = all;
+        merge.rule = &merge::find_rule(rule);
+        merge.operands.resize(operands);
+        Parameters& parameters = merge.parameters;
+        parameters = {.weights = {}, .densities = {}, .normalise = depth != 1, .scale = 1.3, .t = 0.3, .depth = depth};
+        if (merge.rule->keep == merge::Keep::random) parameters.rescale = Rescale::density;
+        for (std::size_t i = 0; i < operands; ++i) {
+          merge.operands[i].seed = i;
+          parameters.weights.push_back(0.3 + 0.17 * static_cast<double>(i));
+          parameters.densities.push_back(1 - 0.3 * static_cast<double>(i % 4));
+        }
         const Blob blob = merge::merged_bytes(merge, &memory);
         const std::vector<std::byte> fused(blob.bytes.begin(), blob.bytes.end());
         EXPECT_TRUE(fused == merged_in_general(merge)) << rule << operands << depth;
       }
+}
+
+// Over tensors of which some lie in files as bfloat16 and over some that an adapter changes, the latter by nothing.
+TEST(TensorMerge, FindsThresholdsOverBfloat16AsOverOthers) {
+  for (const double density : {0.003, 0.2, 0.9}) {
+    TensorMerge merges[] = {merging("ties", normal_values(30'000, 1), {normal_values(30'000, 2, 1e-2)}),
+                            merging("ties", normal_values(7, 3), {normal_values(7, 4)}),
+                            merging("ties", normal_values(20'000, 5), {normal_values(20'000, 6, 1e-3)})};
+    std::vector<const TensorMerge*> tensors;
+    for (TensorMerge& merge : merges) {
+      round_to_bf16(merge);
+      merge.parameters.densities = {density};
+      tensors.push_back(&merge);
+    }
+    const float quickly = merge::model_thresholds(tensors).front();
+    merges[1].operands[0].stored.update = [](std::int64_t, std::int64_t, std::span<float>) {};
+    EXPECT_EQ(quickly, merge::model_thresholds(tensors).front()) << density;
+  }
+}
+
+// What a sample of lines says of a tensor whose neighbours are alike may be wrong, which changes nothing.
+TEST(TensorMerge, KeepsTheLargestEntriesOfTensorsWhoseNeighboursAreAlike) {
+  const std::size_t count = 48'000;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    std::vector<float> vector = normal_values(count, seed);
+    for (std::size_t i = 0; i < count; ++i) vector[i] = vector[i / 32 * 32];
+    TensorMerge merge = merging("ties", std::vector<float>(count), {vector});
+    round_to_bf16(merge);
+    merge.parameters.densities = {0.3};
+    EXPECT_TRUE(std::ranges::equal(merge::merged_bytes(merge).bytes, merged_in_general(merge))) << seed;
+  }
 }
 
 TEST(TensorMerge, RefusesInfinityInOnePass) {
@@ -241,6 +282,15 @@ TEST(TensorMerge, RefusesInfinityInOnePass) {
   merge.header.dtype = DType::bf16;
   merge.parameters.scale = 1e39;
   EXPECT_ERROR(merge::merged_bytes(merge), numeric, "'w': the merged values hold NaN or infinity as BF16");
+
+  // The largest number is (2 - 2^-7) 2^127; half a step above it begins what is rounded to infinity.
+  merge.base = stored_values({0, 0, 0}, DType::bf16);
+  merge.operands[0].stored = stored_values({0, std::ldexp(-1.9921875F, 127), 0}, DType::bf16);
+  merge.parameters.scale = 1.00195;
+  const Blob blob = merge::merged_bytes(merge);
+  EXPECT_EQ(load_float(DType::bf16, blob.bytes.data() + 2), std::ldexp(-1.9921875F, 127));
+  merge.parameters.scale = 1.00197;
+  EXPECT_ERROR(merge::merged_bytes(merge), numeric, "as BF16");
 }
 
 TEST(TensorMerge, KeepsAResultThatIsHeldWhileAnotherIsMade) {

@@ -18,7 +18,8 @@ namespace {
 constexpr std::string_view kPrefix = "base_model.model.", kWeight = ".weight";
 constexpr const char* kConfigFileName = "adapter_config.json";
 constexpr const char* kWeightsFileName = "adapter_model.safetensors";
-constexpr double kDefaultAlpha = 8;  // of PEFT's LoraConfig
+constexpr const char* kBaseDigest = "streamline.base_digest";  // as in the weights of results
+constexpr double kDefaultAlpha = 8;                            // of PEFT's LoraConfig
 // Starts that leave the base as it is. Others (pissa, olora, corda, loftq …) take from it what A and B begin with, so
 // that the adapter belongs to another base.
 constexpr std::array<std::string_view, 3> kPlainStarts = {"gaussian", "eva", "orthogonal"};
@@ -98,6 +99,13 @@ void check_shape(const Adapter& adapter, const Family& family, const LayerWeight
          weight.size(1), " at rank ", rank);
 }
 
+void check_base(const PeftBase& base, const Checkpoint& checkpoint, const std::filesystem::path& directory) {
+  if (base.digest.empty() || base.digest == checkpoint.digest()) return;
+  fail(ErrorKind::mismatch, directory.string(), ": these adapters were trained on other weights (", base.model,
+       "; digest ", base.digest, ") than those of ", checkpoint.label(),
+       "; name the model that they are for, or, if this is a twin of it (quantised, fine-tuned), give --any-weights");
+}
+
 }  // namespace
 
 void write_peft(const std::filesystem::path& directory, const Adapters& adapters, const Model& model,
@@ -118,11 +126,12 @@ void write_peft(const std::filesystem::path& directory, const Adapters& adapters
       {"r", options.rank},         {"lora_alpha", alpha},      {"lora_dropout", options.dropout},
       {"target_modules", targets}, {"bias", "none"},           {"fan_in_fan_out", family.traits.transposed},
       {"inference_mode", true}};
-  TensorFile(tensors, {{"format", "pt"}}).write(directory / kWeightsFileName);
+  TensorFile(tensors, {{"format", "pt"}, {kBaseDigest, model.checkpoint().digest()}})
+      .write(directory / kWeightsFileName);
   write_text(directory / kConfigFileName, dump_json(config));
 }
 
-Adapters read_peft(const std::filesystem::path& directory, const Model& model) {
+Adapters read_peft(const std::filesystem::path& directory, const Model& model, AnyWeights any_weights) {
   const std::string where = (directory / kConfigFileName).string();
   Adapters adapters{.options = read_options(parse_json(read_text(where), where), where)};
   const std::filesystem::path file = directory / kWeightsFileName;
@@ -149,7 +158,22 @@ Adapters read_peft(const std::filesystem::path& directory, const Model& model) {
     if (std::ranges::count(adapters.options.roles, adapter.role) == 0) adapters.options.roles.push_back(adapter.role);
     adapters.list.push_back(std::move(adapter));
   }
+  if (any_weights == AnyWeights::no) check_base(read_peft_base(directory), model.checkpoint(), directory);
   return adapters;
+}
+
+PeftBase read_peft_base(const std::filesystem::path& directory) {
+  const std::string where = (directory / kConfigFileName).string();
+  const Json config = parse_json(read_text(where), where);
+  const std::filesystem::path file = directory / kWeightsFileName;
+  const Blob blob = map_file(file);
+  const auto metadata = safetensors_metadata(blob.bytes, file.string());
+  PeftBase base;
+  // Of a model that was made in memory it may be null.
+  if (const auto name = config.find("base_model_name_or_path"); name != config.end() && name->is_string())
+    base.model = name->get<std::string>();
+  if (const auto digest = metadata.find(kBaseDigest); digest != metadata.end()) base.digest = digest->second;
+  return base;
 }
 
 }  // namespace streamline

@@ -4,7 +4,9 @@
 #include <map>
 
 #include "streamline/arch/names.h"
+#include "streamline/base/log.h"
 #include "streamline/heal/peft_files.h"
+#include "streamline/surgery/origin.h"
 
 namespace streamline::merge {
 namespace {
@@ -19,6 +21,15 @@ void add_update(const Adapter& adapter, double scale, bool transposed, std::int6
   torch::from_blob(rows.data(), update.sizes(), torch::kFloat32).add_(update, scale);
 }
 
+// Files that do not tell the weights name the model at least.
+void warn_of_another_base(const std::string& adapter, const Checkpoint& base, const std::filesystem::path& directory) {
+  const PeftBase said = read_peft_base(directory);
+  if (!said.digest.empty() || said.model.empty()) return;
+  const std::string own = base_name(model_name(base.label()));
+  if (base_name(model_name(said.model)) != own)
+    log_warning(adapter + ": says that it was trained on " + said.model + "; it is taken for one of " + own);
+}
+
 }  // namespace
 
 bool is_adapter(const std::filesystem::path& directory) {
@@ -26,9 +37,11 @@ bool is_adapter(const std::filesystem::path& directory) {
   return std::filesystem::is_regular_file(directory / "adapter_config.json", error);
 }
 
-Source adapter_source(std::string name, const Source& base, const std::filesystem::path& directory) {
+Source adapter_source(std::string name, const Source& base, const std::filesystem::path& directory,
+                      AnyWeights any_weights) {
   const Model model = Model::open(base.checkpoint, {});
-  const Adapters adapters = read_peft(directory, model);
+  const Adapters adapters = read_peft(directory, model, any_weights);
+  if (any_weights == AnyWeights::no) warn_of_another_base(name, *base.checkpoint, directory);
   using ByTensor = std::map<std::string, Adapter>;
   auto by_tensor = std::make_shared<ByTensor>();
   std::map<std::string, bool> transposed;

@@ -30,7 +30,11 @@ void mix_elected(const Parts& parts, std::span<const double> weights, bool norma
 
 double absolute_sum(std::span<const float> values);
 double squared_sum(std::span<const float> values);
-double product_sum(std::span<const float> a, std::span<const float> b);
+// Of two tensors with themselves and with each other.
+struct Products {
+  double first = 0, second = 0, both = 0;
+};
+Products products_of(std::span<const float> first, std::span<const float> second);
 
 // Writes the values in a type, rounded once. Returns whether each is a finite number of it. Errors: unsupported for
 // types other than float32, float16 and bfloat16.

@@ -1,54 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/merge/kept_entries.h"
 
-#include <bit>
+#include <cmath>
+#include <cstddef>
 
-#include "streamline/base/error.h"
-#include "streamline/base/random.h"
+#include "streamline/base/simd.h"
 
 namespace streamline::merge {
 namespace {
 
-constexpr std::uint64_t kStep = 0x9E3779B97F4A7C15ULL;  // between two states of Rng
-constexpr int kLowBits = 15;
-
-std::uint32_t magnitude_bits(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
-
-// The bucket that holds the kept-th number from above, and how many are kept of it.
-std::pair<std::int64_t, std::int64_t> bucket_from_above(const MagnitudeCounts::Counts& counts, std::int64_t kept) {
-  for (std::size_t bucket = counts.size(); bucket-- > 0;) {
-    if (kept <= counts[bucket]) return {static_cast<std::int64_t>(bucket), kept};
-    kept -= counts[bucket];
+SL_INLINE void drop_smaller_body(std::int32_t least, std::size_t count, float* __restrict values) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto magnitude = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(values[i]) & 0x7fffffffu);
+    values[i] = magnitude < least ? 0 : values[i];
   }
-  SL_ASSERT(false);
-  return {};
 }
+SL_DISPATCH(drop_smaller, (std::int32_t least, std::size_t count, float* values), (least, count, values))
+
+// Each entry has the first number of a generator of its own (base/random.h), seeded with the entry's index times the
+// step between two states.
+SL_INLINE void draw_body(std::uint64_t seed, std::uint64_t first, std::uint64_t bound, std::size_t count,
+                         std::uint32_t* __restrict masks) {
+  constexpr std::uint64_t kStep = 0x9E3779B97F4A7C15ULL;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint64_t z = seed + (first + i + 1) * kStep;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    z ^= z >> 31;
+    // The sign of the difference of two numbers of 53 bits: no instruction before AVX-512 compares unsigned ones.
+    masks[i] = static_cast<std::uint32_t>(0) - static_cast<std::uint32_t>(((z >> 11) - bound) >> 63);
+  }
+}
+SL_DISPATCH(draw,
+            (std::uint64_t seed, std::uint64_t first, std::uint64_t bound, std::size_t count, std::uint32_t* masks),
+            (seed, first, bound, count, masks))
 
 }  // namespace
 
-void MagnitudeCounts::count(std::span<const float> values, Counts& counts) const {
-  for (const float value : values) {
-    const std::uint32_t bits = magnitude_bits(value);
-    if (bucket_ < 0) {
-      ++counts[bits >> kLowBits];
-    } else if (static_cast<std::int64_t>(bits >> kLowBits) == bucket_) {
-      ++counts[bits & ((1u << kLowBits) - 1)];
-    }
-  }
+void drop_below(std::uint32_t bits, std::span<float> values) {
+  drop_smaller(static_cast<std::int32_t>(bits), values.size(), values.data());
 }
 
-void MagnitudeCounts::narrow(const Counts& counts, std::int64_t kept) {
-  std::tie(bucket_, remaining_) = bucket_from_above(counts, kept);
-}
-
-MagnitudeCounts::Found MagnitudeCounts::find(const Counts& counts) const {
-  const auto [low, kept] = bucket_from_above(counts, remaining_);
-  const auto bits = static_cast<std::uint32_t>(bucket_ << kLowBits | low);
-  return {std::bit_cast<float>(bits), counts[static_cast<std::size_t>(low)], kept};
-}
-
-bool is_drawn(std::uint64_t seed, std::uint64_t index, double density) {
-  return Rng(seed + index * kStep).uniform() < density;
+// A number k of 53 bits stands for k / 2^53, which is below the density where k is below the density times 2^53.
+void draw_entries(std::uint64_t seed, std::uint64_t first, double density, std::span<std::uint32_t> masks) {
+  draw(seed, first, static_cast<std::uint64_t>(std::ceil(density * 0x1.0p53)), masks.size(), masks.data());
 }
 
 }  // namespace streamline::merge

@@ -1,41 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which entries of a task vector take part in a merge: the largest, found by counting instead of sorting, so that
-// nothing but counts is kept of a tensor of any size.
+// Which entries of a task vector take part in a merge: those of some size, or those that chance picks.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <functional>
 #include <span>
-#include <vector>
 
 namespace streamline::merge {
 
-// The order statistic of magnitudes by their bits, 16 and then 15 of them: fill() is called twice and must show add()
-// the same numbers both times.
-class MagnitudeCounts {
- public:
-  // Counts of one share of the numbers; shares are added up in any order.
-  using Counts = std::vector<std::int64_t>;
-  Counts empty() const { return Counts(kBuckets, 0); }
-  void count(std::span<const float> values, Counts& counts) const;
+// Puts zero for the values whose magnitude's bits, as a float32 without its sign, are fewer than these; NaN stays.
+void drop_below(std::uint32_t bits, std::span<float> values);
 
-  // After the first pass: the bucket with the kept-th largest magnitude is told apart by the second. `kept` ≥ 1.
-  void narrow(const Counts& counts, std::int64_t kept);
-  // After the second: the kept-th largest magnitude, and how many of those equal to it belong to the kept.
-  struct Found {
-    float magnitude = 0;
-    std::int64_t equal = 0, equal_kept = 0;
-  };
-  Found find(const Counts& counts) const;
-
- private:
-  static constexpr std::size_t kBuckets = std::size_t{1} << 16;
-  std::int64_t bucket_ = -1;    // of the first pass
-  std::int64_t remaining_ = 0;  // to be kept of it
-};
-
-// Whether the entry at `index` of a tensor is among the random share: the same at every run and thread count.
-bool is_drawn(std::uint64_t seed, std::uint64_t index, double density);
+// Of the entries from `first` on of a tensor: all bits where one is among the random share, else none. The same at
+// every run and thread count.
+void draw_entries(std::uint64_t seed, std::uint64_t first, double density, std::span<std::uint32_t> masks);
 
 }  // namespace streamline::merge

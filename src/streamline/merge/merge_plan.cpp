@@ -8,7 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/merge/alignment.h"
-#include "streamline/merge/tensor_passes.h"
+#include "streamline/merge/largest_entries.h"
 #include "streamline/surgery/renumber.h"
 
 namespace streamline::merge {
@@ -283,16 +283,17 @@ void scale_by_depth(MergePlan& plan, const Lines& lines) {
 }
 
 void take_model_thresholds(MergePlan& plan) {
-  std::vector<TensorMerge*> tensors;
-  for (TensorMerge& merge : plan.tensors)
-    if (merge.rule != nullptr && merge.rule->keep == Keep::largest) tensors.push_back(&merge);
+  const auto takes_part = [](const TensorMerge& merge) {
+    return merge.rule != nullptr && merge.rule->keep == Keep::largest;
+  };
+  std::vector<const TensorMerge*> tensors;
+  for (const TensorMerge& merge : plan.tensors)
+    if (takes_part(merge)) tensors.push_back(&merge);
   if (tensors.empty()) return;
-  for (std::size_t i = 0; i < tensors.front()->operands.size(); ++i) {
-    const double density = tensors.front()->parameters.densities[i];
-    if (density >= 1) continue;
-    const float threshold = model_threshold(tensors, i, density);
-    for (TensorMerge* merge : tensors) merge->operands[i].threshold = threshold;
-  }
+  const std::vector<float> thresholds = model_thresholds(tensors);
+  for (TensorMerge& merge : plan.tensors)
+    for (std::size_t i = 0; takes_part(merge) && i < thresholds.size(); ++i)
+      merge.operands[i].threshold = thresholds[i];
 }
 
 std::vector<Norms> norms_by_layer(const MergePlan& plan) {

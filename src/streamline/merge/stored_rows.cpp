@@ -57,4 +57,21 @@ void read_task_vector(const Operand& operand, const Block& block, std::span<cons
   }
 }
 
+std::span<float> TaskVectorReader::read(const Block& block) {
+  base.resize(static_cast<std::size_t>(block.elements()));
+  values.resize(base.size());
+  read_values(merge.base, block, base);
+  read_task_vector(operand, block, base, values);
+  return values;
+}
+
+const simd::Bf16* bf16_numbers(const Stored& stored, const TensorHeader& header) {
+  if (stored.tensor == nullptr || stored.update || !stored.tensor->is_plain() || stored.tensor->dtype != DType::bf16 ||
+      stored.tensor->shape != header.shape)
+    return nullptr;
+  const std::byte* bytes = stored.checkpoint->bytes(*stored.tensor).data();
+  const bool aligned = reinterpret_cast<std::uintptr_t>(bytes) % sizeof(simd::Bf16) == 0;
+  return aligned ? reinterpret_cast<const simd::Bf16*>(bytes) : nullptr;
+}
+
 }  // namespace streamline::merge

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <vector>
 
+#include "streamline/base/simd.h"
 #include "streamline/merge/tensor_merge.h"
 #include "streamline/nn/torch.h"
 
@@ -43,5 +45,17 @@ void read_values(const Stored& stored, const Block& block, std::span<float> to);
 
 // What an operand has beyond the base, whose values of the block are given.
 void read_task_vector(const Operand& operand, const Block& block, std::span<const float> base, std::span<float> to);
+
+// Reads an operand's task vector block by block; a thread's own.
+struct TaskVectorReader {
+  const TensorMerge& merge;
+  const Operand& operand;
+  std::vector<float> base = {}, values = {};
+
+  std::span<float> read(const Block& block);  // which the next call overwrites
+};
+
+// The numbers of a bfloat16 tensor of the result's shape where they stand in a file as they are, else nullptr.
+const simd::Bf16* bf16_numbers(const Stored& stored, const TensorHeader& header);
 
 }  // namespace streamline::merge

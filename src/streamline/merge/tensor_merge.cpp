@@ -53,11 +53,11 @@ class Merger {
  public:
   explicit Merger(const TensorMerge& merge) : merge_(merge), grid_(grid_of(merge)) {
     if (merge.rule->combine == Combine::task_vectors) {
-      for (std::size_t i = 0; i < merge.operands.size(); ++i) kept_.push_back(find_kept(merge, grid_, i));
+      kept_ = find_kept(merge, grid_);
     } else if (merge.rule->combine == Combine::slerp && merge.operands.size() == 2) {
       shares_ = slerp_shares(merge, grid_);
     }
-    fused_ = FusedMerge::of(merge, shares_);
+    fused_ = FusedMerge::of(merge, kept_, shares_);
   }
 
   const Grid& grid() const { return grid_; }

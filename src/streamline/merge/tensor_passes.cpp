@@ -1,69 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/merge/tensor_passes.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
-#include <mutex>
 
-#include "streamline/base/error.h"
 #include "streamline/merge/block_arithmetic.h"
 #include "streamline/merge/kept_entries.h"
+#include "streamline/merge/largest_entries.h"
 
 namespace streamline::merge {
 namespace {
 
-// Reads an operand's task vector block by block; a thread's own.
-struct TaskVectorReader {
-  const TensorMerge& merge;
-  const Operand& operand;
-  std::vector<float> base = {}, values = {};
-
-  std::span<float> read(const Block& block) {
-    base.resize(static_cast<std::size_t>(block.elements()));
-    values.resize(base.size());
-    read_values(merge.base, block, base);
-    read_task_vector(operand, block, base, values);
-    return values;
+void keep_largest(const TensorMerge& merge, const Grid& grid, std::vector<Kept>& kept) {
+  const auto keep = [&](std::size_t operand, const Largest& largest) {
+    if (std::isnan(largest.threshold)) return;  // nothing is below
+    kept[operand].least = std::bit_cast<std::uint32_t>(largest.threshold);
+    kept[operand].ties_end = largest.ties_end;
+  };
+  std::vector<std::size_t> sought;
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (merge.parameters.densities[i] >= 1) continue;
+    if (const float threshold = merge.operands[i].threshold; threshold >= 0) {
+      keep(i, {.threshold = threshold});
+    } else {
+      sought.push_back(i);
+    }
   }
-};
-
-MagnitudeCounts::Counts counts_of(const TensorMerge& merge, const Grid& grid, const Operand& operand,
-                                  const MagnitudeCounts& magnitudes) {
-  MagnitudeCounts::Counts total = magnitudes.empty();
-  std::mutex mutex;
-  at::parallel_for(0, grid.blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    MagnitudeCounts::Counts own = magnitudes.empty();
-    TaskVectorReader reader{merge, operand};
-    for (std::int64_t index = begin; index < end; ++index) magnitudes.count(reader.read(grid.block(index)), own);
-    const std::lock_guard lock(mutex);
-    for (std::size_t i = 0; i < total.size(); ++i) total[i] += own[i];
-  });
-  return total;
+  const std::vector<Largest> found = find_largest(merge, grid, sought);
+  for (std::size_t i = 0; i < sought.size(); ++i) keep(sought[i], found[i]);
 }
 
-// How many of the entries at the threshold stay in each block, when only the first so many of all do.
-std::vector<std::int64_t> split_ties(const TensorMerge& merge, const Grid& grid, const Operand& operand,
-                                     const MagnitudeCounts::Found& found) {
-  std::vector<std::int64_t> ties(static_cast<std::size_t>(grid.blocks));
-  for_each_block(grid, [&, reader = TaskVectorReader{merge, operand}](const Block& block) mutable {
-    for (const float value : reader.read(block))
-      if (std::abs(value) == found.magnitude) ++ties[static_cast<std::size_t>(block.index)];
-  });
-  std::int64_t left = found.equal_kept;
-  for (std::int64_t& count : ties) {
-    count = std::min(count, left);
-    left -= count;
+void drop_at_random(std::uint64_t seed, std::uint64_t first, double density, std::span<float> values) {
+  std::uint32_t masks[1024];
+  for (std::size_t start = 0; start < values.size(); start += std::size(masks)) {
+    const std::span<float> some = values.subspan(start, std::min(std::size(masks), values.size() - start));
+    draw_entries(seed, first + start, density, {masks, some.size()});
+    for (std::size_t i = 0; i < some.size(); ++i) some[i] = masks[i] == 0 ? 0 : some[i];
   }
-  return ties;
-}
-
-void find_largest(const TensorMerge& merge, const Grid& grid, const Operand& operand, double density, Kept& kept) {
-  // At least one: nothing left of a small tensor would be another model's loss, not its share.
-  const auto count = static_cast<std::int64_t>(density * static_cast<double>(grid.elements()));
-  MagnitudeCounts magnitudes;
-  magnitudes.narrow(counts_of(merge, grid, operand, magnitudes), std::max<std::int64_t>(1, count));
-  const MagnitudeCounts::Found found = magnitudes.find(counts_of(merge, grid, operand, magnitudes));
-  kept.threshold = found.magnitude;
-  if (found.equal_kept < found.equal) kept.at_threshold = split_ties(merge, grid, operand, found);
 }
 
 // Magnitudes of all entries over those of the kept ones.
@@ -87,20 +61,16 @@ double l1_factor(const Kept& kept, const TensorMerge& merge, const Grid& grid, s
 
 }  // namespace
 
-Kept find_kept(const TensorMerge& merge, const Grid& grid, std::size_t operand) {
-  Kept kept;
-  const double density = merge.parameters.densities[operand];
-  if (merge.rule->keep == Keep::all || density >= 1 || grid.elements() == 0) return kept;
-  if (merge.rule->keep == Keep::largest) {
-    const float threshold = merge.operands[operand].threshold;
-    if (threshold >= 0) {
-      kept.threshold = threshold;
-    } else {
-      find_largest(merge, grid, merge.operands[operand], density, kept);
-    }
+std::vector<Kept> find_kept(const TensorMerge& merge, const Grid& grid) {
+  const Parameters& parameters = merge.parameters;
+  std::vector<Kept> kept(merge.operands.size());
+  if (merge.rule->keep == Keep::all || grid.elements() == 0) return kept;
+  if (merge.rule->keep == Keep::largest) keep_largest(merge, grid, kept);
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (parameters.densities[i] >= 1) continue;
+    if (parameters.rescale == Rescale::density) kept[i].rescale = 1 / parameters.densities[i];
+    if (parameters.rescale == Rescale::l1) kept[i].rescale = l1_factor(kept[i], merge, grid, i);
   }
-  if (merge.parameters.rescale == Rescale::density) kept.rescale = 1 / density;
-  if (merge.parameters.rescale == Rescale::l1) kept.rescale = l1_factor(kept, merge, grid, operand);
   return kept;
 }
 
@@ -109,49 +79,24 @@ void drop_entries(const Kept& kept, const Block& block, const TensorMerge& merge
   const double density = merge.parameters.densities[operand];
   if (merge.rule->keep == Keep::all || density >= 1) return;
   if (merge.rule->keep == Keep::random) {
-    const std::uint64_t seed = merge.operands[operand].seed;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if (!is_drawn(seed, static_cast<std::uint64_t>(block.start()) + i, density)) values[i] = 0;
+    drop_at_random(merge.operands[operand].seed, static_cast<std::uint64_t>(block.start()), density, values);
   } else {
-    for (float& value : values) value = std::abs(value) < kept.threshold ? 0 : value;
-    if (!kept.at_threshold.empty()) {
-      std::int64_t left = kept.at_threshold[static_cast<std::size_t>(block.index)];
-      for (float& value : values)
-        if (std::abs(value) == kept.threshold && --left < 0) value = 0;
-    }
+    const auto whole = static_cast<std::int64_t>(values.size());
+    const auto ties = static_cast<std::size_t>(std::clamp(kept.ties_end - block.start(), std::int64_t{0}, whole));
+    drop_below(kept.least, values.first(ties));
+    drop_below(kept.least + 1, values.subspan(ties));
   }
   scale(values, kept.rescale);
 }
 
-float model_threshold(std::span<TensorMerge* const> merges, std::size_t operand, double density) {
-  SL_ASSERT(!merges.empty());
-  MagnitudeCounts magnitudes;
-  std::int64_t elements = 0;
-  for (const TensorMerge* merge : merges) elements += grid_of(*merge).elements();
-  const auto counts = [&] {
-    MagnitudeCounts::Counts total = magnitudes.empty();
-    for (const TensorMerge* merge : merges) {
-      const auto of_tensor = counts_of(*merge, grid_of(*merge), merge->operands[operand], magnitudes);
-      for (std::size_t i = 0; i < total.size(); ++i) total[i] += of_tensor[i];
-    }
-    return total;
-  };
-  const auto kept = static_cast<std::int64_t>(density * static_cast<double>(elements));
-  magnitudes.narrow(counts(), std::max<std::int64_t>(1, kept));
-  return magnitudes.find(counts()).magnitude;
-}
-
 std::pair<double, double> slerp_shares(const TensorMerge& merge, const Grid& grid) {
-  struct Products {
-    double first = 0, second = 0, both = 0;
-  };
   std::vector<Products> blocks(static_cast<std::size_t>(grid.blocks));
   for_each_block(grid, [&, a = std::vector<float>(), b = std::vector<float>()](const Block& block) mutable {
     a.resize(static_cast<std::size_t>(block.elements()));
     b.resize(a.size());
     read_values(merge.operands[0].stored, block, a);
     read_values(merge.operands[1].stored, block, b);
-    blocks[static_cast<std::size_t>(block.index)] = {squared_sum(a), squared_sum(b), product_sum(a, b)};
+    blocks[static_cast<std::size_t>(block.index)] = products_of(a, b);
   });
   Products total;
   for (const Products& block : blocks) {

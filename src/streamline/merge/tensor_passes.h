@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -13,20 +14,17 @@ namespace streamline::merge {
 
 // Of one operand's task vector.
 struct Kept {
-  float threshold = 0;  // magnitudes below are left out
-  // Of the entries at the threshold the first so many of each block stay; empty: all of them.
-  std::vector<std::int64_t> at_threshold = {};
+  std::uint32_t least = 0;  // the bits of the least magnitude that stays
+  // Of the entries that have this magnitude those from this one of the tensor on do not stay.
+  std::int64_t ties_end = std::numeric_limits<std::int64_t>::max();
   double rescale = 1;
 };
-Kept find_kept(const TensorMerge& merge, const Grid& grid, std::size_t operand);
+// Of each operand.
+std::vector<Kept> find_kept(const TensorMerge& merge, const Grid& grid);
 
 // Puts zero for what is left out of a block of the operand's task vector, and rescales the rest.
 void drop_entries(const Kept& kept, const Block& block, const TensorMerge& merge, std::size_t operand,
                   std::span<float> values);
-
-// The magnitude at which the largest `density` of an operand's task vector over all these tensors begin. Errors:
-// internal without tensors.
-float model_threshold(std::span<TensorMerge* const> merges, std::size_t operand, double density);
 
 // The factors of the first and the second tensor in their spherical interpolation; of tensors in nearly one line
 // (cosine beyond ±0.9995) those of the linear one.

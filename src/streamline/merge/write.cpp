@@ -8,6 +8,7 @@
 #include "streamline/arch/multimodal.h"
 #include "streamline/base/error.h"
 #include "streamline/base/version.h"
+#include "streamline/surgery/format.h"
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
@@ -41,7 +42,7 @@ Json provenance_of_merge(const Identities& identities, const Json& recipe) {
 }
 
 std::string card_body(const MergePlan& plan, const Identities& identities, const std::string& name,
-                      const WriteOptions& options) {
+                      const WriteOptions& options, const std::string& doubt) {
   std::ostringstream card;
   card << "# " << name << "\n\nMerged with `streamline merge` by the rule " << plan.request.rule->name << ": "
        << plan.request.rule->summary << ".\n\n| model | SHA-256 of a sample of its weights |\n|---|---|\n";
@@ -55,19 +56,21 @@ std::string card_body(const MergePlan& plan, const Identities& identities, const
   }
   if (!options.configuration.empty()) card << "\n```yaml\n" << options.configuration << "\n```\n";
   for (const std::string& note : plan.notes) card << "\n- " << note;
-  card << "\n\nAn ordinary checkpoint of its family; every runtime that loads the models loads it unmodified.\n";
+  card << "\n\nAn ordinary checkpoint of its family; "
+       << (doubt.empty() ? "every runtime that loads the models loads it unmodified" : doubt) << ".\n";
   return card.str();
 }
 
 void write_card(const MergePlan& plan, const Identities& identities, const std::filesystem::path& out,
-                const WriteOptions& options, OutputDirectory& directory) {
+                const WriteOptions& options, const std::string& doubt, OutputDirectory& directory) {
   const Checkpoint& reference = *reference_of(plan).checkpoint;
   CardFacts facts{.name = base_name(out.string()),
                   .source_card = source_card(reference),
                   .multimodal = is_multimodal(reference.config())};
   for (const PlanBase& base : identities) facts.base_models.push_back(base.model);
-  facts.body = card_body(plan, identities, facts.name, options);
+  facts.body = card_body(plan, identities, facts.name, options, doubt);
   directory.write("README.md", model_card({}, facts));
+  for (const auto& [name, text] : options.files) directory.write(name, text);
   if (!options.configuration.empty()) directory.write(kConfigurationFile, options.configuration);
 }
 
@@ -80,7 +83,8 @@ std::vector<TensorSource> sources_of(const MergePlan& plan) {
 }
 
 // What was written is what was meant: the tensors, and a configuration that agrees with them where the family is known.
-void verify(const MergePlan& plan, const std::filesystem::path& directory, Written& written) {
+// Returns its llama_cpp_note().
+std::string verify(const MergePlan& plan, const std::filesystem::path& directory, Written& written) {
   const auto checkpoint = Checkpoint::open(directory);
   bool same = checkpoint->tensors().size() == plan.tensors.size();
   for (const TensorMerge& merge : plan.tensors) {
@@ -90,13 +94,14 @@ void verify(const MergePlan& plan, const std::filesystem::path& directory, Writt
   }
   if (!same)
     fail(ErrorKind::internal, "the written checkpoint did not pass its check and was removed; please report it");
-  try {
-    resolve_config(*checkpoint);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::unsupported) throw;  // a family that this program does not compute with
-  }
   written.layers = plan.map.after();
   written.bytes = checkpoint->total_bytes();
+  try {
+    return llama_cpp_note(resolve_config(*checkpoint));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;  // a family that this program does not compute with
+    return {};
+  }
 }
 
 const Source& tokenizer_source(const MergePlan& plan, const std::string& name) {
@@ -135,8 +140,9 @@ Written write_merge(const MergePlan& plan, const std::filesystem::path& out, con
   copy_side_files(tokenizer.checkpoint->files(), tokenizer.checkpoint->config(), directory);
   write_tensors(directory, tensors, {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
-  verify(plan, directory.staging(), written);
-  write_card(plan, identities, out, options, directory);
+  const std::string doubt = verify(plan, directory.staging(), written);
+  if (!doubt.empty()) written.notes.push_back(doubt);
+  write_card(plan, identities, out, options, doubt, directory);
   directory.commit();
   return written;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,11 @@ namespace streamline::merge {
 struct WriteOptions {
   std::uint64_t max_shard_size = 5'000'000'000;
   Overwrite overwrite = Overwrite::no;
-  Json recipe = Json::object();    // how it was merged, for the card and config.json
-  std::string configuration = {};  // mergekit's file, which goes into the card and beside the weights
-  Json run = Json::object();       // command, version …, for the card alone
-  std::string tokenizer = {};      // name of the model whose tokenizer files are copied; empty: the reference
+  Json recipe = Json::object();                   // how it was merged, for the card and config.json
+  std::string configuration = {};                 // mergekit's file, which goes into the card and beside the weights
+  Json run = Json::object();                      // command, version …, for the card alone
+  std::map<std::string, std::string> files = {};  // text files to lie beside the weights, by their names in the result
+  std::string tokenizer = {};  // name of the model whose tokenizer files are copied; empty: the reference
 };
 
 struct Written {
