@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What setting weights to zero and learning what goes cost: Wanda beside a plain sweep of the same text, SparseGPT's
-// updates beside the product that they are made of, spectra beside LAPACK alone, and a step of the policy gradient
-// beside its forward passes.
+// What setting weights to zero and learning what goes cost: Wanda beside a plain sweep of the same text, magnitude
+// beside the selection of one thread, SparseGPT's updates beside the product that they are made of, the sums of what a
+// matrix reads beside the tensor expression, spectra beside LAPACK alone, and a step of the policy gradient beside its
+// forward passes.
 //   sparsity_bench MODEL [--sequences 8] [--seq 512] [--width 2048] [--rows 5632] [--batch 8] [--length 128]
 // Prints one JSON object a line.
+#include <algorithm>
 #include <numeric>
 
 #include "bench.h"
@@ -11,6 +13,7 @@
 #include "streamline/base/random.h"
 #include "streamline/base/unfinished.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/nn/column_sums.h"
 #include "streamline/prune/policy_training.h"
 #include "streamline/prune/spectra.h"
 #include "streamline/prune/zeroth_order.h"
@@ -54,6 +57,40 @@ void wanda(const Model& model, const Options& options) {
                 {"sweep_seconds", plain},
                 {"sweeps", watch.seconds() / plain}});
   }
+}
+
+void magnitude(const Options& options) {
+  const auto matrix = torch::randn({options.rows, options.width});
+  const double seconds = median_seconds(3, [&] {
+    auto work = matrix.clone();
+    sparse::zero_smallest(work, 0.5);
+  });
+  const double selection = median_seconds(3, [&] {
+    auto work = matrix.abs();
+    auto* data = work.data_ptr<float>();
+    std::nth_element(data, data + work.numel() / 2, data + work.numel());
+  });
+  print_line({{"what", "magnitude"},
+              {"shape", {options.rows, options.width}},
+              {"seconds", seconds},
+              {"selection_seconds", selection},
+              {"share", seconds / selection}});
+}
+
+// Of a batch of the text that reaches a matrix of so many columns.
+void sums_of_what_is_read(const Options& options) {
+  const auto read = torch::randn({options.sequences, options.seq, options.rows}).to(torch::kBFloat16);
+  torch::Tensor sums, squares;
+  const double seconds = median_seconds(3, [&] { add_column_sums(read, sums, squares); });
+  const double expression = median_seconds(3, [&] {
+    const auto wide = read.flatten(0, 1).to(torch::kFloat);
+    return wide.sum(0, /*keepdim=*/false, torch::kDouble) + wide.square().sum(0, /*keepdim=*/false, torch::kDouble);
+  });
+  print_line({{"what", "sums of what a matrix reads"},
+              {"shape", {options.sequences * options.seq, options.rows}},
+              {"seconds", seconds},
+              {"expression_seconds", expression},
+              {"share", seconds / expression}});
 }
 
 // A column's update of those behind it: rows * width^2 multiplications and additions in all.
@@ -125,6 +162,8 @@ void policy_gradient_step(const Model& model, const Options& options) {
 void run(const Options& options) {
   const Model model = Model::open(open_checkpoint(options.model), resolve_placement("cpu", "auto"));
   wanda(model, options);
+  magnitude(options);
+  sums_of_what_is_read(options);
   sparse_gpt_updates(options);
   spectra_beside_lapack(options);
   policy_gradient_step(model, options);

@@ -23,6 +23,43 @@ TEST(Magnitude, TakesOneMoreThanItsShareAsReleased) {
   EXPECT_EQ(zeros(whole), 35);
 }
 
+// Ties at the limit all go, wherever they lie; of several shares of threads, odd sizes, both types.
+TEST(Magnitude, TakesWhatSortingWould) {
+  const int threads = torch::get_num_threads();
+  for (const auto& [rows, columns] : {std::pair{1, 1}, {3, 5}, {129, 67}, {401, 1031}})
+    for (const double step : {0.0, 1.0 / 64}) {  // of the grid that makes numbers equal
+      const auto plain = random_tensor({rows, columns}, 8);
+      const auto matrix = step > 0 ? (plain / step).round() * step : plain;
+      for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+        const auto weights = matrix.to(type);
+        const auto sizes = weights.abs().to(torch::kFloat), sorted = std::get<0>(sizes.flatten().sort());
+        for (const double ratio : {0.0004, 0.37, 0.5, 0.9999}) {
+          const auto place = static_cast<std::int64_t>(static_cast<double>(rows * columns) * ratio);
+          const auto expected = place == 0 ? weights : weights.masked_fill(sizes.le(sorted[place]), 0);
+          for (const int count : {1, 2}) {
+            torch::set_num_threads(count);
+            auto pruned = weights.clone();
+            zero_smallest(pruned, ratio);
+            EXPECT_TRUE(torch::equal(pruned, expected)) << rows << " " << step << " " << type << " " << ratio;
+          }
+        }
+      }
+    }
+  torch::set_num_threads(threads);
+  auto none = torch::empty({0, 4});
+  zero_smallest(none, 0.5);
+  EXPECT_EQ(none.numel(), 0);
+}
+
+TEST(Magnitude, WhatIsNoNumberStays) {
+  for (const double ratio : {0.5, 0.9}) {  // places of a number and of what is none
+    auto matrix = torch::tensor({{NAN, 3.F, -INFINITY, 2.F, -NAN, -0.F}});
+    zero_smallest(matrix, ratio);
+    EXPECT_EQ(matrix.isnan().sum().item<std::int64_t>(), 2);
+    EXPECT_EQ(count_zeros(matrix), 4);
+  }
+}
+
 // C12: floor(4096 * 0.5704) = 2336 weights of every row.
 TEST(Wanda, C12TakesTheSameShareOfEveryRow) {
   auto matrix = random_tensor({3, 4096}, 2);

@@ -55,6 +55,23 @@ TEST_F(Sparsify, WandaSeesWhatPrunedLayersGive) {
   }
 }
 
+// In the type that the checkpoint has, by the same choice as of the numbers that it stands for.
+TEST_F(Sparsify, MagnitudeTakesTheSmallestOfWholeMatrices) {
+  for (const DType type : {DType::f32, DType::bf16, DType::f16}) {
+    const TemporaryDirectory folder;
+    const Model model = pico_model(family_named("llama"), {.dtype = type}, {.dtype = torch::kFloat});
+    PrunedStore kept(folder.path(), "run");
+    sparsify(model, text_, half(Criterion::magnitude, 4), kept);
+    for (const auto& [place, matrix] : kept.layer(2)) {
+      const torch::Tensor stored = model.stored_matrix(2, place.role, place.expert);
+      auto expected = stored.to(torch::kFloat, /*non_blocking=*/false, /*copy=*/true);
+      zero_smallest(expected, 0.5);
+      EXPECT_EQ(matrix.scalar_type(), stored.scalar_type());
+      EXPECT_TRUE(torch::equal(matrix.to(torch::kFloat), expected)) << role_name(place.role);
+    }
+  }
+}
+
 TEST_F(Sparsify, DenseInputsAreThoseOfTheModelAsItWas) {
   const auto kept = store();
   SparsifyOptions options = half(Criterion::wanda, 4);

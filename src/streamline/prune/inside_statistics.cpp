@@ -7,19 +7,10 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/json.h"
+#include "streamline/nn/column_sums.h"
 
 namespace streamline {
 namespace {
-
-// rows: [tokens, in].
-void add_rows(ReadMoments& moments, const torch::Tensor& rows) {
-  const auto wide = rows.to(torch::kFloat);
-  const auto sum = wide.sum(0, /*keepdim=*/false, torch::kDouble).to(torch::kCPU),
-             squares = wide.square().sum(0, /*keepdim=*/false, torch::kDouble).to(torch::kCPU);
-  moments.sum = moments.sum.defined() ? moments.sum + sum : sum;
-  moments.squares = moments.squares.defined() ? moments.squares + squares : squares;
-  moments.tokens += rows.size(0);
-}
 
 // Which matrices any of the ranks has seen, and the widths of what they read: [layer, role, expert, width] each.
 std::set<std::array<std::int64_t, 4>> seen_by_any(const Ranks& ranks, const std::vector<LayerReads>& reads) {
@@ -79,8 +70,10 @@ std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& tex
                       const torch::Tensor& inner) {
           const bool placed = inner.dim() == 3;
           const auto seen = placed ? inner.narrow(1, batch.skip_first, inner.size(1) - batch.skip_first) : inner;
-          if (seen.numel() > 0)
-            add_rows(reads[static_cast<std::size_t>(layer)][{role, expert}], seen.reshape({-1, inner.size(-1)}));
+          if (seen.numel() == 0) return;
+          ReadMoments& moments = reads[static_cast<std::size_t>(layer)][{role, expert}];
+          add_column_sums(seen, moments.sum, moments.squares);
+          moments.tokens += seen.numel() / seen.size(-1);
         }});
   sum_over(model.placement().ranks, reads);
   for (std::size_t i = 0; i < reads.size(); ++i) {

@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <vector>
@@ -11,16 +10,13 @@
 #include "streamline/base/error.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/sparse/lowest.h"
+#include "streamline/sparse/magnitude_at.h"
 
 namespace streamline::sparse {
 namespace {
 
 constexpr std::int64_t kMostInGroup = 1024;
 constexpr std::int64_t kGrain = 1 << 20;  // weights that are worth another thread
-
-void check_matrix(const torch::Tensor& matrix) {
-  SL_ASSERT(matrix.dim() == 2 && matrix.scalar_type() == torch::kFloat && matrix.is_contiguous());
-}
 
 // Calls work with a pointer to the elements of a tensor in one piece, of float or bfloat16.
 template <class Work>
@@ -63,20 +59,18 @@ Pattern parse_pattern(const std::string& text) {
 bool prunes_in_place(torch::ScalarType type) { return type == torch::kFloat || type == torch::kBFloat16; }
 
 void zero_smallest(torch::Tensor& matrix, double ratio) {
-  check_matrix(matrix);
+  SL_ASSERT(matrix.dim() == 2);
   const auto count = static_cast<std::int64_t>(std::floor(static_cast<double>(matrix.numel()) * ratio));
   if (count == 0) return;
   if (count >= matrix.numel()) {
     matrix.zero_();
     return;
   }
-  std::vector<float> sizes(static_cast<std::size_t>(matrix.numel()));
-  auto* data = matrix.data_ptr<float>();
-  std::transform(data, data + matrix.numel(), sizes.begin(), [](float weight) { return std::abs(weight); });
-  std::nth_element(sizes.begin(), sizes.begin() + count, sizes.end());
-  const float threshold = sizes[static_cast<std::size_t>(count)];
-  std::transform(data, data + matrix.numel(), data,
-                 [&](float weight) { return std::abs(weight) <= threshold ? 0.0F : weight; });
+  with_elements(matrix, [&](auto* data) {
+    const float limit = magnitude_at(data, matrix.numel(), count);
+    at::parallel_for(0, matrix.numel(), kGrain,
+                     [&](std::int64_t first, std::int64_t last) { zero_up_to(data + first, last - first, limit); });
+  });
 }
 
 void zero_smallest_of_rows(torch::Tensor& matrix, const torch::Tensor& scale, double ratio) {

@@ -18,15 +18,16 @@ struct Pattern {
 };
 Pattern parse_pattern(const std::string& text);  // "2:4"; empty: none; errors: usage
 
-// In place, of a matrix [out, in] on the CPU in one piece. `ratio` in [0, 1].
+// In place, of a matrix [out, in] on the CPU in one piece, on all threads, whose number changes nothing. `ratio` in
+// [0, 1].
+
+// The types that these take.
+bool prunes_in_place(torch::ScalarType type);
 
 // Every weight that is not above the value at the place floor(ratio * weights) of the sorted magnitudes, as the
-// released code of AlphaPruning has it: one more than that many, and those that equal it. None where that is none.
-// matrix: float.
+// released code of AlphaPruning has it: one more than that many, and of equal ones all, wherever they lie. None where
+// that is none. What is no number stands behind all others and stays, but all goes at a ratio of 1.
 void zero_smallest(torch::Tensor& matrix, double ratio);
-
-// The types of the others.
-bool prunes_in_place(torch::ScalarType type);
 
 // Of every row the floor(ratio * in) weights of the lowest |w| * scale, of equal ones the first. scale: [in], not
 // negative.

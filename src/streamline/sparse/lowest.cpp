@@ -80,6 +80,12 @@ SL_INLINE void zero_scored_body(Element* weights, const float* scale, std::int64
 }
 
 template <class Element>
+SL_INLINE void zero_low_body(Element* weights, std::int64_t count, float limit) {
+  for (std::int64_t i = 0; i < count; ++i)
+    weights[i] = std::abs(simd::load(weights + i)) <= limit ? Element{0} : weights[i];
+}
+
+template <class Element>
 SL_INLINE void zeros_among_body(const Element* weights, std::int64_t count, std::int32_t& zeros) {
   std::int32_t found = 0;
   for (std::int64_t i = 0; i < count; ++i) found += simd::load(weights + i) == 0 ? 1 : 0;
@@ -91,6 +97,7 @@ SL_INLINE void zeros_among_body(const Element* weights, std::int64_t count, std:
               (T * weights, const float* scale, std::int64_t columns, std::int64_t width, std::int64_t count, \
                std::int32_t* scores),                                                                         \
               (weights, scale, columns, width, count, scores))                                                \
+  SL_DISPATCH(zero_low, (T * weights, std::int64_t count, float limit), (weights, count, limit))              \
   SL_DISPATCH(zeros_among, (const T* weights, std::int64_t count, std::int32_t& zeros), (weights, count, zeros))
 SL_KERNELS(float)
 SL_KERNELS(Bf16)
@@ -125,6 +132,9 @@ void zero_lowest(Bf16* weights, const float* scale, std::int64_t columns, std::i
                  std::vector<std::int32_t>& scores) {
   zero_lowest_of(weights, scale, columns, width, count, scores);
 }
+
+void zero_up_to(float* weights, std::int64_t count, float limit) { zero_low(weights, count, limit); }
+void zero_up_to(Bf16* weights, std::int64_t count, float limit) { zero_low(weights, count, limit); }
 
 std::int64_t count_zeros(const float* weights, std::int64_t count) { return all_zeros_among(weights, count); }
 std::int64_t count_zeros(const Bf16* weights, std::int64_t count) { return all_zeros_among(weights, count); }

@@ -17,6 +17,10 @@ void zero_lowest(float* weights, const float* scale, std::int64_t columns, std::
 void zero_lowest(simd::Bf16* weights, const float* scale, std::int64_t columns, std::int64_t width, std::int64_t count,
                  std::vector<std::int32_t>& scores);
 
+// Zeroes those of `count` weights whose magnitude is not above the limit; what is no number stays.
+void zero_up_to(float* weights, std::int64_t count, float limit);
+void zero_up_to(simd::Bf16* weights, std::int64_t count, float limit);
+
 // How many of `count` weights are zero.
 std::int64_t count_zeros(const float* weights, std::int64_t count);
 std::int64_t count_zeros(const simd::Bf16* weights, std::int64_t count);

@@ -30,10 +30,10 @@ using Unpruned = std::function<torch::Tensor(std::int64_t layer, const MatrixPla
 
 class PrunedStore {
  public:
-  // A folder that is there, and a text that says all that the matrices depend on. durable: whether a run may go on from
-  // the files when the machine has failed. unpruned: what a matrix was, given where weights only go; files then say
-  // which stay.
-  PrunedStore(std::filesystem::path folder, std::string run, Durable durable = Durable::now, Unpruned unpruned = {})
+  // A folder that is there, and the key (base/state_key.h) of all that the matrices depend on. durable: whether a run
+  // may go on from the files when the machine has failed. unpruned: what a matrix was, given where weights only go;
+  // files then say which stay.
+  PrunedStore(std::filesystem::path folder, Json run, Durable durable = Durable::now, Unpruned unpruned = {})
       : folder_(std::move(folder)), run_(std::move(run)), durable_(durable), unpruned_(std::move(unpruned)) {}
 
   // Whether the layer was pruned by this run, now or before. Errors: format; mismatch for a file of another run.
@@ -55,7 +55,7 @@ class PrunedStore {
   void look_up(std::int64_t layer) const;  // under the lock
 
   std::filesystem::path folder_;
-  std::string run_;
+  Json run_;
   Durable durable_;
   Unpruned unpruned_;
   mutable std::mutex mutex_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "streamline/base/error.h"
+#include "streamline/sparse/magnitude_at.h"
 
 namespace streamline::sparse {
 namespace {
@@ -54,16 +55,18 @@ float salience(float weight, float diagonal) { return weight * weight / (diagona
 
 // The value at the place floor(ratio * weights) of the sorted saliences of a slab; what is not above it goes.
 float slab_threshold(const Slab& slab, std::int64_t rows, double ratio) {
-  std::vector<float> all(static_cast<std::size_t>(rows * slab.width));
-  for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t column = 0; column < slab.width; ++column)
-      all[static_cast<std::size_t>(row * slab.width + column)] =
-          salience(slab.weights[row * slab.width + column], slab.factor[column * slab.width + column]);
-  const auto place = static_cast<std::ptrdiff_t>(std::floor(static_cast<double>(all.size()) * ratio));
+  const std::int64_t count = rows * slab.width;
+  const auto place = static_cast<std::int64_t>(std::floor(static_cast<double>(count) * ratio));
   if (place == 0) return -1;
-  if (place >= std::ssize(all)) return INFINITY;
-  std::nth_element(all.begin(), all.begin() + place, all.end());
-  return all[static_cast<std::size_t>(place)];
+  if (place >= count) return INFINITY;
+  std::vector<float> all(static_cast<std::size_t>(count));
+  at::parallel_for(0, rows, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row)
+      for (std::int64_t column = 0; column < slab.width; ++column)
+        all[static_cast<std::size_t>(row * slab.width + column)] =
+            salience(slab.weights[row * slab.width + column], slab.factor[column * slab.width + column]);
+  });
+  return magnitude_at(all.data(), count, place);
 }
 
 void prune_by_ratio(const Slab& slab, std::int64_t rows, double ratio) {

@@ -144,8 +144,8 @@ class Sparsifier {
     for (const MatrixPlace& place :
          matrix_places(model_.config().layers[static_cast<std::size_t>(layer)], model_.config())) {
       const torch::Tensor stored = model_.stored_matrix(layer, place.role, place.expert);
-      // Wanda leaves weights as they are: it needs no wider type.
-      const bool as_stored = options_.criterion == Criterion::wanda && prunes_in_place(stored.scalar_type());
+      // What leaves weights as they are needs no wider type.
+      const bool as_stored = options_.criterion != Criterion::sparse_gpt && prunes_in_place(stored.scalar_type());
       torch::Tensor values = stored
                                  .to(torch::kCPU, as_stored ? stored.scalar_type() : torch::kFloat,
                                      /*non_blocking=*/false, /*copy=*/true)
