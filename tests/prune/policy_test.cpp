@@ -9,6 +9,7 @@
 #include "streamline/prune/inside_gradients.h"
 #include "streamline/prune/policy_units.h"
 #include "streamline/prune/zeroth_order.h"
+#include "support/core/file_size_limit.h"
 #include "support/core/temporary_directory.h"
 
 namespace streamline::test {
@@ -74,6 +75,17 @@ TEST(PolicyGradient, G5SwapsSignsAndNoticesOnlyDifferences) {
   EXPECT_NEAR(gradient(13, 13.4, 13.2), gradient(3, 3.4, 3.2), 1e-12);
 }
 
+TEST(PolicyGradient, LeavesOutWhatWasDrawnTogether) {
+  const std::vector<UnitMask> masks = {{true}, {false}, {true}, {true}};
+  const double losses[] = {3, 5, 4, 8};
+  // Of single masks it is the estimator with the mean as its baseline.
+  EXPECT_NEAR(leave_one_out_gradient({.6}, masks, losses, 1, ScoreForm::root)[0],
+              policy_gradient({.6}, masks, losses, 5, ScoreForm::root)[0], 1e-12);
+  const double kept = score_term(true, .6, ScoreForm::exact), gone = score_term(false, .6, ScoreForm::exact);
+  EXPECT_NEAR(leave_one_out_gradient({.6}, masks, losses, 2, ScoreForm::exact)[0],
+              ((3 - 6) * kept + (5 - 6) * gone + (4 - 4) * kept + (8 - 4) * kept) / 4, 1e-12);
+}
+
 TEST(PolicyGradient, G6TheExactFormIsUnbiasedAndTheReleasedOneScaled) {
   const Probabilities s = {.7, .4, .9}, a = {1.5, -2, .5};
   const int draws = 100'000;
@@ -86,34 +98,36 @@ TEST(PolicyGradient, G6TheExactFormIsUnbiasedAndTheReleasedOneScaled) {
   for (const bool antithetic : {false, true}) {
     std::vector<double> sum(3), squares(3);
     for (int draw = 0; draw < draws; ++draw) {
-      const auto masks = drawn_masks(s, 2, antithetic, rng);
-      const double losses[] = {loss(masks[0]), loss(masks[1])};
-      // With mirrored pairs the other mask is no independent baseline: the true mean is.
-      const double mean = antithetic ? 1 + .7 * 1.5 - .4 * 2 + .9 * .5 : (losses[0] + losses[1]) / 2;
-      auto found = policy_gradient(s, masks, losses, mean, ScoreForm::exact);
+      const auto masks = drawn_masks(s, antithetic ? 4 : 2, antithetic, rng);
+      std::vector<double> losses;
+      for (const UnitMask& mask : masks) losses.push_back(loss(mask));
+      const auto found = leave_one_out_gradient(s, masks, losses, antithetic ? 2 : 1, ScoreForm::exact);
       for (std::size_t i = 0; i < 3; ++i) {
-        if (antithetic) found[i] /= 2;  // the mean of two, not their sum
         sum[i] += found[i];
         squares[i] += found[i] * found[i];
       }
     }
     for (std::size_t i = 0; i < 3; ++i) {
       const double mean = sum[i] / draws, sigma = std::sqrt((squares[i] / draws - mean * mean) / draws);
-      EXPECT_NEAR(mean, a[i], 3.5 * sigma) << i << (antithetic ? " antithetic" : "");
+      EXPECT_NEAR(mean, a[i], 3 * sigma) << i << (antithetic ? " antithetic" : "");
     }
   }
-  std::vector<double> sum(3);
+  std::vector<double> sum(3), squares(3);
   double baseline = loss({true, true, true});
   for (int draw = -1000; draw < draws; ++draw) {  // the baseline settles first
     const auto masks = drawn_masks(s, 2, false, rng);
     const double losses[] = {loss(masks[0]), loss(masks[1])};
     baseline = moved_baseline(baseline, (losses[0] + losses[1]) / 2, 5);
     const auto found = policy_gradient(s, masks, losses, baseline, ScoreForm::root);
-    for (std::size_t i = 0; i < 3 && draw >= 0; ++i) sum[i] += found[i] / draws;
+    for (std::size_t i = 0; i < 3 && draw >= 0; ++i) {
+      sum[i] += found[i];
+      squares[i] += found[i] * found[i];
+    }
   }
   for (std::size_t i = 0; i < 3; ++i) {
     const double expected = 1.8 * a[i] * std::sqrt(s[i] * (1 - s[i]));
-    EXPECT_NEAR(sum[i], expected, 0.05) << i;
+    const double mean = sum[i] / draws, sigma = std::sqrt((squares[i] / draws - mean * mean) / draws);
+    EXPECT_NEAR(mean, expected, 3 * sigma) << i;
   }
 }
 
@@ -267,11 +281,44 @@ TEST_F(PolicyMethod, GoesOnFromItsState) {
   EXPECT_ERROR(run(), format, "its units are not the model's");
 }
 
+// Stopped in the middle, here by a disk that is full, it comes to the probabilities and the plan of a run that was not.
+TEST_F(PolicyMethod, GoesOnFromTheMiddleAsIfItHadNotStopped) {
+  const TemporaryDirectory directory;
+  const Method& method = find_method("policy-gradient");
+  const auto run = [&](const char* name, int steps) {
+    const auto file = directory.path() / name;
+    SearchMemory memory(file);
+    PruneContext context{.model = model, .calibration = calibration, .memory = &memory};
+    const Json given = {{"ratio", 0.34}, {"over", "layers"}, {"steps", steps}, {"check-every", 1}};
+    return method.propose(context, resolve_params(method.params, given, "test")).plan;
+  };
+  const auto size = [&](const char* name) { return std::filesystem::file_size(directory.path() / name); };
+  const Plan whole = run("whole", 9);
+  run("start", 0);
+  {
+    const FileSizeLimit limit((size("start") + size("whole")) / 2);  // the state grows by a look a step
+    EXPECT_ERROR(run("state", 9), io, "state: cannot write");
+  }
+  Json kept = parse_json(read_text(directory.path() / "state"), "state");
+  ASSERT_GT(kept["state"]["step"], 0);
+  ASSERT_LT(kept["state"]["step"], 9);
+  const Json first_look = kept["state"]["history"][0]["loss"];
+  kept["state"]["history"][0]["loss"] = 1000;  // what a run that began anew would not say
+  write_text(directory.path() / "state", dump_json(kept));
+  Plan resumed = run("state", 9);
+  EXPECT_EQ(resumed.scores["history"][0]["loss"], 1000);
+  resumed.scores["history"][0]["loss"] = first_look;
+  EXPECT_EQ(to_json(resumed), to_json(whole));
+  EXPECT_EQ(resumed.scores["pools"][0]["keep_probabilities"].size(), 6U);
+}
+
 TEST_F(PolicyMethod, SaysWhatItNeeds) {
   EXPECT_ERROR(propose({}), usage, "needs --ratio");
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"masks", 1}, {"baseline", "leave-one-out"}}), usage, "two --masks or more");
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"masks", 1}, {"antithetic", true}}), usage,
                "--antithetic mirrors every second");
+  EXPECT_ERROR(propose({{"ratio", 0.5}, {"masks", 2}, {"antithetic", true}, {"baseline", "leave-one-out"}}), usage,
+               "take four --masks");
   EXPECT_ERROR(propose({{"ratio", 0.5}, {"baseline", "leave-one-out"}, {"baseline-window", 3}}), usage,
                "--baseline-window goes with --baseline moving");
   calibration.sequences.resize(1);

@@ -14,6 +14,16 @@ namespace {
 constexpr double kScoreFloor = 1e-7;       // as released, beside s and 1 - s
 constexpr double kBudgetTolerance = 1e-9;  // share of the budget by which a projection may stay below it
 
+// The sum of the masks' score terms, each times its weight.
+std::vector<double> weighted_scores(const Probabilities& s, const std::vector<UnitMask>& masks,
+                                    std::span<const double> weights, ScoreForm form) {
+  std::vector<double> sum(s.size());
+  for (std::size_t k = 0; k < masks.size(); ++k)
+    for (std::size_t unit = 0; unit < s.size(); ++unit)
+      sum[unit] += weights[k] * score_term(masks[k][unit], s[unit], form);
+  return sum;
+}
+
 double lowered_sum(const Probabilities& s, double by) {
   double sum = 0;
   for (const double value : s) sum += std::clamp(value - by, 0.0, 1.0);
@@ -64,11 +74,22 @@ std::vector<double> policy_gradient(const Probabilities& s, const std::vector<Un
                                     std::span<const double> losses, double baseline, ScoreForm form) {
   SL_ASSERT(!masks.empty() && masks.size() == losses.size());
   const double divisor = masks.size() > 1 ? static_cast<double>(masks.size() - 1) : 1;
-  std::vector<double> gradient(s.size());
-  for (std::size_t k = 0; k < masks.size(); ++k)
-    for (std::size_t unit = 0; unit < s.size(); ++unit)
-      gradient[unit] += (losses[k] - baseline) * score_term(masks[k][unit], s[unit], form) / divisor;
-  return gradient;
+  std::vector<double> weights;
+  for (const double loss : losses) weights.push_back((loss - baseline) / divisor);
+  return weighted_scores(s, masks, weights, form);
+}
+
+std::vector<double> leave_one_out_gradient(const Probabilities& s, const std::vector<UnitMask>& masks,
+                                           std::span<const double> losses, std::size_t group, ScoreForm form) {
+  SL_ASSERT(group > 0 && masks.size() == losses.size() && masks.size() > group);
+  const double all = std::reduce(losses.begin(), losses.end());
+  std::vector<double> weights;
+  for (std::size_t first = 0; first < losses.size(); first += group) {
+    const auto own = losses.subspan(first, std::min(group, losses.size() - first));
+    const double others = (all - std::reduce(own.begin(), own.end())) / static_cast<double>(losses.size() - own.size());
+    for (const double loss : own) weights.push_back((loss - others) / static_cast<double>(losses.size()));
+  }
+  return weighted_scores(s, masks, weights, form);
 }
 
 double moved_baseline(double baseline, double loss, std::int64_t window) {

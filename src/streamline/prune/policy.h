@@ -27,11 +27,16 @@ enum class ScoreForm {
 };
 double score_term(bool kept, double s, ScoreForm form);
 
-// Of K >= 2 masks and their losses on one text: 1/(K-1) sum_k (L_k - baseline) * score term, unit by unit. With the
-// mean of the losses as the baseline that is the estimator with a leave-one-out baseline, unbiased in the exact form.
-// Of a single mask: its term alone.
+// Of K >= 2 masks and their losses on one text: 1/(K-1) sum_k (L_k - baseline) * score term, unit by unit. Of a single
+// mask: its term alone.
 std::vector<double> policy_gradient(const Probabilities& s, const std::vector<UnitMask>& masks,
                                     std::span<const double> losses, double baseline, ScoreForm form);
+
+// The same where each mask's baseline is the mean loss of those drawn independently of it:
+//     1/K sum_k (L_k - mean of the losses outside k's group) * score term,
+// groups of so many masks one after the other, mirrored pairs being 2; unbiased in the exact form. Two groups or more.
+std::vector<double> leave_one_out_gradient(const Probabilities& s, const std::vector<UnitMask>& masks,
+                                           std::span<const double> losses, std::size_t group, ScoreForm form);
 
 // The released baseline: an average that takes in the newest loss before it is used.
 double moved_baseline(double baseline, double loss, std::int64_t window);

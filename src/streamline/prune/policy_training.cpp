@@ -100,22 +100,30 @@ class PolicyTraining {
     const std::vector<double> found = losses_under(by_sample, ids);
     std::vector<PoolMasks> kept;
     std::vector<double> losses;
-    for (std::size_t k = 0; k < found.size(); ++k) {
-      if (!std::isfinite(found[k])) continue;
-      losses.push_back(found[k]);
-      kept.push_back(std::move(by_sample[k]));
+    const std::size_t group = settings_.antithetic ? 2 : 1;  // masks that were drawn together
+    for (std::size_t first = 0; first < found.size(); first += group) {
+      const std::size_t end = std::min(first + group, found.size());
+      if (!std::all_of(found.begin() + static_cast<std::ptrdiff_t>(first),
+                       found.begin() + static_cast<std::ptrdiff_t>(end),
+                       [](double loss) { return std::isfinite(loss); }))
+        continue;
+      for (std::size_t k = first; k < end; ++k) {
+        losses.push_back(found[k]);
+        kept.push_back(std::move(by_sample[k]));
+      }
     }
-    if (losses.empty()) return;
+    if (losses.empty() || (settings_.leave_one_out && losses.size() <= group)) return;
     double mean = 0;
     for (const double value : losses) mean += value / static_cast<double>(losses.size());
     baseline_ = moved_baseline(std::isnan(baseline_) ? mean : baseline_, mean, settings_.window);
-    const double against = settings_.leave_one_out ? mean : baseline_;
     const double rate = cosine_rate(settings_.rate, step_, settings_.steps);
     for (std::size_t p = 0; p < pools_.size(); ++p) {
       std::vector<UnitMask> masks;
       for (const PoolMasks& sample : kept) masks.push_back(sample[p]);
       UnitPool& pool = pools_[p];
-      const std::vector<double> gradient = policy_gradient(pool.s, masks, losses, against, settings_.form);
+      const std::vector<double> gradient = settings_.leave_one_out
+                                               ? leave_one_out_gradient(pool.s, masks, losses, group, settings_.form)
+                                               : policy_gradient(pool.s, masks, losses, baseline_, settings_.form);
       for (std::size_t unit = 0; unit < pool.s.size(); ++unit) pool.s[unit] -= rate * gradient[unit];
       pool.s = projected(pool.s, pool.budget());
     }

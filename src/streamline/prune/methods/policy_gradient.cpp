@@ -32,6 +32,9 @@ PolicySettings settings_of(const PruneContext& context, const Json& params) {
     fail(ErrorKind::usage, "policy-gradient: a leave-one-out baseline needs two --masks or more");
   if (settings.antithetic && settings.samples < 2)
     fail(ErrorKind::usage, "policy-gradient: --antithetic mirrors every second mask; take two --masks or more");
+  if (settings.leave_one_out && settings.antithetic && settings.samples < 3)
+    fail(ErrorKind::usage, "policy-gradient: a mask's mirror image is no baseline for it; with --antithetic a ",
+         "leave-one-out baseline needs two pairs, so take four --masks");
   check_protected(settings.protect, context.model.layer_count());
   if (context.replacement.name != "none")
     fail(ErrorKind::usage, "policy-gradient puts nothing in the place of what it takes; leave out --replace");
