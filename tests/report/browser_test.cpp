@@ -106,15 +106,18 @@ TEST_F(ReportInBrowser, DrawsTheChartsOfAComparisonWithLabelsApart) {
     record["models"].push_back({{"name", name},
                                 {"parameters", far ? 50e6 : 100e6},
                                 {"perplexity", {{"value", far ? 30.0 : 20.0}, {"standard_error", 4.0}}}});
+    record["models"].back()["perplexity"]["divergence"]["log_perplexity_ratio"] = {{"value", 0.25},
+                                                                                   {"standard_error", 0.1}};
   }
   mark_pareto(record);
   const std::string page = open_page(comparison_html(record));
   if (page.find("</html>") == std::string::npos) GTEST_SKIP() << program_ << " does not run here";
-  EXPECT_EQ(count(page, "<svg "), 1U);
+  EXPECT_EQ(count(page, "<svg "), 2U);
   EXPECT_THAT(page, Not(HasSubstr("class=\"chart failed\"")));
   EXPECT_THAT(page, Not(HasSubstr("CONSOLE"))) << "the browser logged a message";
-  EXPECT_THAT(page, HasSubstr(">far</text>"));
+  EXPECT_EQ(count(page, ">far</text>"), 2U) << "beside its point, and before its row of differences";
   EXPECT_THAT(page, HasSubstr(">a-long-name-1 and 2 more</text>"));
+  EXPECT_THAT(page, HasSubstr(">perplexity, %</text>"));
 }
 
 TEST_F(ReportInBrowser, TreatsTheReportAsTextOnly) {

@@ -16,7 +16,7 @@ TEST(ChartData, HasEveryWindowOnce) {
   EXPECT_EQ(window["start"], 1);
   EXPECT_EQ(window["length"], 2);
   EXPECT_EQ(window["end"], 2);
-  EXPECT_DOUBLE_EQ(window["cosine"].get<double>(), 0.9);
+  EXPECT_DOUBLE_EQ(window["value"].get<double>(), 0.9);
   EXPECT_NEAR(window["distance"].get<double>(), 0.1, 1e-12);
   EXPECT_DOUBLE_EQ(window["relative_l2"].get<double>(), 0.4);
 }
@@ -32,6 +32,21 @@ TEST(ChartData, KeepsACosineOfOneOnTheLogarithmicScale) {
   const Json charts = chart_data(report);
   EXPECT_GT(charts["windows"]["signals"]["near"].get<double>(), 0);
   EXPECT_LT(charts["windows"]["signals"]["near"].get<double>(), charts["windows"]["signals"]["far"].get<double>());
+}
+
+TEST(ChartData, ShowsTheAngularDistanceWhereItChose) {
+  Json report = test::sample_report();
+  report["choice"]["angular"] = "last";
+  report["scores"]["angular_last"] = report["scores"]["cosine"];
+  report["scores"]["angular_last"][1][3] = 0.25;
+  const Json charts = chart_data(report);
+  const Json window = rows(charts, "windows", "windows")[5];
+  EXPECT_EQ(window["value"], 0.25);
+  EXPECT_EQ(window["distance"], 0.25);
+  for (const char* name : {"windows", "curve"}) {
+    EXPECT_EQ(charts[name]["signals"]["measure"], "angular distance");
+    EXPECT_EQ(charts[name]["signals"]["similarity"], false);
+  }
 }
 
 TEST(ChartData, NamesTheChosenWindowAndTheNextBest) {
@@ -125,6 +140,19 @@ TEST(ChartData, ThinsALongTrainingAndKeepsItsEnd) {
   EXPECT_LE(drawn.size(), 1201U);
   EXPECT_GE(drawn.size(), 1000U);
   EXPECT_EQ(drawn.back()["step"], 10'000);
+}
+
+TEST(ChartData, SmoothsOverAsManyStepsAsThereAre) {
+  Json report = test::sample_report();
+  const auto reach_of = [&](int steps) {
+    Json all = Json::array();
+    for (int step = 1; step <= steps; ++step) all.push_back({{"step", step}, {"loss", 1.0}});
+    report["healing"][0]["stages"][0]["steps"] = all;
+    return chart_data(report)["training-0"]["signals"]["reach"];
+  };
+  EXPECT_EQ(reach_of(19), 0);
+  EXPECT_EQ(reach_of(40), 4);
+  EXPECT_EQ(reach_of(1000), 12);
 }
 
 TEST(ChartData, LeavesOutWhatCannotBeDrawn) {

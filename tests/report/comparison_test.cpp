@@ -5,7 +5,10 @@
 #include <cmath>
 
 #include "streamline/report/comparison_charts.h"
+#include "streamline/report/comparison_differences.h"
 #include "streamline/report/comparison_figures.h"
+#include "streamline/report/comparison_names.h"
+#include "streamline/report/comparison_repeats.h"
 #include "tests/support/core/expect.h"
 
 namespace streamline {
@@ -128,15 +131,86 @@ TEST(Comparison, OneWindowHasNoError) {
   EXPECT_TRUE(source["low"] == source["y"] && source["high"] == source["y"]);
 }
 
+TEST(Comparison, OfFewWindowsGivesNoVerdict) {
+  Json json = record();
+  for (Json& entry : json["models"]) {
+    entry["perplexity"]["windows"] = 7;
+    entry["perplexity"]["divergence"]["log_perplexity_ratio"] = {{"value", 0.5}, {"standard_error", 0.01}};
+  }
+  const char* few = "7 windows of text are too few to tell whether perplexities differ by more than chance";
+  EXPECT_THAT(comparison_table(json), HasSubstr(few));
+  EXPECT_THAT(comparison_html(json), HasSubstr(few));
+  EXPECT_THAT(comparison_html(json), Not(HasSubstr("Higher perplexity than the source by more than noise")));
+  for (Json& entry : json["models"]) entry["perplexity"]["windows"] = 8;
+  EXPECT_THAT(comparison_table(json), Not(HasSubstr("too few")));
+  EXPECT_THAT(comparison_html(json), HasSubstr("Higher perplexity than the source by more than noise"));
+}
+
 TEST(Comparison, NamesThoseWithinTheErrorLineByLine) {
   Json json = {{"models", Json::array()}};
   for (const char* name : {"a", "b", "c"})
     json["models"].push_back({{"name", name}, {"pareto", {{"parameters", true}}}, {"alike", {"a", "b", "c"}}});
-  EXPECT_THAT(report::told_together(json, "parameters"), ElementsAre("a, b, c"));
+  const auto together = [&] { return report::told_together(json, "parameters", report::quoted_name); };
+  EXPECT_THAT(together(), ElementsAre("a, b, c"));
   json["models"][1]["alike"] = json["models"][2]["alike"] = {"a"};
-  EXPECT_THAT(report::told_together(json, "parameters"), ElementsAre("a and b, c"));
+  EXPECT_THAT(together(), ElementsAre("a and b, c"));
   json["models"][0]["alike"] = Json::array();
-  EXPECT_TRUE(report::told_together(json, "parameters").empty());
+  EXPECT_TRUE(together().empty());
+}
+
+TEST(Comparison, SetsNamesWithCommasApart) {
+  EXPECT_EQ(report::quoted_name("a, healed"), "\"a, healed\"");
+  EXPECT_EQ(report::code_names({"a, healed", "<b>"}), "<code>a, healed</code>, <code>&lt;b&gt;</code>");
+}
+
+TEST(Comparison, CountsManyNamesAndTellsTheExceptions) {
+  const report::Names all = {"a", "b", "c", "d"};
+  EXPECT_EQ(report::which_of({"a", "b"}, all, 2), "<code>a</code>, <code>b</code>");
+  EXPECT_EQ(report::which_of({"a", "b", "c"}, all, 2), "3 of 4, all but <code>d</code>");
+  EXPECT_EQ(report::which_of(all, all, 2), "all 4");
+  EXPECT_EQ(report::which_of({"a", "b", "c"}, {"a", "b", "c", "d", "e", "f"}, 2), "3 of 6");
+}
+
+// "whole", and four cuts, of which three are the same.
+Json repeating_record() {
+  Json json = record();
+  json["models"][1].update({{"name", "angular -2 layers, healed"}, {"method", "angular"}});
+  Json same = json["models"][1];
+  same.update(
+      {{"name", "shortgpt -2 layers, healed"}, {"method", "shortgpt"}, {"same_as", "angular -2 layers, healed"}});
+  json["models"].push_back(same);
+  same.update({{"name", "mlp-drop -4 MLPs"}, {"method", "mlp-drop"}});
+  json["models"].push_back(same);
+  json["models"][0]["alike"] = {"shortgpt -2 layers, healed", "mlp-drop -4 MLPs"};
+  json["models"][1]["alike"] = {"whole", "mlp-drop -4 MLPs"};
+  mark_pareto(json);
+  return json;
+}
+
+TEST(Comparison, ModelsThatAreTheSameShareARow) {
+  const Json shown = report::without_repeats(repeating_record());
+  const std::string name = "angular, shortgpt · -2 layers, healed = mlp-drop -4 MLPs";
+  ASSERT_EQ(shown["models"].size(), 3U);
+  EXPECT_EQ(shown["models"][1]["name"], name);
+  EXPECT_EQ(shown["models"][0]["alike"], Json({name}));
+  EXPECT_EQ(shown["models"][1]["alike"], Json({"whole"}));
+  EXPECT_EQ(report::short_name(shown["models"][1]), "angular -2 layers, healed and 2 more");
+  const std::string table = comparison_table(repeating_record()), csv = comparison_csv(repeating_record());
+  EXPECT_THAT(table, HasSubstr("\n" + name));
+  EXPECT_THAT(table, HasSubstr("\n  whole and \"" + name + "\"\n"));
+  EXPECT_THAT(table, Not(HasSubstr("\nshortgpt")));
+  EXPECT_THAT(comparison_markdown(repeating_record()), HasSubstr("\n| " + name + " |"));
+  EXPECT_THAT(csv, HasSubstr("\n\"shortgpt -2 layers, healed\","));
+  EXPECT_EQ(report::without_repeats(record()), record());
+}
+
+TEST(ComparisonPage, ModelsThatAreTheSameShareARowAndAPoint) {
+  const std::string page = comparison_html(repeating_record());
+  EXPECT_THAT(page, HasSubstr("4 models held against"));
+  EXPECT_THAT(page, HasSubstr("2 of them differ"));
+  EXPECT_THAT(page, HasSubstr("<code>angular, shortgpt · -2 layers, healed = mlp-drop -4 MLPs</code>"));
+  EXPECT_THAT(page, HasSubstr("\"label\":\"angular -2 layers, healed and 2 more\""));
+  EXPECT_THAT(page, Not(HasSubstr("<th scope=\"row\">shortgpt")));
 }
 
 // Two texts a model, a cut and a limit.
@@ -174,7 +248,8 @@ TEST(ComparisonPage, TellsWhatWentHowManyQuestionsAndTheWarningsOnce) {
   const std::string page = comparison_html(fuller_record());
   EXPECT_THAT(page, HasSubstr("half<small>dropped layers 5..6</small>"));
   EXPECT_THAT(page, HasSubstr("piqa<small>200 of 1,838 questions</small>"));
-  EXPECT_THAT(page, HasSubstr("<b>half, bad|half:</b> layer 5 makes &lt;massive&gt; activations"));
+  EXPECT_THAT(page,
+              HasSubstr("<b><code>half</code>, <code>bad|half</code>:</b> layer 5 makes &lt;massive&gt; activations"));
   EXPECT_THAT(page, HasSubstr("Perplexity<small>valid.txt</small>"));
 }
 
@@ -213,8 +288,23 @@ TEST(ComparisonPage, SaysWhichDifferencesAreMoreThanNoise) {
   Json json = record();
   json["models"][2]["against_source"] = against(3, 2, 1.0);
   const std::string page = comparison_html(json);
-  EXPECT_THAT(page, HasSubstr("by more than noise (McNemar over all questions, p &lt; 0.05): half."));
-  EXPECT_THAT(page, HasSubstr("Not told apart from the source by these questions: bad|half."));
+  EXPECT_THAT(page, HasSubstr("by more than noise (McNemar over all questions, p &lt; 0.05): <code>half</code>."));
+  EXPECT_THAT(page, HasSubstr("Not told apart from the source by these questions: <code>bad|half</code>."));
+  EXPECT_THAT(page, Not(HasSubstr("On the Pareto front of")));
+}
+
+TEST(ComparisonPage, CountsManyModels) {
+  Json json = record();
+  const Json half = json["models"][1];
+  for (int i = 0; i < 20; ++i) {
+    json["models"].push_back(half);
+    json["models"].back()["name"] = "model " + std::to_string(i);
+  }
+  json["models"][2]["against_source"] = against(3, 2, 1.0);
+  mark_pareto(json);
+  const std::string page = comparison_html(json);
+  EXPECT_THAT(page, HasSubstr("p &lt; 0.05): 21 of 22, all but <code>bad|half</code>."));
+  EXPECT_THAT(page, HasSubstr("On the Pareto front of perplexity and parameters: 22 of 23, all but"));
 }
 
 TEST(ComparisonPage, EscapesWhateverTheRecordSays) {
@@ -241,9 +331,38 @@ TEST(ComparisonPage, StandsWithoutAnyOneOfItsParts) {
 TEST(ComparisonCharts, AreThereForWhatWasMeasured) {
   const Json charts = report::comparison_charts(record());
   EXPECT_TRUE(charts.contains("quality-parameters") && charts.contains("quality-speed"));
-  EXPECT_TRUE(charts.contains("tasks-1") && charts.contains("tasks-2"));
+  EXPECT_TRUE(charts.contains("differences"));
   EXPECT_EQ(charts["quality-parameters"]["data"]["front"].size(), 2U);
-  EXPECT_EQ(charts["tasks-1"]["signals"]["span"], charts["tasks-2"]["signals"]["span"]);
+}
+
+TEST(ComparisonCharts, DifferencesHaveAPanelAMeasureAndARowAModel) {
+  Json json = record();
+  for (std::size_t i : {1, 2})
+    json["models"][i]["perplexity"]["divergence"]["log_perplexity_ratio"] = estimate(i == 1 ? 0.01 : 0.2, 0.02);
+  const Json data = report::comparison_charts(json)["differences"]["data"];
+  EXPECT_EQ(data["names"][1]["label"], "bad|half");
+  ASSERT_EQ(data["panels"].size(), 2U);
+  const Json perplexity = data["panels"][0], accuracy = data["panels"][1];
+  EXPECT_EQ(perplexity["title"], "perplexity, %");
+  EXPECT_EQ(accuracy["title"], "piqa, points");
+  EXPECT_NEAR(perplexity["rows"][0]["value"].get<double>(), 100 * (std::exp(0.01) - 1), 1e-9);
+  EXPECT_EQ(perplexity["rows"][0]["certain"], false);
+  EXPECT_EQ(perplexity["rows"][1]["certain"], true);
+  EXPECT_EQ(accuracy["rows"][0]["tip"]["right to wrong"], "12");
+  EXPECT_NEAR(accuracy["rows"][1]["value"].get<double>(), -15, 1e-9);
+}
+
+TEST(ComparisonCharts, DifferencesFarBeyondTheOthersStandAtTheEdge) {
+  Json json = record();
+  json["models"].push_back(json["models"][1]);
+  for (std::size_t i : {1, 2, 3})
+    json["models"][i]["perplexity"]["divergence"]["log_perplexity_ratio"] = estimate(i == 2 ? 3 : 0.1, 0.01);
+  const Json panel = report::comparison_charts(json)["differences"]["data"]["panels"][0];
+  EXPECT_EQ(panel["rows"][0]["beyond"], 0);
+  EXPECT_EQ(panel["rows"][1]["beyond"], 1);
+  EXPECT_EQ(panel["rows"][1]["value"], panel["high"]);
+  EXPECT_LT(panel["high"].get<double>(), 20);
+  EXPECT_EQ(panel["rows"][1]["tip"]["perplexity"], "+1908.55 %");
 }
 
 // The chart of models of these sizes and perplexities, of which nothing else was measured.
@@ -289,6 +408,15 @@ TEST(ComparisonCharts, ModelsAtOnePlaceHaveOneLabel) {
   EXPECT_EQ(rows[3]["label"], "");
   EXPECT_EQ(rows[3]["tip"]["also here"], "model 1, model 2");
   EXPECT_FALSE(rows[0]["tip"].contains("also here"));
+}
+
+TEST(ComparisonCharts, OfManyModelsOnlyTheFrontHasLabels) {
+  std::vector<std::pair<double, double>> models = {{100e6, 20}, {50e6, 25}};
+  while (models.size() < 12) models.emplace_back(60e6 + 1e6 * static_cast<double>(models.size()), 30);
+  const Json rows = chart_of(models)["data"]["models"];
+  EXPECT_EQ(rows[1]["label"], "model 1");
+  for (std::size_t i = 2; i < rows.size(); ++i) EXPECT_EQ(rows[i]["label"], "") << i;
+  EXPECT_EQ(rows[5]["tip"]["title"], "model 5");
 }
 
 TEST(ComparisonCharts, SizesFarApartAreOnALogarithmicAxis) {

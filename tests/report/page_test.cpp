@@ -135,6 +135,75 @@ TEST(ReportPage, ShowsZerosByLayerAndMatrix) {
   EXPECT_EQ(nesting_error(markup_of(report_html(report))), "");
 }
 
+// All four layers stay; 0 and 2 with half of their heads, 2 with a quarter of its channels.
+Json report_of_widths() {
+  Json report = test::sample_report();
+  for (const char* part : {"healing", "warnings", "scores"}) report.erase(part);
+  report["choice"] = {
+      {"method", "flap"},
+      {"summary", "sliced layers 0, 2: without …"},
+      {"slices",
+       {{{"layer", 0}, {"kv_heads", {{"kept", 1}, {"of", 2}}}},
+        {{"layer", 2}, {"kv_heads", {{"kept", 1}, {"of", 2}}}, {"channels", {{"kept", 2}, {"of", 8}}}}}}};
+  report["models"].erase(2);
+  report["models"][1]["padding"] = 500000;
+  return report;
+}
+
+TEST(ReportPage, DrawsWhatStaysOfEachLayer) {
+  const std::string page = report_html(report_of_widths());
+  for (const char* part :
+       {"Kept 2 of 4 heads for keys and values in 2 layers and 2 of 8 channels in 1 layer",
+        "title=\"layer 2, 1 of 2 heads for keys and values, 2 of 8 channels\"><i style=\"--kept:50.0%\"></i><i "
+        "style=\"--kept:25.0%\"></i>",
+        "title=\"layer 1, kept\"", "<h3>Padding</h3><p class=\"big\">25.0 %</p>", "500K of 2M parameters are zeros"})
+    EXPECT_THAT(page, HasSubstr(part));
+  EXPECT_THAT(page, Not(HasSubstr("sliced layers")));
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
+  EXPECT_THAT(report_html(test::sample_report()), Not(HasSubstr("<h3>Padding</h3>")));
+}
+
+TEST(ReportPage, OfWidthsAndDroppedHalvesTheSummaryTells) {
+  Json report = report_of_widths();
+  report["choice"].update({{"start", 2}, {"cut", 1}, {"cuts", {{{"start", 2}, {"count", 1}, {"half", "attention"}}}}});
+  report["choice"]["slices"][1].erase("kv_heads");
+  const std::string page = report_html(report);
+  EXPECT_THAT(page, HasSubstr("Sliced layers 0, "));
+  EXPECT_THAT(page, HasSubstr("title=\"layer 2, without attention, 2 of 8 channels\"><i style=\"--kept:0.0%\"></i>"));
+  EXPECT_EQ(nesting_error(markup_of(page)), "");
+}
+
+// Models of windows of 10 tokens whose likelihoods differ so.
+Json report_of_windows(const std::vector<double>& differences) {
+  Json report = report_of_all_layers("healed", "trained");
+  for (const std::size_t i : {0, 1}) {
+    Json& measured = report["models"][i]["perplexity"];
+    measured.update({{"tokens", 10 * differences.size()}, {"window", 11}, {"stride", 11}, {"bos", false}});
+    for (const double difference : differences) measured["window_nll"].push_back(i == 0 ? 40 : 40 + difference);
+  }
+  return report;
+}
+
+// A mean of -0.005 a token; of n windows that differ from it by d, the standard error is d/sqrt(n - 1).
+TEST(ReportPage, HoldsTheChangeOfPerplexityAgainstThePairedError) {
+  EXPECT_THAT(report_html(report_of_windows({0.05, -0.15, 0.05, -0.15, 0.05, -0.15, 0.05, -0.15})),
+              HasSubstr("−0.5 ± 0.4 % window by window, <b>within the error</b>"));
+  Json report = report_of_windows({-0.04, -0.06, -0.04, -0.06, -0.04, -0.06, -0.04, -0.06});
+  EXPECT_THAT(report_html(report), HasSubstr("−0.50 ± 0.04 % window by window<"));
+  report["models"][1]["perplexity"]["window"] = 12;
+  EXPECT_THAT(report_html(report), Not(HasSubstr("window by window")));
+  EXPECT_THAT(report_html(report_of_windows({0.05, -0.15})), HasSubstr("window by window, too few of them to tell"));
+}
+
+TEST(ReportPage, LeavesOutAShareThatIsAll) {
+  Json report = test::sample_report();
+  Json& stage = report["healing"][0]["stages"][0];
+  EXPECT_THAT(report_html(report), HasSubstr("2.250 at best (step 3): 50.0 % of it."));
+  stage["nothing_error"] = 4.251;
+  stage["best_error"] = 4.25;
+  EXPECT_THAT(report_html(report), HasSubstr("4.250 at best (step 3). "));
+}
+
 TEST(ReportPage, IsWellFormed) { EXPECT_EQ(nesting_error(markup_of(report_html(test::sample_report()))), ""); }
 
 TEST(ReportPage, LoadsNothing) {
@@ -228,13 +297,45 @@ Json report_of_halves() {
 
 TEST(ReportPage, TellsHalvesFromWholeLayers) {
   const std::string page = report_html(report_of_halves());
-  for (const char* part : {"<i class=\"gone\"></i>removed: 2..3", "<i class=\"half\"></i>without attention: 0",
+  for (const char* part : {"<i class=\"gone\"></i>removed: 2..3", "<i class=\"half upper\"></i>without attention: 0",
                            "title=\"layer 0, without attention\"", "title=\"layer 1, kept\"",
                            "title=\"layer 3, removed\"", "chosen: layers 2..3<"})
     EXPECT_THAT(page, HasSubstr(part));
   // Layer 0 makes massive activations, and still does.
   EXPECT_THAT(page, Not(HasSubstr("the chosen window contains")));
   EXPECT_EQ(nesting_error(markup_of(page)), "");
+}
+
+TEST(ReportPage, SaysByWhatWindowsWereChosen) {
+  Json report = test::sample_report();
+  report["choice"]["angular"] = "last";
+  report["scores"]["angular_last"] = report["scores"]["cosine"];
+  report["scores"]["angular_last"][1][3] = 0.25;
+  const std::string page = report_html(report);
+  for (const char* part : {"Chosen: 1..2, angular distance 0.2500, 0.2000 below the next best",
+                           "The angular distance between the hidden state that enters a window and the one that leaves "
+                           "it, of each sequence's last token. Near 0",
+                           ">Angular distance<"})
+    EXPECT_THAT(page, HasSubstr(part));
+  EXPECT_THAT(report_html(test::sample_report()), HasSubstr("Chosen: 1..2, cosine 0.9000, 0.2000 above the next best"));
+}
+
+TEST(ReportPage, NamesASingleLayerAsOne) {
+  Json report = report_of_halves();
+  report["choice"]["cuts"][1]["count"] = 1;
+  const std::string page = report_html(report);
+  EXPECT_THAT(page, HasSubstr("chosen: layer 2<"));
+  EXPECT_THAT(page, HasSubstr("; chosen: layer 2\""));
+  report["choice"]["cuts"] = {{{"start", 0}, {"count", 1}}, {{"start", 2}, {"count", 1}}};
+  EXPECT_THAT(report_html(report), HasSubstr("chosen: layers 0 and 2<"));
+}
+
+TEST(ReportPage, SaysThatAConstantReplacesASingleLayer) {
+  Json report = test::sample_report();
+  report["choice"]["cut"] = 1;
+  report["healing"][0]["replacement"] = "mean";
+  const std::string text = std::regex_replace(report_html(report), std::regex("<[^>]*>"), "");
+  EXPECT_THAT(text, HasSubstr("Replaced layer 1 of 4 by a constant"));
 }
 
 TEST(ReportPage, IgnoresAWindowThatDoesNotFitTheModel) {

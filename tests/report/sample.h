@@ -25,7 +25,7 @@ inline Json sample_report() {
                           {"mean_norm": 40, "largest_over_median": 3}],
                "massive_activation_layers": [0]},
     "choice": {"method": "llm-streamline", "cut": 2, "net_layers": 1, "start": 1, "cosine": 0.9, "margin": 0.2,
-               "parameter_ratio": 0.25, "protect": [3], "forced": false,
+               "sparsity": 0.25, "protect": [3], "forced": false,
                "windows": [{"start": 1, "cosine": 0.9}, {"start": 2, "cosine": 0.7}, {"start": 0, "cosine": 0.4}]},
     "healing": [{"replacement": "layer", "first": 1, "count": 2, "loss": "mse", "tokens": 300,
                  "trained_parameters": 1000000, "seconds": 65.2, "refused": false,

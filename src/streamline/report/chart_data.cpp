@@ -9,27 +9,27 @@
 #include "streamline/report/axis.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/training_runs.h"
+#include "streamline/report/window_measure.h"
 
 namespace streamline::report {
 namespace {
 
-// Below this, a window changes nothing that a colour could show; above 2 there is no cosine.
+// Below this, a window changes nothing that a colour could show; above 2 there is no distance.
 constexpr double kNearest = 1e-4, kFarthest = 2;
 // More training steps than a screen has columns are thinned.
 constexpr std::size_t kMostSteps = 1200;
 
-double distance(double cosine) { return std::clamp(1 - cosine, kNearest, kFarthest); }
-
 // Where the distance axis has its labels, as far as the data reaches.
-Json ticks(double near, double far) {
+Json ticks(const WindowMeasure& measure, double near, double far) {
+  if (!measure.similarity) return round_values(near, far, 6);
   Json values = Json::array();
   for (const double cosine : {0.999, 0.998, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0, -0.5})
     if (1 - cosine >= near * 0.9 && 1 - cosine <= far) values.push_back(1 - cosine);
   return values;
 }
 
-// Adds near, far and ticks: the span of the rows' distances, never empty.
-void add_span(Json& signals, const Json& rows) {
+// Adds what is measured, and near, far and ticks: the span of the rows' distances, never empty.
+void add_measure(Json& signals, const WindowMeasure& measure, const Json& rows) {
   double near = kFarthest, far = kNearest;
   for (const Json& row : rows) {
     near = std::min(near, row["distance"].get<double>());
@@ -38,15 +38,18 @@ void add_span(Json& signals, const Json& rows) {
   far = std::max(far, near * 1.1);
   signals["near"] = near;
   signals["far"] = far;
-  signals["ticks"] = ticks(near, far);
+  signals["ticks"] = ticks(measure, near, far);
+  signals["measure"] = measure.name;
+  signals["similarity"] = measure.similarity;
 }
 
-Json window_row(std::int64_t start, std::int64_t length, double cosine, const std::vector<std::int64_t>& massive) {
+Json window_row(const WindowMeasure& measure, std::int64_t start, std::int64_t length, double value,
+                const std::vector<std::int64_t>& massive) {
   return {{"start", start},
           {"length", length},
           {"end", start + length - 1},
-          {"cosine", cosine},
-          {"distance", distance(cosine)},
+          {"value", value},
+          {"distance", std::clamp(measure.distance(value), kNearest, kFarthest)},
           {"massive", contains_massive(massive, start, length)}};
 }
 
@@ -63,14 +66,15 @@ Json windows_chart(const Json& report) {
   const Json* cosine = find(report, "/scores/cosine");
   if (cosine == nullptr || !cosine->is_array() || cosine->size() < 2) return nullptr;
   const auto layers = static_cast<std::int64_t>(cosine->size()) - 1;
+  const WindowMeasure measure = window_measure(report);
   const std::vector<std::int64_t> massive = massive_layers(report);
   Json rows = Json::array();
   for (std::int64_t start = 0; start < layers; ++start)
     for (std::int64_t end = start + 1; end <= layers; ++end) {
       const std::string cell = "/" + std::to_string(start) + "/" + std::to_string(end);
-      const auto value = number(*cosine, cell);
+      const auto value = measure.of(report, start, end - start);
       if (!value) continue;
-      rows.push_back(window_row(start, end - start, *value, massive));
+      rows.push_back(window_row(measure, start, end - start, *value, massive));
       if (const auto l2 = number(report, "/scores/relative_l2" + cell)) rows.back()["relative_l2"] = *l2;
     }
   if (rows.empty()) return nullptr;
@@ -79,21 +83,23 @@ Json windows_chart(const Json& report) {
   for (const std::int64_t layer : massive)
     if (layer >= 0 && layer < layers) add_wedge(wedges, layer, layers);
   Json signals = {{"layers", layers}};
-  add_span(signals, rows);
+  add_measure(signals, measure, rows);
   return {{"data", {{"windows", rows}, {"chosen", chosen}, {"wedges", wedges}}}, {"signals", signals}};
 }
 
 Json curve_chart(const Json& report) {
   const auto window = chosen_window(report);
   if (!window) return nullptr;
+  const WindowMeasure measure = window_measure(report);
   const std::vector<std::int64_t> massive = massive_layers(report);
   Json rows = Json::array();
-  const char* next = "best";  // of the windows that were not chosen, the first in order of cosine gets a name
+  const char* next = "best";  // of the windows that were not chosen, the first in order gets a name
   for (const Json& entry : elements(report, "/choice/windows")) {
     const auto start = integer(entry, "/start");
-    const auto cosine = number(entry, "/cosine");
-    if (!start || !cosine) continue;
-    Json row = window_row(*start, window->cut, *cosine, massive);
+    if (!start) continue;
+    const auto value = measure.of(report, *start, window->cut);
+    if (!value) continue;
+    Json row = window_row(measure, *start, window->cut, *value, massive);
     const bool is_chosen = *start == window->start;
     row["role"] = is_chosen ? "chosen" : next;
     next = is_chosen && std::string_view(next) == "best" ? "second" : is_chosen ? next : "other";
@@ -103,7 +109,7 @@ Json curve_chart(const Json& report) {
   std::sort(rows.begin(), rows.end(),
             [](const Json& a, const Json& b) { return a["start"].get<double>() < b["start"].get<double>(); });
   Json signals = {{"layers", window->layers}, {"length", window->cut}};
-  add_span(signals, rows);
+  add_measure(signals, measure, rows);
   return {{"data", {{"starts", rows}}}, {"signals", signals}};
 }
 
@@ -204,6 +210,7 @@ Json training_chart(const TrainingRun& run) {
                   {"nothing_error", nothing.empty() ? Json() : nothing.front()["error"]},
                   {"loss_title", run.loss},
                   {"nothing_title", run.whole ? "the model before" : "nothing in its place"},
+                  {"reach", smoothing_reach(stage)},
                   {"unit", by_tokens ? "tokens seen" : "step"}};
   add_error_span(signals, data);
   return {{"data", data}, {"signals", signals}};

@@ -9,6 +9,7 @@
 #include "streamline/report/html.h"
 #include "streamline/report/sections.h"
 #include "streamline/report/training_runs.h"
+#include "streamline/report/window_measure.h"
 
 namespace streamline::report {
 namespace {
@@ -37,58 +38,69 @@ std::string legend(const std::vector<std::string>& items) {
 std::string names(const std::vector<std::int64_t>& layers) {
   std::string out;
   for (const std::int64_t layer : layers) out += (out.empty() ? "" : ", ") + std::to_string(layer);
-  return (layers.size() == 1 ? "layer " : "layers ") + out;
+  return plural(std::ssize(layers), "layer") + " " + out;
+}
+
+std::string capitalised(std::string words) {
+  words.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(words.front())));
+  return words;
 }
 
 std::string massive_cell(bool massive) { return massive ? "yes" : "no"; }
 
 // The best window of every length, and the chosen one among them.
-std::string best_windows_table(const Json& cosine, const Json& report) {
-  const auto layers = static_cast<std::int64_t>(cosine.size()) - 1;
+std::string best_windows_table(const WindowMeasure& measure, std::int64_t layers, const Json& report) {
   const std::vector<std::int64_t> massive = massive_layers(report);
   const std::vector<ChosenWindow> cuts = whole_cuts(report);
   Rows rows;
   std::vector<bool> chosen;
   for (std::int64_t length = 1; length <= layers; ++length) {
     std::int64_t best = -1;
-    double highest = -2;
+    double found = 0;
     for (std::int64_t start = 0; start + length <= layers; ++start) {
-      const auto value = number(cosine, "/" + std::to_string(start) + "/" + std::to_string(start + length));
-      if (value && *value > highest) highest = *value, best = start;
+      const auto value = measure.of(report, start, length);
+      if (value && (best < 0 || measure.distance(*value) < measure.distance(found))) found = *value, best = start;
     }
     if (best < 0) continue;
-    rows.push_back({std::to_string(length), layer_range(best, length), fixed(highest, 6),
+    rows.push_back({std::to_string(length), layer_range(best, length), fixed(found, 6),
                     massive_cell(contains_massive(massive, best, length))});
     chosen.push_back(
         std::ranges::any_of(cuts, [&](const ChosenWindow& run) { return run.cut == length && run.start == best; }));
   }
-  return html_table({"Length", "Best window", "Cosine", "Massive activations"}, rows, "Best window of every length",
-                    chosen);
+  return html_table({"Length", "Best window", capitalised(measure.name), "Massive activations"}, rows,
+                    "Best window of every length", chosen);
 }
 
 std::string starts_table(const Json& report, const ChosenWindow& window) {
+  const WindowMeasure measure = window_measure(report);
   const std::vector<std::int64_t> massive = massive_layers(report);
   Rows rows;
   std::vector<bool> chosen;
   for (const Json& entry : elements(report, "/choice/windows")) {
     const auto start = integer(entry, "/start");
-    const auto cosine = number(entry, "/cosine");
-    if (!start || !cosine) continue;
-    rows.push_back({layer_range(*start, window.cut), fixed(*cosine, 6),
+    if (!start) continue;
+    const auto value = measure.of(report, *start, window.cut);
+    if (!value) continue;
+    rows.push_back({layer_range(*start, window.cut), fixed(*value, 6),
                     massive_cell(contains_massive(massive, *start, window.cut))});
     chosen.push_back(*start == window.start);
   }
-  return html_table({"Window", "Cosine", "Massive activations"}, rows, "Windows of the chosen length", chosen);
+  return html_table({"Window", capitalised(measure.name), "Massive activations"}, rows, "Windows of the chosen length",
+                    chosen);
 }
 
-// "Chosen: 13..18, cosine 0.8925, 0.0123 above the next."
+// "Chosen: 13..18, cosine 0.8925, 0.0123 above the next best."
 std::string choice_note(const Json& report, const ChosenWindow& window) {
   std::string note = flag(report, "/choice/forced") ? "Forced by the user: " : "Chosen: ";
   note += layer_range(window.start, window.cut);
-  if (const auto cosine = number(report, "/choice/cosine")) note += ", cosine " + fixed(*cosine, 4);
-  if (const auto margin = number(report, "/choice/margin"))
-    note += ", " + fixed(std::abs(*margin), 4) + (*margin < 0 ? " below the best" : " above the next best");
-  if (const auto ratio = number(report, "/choice/parameter_ratio"))
+  const WindowMeasure measure = window_measure(report);
+  const auto value =
+      measure.similarity ? number(report, "/choice/cosine") : measure.of(report, window.start, window.cut);
+  if (value) note += ", " + measure.name + " " + fixed(*value, 4);
+  if (const auto margin = number(report, "/choice/margin"))  // positive: better than the next
+    note += ", " + fixed(std::abs(*margin), 4) + ((*margin < 0) == measure.similarity ? " below the " : " above the ") +
+            (*margin < 0 ? "best" : "next best");
+  if (const auto ratio = number(report, "/choice/sparsity"))
     note += "; " + fixed(*ratio * 100, 1) + " % of the parameters removed";
   std::string guarded;
   for (const Json& layer : elements(report, "/choice/protect")) guarded += (guarded.empty() ? "" : ", ") + layer.dump();
@@ -111,7 +123,8 @@ std::string training_facts(const TrainingRun& run) {
             (run.whole ? " before the training, " : " with nothing in the layers' place, ") +
             significant(*best, digits) + " at best";
     if (const auto step = integer(run.stage, "/best_step")) note += " (step " + grouped(*step) + ")";
-    if (*nothing > 0 && digits == 4) note += ": " + fixed(*best / *nothing * 100, 1) + " % of it";
+    if (const double share = *best / *nothing * 100; *nothing > 0 && digits == 4 && share < 99.95)
+      note += ": " + fixed(share, 1) + " % of it";
     note += ". ";
   }
   return note;
@@ -136,7 +149,8 @@ std::string training_figure(const TrainingRun& run) {
   const std::string heading = run.title.empty() ? "" : element("h3", "", escaped(run.title));
   return element("div", "",
                  heading + "<figure>" + chart(run.chart.c_str(), "Training and held-out loss. " + training_facts(run)) +
-                     legend({"<i class=\"line\"></i>training loss, smoothed and raw",
+                     legend({smoothing_reach(run.stage) > 0 ? "<i class=\"line\"></i>training loss, smoothed and raw"
+                                                            : "<i class=\"line\"></i>training loss",
                              validated ? "<i class=\"line mark\"></i>held-out loss" : "",
                              !nothing    ? ""
                              : run.whole ? "<i class=\"dash\"></i>the model before"
@@ -150,7 +164,7 @@ std::string figures(const std::vector<TrainingRun>& runs) {
   std::string markup;
   for (std::size_t i = 0; i < runs.size(); i += 2)
     markup += i + 1 < runs.size()
-                  ? element("div", "class=\"pair\"", training_figure(runs[i]) + training_figure(runs[i + 1]))
+                  ? element("div", "class=\"pair even\"", training_figure(runs[i]) + training_figure(runs[i + 1]))
                   : training_figure(runs[i]);
   return markup;
 }
@@ -166,21 +180,24 @@ std::vector<TrainingRun> runs_of(const Json& report, bool candidates) {
 std::string windows_section(const Json& report) {
   const Json* cosine = find(report, "/scores/cosine");
   if (cosine == nullptr || !cosine->is_array() || cosine->size() < 2) return "";
-  const std::string cut = layer_ranges(whole_cuts(report));
+  const std::string cut = named_layers(whole_cuts(report));
   const std::vector<std::int64_t> massive = massive_layers(report);
-  const std::string label = "Heat map of the cosine of every window, by first layer and length" +
-                            (cut.empty() ? "" : "; chosen: layers " + cut);
-  return section(
-      "Every window of layers",
-      "The cosine between the hidden state that enters a window and the one that leaves it. Near 1, the layers in "
-      "it change little, and cost little to remove.",
-      "<figure>" + chart("windows", label) +
-          legend({cut.empty() ? "" : "<i class=\"ring\"></i>chosen: layers " + cut,
-                  massive.empty() ? ""
-                                  : "<i class=\"dash\"></i>inside: windows with " + names(massive) +
-                                        (massive.size() == 1 ? ", which makes massive activations"
-                                                             : ", which make massive activations")}) +
-          "</figure>" + folded("Best window of every length, as a table", best_windows_table(*cosine, report)));
+  const WindowMeasure measure = window_measure(report);
+  const std::string label = "Heat map of the " + measure.name + " of every window, by first layer and length" +
+                            (cut.empty() ? "" : "; chosen: " + cut);
+  return section("Every window of layers",
+                 "The " + measure.name + " between the hidden state that enters a window and the one that leaves it" +
+                     (text(report, "/choice/angular") == "last" ? ", of each sequence's last token" : "") + ". Near " +
+                     (measure.similarity ? "1" : "0") + ", the layers in it change little, and cost little to remove.",
+                 "<figure>" + chart("windows", label) +
+                     legend({cut.empty() ? "" : "<i class=\"ring\"></i>chosen: " + cut,
+                             massive.empty() ? ""
+                                             : "<i class=\"dash\"></i>inside: windows with " + names(massive) +
+                                                   (massive.size() == 1 ? ", which makes massive activations"
+                                                                        : ", which make massive activations")}) +
+                     "</figure>" +
+                     folded("Best window of every length, as a table",
+                            best_windows_table(measure, std::ssize(*cosine) - 1, report)));
 }
 
 std::string curve_section(const Json& report) {
@@ -188,13 +205,13 @@ std::string curve_section(const Json& report) {
   if (!window || elements(report, "/choice/windows").empty()) return "";
   const std::vector<std::int64_t> massive = massive_layers(report);
   const std::string length = std::to_string(window->cut) + (window->cut == 1 ? " layer" : " layers");
-  return section(
-      "Windows of " + length, choice_note(report, *window),
-      "<figure>" +
-          chart("curve", "Cosine of the windows of " + length + " by first layer. " + choice_note(report, *window)) +
-          legend({"<i class=\"dot\"></i>window",
-                  massive.empty() ? "" : "<i class=\"hollow\"></i>contains massive activations"}) +
-          "</figure>" + folded("All windows of " + length + ", as a table", starts_table(report, *window)));
+  return section("Windows of " + length, choice_note(report, *window),
+                 "<figure>" +
+                     chart("curve", capitalised(window_measure(report).name) + " of the windows of " + length +
+                                        " by first layer. " + choice_note(report, *window)) +
+                     legend({"<i class=\"dot\"></i>window",
+                             massive.empty() ? "" : "<i class=\"hollow\"></i>contains massive activations"}) +
+                     "</figure>" + folded("All windows of " + length + ", as a table", starts_table(report, *window)));
 }
 
 std::string norms_section(const Json& report) {

@@ -21,6 +21,11 @@ std::string accuracy_cell(const Json& chip, const std::string& part) {
   return fixed(100 * *accuracy, 1) + element("small", "", " " + fixed(100 * *low, 1) + "–" + fixed(100 * *high, 1));
 }
 
+std::string figure_cell(const Json& chip, const char* pointer) {
+  const auto value = number(chip, pointer);
+  return value ? fixed(*value, 3) : "–";
+}
+
 constexpr const char* kMostFrequent = "/most_frequent/validation/accuracy";
 
 std::string always(const Json& task) {
@@ -78,7 +83,8 @@ std::string chips_markup(const Json& task) {
     const auto layer = integer(chips[i], "/layer");
     rows.push_back({layer ? std::to_string(*layer) : "?", escaped(text(chips[i], "/kind").value_or("?")),
                     accuracy_cell(chips[i], "/train"), accuracy_cell(chips[i], "/validation"),
-                    accuracy_cell(chips[i], "/test"), fixed(number(chips[i], "/validation/loss").value_or(0), 3)});
+                    accuracy_cell(chips[i], "/test"), figure_cell(chips[i], "/validation/loss"),
+                    figure_cell(chips[i], "/validation/margin")});
     chosen.push_back(is_chosen(task, i));
   }
   if (rows.empty()) return "";
@@ -87,19 +93,18 @@ std::string chips_markup(const Json& task) {
       const auto accuracy = number(task, std::string("/most_frequent/") + part + "/accuracy");
       return accuracy ? fixed(100 * *accuracy, 1) : std::string("–");
     };
-    rows.push_back({"–", always(task), share("train"), share("validation"), share("test"), "–"});
+    rows.push_back({"–", always(task), share("train"), share("validation"), share("test"), "–", "–"});
     chosen.push_back(false);
   }
-  return report::html_table({"Layer", "Chip", "Training, %", "Validation, %", "Test, %", "Loss"}, rows,
+  return report::html_table({"Layer", "Chip", "Training, %", "Validation, %", "Test, %", "Loss", "Margin"}, rows,
                             "Accuracy by layer", chosen);
 }
 
 std::string chip_section(const Json& record, const Json& task, const std::string& chart, bool drawn) {
   std::string introduction =
       "Each chip is trained on training texts and chosen by validation texts; the small numbers "
-      "are Wilson's 95 % interval. The loss is the mean cross-entropy of the validation texts, in nats. The dashed "
-      "line "
-      "is ";
+      "are Wilson's 95 % interval. Of the validation texts the loss is the mean cross-entropy, in nats, and the margin "
+      "the mean probability of the right class less the next best's. The dashed line is ";
   introduction += number(task, kMostFrequent) ? always(task) + ", the most frequent class: a chip must do better."
                                               : std::string("chance.");
   if (const auto layer = integer(task, "/choice/layer"))

@@ -9,6 +9,8 @@
 #include "streamline/base/resources.h"
 #include "streamline/report/comparison_calibration.h"
 #include "streamline/report/comparison_figures.h"
+#include "streamline/report/comparison_names.h"
+#include "streamline/report/comparison_repeats.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/report.h"
 
@@ -70,7 +72,7 @@ std::string star(const Json& model, const Column&) {
 }
 
 std::vector<Column> columns(const Json& record) {
-  std::vector<Column> all = {{"model", [](const Json& m, const Column&) { return text(m, "/name").value_or("?"); }},
+  std::vector<Column> all = {{"model", [](const Json& m, const Column&) { return report::name_of(m); }},
                              {"Pareto, by " + report::quality_name(record), star},
                              {"layers",
                               [](const Json& m, const Column&) {
@@ -183,16 +185,19 @@ std::string markdown_table(const std::vector<Row>& table) {
 }  // namespace
 
 std::string comparison_table(const Json& record) {
-  std::string out = format_table(rows(record));
+  const Json shown = report::without_repeats(record);
+  std::string out = format_table(rows(shown));
   out += texts_lines(record, out) + questions_line(record) +
          "* no other model here is better and as small, or as good and smaller (by " + report::quality_name(record) +
          ")\n";
-  for (const Json& model : report::elements(record, "/models"))
+  if (const std::string few = report::few_windows_text(record); !few.empty()) out += few + "\n";
+  for (const Json& model : report::elements(shown, "/models"))
     if (report::flag(model, "/pareto/parameters_within_error")) {
       out += "~ one is, by no more than noise\n";
       break;
     }
-  if (const std::vector<std::string> together = report::told_together(record, "parameters"); !together.empty()) {
+  const std::vector<std::string> together = report::told_together(shown, "parameters", report::quoted_name);
+  if (!together.empty()) {
     out += "Of those with *, within the error of each other:\n";
     for (const std::string& line : together) out += "  " + line + "\n";
   }
@@ -202,7 +207,7 @@ std::string comparison_table(const Json& record) {
 }
 
 std::string comparison_markdown(const Json& record) {
-  std::string out = markdown_table(rows(record));
+  std::string out = markdown_table(rows(report::without_repeats(record)));
   if (const std::string lines = texts_lines(record, out) + questions_line(record); !lines.empty()) out += "\n" + lines;
   if (const std::vector<Row> moved = report::calibration_rows(record); !moved.empty())
     out += "\nWhat the choice of text moves:\n\n" + markdown_table(moved);
@@ -226,7 +231,7 @@ std::string comparison_csv(const Json& record) {
   for (const std::string& name : names) out += "," + csv_cell(name);
   out += "\r\n";
   for (std::size_t i = 0; i < models.size(); ++i) {
-    out += csv_cell(text(models[i], "/name").value_or("?"));
+    out += csv_cell(report::name_of(models[i]));
     for (const std::string& name : names) out += "," + (lines[i].contains(name) ? lines[i][name] : "");
     out += "\r\n";
   }

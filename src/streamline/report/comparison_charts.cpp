@@ -8,7 +8,10 @@
 #include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/axis.h"
+#include "streamline/report/comparison_differences.h"
 #include "streamline/report/comparison_figures.h"
+#include "streamline/report/comparison_names.h"
+#include "streamline/report/comparison_repeats.h"
 #include "streamline/report/fields.h"
 
 namespace streamline::report {
@@ -16,6 +19,7 @@ namespace {
 
 constexpr double kInterval = 1.96;  // standard errors
 constexpr double kFar = 10;         // times the smallest
+constexpr std::size_t kMany = 10;   // points, of which those on the front alone have labels
 
 // Where a model stands on the axis of quality, with its error; perplexities as logarithms, small ones on top.
 struct Height {
@@ -50,6 +54,8 @@ std::optional<Height> height(const Json& record, const Json& model) {
 
 struct Point {
   std::string name;
+  std::string first = {};   // of the names that are one model
+  std::size_t members = 1;  // how many they are
   double x = 0;
   Height y = {};
   bool source = false, front = false, near = false;
@@ -65,14 +71,15 @@ std::vector<Point> points_of(const Json& record, const char* pointer, const std:
     const auto x = number(models[i], pointer);
     auto y = height(record, models[i]);
     if (!x || !y) continue;
-    const std::string name = text(models[i], "/name").value_or("?");
-    points.push_back({.name = name,
+    points.push_back({.name = name_of(models[i]),
+                      .first = first_member(models[i]),
+                      .members = member_count(models[i]),
                       .x = *x,
                       .y = std::move(*y),
                       .source = i == 0,
                       .front = flag(models[i], front),
                       .near = flag(models[i], front + "_within_error"),
-                      .label = name});
+                      .label = short_name(models[i])});
   }
   return points;
 }
@@ -96,7 +103,7 @@ void put_far_ones_at_the_edge(std::vector<Point>& points) {
   }
 }
 
-// Models that cut the same are one point, which the first of them names.
+// Models at one place are one point, which the first of them names.
 void label_places_once(std::vector<Point>& points) {
   for (std::size_t i = 0; i < points.size(); ++i) {
     std::size_t more = 0;
@@ -106,10 +113,17 @@ void label_places_once(std::vector<Point>& points) {
       points[i].others += (points[i].others.empty() ? "" : ", ") + points[k].name;
       if (points[i].beyond) continue;  // labels say how far each is
       if (k < i) points[i].label.clear();
-      ++more;
+      more += points[k].members;
     }
-    if (more > 0 && !points[i].label.empty()) points[i].label += " and " + std::to_string(more) + " more";
+    if (more > 0 && !points[i].label.empty())
+      points[i].label = points[i].first + " and " + std::to_string(more + points[i].members - 1) + " more";
   }
+}
+
+// Of many, the front and what the axis does not reach have labels; the others are told by pointing at them.
+void label_few(std::vector<Point>& points) {
+  for (Point& point : points)
+    if (points.size() > kMany && !point.source && !point.front && !point.beyond) point.label.clear();
 }
 
 // Logarithms of round numbers within the span of the values, which are logarithms too.
@@ -147,6 +161,7 @@ Json quality_chart(const Json& record, const char* pointer, const char* front, c
   for (const Point& point : points) sizes.push_back(significant(point.x, 4));
   const Json x_ticks = scaled_sizes(points);
   label_places_once(points);
+  label_few(points);
   Json rows = Json::array(), line = Json::array();
   std::vector<std::pair<double, double>> front_points;
   const std::string name_of_quality = quality_name(record);
@@ -180,53 +195,11 @@ Json quality_chart(const Json& record, const char* pointer, const char* front, c
             {"x_logarithmic", !x_ticks.is_null()},
             {"x_ticks", x_ticks},
             {"y_ticks", y_ticks},
-            {"step", step}}}};
-}
-
-// The farthest that an interval of any model reaches, so that all charts have one scale.
-double widest(const std::vector<Json>& models) {
-  double span = 1;
-  for (const Json& model : models)
-    for (const TaskDifference& task : task_differences(model))
-      span = std::max({span, std::abs(task.low), std::abs(task.high)});
-  return span;
-}
-
-Json tasks_chart(const Json& model, double span) {
-  const std::vector<TaskDifference> differences = task_differences(model);
-  if (differences.empty()) return nullptr;
-  Json rows = Json::array();
-  for (const TaskDifference& task : differences)
-    rows.push_back({{"name", task.name},
-                    {"difference", task.difference},
-                    {"low", task.low},
-                    {"high", task.high},
-                    {"p", task.p},
-                    {"lost", task.lost},
-                    {"gained", task.gained},
-                    {"certain", task.certain()}});
-  return {{"data", {{"tasks", rows}}}, {"signals", {{"span", span}, {"count", rows.size()}}}};
+            {"step", step},
+            {"many", points.size() > kMany}}}};
 }
 
 }  // namespace
-
-std::vector<TaskDifference> task_differences(const Json& model) {
-  std::vector<TaskDifference> result;
-  for (const Json& row : elements(model, "/against_source/benchmarks")) {
-    const auto questions = number(row, "/questions"), lost = number(row, "/right_to_wrong"),
-               gained = number(row, "/wrong_to_right");
-    if (!questions || *questions < 1 || !lost || !gained) continue;
-    const double mean = (*gained - *lost) / *questions;
-    result.push_back({.name = text(row, "/name").value_or("?"),
-                      .difference = 100 * mean,
-                      .low = 100 * number(row, "/difference_interval/0").value_or(mean),
-                      .high = 100 * number(row, "/difference_interval/1").value_or(mean),
-                      .p = number(row, "/mcnemar_p").value_or(1),
-                      .lost = static_cast<std::int64_t>(*lost),
-                      .gained = static_cast<std::int64_t>(*gained)});
-  }
-  return result;
-}
 
 Json comparison_charts(const Json& record) {
   Json charts = Json::object();
@@ -236,9 +209,7 @@ Json comparison_charts(const Json& record) {
   add("quality-parameters", quality_chart(record, "/parameters", "/pareto/parameters", "parameters", "step-after"));
   add("quality-speed",
       quality_chart(record, "/speed/prefill_tokens_per_second", "/pareto/speed", "prefill, tokens/s", "step-before"));
-  const std::vector<Json> models = elements(record, "/models");
-  const double span = widest(models);
-  for (std::size_t i = 1; i < models.size(); ++i) add("tasks-" + std::to_string(i), tasks_chart(models[i], span));
+  add("differences", differences_chart(record));
   return charts;
 }
 

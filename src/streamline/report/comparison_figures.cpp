@@ -3,7 +3,10 @@
 
 #include <algorithm>
 
+#include "streamline/base/number_text.h"
+#include "streamline/base/stats.h"
 #include "streamline/report/comparison.h"
+#include "streamline/report/comparison_names.h"
 #include "streamline/report/fields.h"
 
 namespace streamline::report {
@@ -101,6 +104,22 @@ std::vector<std::string> text_names(const Json& record) {
   return names;
 }
 
+std::optional<std::int64_t> too_few_windows(const Json& record) {
+  const std::vector<Json> models = elements(record, "/models");
+  if (models.size() < 2) return std::nullopt;
+  for (const Json& model : models)
+    if (const auto windows = integer(model, "/perplexity/windows"); windows && *windows < kFewestPairs) return windows;
+  return std::nullopt;
+}
+
+std::string few_windows_text(const Json& record) {
+  const auto windows = too_few_windows(record);
+  if (!windows) return {};
+  return counted(*windows, "window") + " of text " + (*windows == 1 ? "is" : "are") +
+         " too few to tell whether perplexities differ by more than chance (paired, at least " +
+         std::to_string(kFewestPairs) + ")";
+}
+
 std::string what_was_cut(const Json& model) {
   std::string cut = text(model, "/cut").value_or("");
   // The column of layers says it.
@@ -108,19 +127,20 @@ std::string what_was_cut(const Json& model) {
   return cut;
 }
 
-std::vector<std::string> told_together(const Json& record, const std::string& front) {
+std::vector<std::string> told_together(const Json& record, const std::string& front,
+                                       std::string (*written)(const std::string& name)) {
   std::vector<Json> models = elements(record, "/models");
   std::erase_if(models, [&](const Json& model) { return !flag(model, "/pareto/" + front); });
   std::vector<std::string> lines;
   std::string all;
   bool all_alike = true;
   for (std::size_t i = 0; i < models.size(); ++i) {
-    const std::string name = text(models[i], "/name").value_or("?");
+    const std::string name = written(name_of(models[i]));
     all += (i == 0 ? "" : ", ") + name;
     std::string others;
     for (std::size_t k = i + 1; k < models.size(); ++k)
       if (is_alike(models[i], models[k]))
-        others += (others.empty() ? "" : ", ") + text(models[k], "/name").value_or("?");
+        others += (others.empty() ? "" : ", ") + written(name_of(models[k]));
       else
         all_alike = false;
     if (!others.empty()) lines.push_back(name + " and " + others);

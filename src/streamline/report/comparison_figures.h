@@ -26,12 +26,19 @@ std::vector<Json> perplexities(const Json& model);
 // What tables call the texts, in their order: the last part of a path; all of it where two texts would have one name.
 std::vector<std::string> text_names(const Json& record);
 
+// The windows of the first text, where perplexities were measured on so few of them (kFewestPairs) that nothing is said
+// of which differences are more than chance; else nothing.
+std::optional<std::int64_t> too_few_windows(const Json& record);
+// That in words, for people; empty where there are enough.
+std::string few_windows_text(const Json& record);
+
 // What went, in words: "dropped layers 5..6"; empty when nothing is known.
 std::string what_was_cut(const Json& model);
 
 // Which models on the Pareto front ("parameters", "speed") are within the error of each other, a line for each and
-// those after it, "A and B, C"; only "A, B, C" where all are. Empty when all are told apart.
-std::vector<std::string> told_together(const Json& record, const std::string& front);
+// those after it, "A and B, C"; only "A, B, C" where all are. Empty when all are told apart. `written`: how a name is.
+std::vector<std::string> told_together(const Json& record, const std::string& front,
+                                       std::string (*written)(const std::string& name));
 
 // What models are judged by: "perplexity" where one was measured, else "mean accuracy" where the models have tasks.
 std::string quality_name(const Json& record);

@@ -5,7 +5,10 @@
 
 #include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/base/stats.h"
 #include "streamline/report/comparison_figures.h"
+#include "streamline/report/comparison_names.h"
+#include "streamline/report/comparison_repeats.h"
 #include "streamline/report/comparison_sections.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -15,41 +18,61 @@ namespace {
 
 const std::string kAbsent = "–";
 
-std::string name_of(const Json& model) { return text(model, "/name").value_or("?"); }
+constexpr std::size_t kManyModels = 8, kMostOnFront = 10;  // of so many the front is told in words
 
 std::string interval(const Json& json, const std::string& pointer) {
   const auto low = number(json, pointer + "/0"), high = number(json, pointer + "/1");
   return low && high ? element("small", "", fixed(*low * 100, 1) + " to " + fixed(*high * 100, 1)) : "";
 }
 
-void add_name(std::string& list, const Json& model) { list += (list.empty() ? "" : ", ") + escaped(name_of(model)); }
-
 // Which models are certainly worse, by their answers to all questions and by their perplexity, and which are not told
 // from the source.
-std::string verdict(const Json& record) {
-  std::string worse, alike, higher;
-  const std::vector<Json> models = elements(record, "/models");
+std::string verdict(const std::vector<Json>& models) {
+  Names asked, worse, alike, measured, higher;
   for (std::size_t i = 1; i < models.size(); ++i) {
+    const std::string name = name_of(models[i]);
     const auto ratio = number(models[i], "/perplexity/divergence/log_perplexity_ratio/value"),
                error = number(models[i], "/perplexity/divergence/log_perplexity_ratio/standard_error");
-    if (ratio && error && *ratio > 1.96 * *error) add_name(higher, models[i]);
+    const bool told =
+        ratio && error && integer(models[i], "/perplexity/windows").value_or(kFewestPairs) >= kFewestPairs;
+    if (told) measured.push_back(name);
+    if (told && *ratio > 1.96 * *error) higher.push_back(name);
     const auto p = number(models[i], "/against_source/average/mcnemar_p");
     if (!p) continue;
+    asked.push_back(name);
     const bool lost = number(models[i], "/against_source/average/right_to_wrong").value_or(0) >
                       number(models[i], "/against_source/average/wrong_to_right").value_or(0);
     if (*p >= 0.05)
-      add_name(alike, models[i]);
+      alike.push_back(name);
     else if (lost)
-      add_name(worse, models[i]);
+      worse.push_back(name);
   }
   std::string out;
-  if (!worse.empty())
-    out +=
-        "Fewer right answers than the source by more than noise (McNemar over all questions, p &lt; 0.05): " + worse +
-        ". ";
-  if (!alike.empty()) out += "Not told apart from the source by these questions: " + alike + ". ";
-  if (!higher.empty()) out += "Higher perplexity than the source by more than noise: " + higher + ".";
+  const auto add = [&](const char* what, const Names& names, const Names& all) {
+    if (!names.empty()) out += what + which_of(names, all) + ". ";
+  };
+  add("Fewer right answers than the source by more than noise (McNemar over all questions, p &lt; 0.05): ", worse,
+      asked);
+  add("Not told apart from the source by these questions: ", alike, asked);
+  add("Higher perplexity than the source by more than noise: ", higher, measured);
   return out;
+}
+
+// Of many models: how many are the same, and which none beats.
+std::string overview(const Json& record, const std::vector<Json>& shown) {
+  const std::size_t models = elements(record, "/models").size();
+  std::string out;
+  if (shown.size() < models)
+    out = std::to_string(shown.size() - 1) + " of them differ: methods that choose the same share a row. ";
+  if (shown.size() <= kManyModels) return out;
+  Names all, front;
+  for (const Json& model : shown) {
+    all.push_back(name_of(model));
+    if (flag(model, "/pareto/parameters")) front.push_back(all.back());
+  }
+  return out + (front.empty() ? ""
+                              : "On the Pareto front of " + quality_name(record) +
+                                    " and parameters: " + which_of(front, all, kMostOnFront) + ". ");
 }
 
 std::string change(const Json& model, const Json& source, const char* pointer) {
@@ -125,22 +148,26 @@ std::vector<ModelColumn> model_columns(const Json& record) {
 
 // Each warning once, with those it is about.
 std::string warnings(const Json& record) {
-  std::vector<std::pair<std::string, std::string>> told;  // message, names
-  for (const Json& model : elements(record, "/models"))
+  Names all;
+  std::vector<std::pair<std::string, Names>> told;  // message, of whom
+  for (const Json& model : elements(record, "/models")) {
+    all.push_back(name_of(model));
     for (const Json& warning : elements(model, "/warnings")) {
       if (!warning.is_string()) continue;
       const auto same = [&](const auto& known) { return known.first == warning; };
       const auto found = std::ranges::find_if(told, same);
       if (found == told.end())
-        told.emplace_back(warning.get<std::string>(), name_of(model));
+        told.push_back({warning.get<std::string>(), {all.back()}});
       else
-        found->second += ", " + name_of(model);
+        found->second.push_back(all.back());
     }
+  }
   for (const Json& warning : elements(record, "/warnings"))
-    if (warning.is_string()) told.emplace_back(warning.get<std::string>(), "Warning");
+    if (warning.is_string()) told.push_back({warning.get<std::string>(), {}});
   std::string items;
   for (const auto& [message, names] : told)
-    items += element("li", "", element("b", "", escaped(names) + ":") + " " + escaped(message));
+    items += element(
+        "li", "", element("b", "", (names.empty() ? "Warning" : which_of(names, all)) + ":") + " " + escaped(message));
   return items.empty() ? "" : element("ul", "class=\"notices\" role=\"status\"", items) + "\n";
 }
 
@@ -154,7 +181,9 @@ std::string comparison_header(const Json& record) {
   const std::size_t others = models.empty() ? 0 : models.size() - 1;
   const std::string title = std::to_string(others) + (others == 1 ? " model" : " models") + " held against " +
                             element("b", "", escaped(source));
-  const std::string lead = verdict(record);
+  const std::vector<Json> shown = elements(without_repeats(record), "/models");
+  const std::string few = few_windows_text(record);
+  const std::string lead = overview(record, shown) + verdict(shown) + (few.empty() ? "" : escaped(few) + ".");
   return element("header", "",
                  element("p", "class=\"eyebrow\"", eyebrow) + element("h1", "", title) +
                      (lead.empty() ? "" : element("p", "class=\"lead\"", lead)) + warnings(record));

@@ -8,7 +8,10 @@
 #include "streamline/report/comparison.h"
 #include "streamline/report/comparison_calibration.h"
 #include "streamline/report/comparison_charts.h"
+#include "streamline/report/comparison_differences.h"
 #include "streamline/report/comparison_figures.h"
+#include "streamline/report/comparison_names.h"
+#include "streamline/report/comparison_repeats.h"
 #include "streamline/report/comparison_sections.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
@@ -18,12 +21,12 @@
 namespace streamline {
 namespace {
 
-using report::element, report::elements, report::escaped, report::number, report::text;
+using report::element, report::elements, report::escaped, report::name_of, report::number, report::text;
 using Rows = std::vector<std::vector<std::string>>;
 
 const std::string kNothing = "–";
-
-std::string name_of(const Json& model) { return text(model, "/name").value_or("?"); }
+constexpr std::size_t kFewLines = 3;     // that stand below a chart unfolded
+constexpr std::size_t kMostBeside = 12;  // models whose two charts stand side by side
 
 std::string error_cell(const Json& json, const std::string& pointer, double factor, int digits) {
   return report::with_error(json, pointer, digits, factor).value_or(kNothing);
@@ -44,10 +47,14 @@ std::string quality_section(const Json& record, const Json& charts, const std::s
   const std::string what = report::quality_name(record);
   std::string markup = figure(charts, "quality-" + front, what + " of the models by " + axis);
   if (markup.empty()) return "";
-  if (const std::vector<std::string> together = report::told_together(record, front); !together.empty()) {
-    std::string lines = "On the front, within the error of each other:";
-    for (const std::string& line : together) lines += "<br>" + escaped(line);
-    markup += element("p", "class=\"note\"", lines);
+  const std::vector<std::string> together = report::told_together(record, front, report::code_name);
+  if (!together.empty()) {
+    std::string lines;
+    for (const std::string& line : together) lines += "<br>" + line;
+    const std::string what = "On the front, within the error of each other:";
+    markup += together.size() <= kFewLines
+                  ? element("p", "class=\"note\"", what + lines)
+                  : element("details", "class=\"note\"", element("summary", "", what) + lines.substr(4));
   }
   return report::section(
       heading,
@@ -55,8 +62,7 @@ std::string quality_section(const Json& record, const Json& charts, const std::s
           ". The dashed line is the Pareto front: filled models, of which none is beaten in both. Pale: "
           "beaten, but by no more than noise. The bars are 95 % of each model by itself; differences "
           "are told apart more sharply, on the same questions and windows. Triangles at the edge lie "
-          "far above it, where their label says. Names that find no room are left out; point at a "
-          "model for its own.",
+          "far above it, where their label says. A model without a name tells it when pointed at.",
       markup);
 }
 
@@ -94,21 +100,14 @@ std::string tasks_section(const Json& record) {
                          report::html_table(heading, rows, "Accuracy by task"));
 }
 
-std::string differences_section(const Json& record, const Json& charts) {
-  std::vector<std::string> figures;
-  const std::vector<Json> models = elements(record, "/models");
-  for (std::size_t i = 1; i < models.size(); ++i) {
-    const std::string chart = figure(charts, "tasks-" + std::to_string(i),
-                                     "Differences in accuracy between " + name_of(models[i]) + " and the source");
-    if (!chart.empty()) figures.push_back(element("div", "", element("h3", "", escaped(name_of(models[i]))) + chart));
-  }
-  std::string markup;
-  for (std::size_t i = 0; i < figures.size(); i += 2)
-    markup += i + 1 < figures.size() ? element("div", "class=\"pair\"", figures[i] + figures[i + 1]) : figures[i];
-  return report::section("Differences from the source",
-                         "With exact 95 % intervals, from the questions whose answer changed sides; they leave out 0 "
-                         "where McNemar's exact p is below 0.05. Filled: more than noise.",
-                         markup);
+std::string differences_section(const Json& charts) {
+  return report::section(
+      "Differences from the source",
+      "A row a model, a panel a measure: the dot is the difference from the source, the bar its 95 % interval, of "
+      "perplexities from pairs of windows, of accuracies exact, from the questions whose answer changed sides (it "
+      "leaves out 0 where McNemar's exact p is below 0.05). Filled: more than noise. Triangles lie beyond the edge; "
+      "point at them for their number.",
+      figure(charts, "differences", "Differences from the source, a row a model and a panel a measure"));
 }
 
 std::string divergence_section(const Json& record) {
@@ -163,16 +162,16 @@ std::string samples_section(const Json& record) {
 }  // namespace
 
 std::string comparison_html(const Json& record) {
-  const Json charts = report::comparison_charts(record);
+  const Json shown = report::without_repeats(record), charts = report::comparison_charts(shown);
   const std::string by_size =
-      quality_section(record, charts, "parameters", "Quality against size", "number of parameters");
-  const std::string by_speed = quality_section(record, charts, "speed", "Quality against speed", "prefill speed");
+      quality_section(shown, charts, "parameters", "Quality against size", "number of parameters");
+  const std::string by_speed = quality_section(shown, charts, "speed", "Quality against speed", "prefill speed");
+  const bool beside = !by_size.empty() && !by_speed.empty() && elements(shown, "/models").size() <= kMostBeside;
   const std::string body =
-      report::comparison_header(record) + "\n<main>\n" + report::comparison_models(record) +
-      (by_size.empty() || by_speed.empty() ? by_size + by_speed
-                                           : element("div", "class=\"pair\"", by_size + by_speed)) +
-      tasks_section(record) + differences_section(record, charts) + divergence_section(record) +
-      calibration_section(record) + samples_section(record) + report::provenance_section(record) + "</main>\n" +
+      report::comparison_header(record) + "\n<main>\n" + report::comparison_models(shown) +
+      (beside ? element("div", "class=\"pair even\"", by_size + by_speed) : by_size + by_speed) + tasks_section(shown) +
+      differences_section(charts) + divergence_section(shown) + calibration_section(record) + samples_section(shown) +
+      report::provenance_section(record) + "</main>\n" +
       element("footer", "",
               "Made by streamline " + escaped(program_version()) + ". This page is self-contained: it loads nothing.");
   return report::page_html("streamline comparison", body, charts);

@@ -8,7 +8,8 @@
 
 namespace streamline::report {
 
-// Who was held against whom, which differences are more than noise, and what the models' runs warned of.
+// Who was held against whom, which differences are more than noise, and what the models' runs warned of. Of the whole
+// record; the others take it without_repeats().
 std::string comparison_header(const Json& record);
 // The table of all models; columns that no model has are left out.
 std::string comparison_models(const Json& record);

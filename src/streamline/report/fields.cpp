@@ -128,6 +128,12 @@ std::string layer_ranges(const std::vector<ChosenWindow>& runs) {
   return ranges;
 }
 
+std::string named_layers(const std::vector<ChosenWindow>& runs) {
+  std::int64_t layers = 0;
+  for (const ChosenWindow& run : runs) layers += run.cut;
+  return runs.empty() ? "" : plural(layers, "layer") + " " + layer_ranges(runs);
+}
+
 std::vector<std::int64_t> massive_layers(const Json& report) {
   std::vector<std::int64_t> layers;
   for (const Json& layer : elements(report, "/scores/massive_activation_layers"))

@@ -44,6 +44,7 @@ std::optional<ChosenWindow> chosen_window(const Json& report);
 std::vector<ChosenWindow> cut_runs(const Json& report);
 std::vector<ChosenWindow> whole_cuts(const Json& report);         // those of whole layers
 std::string layer_ranges(const std::vector<ChosenWindow>& runs);  // "5..6 and 8..9"
+std::string named_layers(const std::vector<ChosenWindow>& runs);  // "layers 5..6 and 8..9", "layer 5"; empty of none
 std::string cut_ranges(const Json& report);                       // of all that was cut
 
 // Layers of the source model; 0 when unknown.

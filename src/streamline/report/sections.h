@@ -10,6 +10,8 @@ namespace streamline::report {
 
 // "SmolLM2-135M", from the path of the source; "model" when unknown.
 std::string model_name(const Json& report);
+// What was trained in the layers' place: "layer"; empty where nothing was, or was refused.
+std::string replacement(const Json& report);
 // "Replaced layers 13..18 of 30 by one trained layer"; empty without a choice.
 std::string deed(const Json& report);
 

@@ -1,26 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The top of the page: what was done and what it cost, in a sentence, a picture of the layers, and four figures.
+// The top of the page: what was done and what it cost, in a sentence and in figures.
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
+#include "streamline/report/kept_widths.h"
+#include "streamline/report/paired_windows.h"
 #include "streamline/report/sections.h"
 
 namespace streamline::report {
 namespace {
 
 const std::string kArrow = " <span class=\"arrow\">→</span> ";
+constexpr double kMuch = 0.7;  // of ln(perplexity ratio): twice
 
 std::string strong(const std::string& markup) { return element("span", "class=\"number\"", markup); }
-
-std::string replacement(const Json& report) {
-  if (find(report, "/healing/0") == nullptr || flag(report, "/healing/0/refused")) return "";
-  const std::string name = text(report, "/healing/0/replacement").value_or("none");
-  return name == "none" ? "" : name;
-}
 
 // "135M → 114M parameters"
 std::string parameters_phrase(const Json& report) {
@@ -59,17 +57,38 @@ std::string card(const std::string& title, const std::string& big, const std::st
 
 using Format = std::string (*)(double);
 
-// A card for one number of the source and of the result; empty when either is missing.
-std::string change_card(const Json& report, const char* title, const char* pointer, Format format, const char* unit) {
+// A card for one number of the source and of the result, with a note; empty when either is missing.
+std::string change_card(const Json& report, const char* title, const char* pointer, Format format, const char* unit,
+                        const std::string& note = "") {
   const auto before = number(first_model(report), pointer), after = number(final_model(report), pointer);
   if (!before || !after || *before <= 0 || *after <= 0) return "";
   const double ratio = *after / *before;
   const std::string big = ratio > 1 ? "×" + fixed(ratio, 2) : percent_change(*before, *after);
-  return card(title, big, format(*before) + kArrow + format(*after) + unit);
+  return card(title, big, format(*before) + kArrow + format(*after) + unit + (note.empty() ? "" : "<br>" + note));
 }
 
-std::string cell(const std::string& kind, bool massive, const std::string& title) {
-  return element("span", "class=\"cell" + kind + (massive ? " massive" : "") + "\" title=\"" + title + "\"", "");
+// "−0.5 ± 0.4 % window by window, within the error": the change of the perplexity, with one standard error of the
+// windows' pairs. Empty where there are none, and where it grew so much that nobody asks.
+std::string paired_change(const Json& report) {
+  const auto ratio = paired_log_ratio(final_model(report), first_model(report));
+  if (!ratio || !ratio->standard_error || std::abs(ratio->value) > kMuch) return "";
+  const double change = 100 * std::expm1(ratio->value), error = 100 * std::exp(ratio->value) * *ratio->standard_error;
+  const int digits = error < 0.1 ? 2 : 1;
+  const std::string verdict = ratio->count < kFewestPairs                               ? ", too few of them to tell"
+                              : std::abs(ratio->value) <= 1.96 * *ratio->standard_error ? ", <b>within the error</b>"
+                                                                                        : "";
+  return (change < 0 ? "−" : "+") + fixed(std::abs(change), digits) + " ± " + fixed(error, digits) +
+         " % window by window" + verdict;
+}
+
+// What of the result are zeros; empty where nothing is.
+std::string padding_card(const Json& report) {
+  const Json model = final_model(report);
+  const auto padding = number(model, "/padding"), all = number(model, "/parameters");
+  if (!padding || !all || *padding <= 0 || *all <= 0) return "";
+  return card(
+      "Padding", fixed(100 * *padding / *all, 1) + " %",
+      format_count(*padding) + " of " + format_count(*all) + " parameters are zeros: they give all layers one shape");
 }
 
 }  // namespace
@@ -81,7 +100,15 @@ std::string model_name(const Json& report) {
   return name.empty() || name == "." ? "model" : name;
 }
 
+std::string replacement(const Json& report) {
+  if (find(report, "/healing/0") == nullptr || flag(report, "/healing/0/refused")) return "";
+  const std::string name = text(report, "/healing/0/replacement").value_or("none");
+  return name == "none" ? "" : name;
+}
+
 std::string deed(const Json& report) {
+  if (const std::string kept = kept_summary(report); !kept.empty() && find(report, "/choice/cuts") == nullptr)
+    return "Kept " + kept;
   auto what = text(report, "/choice/summary");  // halves of layers: "dropped the attention of layers 2, 5..6"
   if (!what) what = text(report, "/summary");   // all layers stay: "trained adapters (lora) of rank 8 …"
   if (what) {
@@ -90,16 +117,13 @@ std::string deed(const Json& report) {
   }
   const std::vector<ChosenWindow> runs = cut_runs(report);
   if (runs.empty()) return "";
-  const std::string layers = (runs.size() == 1 && runs.front().cut == 1 ? "layer " : "layers ") + cut_ranges(report) +
-                             " of " + std::to_string(runs.front().layers);
+  const std::string layers = named_layers(runs) + " of " + std::to_string(runs.front().layers);
   const std::string by = replacement(report), each = runs.size() == 1 ? "" : " each";
   if (by.empty()) return "Removed " + layers;
   if (by == "linear" || by == "scale")
     return "Removed " + layers + (runs.size() == 1 ? ", the layer before them" : ", the layers before them") +
            " fitted (" + by + ")";
-  if (by == "mean")
-    return "Replaced layers " + cut_ranges(report) + " of " + std::to_string(runs.front().layers) + " by a constant" +
-           each;
+  if (by == "mean") return "Replaced " + layers + " by a constant" + each;
   if (by.starts_with("layer:")) return "Replaced " + layers + " by " + by.substr(6) + " trained layers" + each;
   return "Replaced " + layers + (by == "layer" ? " by one trained layer" : " by a trained " + by + " network") + each;
 }
@@ -149,55 +173,15 @@ std::string notices(const Json& report) {
   return items.empty() ? "" : element("ul", "class=\"notices\" role=\"status\"", items) + "\n";
 }
 
-std::string layer_strip(const Json& report) {
-  const auto window = chosen_window(report);
-  if (!window) return "";
-  const std::vector<std::int64_t> massive = massive_layers(report);
-  const std::string by = replacement(report);
-  const std::vector<ChosenWindow> runs = cut_runs(report);
-  std::string cells;
-  for (std::int64_t layer = 0; layer < window->layers; ++layer) {
-    const auto inside = [&](const ChosenWindow& run) { return layer >= run.start && layer < run.start + run.cut; };
-    const auto run = std::ranges::find_if(runs, inside);
-    const bool kept = run == runs.end(), gone = !kept && run->half.empty();
-    const bool begins = std::any_of(runs.begin(), runs.end(), [&](const auto& run) { return run.start == layer; });
-    if (begins && !by.empty()) cells += cell(" new", false, "trained replacement: " + escaped(by));
-    cells += cell(kept   ? ""
-                  : gone ? " gone"
-                         : " half",
-                  contains_massive(massive, layer, 1),
-                  "layer " + std::to_string(layer) +
-                      (kept   ? ", kept"
-                       : gone ? ", removed"
-                              : ", without " + escaped(run->half)));
-  }
-  std::string legend = "<li><i></i>kept</li>";
-  if (const std::string removed = layer_ranges(whole_cuts(report)); !removed.empty())
-    legend += "<li><i class=\"gone\"></i>removed: " + removed + "</li>";
-  for (const char* half : {"attention", "MLP"}) {
-    std::vector<ChosenWindow> without = runs;
-    std::erase_if(without, [&](const ChosenWindow& run) { return run.half != half; });
-    if (!without.empty())
-      legend += "<li><i class=\"half\"></i>without " + std::string(half) + ": " + layer_ranges(without) + "</li>";
-  }
-  if (!by.empty()) legend += "<li><i class=\"new\"></i>trained in their place: " + escaped(by) + "</li>";
-  for (const std::int64_t layer : massive)
-    legend += "<li><i class=\"triangle\"></i>layer " + std::to_string(layer) + " makes massive activations</li>";
-  return element("div", "class=\"strip\"",
-                 element("div", "class=\"cells\" role=\"img\" aria-label=\"" + escaped(deed(report)) + "\"", cells) +
-                     element("div", "class=\"ruler\" aria-hidden=\"true\"",
-                             "<span>layer 0</span><span>layer " + std::to_string(window->layers - 1) + "</span>") +
-                     element("ul", "class=\"legend\"", legend)) +
-         "\n";
-}
-
 std::string key_figures(const Json& report) {
   const std::string sizes = !cuts(report) ? ""
                                           : change_card(report, "Parameters", "/parameters", format_count, "") +
                                                 change_card(report, "Size on disk", "/bytes", bytes_text, "");
-  const std::string cards = sizes + change_card(report, "Perplexity", "/perplexity/value", perplexity_text, "") +
-                            change_card(report, "Prefill speed", "/prefill_tokens_per_second", rate_text, " tokens/s") +
-                            change_card(report, "Decode speed", "/decode_tokens_per_second", rate_text, " tokens/s");
+  const std::string cards =
+      sizes + padding_card(report) +
+      change_card(report, "Perplexity", "/perplexity/value", perplexity_text, "", paired_change(report)) +
+      change_card(report, "Prefill speed", "/prefill_tokens_per_second", rate_text, " tokens/s") +
+      change_card(report, "Decode speed", "/decode_tokens_per_second", rate_text, " tokens/s");
   return cards.empty() ? "" : element("div", "class=\"cards\"", cards) + "\n";
 }
 

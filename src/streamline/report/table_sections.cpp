@@ -96,11 +96,11 @@ void add_text(std::string& list, const Json& report, const char* pointer, const 
 }
 
 std::string output(const Json& report) {
-  const Json* ordinary = find(report, "/output/ordinary");
-  std::string kind;
-  if (ordinary != nullptr && ordinary->is_boolean())
-    kind = ordinary->get<bool>() ? "an ordinary checkpoint: other tools load it as it is" : "read by this program only";
-  std::string notes;
+  std::string kind, notes;
+  if (flag(report, "/output/ordinary"))
+    kind = "an ordinary checkpoint";
+  else if (const auto format = text(report, "/output/format"))
+    kind = "in the format " + escaped(*format);
   for (const Json& note : elements(report, "/output/notes"))
     if (note.is_string()) notes += "<br>" + escaped(note.get<std::string>());
   return joined({code(text(report, "/output/path")), kind}) + notes;

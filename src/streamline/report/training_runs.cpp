@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/report/training_runs.h"
 
+#include <algorithm>
+
 #include "streamline/report/fields.h"
 
 namespace streamline::report {
 namespace {
+
+constexpr std::int64_t kFewestSmoothed = 20;  // steps
 
 std::string loss_title(const std::string& loss) {
   if (loss == "mse") return "mean squared error";
@@ -35,10 +39,15 @@ void add(std::vector<TrainingRun>& runs, const std::string& title, const Json& w
 
 std::string layers_of(const Json& window) {
   const auto first = integer(window, "/first"), count = integer(window, "/count");
-  return first && count ? "layers " + layer_range(*first, *count) : "";
+  return first && count ? named_layers({{.start = *first, .cut = *count}}) : "";
 }
 
 }  // namespace
+
+std::int64_t smoothing_reach(const Json& stage) {
+  const auto steps = std::ssize(elements(stage, "/steps"));
+  return steps < kFewestSmoothed ? 0 : std::min<std::int64_t>(steps / 10, 12);
+}
 
 std::vector<TrainingRun> training_runs(const Json& report) {
   std::vector<TrainingRun> runs;

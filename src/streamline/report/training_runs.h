@@ -2,6 +2,7 @@
 // The training curves of a report, one by one: each window's stages, and the candidates that were tried first.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,5 +21,8 @@ struct TrainingRun {
 };
 
 std::vector<TrainingRun> training_runs(const Json& report);
+
+// How many steps to each side the running mean of the loss takes; 0 where there are too few steps for one.
+std::int64_t smoothing_reach(const Json& stage);
 
 }  // namespace streamline::report

@@ -22,11 +22,12 @@ std::int64_t chosen_count(const PruneContext& context, const CutRequest& request
                               [&](std::int64_t count) { return best_start(likeness, rule, count); });
 }
 
-Json summary(const PruneContext& context, const Scores& scores, const Likeness& likeness,
+Json summary(const PruneContext& context, const Scores& scores, const Likeness& likeness, const Json& positions,
              const std::vector<std::int64_t>& starts, std::int64_t count) {
   const std::int64_t start = starts.front();
   Json json = {{"start", start},
                {"count", count},
+               {"angular", positions},
                {"angular_distance", -likeness(start, count)},
                {"cosine", scores.window_cosine(start, count)},
                {"parameters_saved", parameters_saved(context, {{start, count}})},
@@ -55,7 +56,7 @@ Proposal propose(PruneContext& context, const Json& params) {
   proposal.warnings = massive_activation_warnings(scores, {starts.front(), count});
   proposal.plan = cut_windows(rule.layers, {{starts.front(), count}}, context.replacement.name);
   sign(proposal.plan, context, "angular", params);
-  proposal.plan.scores = summary(context, scores, likeness, starts, count);
+  proposal.plan.scores = summary(context, scores, likeness, params.at("positions"), starts, count);
   return proposal;
 }
 
