@@ -4,8 +4,10 @@
 
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/chip/classify.h"
+#include "streamline/io/gguf.h"
 #include "tests/chip/chips.h"
 #include "tests/support/core/expect.h"
+#include "tests/support/core/pico_checkpoint.h"
 
 namespace streamline::chip {
 namespace {
@@ -202,17 +204,31 @@ TEST_F(ExportedChips, BecomeTheClassifierOfAGgufFile) {
   const Model qwen = pico_model(with_class(streamline::test::tiny_qwen3(), "Qwen3ForCausalLM"), 1);
   EXPECT_EQ(why_not_in_llama_cpp(qwen), "");
   EXPECT_THAT(why_not_in_llama_cpp(llama_), testing::HasSubstr("qwen3 only"));
-  const Chips chips = chips_of(qwen, exact(), 2);
+  Chips chips = chips_of(qwen, exact(), 2);
+  chips.tasks[0].input.bos = true;
   export_chips(qwen, chips, out_, {});
   const auto file = folder_.path() / "toy.gguf";
   export_chips_gguf(out_, file, DType::f32, Overwrite::no);
   const Model read = Model::open(open_checkpoint(file), {});
   EXPECT_EQ(read.layer_count(), 3);
   EXPECT_TRUE(torch::equal(class_head(read), class_head(Model::open(Checkpoint::open(out_), {}))));
-  const std::string bytes = read_text(file);
-  EXPECT_NE(bytes.find("qwen3.pooling_type"), std::string::npos);
-  EXPECT_NE(bytes.find("qwen3.classifier.output_labels"), std::string::npos);
-  EXPECT_NE(bytes.find("class 2"), std::string::npos);
+  const auto parts = open_gguf(*open_directory(folder_.path()), "toy.gguf");
+  const Gguf& gguf = parts.front().gguf;
+  EXPECT_EQ(gguf.integer("qwen3.pooling_type"), 4);
+  EXPECT_THAT(gguf.strings("qwen3.classifier.output_labels"),
+              testing::Optional(testing::ElementsAre("class 0", "class 1", "class 2")));
+  EXPECT_EQ(gguf.boolean("tokenizer.ggml.add_bos_token"), true);
+  EXPECT_EQ(gguf.boolean("tokenizer.ggml.add_eos_token"), false);
+}
+
+TEST_F(ExportedChips, OfGemma3AreOfItsTextClasses) {
+  const Json json =
+      streamline::test::pico_config("gemma3_text", {{"architectures", {"Gemma3ForCausalLM"}}, {"vocab_size", 256}});
+  const Model gemma = pico_model(json, 1);
+  const Chips chips = chips_of(gemma, exact(), 2);
+  EXPECT_EQ(export_chips(gemma, chips, out_, {}).architecture, "Gemma3TextForSequenceClassification");
+  EXPECT_EQ(export_chips(gemma, chips, out_, {.overwrite = Overwrite::yes, .plain = true}).architecture,
+            "Gemma3TextModel");
 }
 
 }  // namespace

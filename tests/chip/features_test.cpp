@@ -44,6 +44,31 @@ TEST_F(FeatureFiles, H6HoldEachTextsOwnStates) {
   }
 }
 
+// Of two paddings of one length every bit is the same: causal attention weighs what comes later by an exact zero.
+// Another length is another shape of the same products, and is the same to their rounding.
+TEST_F(FeatureFiles, H6ChangeNoLogitWhateverIsPaddedOnTheRight) {
+  constexpr double kFloat32 = 1e-5;
+  const Chip linear = initial_chip(Kind::linear, 0, 64, 3, {}), mlp = initial_chip(Kind::mlp, 0, 64, 3, {});
+  for (const std::int64_t text : {0, 17, 59}) {
+    const auto& prompt = prompts_.batches.sequences[static_cast<std::size_t>(text)];
+    const auto padded = [&](std::int64_t padding, std::int64_t token) {
+      std::vector<std::int64_t> ids(prompt.begin(), prompt.end());
+      ids.resize(prompt.size() + static_cast<std::size_t>(padding), token);
+      std::vector<torch::Tensor> found;
+      for (const torch::Tensor& states : hidden_states(model_, torch::tensor(ids).unsqueeze(0)))
+        for (const Chip* chip : {&linear, &mlp})
+          found.push_back(logits(*chip, states.select(1, std::ssize(prompt) - 1)));
+      return torch::stack(found);
+    };
+    const torch::Tensor alone = padded(0, 0);
+    for (const std::int64_t padding : {1, 5, 40}) {
+      const torch::Tensor sevens = padded(padding, 7);
+      EXPECT_TRUE(torch::equal(sevens, padded(padding, 200))) << text << " " << padding;
+      EXPECT_LE((sevens - alone).abs().max().item<double>(), kFloat32 * alone.abs().max().item<double>());
+    }
+  }
+}
+
 TEST_F(FeatureFiles, TakeTheTokenThatIsAskedFor) {
   FeatureDescription description = test::describe(model_, labelled_, prompts_);
   const auto& ids = prompts_.batches.sequences[4];

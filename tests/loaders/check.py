@@ -5,7 +5,7 @@
 Prunes the shipped model (and every --model) with each foldable replacement, one small random checkpoint of each family and
 one of several parts, and leaves out halves of layers; opens the results in every loader that is set up under
 --environments; and compares the log probabilities of the same tokens with ours. Then GGUF files of all types, of all
-families, and cut ones, in llama.cpp; for each --twins DIR (a checkpoint beside its source.gguf) perplexities. A loader that
+families, cut ones, and classifiers, in llama.cpp; for each --twins DIR (a checkpoint beside its source.gguf) perplexities. A loader that
 fails to load a result, or disagrees, fails the check, unless it fails on the source in the same way. Writes the tables as
 Markdown. Rows go to --results too; those that stand there are not checked again, so that an interrupted run goes on.
 Standard library only.
@@ -17,12 +17,13 @@ import sys
 import tempfile
 
 import made
-from compare import Difference, Failure, largest_difference, llama_answer, loader_answer, our_logprobs, token_ids
+from compare import (Difference, Failure, largest_difference, llama_answer, loader_answer, our_classes, our_logprobs,
+                     token_ids)
 from pages import page
 from perplexity import perplexities
 
 LOADERS = ["transformers", "vllm", "mlx-lm", "llama.cpp"]
-SECTIONS = ["gguf", "perplexity", "checkpoints"]
+SECTIONS = ["gguf", "classifiers", "perplexity", "checkpoints"]
 # What a loader is known not to do: of a layer's kind by its position, hard-coded, which is right for the source and wrong
 # for any cut that shifts it; and of layers without a half.
 KNOWN = {("llama.cpp", "smollm3"): "takes each fourth layer for the one without rotary embedding",
@@ -108,6 +109,20 @@ def check_gguf(args, item, scratch, versions):
     return [f"{trouble.worst:.0e}; as f32 {as_float:.0e}", f"{allowed}, or {exactly:g} as f32"], True
 
 
+def check_classifier(args, item, scratch, versions):
+    """Of other architectures than Qwen3 llama.cpp must refuse the file, which is what `chip export` says of it."""
+    texts, refused = [row["text"] for row in made.labelled_texts()], item.family != "qwen3"
+    try:
+        answer = llama_answer(args.environments, item.result, texts, scratch, "classes.mjs")
+        versions["llama.cpp"] = answer["version"]
+        worst = largest_difference(our_classes(args.build, item.source, texts), answer["logprobs"], item.tolerance)
+        found, right = f"{worst:.0e}", not refused
+    except Failure as failure:
+        found = str(failure).split("error loading model: ")[-1]
+        right = refused and "wrong number of tensors" in found
+    return [found if right else f"**{found}**", "—" if refused else f"{item.tolerance:g}"], right
+
+
 class Results:
     """Rows of all sections, kept in a file line by line; those that were not right are checked again."""
 
@@ -149,6 +164,8 @@ def check_perplexities(args, results, scratch):
 def check(args, results, scratch):
     if "gguf" in args.sections and "llama.cpp" in args.loaders:
         check_section(args, "gguf", made.gguf_files, check_gguf, results, scratch)
+    if "classifiers" in args.sections and "llama.cpp" in args.loaders:
+        check_section(args, "classifiers", made.classifiers, check_classifier, results, scratch)
     if "perplexity" in args.sections and "llama.cpp" in args.loaders:
         check_perplexities(args, results, scratch)
     if "checkpoints" in args.sections:

@@ -25,9 +25,10 @@ class Difference(Failure):
         self.worst = worst
 
 
-def run(*command):
+def run(*command, given=None):
     """The standard output. Raises Failure with the line that says most."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=os.environ | OFFLINE)
+    done = subprocess.run([str(word) for word in command], input=given, capture_output=True, text=True,
+                          env=os.environ | OFFLINE)
     if done.returncode < 0:
         raise Failure(f"it ends with {signal.Signals(-done.returncode).name}")
     if done.returncode != 0:
@@ -58,13 +59,20 @@ def our_logprobs(build, model, ids, scratch):
     return found
 
 
-def llama_answer(environments, gguf, ids, scratch):
-    """llama.cpp's version and log probabilities: of the tokens of one sequence, or of several one after the other."""
-    (scratch / "ids.json").write_text(json.dumps(ids))
-    worker, out = environments / "llama.cpp" / "worker.mjs", scratch / "llama.cpp.json"  # beside its modules
-    worker.write_text((HERE / "worker.mjs").read_text())
-    run("node", worker, gguf, scratch / "ids.json", out)
+def llama_answer(environments, gguf, given, scratch, script="worker.mjs"):
+    """llama.cpp's version and log probabilities: of the tokens of one sequence, or of several one after the other; or of
+    each text's classes, by classes.mjs."""
+    (scratch / "given.json").write_text(json.dumps(given))
+    worker, out = environments / "llama.cpp" / script, scratch / "llama.cpp.json"  # beside its modules
+    worker.write_text((HERE / script).read_text())
+    run("node", worker, gguf, scratch / "given.json", out)
     return json.loads(out.read_text())
+
+
+def our_classes(build, model, texts):
+    """Log probabilities of each text's classes."""
+    answer = run(build / "streamline", "chip", "run", model, "--dtype", "float32", "--json", given="\n".join(texts) + "\n")
+    return [math.log(share) for (verdict,) in json.loads(answer)["lines"] for share in verdict["probabilities"].values()]
 
 
 def loader_answer(environments, loader, model, ids, scratch):

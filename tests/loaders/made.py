@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import pathlib
+import random
 
 from alphabet import write_tokenizer
 from compare import HERE, run
@@ -24,6 +25,8 @@ GELU = {"gemma2", "gemma3_text", "phi", "gpt2", "gpt2_bare", "gpt_neox", "starco
 TYPES = {"f32": 1e-3, "f16": 0.1, "bf16": 0.2, "q8_0": 0.2, "q4_0": 0.2}  # and the difference allowed
 QUANTISED = ("q8_0", "q4_0")
 GELU_TOLERANCE = 2e-2
+CLASSIFIED = 60  # texts
+CHIP = ["--kind", "linear", "--method", "newton", "--feature-norm", "rms", "--no-bias", "--validation", 0.2]
 CUT = ["--cut", 3, "--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4, "--quiet"]
 
 
@@ -177,6 +180,28 @@ def exported_families(args, scratch):
             cut = apply(args, scratch, source, scratch / f"{family}-gguf-cut", FAMILY_LAYERS,
                         {layer: "drop" for layer in range(1, 1 + count)})
             yield Made(title, family, source, export(args, cut, scratch / f"{family}-cut.gguf", "f32", *options), tolerance)
+
+
+def labelled_texts():
+    """Texts of some words, and labels drawn for them."""
+    draw, words = random.Random(0), (ROOT / "models/text/valid.txt").read_text().split()
+    starts = [draw.randrange(len(words) - 20) for _ in range(CLASSIFIED)]
+    return [{"text": " ".join(words[at : at + draw.randrange(2, 12)]), "label": draw.choice("abc")} for at in starts]
+
+
+def classifiers(args, scratch):
+    """Chips of random models, as GGUF files beside their directories."""
+    for family, kind in (("qwen3", "f32"), ("qwen3", "f16"), ("llama", "f32")):
+        if not args.wants(title := f"{family}, random, classifier of 3 classes behind layer 3, {kind}"):
+            continue
+        source, out = with_tokenizer(args, scratch, family), scratch / f"{family}-classifier-{kind}"
+        rows, features, chips = (scratch / f"classes.{end}" for end in ("jsonl", "features", "chips"))
+        rows.write_text("".join(json.dumps(row) + "\n" for row in labelled_texts()))
+        program = args.build / "streamline"
+        run(program, "chip", "cache", source, "--data", rows, "--out", features, "--overwrite")
+        run(program, "chip", "train", features, *CHIP, "--out", chips, "--overwrite")
+        run(program, "chip", "export", source, "--chips", chips, "--layer", 3, "--out", out, "--gguf", f"{out}.gguf", "--type", kind)
+        yield Made(title, family, out, pathlib.Path(f"{out}.gguf"), TYPES[kind])
 
 
 def gguf_files(args, scratch):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/loads.md, from the rows that check.py found."""
 from compare import TOKENS
+from made import CLASSIFIED
 
 INTRODUCTION = f"""# What loads what we write
 
@@ -27,6 +28,15 @@ as float32, where llama.cpp rounds nothing: SmolLM2 has massive activations, of 
 fails.
 """
 
+CLASSIFIERS = f"""
+## Classifiers in llama.cpp
+
+Chips of random models, written by `streamline chip export --gguf`. Each figure is the largest difference between llama.cpp's log
+probability and ours, which is what `streamline chip run` says of the directory beside the file, over all classes of {CLASSIFIED}
+texts. llama.cpp tokenises them itself, and adds BOS and EOS where the file says so. It has a classifier for Qwen3 alone, and a file
+of another architecture must be refused, as `export` says.
+"""
+
 PERPLEXITIES = """
 ## Perplexities
 
@@ -49,6 +59,7 @@ def page(loaders, rows):
     named = {loader: f"{loader} {versions.get(loader, '')}".strip() for loader in loaders}
     sections = {"checkpoints": (INTRODUCTION, ["checkpoint", *named.values()]),
                 "gguf": (GGUF, ["GGUF file", named.get("llama.cpp", "llama.cpp"), "allowed"]),
+                "classifiers": (CLASSIFIERS, ["GGUF file", named.get("llama.cpp", "llama.cpp"), "allowed"]),
                 "perplexity": (PERPLEXITIES, ["model; the other", "ours", "the other", "difference", "allowed"])}
     text = ""
     for section, (words, head) in sections.items():

@@ -24,11 +24,13 @@ constexpr std::array<std::string_view, 20> kClassifiers = {
     "Llama", "Mistral", "Mixtral", "Qwen2", "Qwen3", "Qwen2Moe", "Qwen3Moe", "Gemma2", "Gemma3Text", "Phi",
     "Phi3",  "GPT2",    "GPTNeoX", "Olmo2", "Olmo3", "OPT",      "SmolLM3",  "Falcon", "Glm4",       "Starcoder2"};
 
-// "Llama" of "LlamaForCausalLM"; empty when config.json names no class of a language model.
+// "Llama" of "LlamaForCausalLM"; empty when config.json names no class of a language model. Of Gemma 3 transformers has
+// Gemma3ForCausalLM for the text alone, and else Gemma3Text…: Gemma3Model has a vision tower.
 std::string class_prefix(const Json& config) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string()) return {};
   const std::string name = found->front().get<std::string>();
+  if (name == "Gemma3ForCausalLM") return "Gemma3Text";
   for (const char* end : {"ForCausalLM", "LMHeadModel", "ForSequenceClassification", "Model"})
     if (name.ends_with(end)) return name.substr(0, name.size() - std::string_view(end).size());
   return {};

@@ -15,9 +15,9 @@ constexpr std::int64_t kPoolingRank = 4;  // llama.h: LLAMA_POOLING_TYPE_RANK, t
 
 }  // namespace
 
-// Read in llama.cpp's sources (src/models/qwen3.cpp, llama-graph.cpp): of the decoders that are written here Qwen3
-// alone has a classifier; it takes the last token, W norm(h), and a softmax. Others stop at a tensor that they do not
-// expect.
+// Read in llama.cpp's sources (src/models/qwen3.cpp, llama-graph.cpp), and tried (tests/loaders): of the decoders that
+// are written here Qwen3 alone has a classifier; it takes the last token, W norm(h), and a softmax. Others stop at a
+// tensor that they do not expect.
 std::string why_not_in_llama_cpp(const Model& model) {
   const std::string_view arch = model.config().family->gguf.arch;
   if (arch == "qwen3") return {};
@@ -35,6 +35,10 @@ void export_chips_gguf(const std::filesystem::path& directory, const std::filesy
   const std::string arch(model.config().family->gguf.arch);
   options.fields.u32(arch + ".pooling_type", kPoolingRank);
   options.fields.strings(arch + ".classifier.output_labels", chips.tasks.front().classes);
+  // What llama.cpp puts around a text: what the chip was trained with, whatever the tokenizer's habit is. An EOS would
+  // be the last token, which the chip has not seen.
+  options.fields.boolean("tokenizer.ggml.add_bos_token", chips.tasks.front().input.bos);
+  options.fields.boolean("tokenizer.ggml.add_eos_token", false);
   options.tensors.push_back({.name = std::string(kGgufClassHead),
                              .dtype = DType::f32,
                              .shape = head.sizes().vec(),
