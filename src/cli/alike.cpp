@@ -18,7 +18,7 @@ std::vector<bool> all_right(const Evaluation& evaluation) {
 bool same_perplexity(const PerplexityResult& a, const PerplexityResult& b) {
   if (a.window_tokens != b.window_tokens) return false;
   const Estimate ratio = log_perplexity_ratio(a, b);
-  return ratio.standard_error && std::abs(ratio.value) <= 1.96 * *ratio.standard_error;
+  return ratio.count >= kFewestPairs && ratio.standard_error && std::abs(ratio.value) <= 1.96 * *ratio.standard_error;
 }
 
 }  // namespace

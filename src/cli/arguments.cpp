@@ -222,6 +222,9 @@ Arguments Arguments::group(const std::string& title) const {
 }
 
 bool Arguments::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
+bool Arguments::has_actions() const {
+  return !app_->get_subcommands([](const CLI::App*) { return true; }).empty();
+}
 bool Arguments::given(const std::string& name) const {
   for (const CLI::App* action : app_->get_subcommands())
     if (action->get_option_no_throw(name) != nullptr) return action->count(name) > 0;

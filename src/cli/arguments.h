@@ -66,7 +66,8 @@ class Arguments {
   // The same command; what is added here stands under `title` in --help.
   Arguments group(const std::string& title) const;
 
-  bool has(const std::string& name) const;    // declared
+  bool has(const std::string& name) const;  // declared
+  bool has_actions() const;
   bool given(const std::string& name) const;  // on the command line, also of its action, once that is parsed
   GivenOptions given() const;                 // all that are
   bool chosen() const;                        // the command is the one on the command line

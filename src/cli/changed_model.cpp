@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "changed_model.h"
 
+#include "recipe.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -54,6 +55,7 @@ Json output_record(const std::string& path, const AppliedPlan& applied) {
 void write_report(OutputDirectory& directory, const Json& report) {
   directory.write("report.json", dump_json(report));
   directory.write("report.html", report_html(report));
+  if (report.contains("recipe")) directory.write(kRecipeFile, report["recipe"].get<std::string>());
 }
 
 Plan plan_of_all(const Model& model, const char* command) {

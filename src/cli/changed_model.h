@@ -32,7 +32,7 @@ Json source_record(const std::string& path, const Model& model);
 // The report's "output".
 Json output_record(const std::string& path, const AppliedPlan& applied);
 
-// Writes report.json and report.html.
+// Writes report.json and report.html, and its "recipe", what the command was given, as streamline/recipe.yaml.
 void write_report(OutputDirectory& directory, const Json& report);
 
 // For those that leave the layers where they are: the plan that keeps all, decided by `command`.

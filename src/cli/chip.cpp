@@ -4,6 +4,7 @@
 
 #include "chip_actions.h"
 #include "command.h"
+#include "recipe.h"
 
 namespace streamline::cli::chip_command {
 namespace {
@@ -44,9 +45,10 @@ std::function<Output()> declare(Arguments& arguments) {
   };
   auto declared = std::make_shared<std::vector<Declared>>();
   for (const Action& action : kActions) {
-    const Arguments of_action =
-        arguments.action(action.name, action.summary, std::string("Examples:\n") + action.example);
-    declared->push_back({of_action, action.declare(of_action)});
+    Arguments of_action = arguments.action(action.name, action.summary, std::string("Examples:\n") + action.example);
+    auto run = action.declare(of_action);
+    add_recipe_option(of_action);
+    declared->push_back({of_action, std::move(run)});
   }
   return [declared] {
     for (const Declared& action : *declared)

@@ -39,15 +39,17 @@ DType gguf_type(const std::string& word) {
   return word == "f32" ? DType::f32 : word == "bf16" ? DType::bf16 : word == "q8_0" ? DType::q8_0 : DType::f16;
 }
 
-void write_gguf_beside(const ChipExportOptions& options, const chip::Exported& exported, const Model& model,
-                       Json& notes) {
+// Returns what a reader must know of the file, which is also warned of; empty where it is nothing.
+std::string write_gguf_beside(const ChipExportOptions& options, const chip::Exported& exported, const Model& model) {
   if (!exported.why_plain.empty())
     fail(ErrorKind::unsupported, options.gguf,
          ": a GGUF file has the head that transformers has: ", exported.why_plain);
   chip::export_chips_gguf(options.out, options.gguf, gguf_type(options.type),
                           options.overwrite ? Overwrite::yes : Overwrite::no);
-  if (const std::string why = chip::why_not_in_llama_cpp(model); !why.empty())
-    notes.push_back(options.gguf + ": " + why);
+  const std::string why = chip::why_not_in_llama_cpp(model);
+  if (why.empty()) return {};
+  log_warning(options.gguf + ": " + why);
+  return options.gguf + ": " + why;
 }
 
 void check_export_options(const Arguments& arguments, const ChipExportOptions& options) {
@@ -79,7 +81,8 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
   if (exported.why_plain.empty())
     notes.push_back("transformers loads it as " + exported.architecture +
                     "; README.md says what a text must look like for it");
-  if (!options.gguf.empty()) write_gguf_beside(options, exported, model, notes);
+  std::string doubt;
+  if (!options.gguf.empty()) doubt = write_gguf_beside(options, exported, model);
   Json json = {{"run", wanted.run},
                {"output", options.out},
                {"architecture", exported.architecture},
@@ -95,6 +98,7 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
                      counted(chips.trunk.layers, "layer") + ", " + format_bytes(exported.applied.bytes) + "\n";
   if (!exported.why_plain.empty()) text += "no classifier of transformers: " + exported.why_plain + "\n";
   for (const Json& note : notes) text += note.get<std::string>() + "\n";
+  if (!doubt.empty()) json["notes"].push_back(doubt);
   return {std::move(json), std::move(text)};
 }
 

@@ -98,12 +98,15 @@ Output run_lines(const ChipRunOptions& options, bool exits) {
     lines.clear();
   };
   // What is waiting is answered before more is read where a person types.
+  bool any = false;
   for (std::string line; std::getline(std::cin, line);) {
+    any = true;
     if (line.ends_with('\r')) line.pop_back();
     lines.push_back(std::move(line));
     if (std::ssize(lines) >= options.batch) flush();
   }
   if (!lines.empty()) flush();
+  if (!any) log_warning("nothing to classify: standard input has no line (a text a line)");
   return {{{"run", computing_record(placement, options.common.seed)}, {"lines", std::move(rows)}}, ""};
 }
 

@@ -87,18 +87,28 @@ Json against_source(const Options& options, const Evaluation& source, Evaluation
   return to_json(report);
 }
 
-// What training makes of the model; nothing where it is not trained, or all that it would answer is kept.
+// What training makes of the model, and what it came to; no model where it is not trained, or all that it would answer
+// is kept.
 std::optional<Model> trained_model(const Options& options, const ComparedModel& compared, const Workload& workload,
-                                   const Source& source) {
+                                   const Source& source, Json& training) {
   if (!compared.trained) return std::nullopt;
-  if (options.prompts.empty() && all_kept(keep_of(options, compared), workload, source.key)) return std::nullopt;
-  return compared.trained();
+  const Keep keep = keep_of(options, compared);
+  if (std::optional<Json> kept = kept_training(keep);
+      kept && options.prompts.empty() && all_kept(keep, workload, source.key)) {
+    training = std::move(*kept);
+    return std::nullopt;
+  }
+  Trained trained = compared.trained();
+  training = {{"record", trained.record}, {"warning", trained.warning}};
+  keep_training(keep, training);
+  return trained.model;
 }
 
 // One model's part of the record. The source, when `reference` is still empty, fills it.
 Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
   const bool is_source = reference.evaluations.empty();
-  const std::optional<Model> trained = trained_model(options, compared, workload, reference.source);
+  Json training;
+  const std::optional<Model> trained = trained_model(options, compared, workload, reference.source, training);
   const Model &model = trained ? *trained : compared.model, &written = compared.written ? *compared.written : model;
   log_info("measuring " + compared.name);
   Evaluation evaluation;
@@ -114,6 +124,10 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   entry.update(compared.about);
   const Json against = is_source ? Json() : against_source(options, reference.evaluations.front(), evaluation);
   evaluation.warnings.insert(evaluation.warnings.begin(), compared.warnings.begin(), compared.warnings.end());
+  if (!training.is_null()) {
+    entry["healed"].update(training["record"]);
+    if (const auto warning = training["warning"].get<std::string>(); !warning.empty()) evaluation.warn(warning);
+  }
   entry.update(to_json(evaluation, workload));
   for (const auto& [name, value] : figures(evaluation, written)) entry["figures"][name] = value;
   if (!options.no_speed) entry["speed"] = speed_json(options, written);
@@ -134,7 +148,10 @@ Json measured_before(const ComparedModel& compared, const ComparedModel& earlier
   if (!warnings.empty()) entry["warnings"] = warnings;
   reference.evaluations.push_back(std::move(evaluation));
   entry["name"] = compared.name;
+  entry["same_as"] = earlier.name;
+  const Json healed = entry.value("healed", Json());  // the same, with what the training came to
   entry.update(compared.about);
+  if (!healed.is_null()) entry["healed"] = healed;
   return entry;
 }
 

@@ -5,47 +5,26 @@
 #include <filesystem>
 #include <utility>
 
-#include "kept_choice.h"
+#include "cut_choice.h"
 #include "plan_option.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/parse_number.h"
-#include "streamline/base/resources.h"
-#include "streamline/base/version.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/pace.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/io/checkpoint_writer.h"
-#include "streamline/nn/type_name.h"
 #include "streamline/plan/overlap.h"
 #include "streamline/prune/budget.h"
 #include "streamline/surgery/format.h"
-#include "streamline/surgery/widths.h"
 #include "training.h"
 
 namespace streamline::cli {
 namespace {
 
 constexpr std::int64_t kHealedSequencesAStep = 16, kHealedValidation = 16;
-
-// One text, or one draw from it, by which methods choose.
-struct Chooser {
-  std::string text;
-  std::uint64_t draw = 0;
-  TokenBatches tokens = {};
-  std::optional<Scores> scores = {};
-  SearchMemory memory = {};  // what methods found: of one size it serves the next
-};
-
-// How much each method takes: so many layers, or as little as meets a budget.
-struct SweepSize {
-  std::int64_t layers = 0;
-  std::string budget = {};
-
-  std::string text() const { return budget.empty() ? std::to_string(layers) : budget; }
-};
 
 // What a plan takes, as a label: "-4 layers", "-2 MLPs", "-3 halves" of layers, "params=0.8x".
 std::string size_name(const SweepSize& size, const Plan& plan) {
@@ -110,102 +89,6 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
   return result;
 }
 
-// What is the same for all searches.
-struct SearchTerms {
-  PrefixLimits prefixes = {};
-  LayerForm form = LayerForm::ordinary;  // that sizes are of
-};
-
-// What it leaves, as large as it would be written.
-Model as_written(const Model& source, const Proposal& proposal, const SearchTerms& terms) {
-  return written_view(source, proposal.plan, proposal.replacements, terms.form);
-}
-
-bool takes_layers(const Method& method) {
-  return std::ranges::any_of(method.params, [](const Param& param) { return param.name == "layers"; });
-}
-
-void check_takes_layers(const Method& method) {
-  if (takes_layers(method)) return;
-  fail(ErrorKind::usage, method.name, " takes no whole layers, so that --layers says nothing to it; give --budget, as ",
-       "params=0.8x");
-}
-
-struct Choice {
-  Proposal proposal;
-  double seconds = 0;  // that it took; what an earlier method or size needed too is in that one's
-};
-
-// What a method proposes. The chooser keeps the scores that were made for it, and what the method found. Errors: those
-// of the method.
-Choice search(const Method& method, const OpenedModel& source, Chooser& chooser, const SweepSize& size,
-              const SearchTerms& terms) {
-  const Stopwatch watch;
-  PruneContext context{
-      .model = source.model, .calibration = chooser.tokens, .seed = chooser.draw, .prefixes = terms.prefixes};
-  if (chooser.scores) context.scores = &*chooser.scores;
-  context.sweep.label = "scoring";
-  context.sweep.beyond_positions = true;
-  context.memory = &chooser.memory;
-  const auto propose = [&](const Json& params) {
-    Proposal proposal =
-        method.propose(context, resolve_params(method.params, params, "--method " + std::string(method.name)));
-    if (!chooser.scores && proposal.scores.layers > 0) {
-      chooser.scores = std::move(proposal.scores);
-      context.scores = &*chooser.scores;
-    }
-    return proposal;
-  };
-  Proposal proposal;
-  if (size.budget.empty()) {
-    check_takes_layers(method);
-    proposal = propose({{"layers", size.layers}});
-  } else {
-    const auto view = [&](const Proposal& cut) { return as_written(source.model, cut, terms); };
-    proposal = smallest_cut(method, Json::object(), source.model, parse_budgets(size.budget),
-                            {.propose = propose, .view = view})
-                   .proposal;
-  }
-  return {.proposal = std::move(proposal), .seconds = watch.seconds()};
-}
-
-// What decides a choice: the model, what looks at it, and how much is to go.
-Json choice_key(const Method& method, const OpenedModel& source, const Chooser& chooser, const SweepSize& size,
-                LayerForm form) {
-  const Placement& placement = source.model.placement();
-  Json key = {{"method", method.name},
-              {"size", size.text()},
-              {"model", source.model.checkpoint().digest()},
-              {"dtype", type_name(placement.dtype)},
-              {"calibration", chooser.tokens.digest},
-              {"seed", chooser.draw},
-              {"version", program_version()}};
-  if (!size.budget.empty()) key["format"] = form_name(form);
-  if (!size.budget.empty() && any_measured(parse_budgets(size.budget)))
-    key["machine"] = {
-        {"processor", processor_name()}, {"threads", torch::get_num_threads()}, {"device", placement.device.str()}};
-  return key;
-}
-
-// As search(), from `keep` where an earlier run left it there.
-Choice kept_or_searched(const std::string& keep, const Method& method, const OpenedModel& source, Chooser& chooser,
-                        const SweepSize& size, const SearchTerms& terms) {
-  if (keep.empty()) return search(method, source, chooser, size, terms);
-  const Json key = choice_key(method, source, chooser, size, terms.form);
-  if (std::optional<KeptChoice> kept = kept_choice(keep, key)) {
-    log_info("what " + std::string(method.name) + " chose is in " + keep + " already");
-    Proposal proposal;
-    proposal.plan = std::move(kept->plan);
-    proposal.warnings = std::move(kept->warnings);
-    return {.proposal = std::move(proposal), .seconds = kept->seconds};
-  }
-  Choice choice = search(method, source, chooser, size, terms);
-  if (choice.proposal.replacements.empty())  // else the plan is not all of it
-    keep_choice(keep, key,
-                {.plan = choice.proposal.plan, .warnings = choice.proposal.warnings, .seconds = choice.seconds});
-  return choice;
-}
-
 // The sweep over methods and sizes, filled one by one.
 class MethodSweep {
  public:
@@ -220,7 +103,7 @@ class MethodSweep {
     DataOptions data = options.data;
     data.path = options.heal_data.empty() ? choosers_.front().text : options.heal_data;
     text_ = std::make_shared<const SplitSequences>(
-        load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed));
+        load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed, "take fewer --heal-tokens"));
   }
 
   void add(const NamedMethod& named, const SweepSize& size) {
@@ -254,13 +137,18 @@ class MethodSweep {
                                    {"overlap", overlaps / pairs}});
   }
 
-  // One sentence for all of "all" that --layers says nothing to, instead of one a method and size.
+  // One sentence for all that --layers says nothing to, instead of one a method and size.
   void leave_out_of_layers(const std::vector<NamedMethod>& named) {
     std::string names;
     for (const NamedMethod& each : named)
-      if (!each.by_name && !takes_layers(*each.method))
-        names += (names.empty() ? "" : ", ") + std::string(each.method->name);
+      if (!takes(each, {.layers = 1})) names += (names.empty() ? "" : ", ") + std::string(each.method->name);
     if (!names.empty()) leave_out("left out at --layers, as they take no whole layers (give --budget): " + names);
+  }
+
+  // Whether a size says something to a method. One that was named is asked all the same where no other size is there:
+  // its error says what to give.
+  bool takes(const NamedMethod& named, const SweepSize& size) const {
+    return !size.budget.empty() || takes_layers(*named.method) || (named.by_name && options_.budgets.empty());
   }
 
   MethodViews result() { return std::move(result_); }
@@ -281,7 +169,7 @@ class MethodSweep {
   // Nothing, with a sentence for the record, where one of "all" cannot do it to this model.
   std::optional<Choice> chosen(const NamedMethod& named, const SweepSize& size, Chooser& chooser) {
     try {
-      return kept_or_searched(options_.keep, *named.method, *source_, chooser, size, terms_);
+      return choose_cut(options_.keep, *named.method, *source_, chooser, size, terms_);
     } catch (const Error& error) {
       const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
       if (named.by_name || fits) throw;
@@ -325,7 +213,11 @@ class MethodSweep {
       tuning.heal.seed = seed;
       tuning.heal.batch_tokens = kHealedSequencesAStep * longest_sequence(text->training);
       Tuned tuned = tune(cut, text->training, text->validation, tuning);
-      return adapted_view(source->model, plan, replacements, std::move(tuned.adapters));
+      const HealStage& stage = tuned.result.last();
+      return Trained{
+          .model = adapted_view(source->model, plan, replacements, std::move(tuned.adapters)),
+          .record = {{"nothing_error", stage.nothing}, {"best_error", stage.best}, {"best_step", stage.best_step}},
+          .warning = nothing_learnt(tuned.result, "give more --heal-tokens")};
     };
     model.name += ", healed";
     model.about["healed"] = {{"tokens", text_->training.tokens()}, {"source", text_->training.source}};
@@ -370,7 +262,7 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
   if (!options.layers.empty()) sweep.leave_out_of_layers(named);
   for (const NamedMethod& method : named)
     for (const SweepSize& size : sizes)
-      if (method.by_name || !size.budget.empty() || takes_layers(*method.method)) sweep.add(method, size);
+      if (sweep.takes(method, size)) sweep.add(method, size);
   return sweep.result();
 }
 

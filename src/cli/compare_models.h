@@ -28,6 +28,13 @@ struct CompareModelOptions {
   std::string keep;                       // folder in which what the methods chose is kept; empty: nowhere
 };
 
+// What a model's training came to.
+struct Trained {
+  Model model;
+  Json record = Json::object();  // of its best step, beside what "healed" of the model's record says of its text
+  std::string warning = {};      // empty: none
+};
+
 struct ComparedModel {
   std::string name;
   std::shared_ptr<const OpenedModel> opened;  // views share their source's
@@ -37,7 +44,7 @@ struct ComparedModel {
   std::string plan_digest = {};
   std::vector<std::string> warnings = {};  // of the method
   std::string same = {};  // models of which this is equal compute the same, and are measured once; empty: of none known
-  std::function<Model()> trained = {};  // `model` after its training, which takes long; empty: it is not trained
+  std::function<Trained()> trained = {};  // `model` after its training, which takes long; empty: it is not trained
 };
 
 struct ComparedModels {

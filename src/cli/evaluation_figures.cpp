@@ -29,11 +29,6 @@ Json set_json(const TaskAnswers& set) {
   return json;
 }
 
-// Groups count every question the same in lm-evaluation-harness, every set the same in OpenCompass and the paper.
-Estimate over_group(const std::vector<TaskAnswers>& sets, std::string_view metric) {
-  return group_metric(sets, metric, sets.front().style == Style::lm_eval);
-}
-
 std::vector<std::string> cells_of(const std::string& label, const std::vector<TaskAnswers>& sets,
                                   const std::vector<std::string>& columns) {
   std::int64_t items = 0;
@@ -42,24 +37,18 @@ std::vector<std::string> cells_of(const std::string& label, const std::vector<Ta
   for (const std::string& column : columns) {
     const auto& metrics = sets.front().metrics;
     const bool has = std::ranges::find(metrics, column) != metrics.end();
-    row.push_back(has ? figure(column, over_group(sets, column)) : "-");
+    row.push_back(has ? figure(column, benchmark_metric(sets, column)) : "-");
   }
   return row;
 }
 
-// Of several benchmarks: the mean of what all of them have as a share, each counted the same.
 std::vector<std::string> mean_cells(const std::vector<std::vector<TaskAnswers>>& groups,
                                     const std::vector<std::string>& columns) {
+  const std::map<std::string, Estimate> means = benchmark_means(groups);
   std::vector<std::string> row = {"mean", "", ""};
   for (const std::string& column : columns) {
-    const auto has = [&](const auto& group) { return std::ranges::count(group.front().metrics, column) > 0; };
-    if (column == "perplexity" || !std::ranges::all_of(groups, has)) {
-      row.emplace_back("-");
-      continue;
-    }
-    std::vector<Estimate> estimates;
-    for (const auto& group : groups) estimates.push_back(over_group(group, column));
-    row.push_back(figure(column, mean_of(estimates)));
+    const auto mean = means.find(column);
+    row.push_back(mean != means.end() ? figure(column, mean->second) : "-");
   }
   return row;
 }
@@ -79,7 +68,7 @@ Json to_json(const Evaluation& evaluation, const Workload& workload) {
   for (const auto& group : by_group(evaluation.answers)) {
     if (group.size() < 2) continue;
     Json& entry = json["groups"][group.front().group];
-    for (const std::string& metric : group.front().metrics) entry[metric] = to_json(over_group(group, metric));
+    for (const std::string& metric : group.front().metrics) entry[metric] = to_json(benchmark_metric(group, metric));
     entry["sets"] = group.size();
   }
   json["seconds"] = evaluation.seconds;
@@ -94,15 +83,11 @@ Figures figures(const Evaluation& evaluation, const Model& model) {
     result["kl"] = evaluation.divergences.front().kl.value;
     result["same_first_choice"] = evaluation.divergences.front().same_first_choice.value;
   }
-  std::map<std::string, MeanAccumulator> means;
-  for (const auto& group : by_group(evaluation.answers))
-    for (const std::string& metric : group.front().metrics) {
-      const double value = over_group(group, metric).value;
-      result[benchmark_name(group) + "." + metric] = value;
-      means[metric].add(value);
-    }
-  for (const auto& [metric, mean] : means)
-    if (metric != "perplexity") result[metric] = mean.mean();
+  const auto groups = by_group(evaluation.answers);
+  for (const auto& group : groups)
+    for (const std::string& metric : group.front().metrics)
+      result[benchmark_name(group) + "." + metric] = benchmark_metric(group, metric).value;
+  for (const auto& [metric, mean] : benchmark_means(groups)) result[metric] = mean.value;
   return result;
 }
 
@@ -116,7 +101,7 @@ std::vector<std::string> figure_names(const Workload& workload, bool with_diverg
   for (const auto& [group, sets] : groups)
     for (const std::string& metric : sets.front()->metrics) {
       names.push_back((sets.size() == 1 ? sets.front()->name : group) + "." + metric);
-      if (metric != "perplexity") means.insert(metric);
+      if (has_mean(metric)) means.insert(metric);
     }
   names.insert(names.end(), means.begin(), means.end());
   return names;

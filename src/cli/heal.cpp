@@ -7,11 +7,14 @@
 #include "command.h"
 #include "heal_run.h"
 #include "options.h"
+#include "recipe.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/resources.h"
 #include "streamline/eval/perplexity.h"
 #include "streamline/heal/peft_files.h"
+#include "streamline/heal/run_key.h"
+#include "streamline/heal/train_state.h"
 #include "streamline/heal/tuning.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply.h"
@@ -99,6 +102,8 @@ void heal_with_adapters(Run& run) {
   const Options& options = run.options;
   const Model& model = run.opened.model;
   const TuningOptions tuning = tuning_options(run);
+  check_state(tuning.heal, tuning_key(model, run.text.training, run.text.validation, tuning));
+  measure(run, "before", model);
   Tuned tuned = tune(model, run.text.training, run.text.validation, tuning);
   Json targets = Json::array();
   for (const Role role : tuned.adapters.options.roles) targets.push_back(role_name(role));
@@ -146,9 +151,12 @@ Output run(const Options& options) {
   const Model& model = run.opened.model;
   if (!options.out.empty()) check_mergeable(model, options);
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
+  run.report["recipe"] = options.recipe;
   run.report["source"] = source_record(options.model, model);
+  if (ranks().first())
+    check_train_states(options.state,
+                       run_of_model(options.with == "sherl" ? kSherl : kAdapters, model, options.common.seed));
   load_text(run);
-  measure(run, "before", model);
   if (options.with == "sherl")
     heal_with_sherl(run);
   else
@@ -253,6 +261,7 @@ std::function<Output()> declare(Arguments& arguments) {
   Arguments machine = arguments.group(kMachine);
   add_sweep_options(machine, options->common);
   return [options, arguments] {
+    options->recipe = recipe_text(arguments.given());
     check_choice(*options, arguments);
     options->late_given = arguments.given("--late");
     return with_state(options->state, [&] { return run(*options); });

@@ -4,6 +4,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/perplexity_text.h"
 #include "streamline/heal/pace.h"
+#include "streamline/heal/train_state.h"
 
 namespace streamline::cli::heal_command {
 
@@ -24,6 +25,10 @@ HealOptions heal_options(const Run& run, const std::string& trained) {
   return heal;
 }
 
+void check_state(const HealOptions& heal, const Json& key) {
+  if (!heal.state_file.empty() && ranks().first()) static_cast<void>(load_progress(heal.state_file, key));
+}
+
 ApplyOptions apply_options(const Run& run, const std::string& body) {
   const Options& options = run.options;
   ApplyOptions apply = changed_options({options.model, options.max_shard_size, options.overwrite}, run.report, body);
@@ -32,10 +37,8 @@ ApplyOptions apply_options(const Run& run, const std::string& body) {
 }
 
 void tell_if_nothing_learnt(Run& run, const HealResult& result) {
-  if (result.last().best_step > 0) return;
-  const std::string sentence =
-      "nothing was learnt: after no step the held-out text was likelier than before the training, and the model is as "
-      "it was; try a smaller --learning-rate, or more --tokens";
+  const std::string sentence = nothing_learnt(result, "try a smaller --learning-rate, or more --tokens");
+  if (sentence.empty()) return;
   log_warning(sentence);
   run.report["warnings"].push_back(sentence);
 }

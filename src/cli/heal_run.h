@@ -15,6 +15,7 @@ struct Options {
   CommonOptions common;
   DataOptions data;
   std::string model, out, adapters, evaluation, with = "lora", base = "stored", state, log;
+  std::string recipe;  // what was given, as a file of --config
   std::string max_shard_size = "5GB", start = "identity", feature_norm = "rms", target = "lm", original;
   std::vector<std::string> targets = {"mlp"};
   TuningOptions tuning;
@@ -36,6 +37,8 @@ struct Run {
 void measure(Run& run, const char* name, const Model& model);
 // What all trainings are told by the options; the state's file is called after what is trained.
 HealOptions heal_options(const Run& run, const std::string& trained);
+// Before the work: that the state of such a training, if there is one, has this key. Errors: those of load_progress().
+void check_state(const HealOptions& heal, const Json& key);
 // How the healed model is written; `body` is its card.
 ApplyOptions apply_options(const Run& run, const std::string& body);
 // The end of a card: the perplexities, and how to do it again.

@@ -62,6 +62,8 @@ void heal_with_sherl(Run& run) {
     tuning.removed = removed_before(model, *original, at);
     tuning.original = &*original;
   }
+  check_state(tuning.heal, sherl_key(model, run.text.training, run.text.validation, tuning));
+  measure(run, "before", model);
   const SherlTuned tuned = tune_sherl(model, run.text.training, run.text.validation, tuning);
   run.report["sherl"] = {{"at", tuned.adapter.at},
                          {"features", tuned.adapter.features},

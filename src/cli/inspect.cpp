@@ -11,6 +11,7 @@
 #include "streamline/arch/companions.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/io/dtype_word.h"
@@ -18,6 +19,7 @@
 #include "streamline/report/fields.h"
 #include "streamline/report/report.h"
 #include "streamline/report/sections.h"
+#include "streamline/text/tokenizer.h"
 
 namespace streamline::cli::inspect_command {
 namespace {
@@ -107,7 +109,22 @@ Json made_entry(const Checkpoint& checkpoint) {
   return {{"by", *by}, {"of", *of}, {"what", report::deed(report)}};
 }
 
-Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
+// How many tokens its tokenizer has; null where there is none that can be read. Says where they do not fit the rows of
+// the embedding.
+Json token_count(const Checkpoint& checkpoint, const Config& config) {
+  try {
+    const auto tokenizer = open_tokenizer(checkpoint.files());
+    for (const std::string& doubt : {excess_of_tokens(tokenizer->own_size(), config.vocab),
+                                     shortage_of_tokens(tokenizer->vocab_size(), config.vocab)})
+      if (!doubt.empty()) log_warning(checkpoint.label() + ": its tokenizer " + doubt);
+    return tokenizer->vocab_size();
+  } catch (const Error& error) {
+    log_detail(error.what());
+    return nullptr;
+  }
+}
+
+Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config, bool check) {
   Json layers = Json::array();
   for (std::int64_t i = 0; i < config.layer_count(); ++i) {
     Json entry = layer_entry(config.layers[static_cast<std::size_t>(i)]);
@@ -121,6 +138,7 @@ Json describe_checkpoint(const Checkpoint& checkpoint, const Config& config) {
           {"layers", config.layer_count()},
           {"hidden_size", config.hidden},
           {"vocab_size", config.vocab},
+          {"tokenizer_tokens", check ? token_count(checkpoint, config) : Json()},
           {"max_positions", config.max_positions},
           {"tied_embeddings", config.tied_embeddings},
           {"dtype", config.dtype},
@@ -158,7 +176,11 @@ std::string as_text(const Json& info) {
   if (const Json* sparse = first_sparse(info["layer"]))
     rows.push_back({"experts", (*sparse)["experts"].dump() + ", of which " + (*sparse)["active_experts"].dump() +
                                    " compute a token"});
-  rows.push_back({"vocabulary", number("vocab_size") + (info["tied_embeddings"].get<bool>() ? ", head tied" : "")});
+  const Json& tokens = info["tokenizer_tokens"];
+  rows.push_back({"vocabulary", number("vocab_size") + (info["tied_embeddings"].get<bool>() ? ", head tied" : "") +
+                                    (tokens.is_null() || tokens == info["vocab_size"]
+                                         ? ""
+                                         : "; the tokenizer has " + tokens.dump() + " tokens")});
   rows.push_back({"positions", number("max_positions")});
   std::string types;
   for (const auto& [name, bytes] : info["stored_types"].items()) types += (types.empty() ? "" : ", ") + name;
@@ -182,7 +204,7 @@ Output run(const Options& options) {
   const auto checkpoint = open_checkpoint(options.model);
   const Config config = resolve_config(*checkpoint);
   if (options.check) check_finite(*checkpoint);
-  Json info = describe_checkpoint(*checkpoint, config);
+  Json info = describe_checkpoint(*checkpoint, config, options.check);
   std::string text = as_text(info);
   if (!options.estimate.command.empty()) {
     info["estimate"] = estimate(options.model, options.estimate, options.common);
@@ -203,7 +225,8 @@ void check_given(const Arguments& arguments, const EstimateOptions& options) {
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
-  arguments.flag("--check", options->check, "also read every weight and fail on NaN or infinity");
+  arguments.flag("--check", options->check,
+                 "also read every weight and fail on NaN or infinity, and hold the tokenizer against the vocabulary");
   add_output_options(arguments, options->common);
   add_estimate_options(arguments, options->estimate, options->common);
   return [options, arguments] {

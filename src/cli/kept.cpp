@@ -6,6 +6,8 @@
 #include "rank_group.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/base/file.h"
+#include "streamline/base/json.h"
 #include "streamline/tasks/answers_file.h"
 
 namespace streamline::cli {
@@ -73,6 +75,19 @@ std::optional<File> read_kept(const Keep& keep, const fs::path& path, File (*rea
   fail(ErrorKind::io, path.string(), ": was left by another model or plan; choose another --out, or pass --overwrite");
 }
 
+struct TrainingFile {
+  Json key, training;
+};
+
+TrainingFile read_training(const fs::path& path) {
+  const Json json = parse_json(read_text(path), path.string());
+  if (!json.is_object() || !json.contains("key") || !json.contains("training"))
+    fail(ErrorKind::format, path.string(), ": does not say what a training came to");
+  return {.key = json["key"], .training = json["training"]};
+}
+
+fs::path training_path(const Keep& keep) { return fs::path(keep.folder) / "training.json"; }
+
 std::optional<AnswersFile> answers_file(const Keep& keep, const TaskSet& set) {
   return read_kept(keep, answers_path(keep.folder, set.style, set.name), read_answers);
 }
@@ -86,6 +101,7 @@ std::optional<KeptPerplexity> perplexity_file(const Keep& keep, const Evaluation
 void check_kept(const Keep& keep, const Workload& workload) {
   for (const EvaluationText& text : workload.texts) perplexity_file(keep, text);
   for (const TaskSet& set : workload.sets) answers_file(keep, set);
+  kept_training(keep);
 }
 
 std::optional<TaskAnswers> kept_answers(const Keep& keep, const Workload& workload, const TaskSet& set) {
@@ -110,6 +126,18 @@ void keep_perplexity(const Keep& keep, const Workload& workload, const Evaluatio
   if (keep.folder.empty() || !ranks().first()) return;
   kept.key = perplexity_key(keep, workload, text, source);
   write_perplexity(perplexity_path(keep.folder, text), kept);
+}
+
+std::optional<Json> kept_training(const Keep& keep) {
+  std::optional<TrainingFile> file = read_kept(keep, training_path(keep), read_training);
+  if (!file || file->key != keep.key) return std::nullopt;
+  return std::move(file->training);
+}
+
+void keep_training(const Keep& keep, const Json& training) {
+  if (keep.folder.empty() || !ranks().first()) return;
+  fs::create_directories(keep.folder);
+  write_text(training_path(keep), dump_json({{"key", keep.key}, {"training", training}}));
 }
 
 bool all_kept(const Keep& keep, const Workload& workload, const Json& source) {

@@ -25,6 +25,10 @@ std::optional<KeptPerplexity> kept_perplexity(const Keep& keep, const Workload& 
 void keep_perplexity(const Keep& keep, const Workload& workload, const EvaluationText& text, const Json& source,
                      KeptPerplexity kept);
 
+// What the training of a model that is compared came to: its record and its warning, {"record": …, "warning": …}.
+std::optional<Json> kept_training(const Keep& keep);
+void keep_training(const Keep& keep, const Json& training);
+
 // Whether nothing is left to measure. `source` as above.
 bool all_kept(const Keep& keep, const Workload& workload, const Json& source);
 

@@ -45,10 +45,19 @@ void check_writes_text(const Checkpoint& checkpoint, const char* instead) {
          chips ? instead : "take the model that it was made from, with its head");
 }
 
+void check_tokenizer(const Tokenizer& tokenizer, const Config& config, const std::string& model) {
+  if (const std::string excess = excess_of_tokens(tokenizer.own_size(), config.vocab); !excess.empty())
+    fail(ErrorKind::mismatch, model, ": its tokenizer ", excess);
+  if (const std::string shortage = shortage_of_tokens(tokenizer.vocab_size(), config.vocab); !shortage.empty())
+    log_warning(model + ": its tokenizer " + shortage);
+}
+
 OpenedModel open_model(const std::string& model, const Placement& placement, Head head) {
   auto checkpoint = open_checkpoint(model);
   if (head == Head::language) check_writes_text(*checkpoint);
-  return {with_side_route(Model::open(checkpoint, placement)), open_tokenizer(checkpoint->files())};
+  OpenedModel opened{with_side_route(Model::open(checkpoint, placement)), open_tokenizer(checkpoint->files())};
+  check_tokenizer(*opened.tokenizer, opened.model.config(), checkpoint->label());
+  return opened;
 }
 
 Longer longer_if(bool allow_long) { return allow_long ? Longer::allowed : Longer::on_request; }

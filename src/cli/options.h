@@ -27,8 +27,11 @@ struct OpenedModel {
   Model model;
   std::unique_ptr<Tokenizer> tokenizer;
 };
-// Errors as Model::open and open_tokenizer; also mismatch when the tokenizer has more ids than the embedding rows, and
-// those of check_writes_text() unless any head will do.
+// That a tokenizer may be the model's: a warning where it has tokens for less than half of the embedding's rows.
+// Errors: mismatch where text would have ids without a row.
+void check_tokenizer(const Tokenizer& tokenizer, const Config& config, const std::string& model);
+// Errors as Model::open, open_tokenizer and check_tokenizer(); also those of check_writes_text() unless any head will
+// do.
 OpenedModel open_model(const std::string& model, const Placement& placement, Head head = Head::language);
 
 // Checks tokens of text against the model's positions, one of which is BOS's where it stands in front, and fills their

@@ -14,6 +14,7 @@
 #include "streamline/base/number_text.h"
 #include "streamline/heal/refit.h"
 #include "streamline/io/checkpoint_writer.h"
+#include "streamline/prune/half_choice.h"
 #include "streamline/report/report.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/changeable.h"
@@ -85,7 +86,7 @@ void check_options(const PruneOptions& options) {
   // A budget adds what says how much, and all is checked with that.
   if (options.budget.empty()) resolve_params(method.params, options.method_params, "--method " + options.method);
   check_shared(options);
-  if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement);
+  if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement, "auto");
   if (options.replacement == "auto")
     for (const std::string& name : options.candidates)
       if (name != "none") parse_replacement(name);
@@ -120,10 +121,21 @@ void check_source(const PruneRun& run) {
   }
   check_no_side_route(checkpoint, "reads its layers where they are");
   if (!writes(run.options)) return;
-  if (checkpoint.is_safetensors())
-    check_cuttable(run.opened.model, inside.heads, inside.channels);
-  else
-    check_gguf_slices(run.opened.model, inside.heads, inside.channels);
+  if (checkpoint.is_safetensors()) return check_cuttable(run.opened.model, inside.heads, inside.channels);
+  check_gguf_slices(run.opened.model, inside.heads, inside.channels);
+  const HalfKinds halves = half_kinds(find_method(run.options.method), run.options.method_params);
+  check_gguf_halves(halves.attention, halves.mlp);
+}
+
+// A plan is worth having all the same where nothing is to be written.
+void warn_of_unwritable(PruneRun& run) {
+  try {
+    check_cut(run, run.plan);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    log_warning(error.what());
+    run.report["warnings"].push_back(error.what());
+  }
 }
 
 // What --sparsity and --layers came to; --budget says it by itself.
@@ -142,20 +154,24 @@ Output run(const PruneOptions& options) {
   check_source(run);
   run.replacement = options.replacement;
   if (!options.state.empty()) run.memory = SearchMemory(search_state_file(options.state), ranks());
+  check_state(run);
   if (writes(options)) check_writable(run);
   const Model& source = run.opened.model;
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   run.report["recipe"] = options.recipe;
 
   stage(run, "read text", [&] { load_data(run); });
+  check_state(run);
   if (options.replacement == "auto") stage(run, "try replacements", [&] { choose_replacement(run); });
   stage(run, "score", [&] { naming_bad_tensors(source, [&] { choose(run); }); });
+  check_state(run);
   for (const std::string& warning : run.proposal.warnings) log_warning(warning);
   log_info(summary(run.plan));
   tell_size(run);
-  if (writes(options) && source.checkpoint().is_safetensors())
-    check_zero_halves(source, run.plan,
-                      resolve_form(source.checkpoint(), source.config(), parse_format(options.format)));
+  if (writes(options))
+    check_cut(run, run.plan);
+  else
+    warn_of_unwritable(run);
   if (options.plan_only) {
     Json plan = to_json(run.plan);
     std::string text = dump_json(plan);
@@ -244,7 +260,7 @@ std::function<Output()> declare(Arguments& arguments) {
                  "choose what to cut and print the plan; nothing is trained or written");
   arguments.add("--format", options->format, kFormatHelp);
   add_shard_size(arguments, options->max_shard_size);
-  arguments.add(kRecipeOption, options->recipe, "YAML file of options; the command line wins over it");
+  add_recipe_option(arguments);
   Arguments text = arguments.group("Text to look at and to measure on"), choice = arguments.group("What to cut");
   add_data_options(text, options->data);
   text.add("--eval", options->evaluation,

@@ -7,6 +7,10 @@
 #include "streamline/base/number_text.h"
 #include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/heal/heal_plan.h"
+#include "streamline/heal/run_key.h"
+#include "streamline/heal/train_state.h"
+#include "streamline/prune/unit_search.h"
 #include "training.h"
 
 namespace streamline::cli {
@@ -42,6 +46,19 @@ TokenBatches beginning(const TokenBatches& text, std::int64_t tokens) {
   return part;
 }
 
+// Why what a candidate leaves could not be written; empty where it can, or nothing is to be written.
+std::string why_unwritable(const PruneRun& run, const std::string& candidate, const Plan& plan) {
+  if (run.options.dry_run) return {};
+  try {
+    if (candidate != "none") check_replacement(run, candidate);
+    check_cut(run, candidate == "none" ? plan : with_networks(plan, parse_replacement(candidate)));
+    return {};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    return error.what();
+  }
+}
+
 void refuse_worse(const PruneRun& run, const HealedPlanWindow& window) {
   if (!worse_than_nothing(window.result)) return;
   const HealStage& stage = window.result.last();
@@ -57,11 +74,30 @@ void refuse_worse(const PruneRun& run, const HealedPlanWindow& window) {
 
 }  // namespace
 
+void check_state(const PruneRun& run) {
+  const PruneOptions& options = run.options;
+  if (options.state.empty() || !ranks().first()) return;
+  const Model& model = run.opened.model;
+  run.memory.check(search_of_model(model, options.method, options.common.seed));
+  if (!run.heals()) return;
+  if (run.training.sequences.empty() || run.replacement == "auto")
+    return check_train_states(options.state, run_of_model(kHealing, model, options.common.seed));
+  const ReplacementChoice choice = parse_replacement(run.replacement);
+  const HealPlanOptions heal{.heal = heal_options(options), .state_directory = options.state};
+  if (run.proposal.plan.segments.empty())
+    check_train_states(options.state, healing_key(model, choice, run.training, run.validation, heal.heal));
+  else
+    check_states(model, run.proposal.plan, choice, run.training, run.validation, heal);
+}
+
 void choose_replacement(PruneRun& run) {
   const PruneOptions& options = run.options;
   run.proposal = propose(run, "none");  // for the scores, which all candidates share
   std::vector<Candidate> candidates;
-  for (const std::string& name : options.candidates) candidates.push_back({name, propose(run, name).plan});
+  for (const std::string& name : options.candidates) {
+    const Plan plan = propose(run, name).plan;
+    candidates.push_back({name, plan, why_unwritable(run, name, plan)});
+  }
   const auto results =
       try_candidates(run.opened.model, candidates, beginning(run.training, options.candidate_tokens), run.validation,
                      heal_options(options), run.evaluation, run.perplexity, run.opened.tokenizer->bos());

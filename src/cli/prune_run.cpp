@@ -17,6 +17,7 @@
 #include "streamline/heal/refit.h"
 #include "streamline/io/checkpoint_writer.h"
 #include "streamline/surgery/apply_gguf.h"
+#include "streamline/surgery/changeable.h"
 #include "streamline/surgery/fold.h"
 #include "streamline/surgery/widths.h"
 #include "training.h"
@@ -46,6 +47,20 @@ void load_evaluation(PruneRun& run) {
   check_long_enough(run.evaluation, run.perplexity.window, "--seq-len");
 }
 
+// How many heads and channels stay in each layer that loses some, of all its experts.
+Json describe_slices(const Plan& plan) {
+  Json slices = Json::array();
+  for (const auto& [layer, slice] : plan.slices) {
+    slices.push_back({{"layer", layer}});
+    if (slice.kv_heads) slices.back()["kv_heads"] = {{"kept", slice.kv_heads->count()}, {"of", slice.kv_heads->of}};
+    if (slice.channels.empty()) continue;
+    std::int64_t kept = 0, of = 0;
+    for (const KeptUnits& units : slice.channels) kept += units.count(), of += units.of;
+    slices.back()["channels"] = {{"kept", kept}, {"of", of}};
+  }
+  return slices;
+}
+
 Json describe_choice(const PruneRun& run) {
   const Proposal& proposal = run.proposal;
   const Segment* cut = nullptr;
@@ -64,8 +79,9 @@ Json describe_choice(const PruneRun& run) {
   }
   const Json& decided = proposal.plan.scores;
   const auto add_reasons = [&](Json choice) {
-    for (const char* key : {"margin", "estimates", "budgets", "ratio"})
+    for (const char* key : {"margin", "estimates", "sparsity", "ratio", "budgets", "angular"})
       if (decided.contains(key)) choice[key] = decided[key];
+    if (!proposal.plan.slices.empty()) choice["slices"] = describe_slices(proposal.plan);
     return choice;
   };
   if (cut == nullptr && proposal.plan.slices.empty()) return nullptr;
@@ -109,16 +125,27 @@ void stage(PruneRun& run, const std::string& name, const std::function<void()>& 
 void check_writable(const PruneRun& run) {
   const Model& source = run.opened.model;
   check_applicable(source.checkpoint(), run.options.out);
+  resolve_form(source.checkpoint(), source.config(), parse_format(run.options.format));
+  if (run.heals() && run.replacement != "auto") check_replacement(run, run.replacement);
+}
+
+void check_replacement(const PruneRun& run, const std::string& name) {
+  const Model& source = run.opened.model;
   const Format format = parse_format(run.options.format);
-  const LayerForm form = resolve_form(source.checkpoint(), source.config(), format);
-  if (!run.heals() || run.replacement == "auto") return;
-  const Replacement& network = *parse_replacement(run.replacement).network;
+  const Replacement& network = *parse_replacement(name).network;
   const LayerConfig shape = usual_shape(network, source.config());
   if (!source.checkpoint().is_safetensors()) check_gguf_replacement(source.config(), shape, 0);
-  check_form(source.config(), shape, 0, form);
+  check_form(source.config(), shape, 0, resolve_form(source.checkpoint(), source.config(), format));
   if (format == Format::ordinary && folding_of(network, source.config()) == Folding::extension)
-    fail(ErrorKind::usage, "'", run.replacement, "' is no layer that ordinary checkpoints have; choose another ",
+    fail(ErrorKind::usage, "'", name, "' is no layer that ordinary checkpoints have; choose another ",
          "--replace (layer, swiglu-residual), or --format auto");
+}
+
+void check_cut(const PruneRun& run, const Plan& plan) {
+  const Model& source = run.opened.model;
+  if (!source.checkpoint().is_safetensors()) return check_gguf_cut(source, plan);
+  const Format format = parse_format(run.options.format);
+  check_zero_halves(source, plan, resolve_form(source.checkpoint(), source.config(), format));
 }
 
 void load_data(PruneRun& run) {
@@ -241,6 +268,7 @@ void measure(PruneRun& run, const std::string& name, const Model& model, const M
               {"parameters", written.parameters()},
               {"bytes", written.weight_bytes()},
               {"perplexity", to_json(result, run.perplexity, run.evaluation)}};
+  if (const std::int64_t padding = written.parameters() - model.parameters(); padding > 0) row["padding"] = padding;
   if (!run.options.no_speed && ranks().first()) {
     const SpeedResult speed =
         measure_speed(written, {.prompt = run.perplexity.window, .decode = 32, .repetitions = 3, .batch = 1}, false);
@@ -326,7 +354,6 @@ void write(PruneRun& run) {
     end_stage(run, "write and verify", watch);
     for (const std::string& note : applied.notes) log_info(note);
     run.report["output"] = output_record(options.out, applied);
-    directory.write("streamline/recipe.yaml", options.recipe);
     write_report(directory, run.report);
   };
   apply_plan(run.opened.model, run.plan, run.replacements, options.out, apply);

@@ -64,6 +64,14 @@ Proposal propose(PruneRun& run, const std::string& replacement);
 void stage(PruneRun& run, const std::string& name, const std::function<void()>& work);
 
 void check_writable(const PruneRun& run);  // before the work: errors of a result that cannot be written
+// That this replacement is a layer of what is written. Errors: unsupported; usage for one that --format does not have.
+void check_replacement(const PruneRun& run, const std::string& name);
+// That what a plan leaves of the source can be written, told before anything is measured or trained. Errors:
+// unsupported.
+void check_cut(const PruneRun& run, const Plan& plan);
+// Before the work, and again when there is text and when there is a plan: that what --state has is of this run, as far
+// as that is known. Errors: mismatch, format.
+void check_state(const PruneRun& run);
 void load_data(PruneRun& run);
 void choose(PruneRun& run);
 void choose_replacement(PruneRun& run);  // for --replace auto: tries the candidates

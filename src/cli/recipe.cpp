@@ -13,7 +13,7 @@ namespace streamline::cli {
 namespace {
 
 constexpr std::string_view kOption = kRecipeOption;
-constexpr std::size_t kFirst = 2;  // after the program's and the command's names
+constexpr std::size_t kFirst = 2;  // after the program's and the command's names, where it may stand
 
 // Takes "--config FILE" or "--config=FILE" out of the words.
 std::optional<std::string> take_file(std::vector<std::string>& words) {
@@ -34,11 +34,38 @@ std::optional<std::string> take_file(std::vector<std::string>& words) {
   return file;
 }
 
-bool is_given(const std::vector<std::string>& words, const std::string& name) {
-  if (name == "model") return words.size() > kFirst && !words[kFirst].starts_with('-');
+// What stands on the command line without a name.
+bool is_models(const std::string& key) { return key == "model" || key == "models"; }
+
+bool is_given(const std::vector<std::string>& words, std::size_t names, const std::string& name) {
+  if (is_models(name)) return words.size() > names && !words[names].starts_with('-');
   const std::string option = "--" + name;
   return std::any_of(words.begin(), words.end(),
                      [&](const std::string& word) { return word == option || word.starts_with(option + "="); });
+}
+
+// Options of a command of which only one may be given: what the words give takes the place of the file's.
+struct Alternatives {
+  std::string_view command;
+  std::vector<std::string_view> names;
+};
+const std::vector<Alternatives>& alternatives() {
+  static const std::vector<Alternatives> all = {
+      {"prune", {"layers", "cut", "halves", "sparsity", "threshold", "ratio", "keep-heads", "keep-channels", "budget"}},
+      {"sparsify", {"ratio", "pattern"}},
+      {"compare", {"data", "calibration"}}};
+  return all;
+}
+
+bool gives_way(const std::vector<std::string>& words, std::size_t names, const std::string& name) {
+  const auto takes_its_place = [&](std::string_view other) {
+    const bool beside = name.starts_with("keep-") && other.starts_with("keep-");  // these go together
+    return other != name && !beside && is_given(words, names, std::string(other));
+  };
+  return std::ranges::any_of(alternatives(), [&](const Alternatives& group) {
+    return words.size() > 1 && group.command == words[1] && std::ranges::count(group.names, name) > 0 &&
+           std::ranges::any_of(group.names, takes_its_place);
+  });
 }
 
 std::string scalar(const YAML::Node& node, const std::string& where, const std::string& key) {
@@ -56,8 +83,13 @@ std::string value_of(const YAML::Node& node, const std::string& where, const std
 // The words that one entry stands for; none for a flag that is off.
 std::vector<std::string> words_of(const std::string& key, const YAML::Node& node, const std::string& where) {
   if (node.IsNull()) fail(ErrorKind::format, where, ": '", key, "' has no value");
+  if (is_models(key) && node.IsSequence()) {
+    std::vector<std::string> models;
+    for (const YAML::Node& element : node) models.push_back(scalar(element, where, key));
+    return models;
+  }
   const std::string value = value_of(node, where, key);
-  if (key == "model") return {value};
+  if (is_models(key)) return {value};
   // An unquoted true is a flag; text that says so is quoted.
   if (node.IsScalar() && node.Tag() == "?" && value == "true") return {"--" + key};
   if (node.IsScalar() && node.Tag() == "?" && value == "false") return {};
@@ -76,23 +108,28 @@ YAML::Node read(const std::string& file) {
 
 }  // namespace
 
-RecipeWords with_recipe(std::vector<std::string> words) {
+void add_recipe_option(Arguments& arguments) {
+  arguments.add(
+      kRecipeOption, [](const std::string&) {}, "YAML file of options; the command line wins over it", "TEXT");
+}
+
+RecipeWords with_recipe(std::vector<std::string> words, std::size_t names) {
   const auto file = take_file(words);
   if (!file) return {.words = std::move(words)};
   RecipeWords result;
-  std::vector<std::string> from_file;
+  std::vector<std::string> from_file, models;
   for (const auto& entry : read(*file)) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     if (key.empty() || key.starts_with('-') || key == "config")
       fail(ErrorKind::format, *file, ": '", key, "' is no option's name without its dashes");
-    if (is_given(words, key)) continue;
+    if (is_given(words, names, key) || gives_way(words, names, key)) continue;
     result.places.emplace_back("--" + key, *file + ":" + std::to_string(entry.first.Mark().line + 1));
-    for (std::string& word : words_of(key, entry.second, *file)) {
-      // The model comes first, so that no option takes it for its value.
-      from_file.insert(key == "model" ? from_file.begin() : from_file.end(), std::move(word));
-    }
+    for (std::string& word : words_of(key, entry.second, *file))
+      (is_models(key) ? models : from_file).push_back(std::move(word));
   }
-  words.insert(words.begin() + static_cast<std::ptrdiff_t>(std::min(kFirst, words.size())), from_file.begin(),
+  // Models come first, so that no option takes one for its value.
+  from_file.insert(from_file.begin(), models.begin(), models.end());
+  words.insert(words.begin() + static_cast<std::ptrdiff_t>(std::min(names, words.size())), from_file.begin(),
                from_file.end());
   result.words = std::move(words);
   return result;

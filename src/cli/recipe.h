@@ -10,8 +10,10 @@
 
 namespace streamline::cli {
 
-// The option that names such a file; commands that take one declare it for their help.
+// The option that names such a file.
 inline constexpr const char* kRecipeOption = "--config";
+// Declares it for the help of a command: with_recipe() reads it for all of them, before their own options are read.
+void add_recipe_option(Arguments& arguments);
 
 struct RecipeWords {
   std::vector<std::string> words;
@@ -19,12 +21,16 @@ struct RecipeWords {
 };
 
 // words, with "--config FILE" replaced by what the file says: a mapping from option names (without dashes; "model" for
-// the model) to a value, a list, or true. What the words give themselves is left out. Errors: io, format (not YAML, not
-// such a mapping), usage (--config without a file, or twice).
-RecipeWords with_recipe(std::vector<std::string> words);
+// the model, "models" for several) to a value, a list, or true. What the words give themselves is left out, and so is
+// what cannot stand beside it, as another size of a cut. `names`: the words that name the program, the command and its
+// action, where it has any. Errors: io, format (not YAML, not such a mapping), usage (--config without a file, or
+// twice).
+RecipeWords with_recipe(std::vector<std::string> words, std::size_t names = 2);
 // "run.yaml:3: " of the first option that a message names, where it came of the file; else empty.
 std::string place_of(const std::string& message, const RecipeWords& recipe);
 
+// Where it lies in what a command wrote.
+inline constexpr const char* kRecipeFile = "streamline/recipe.yaml";
 // A file that with_recipe() reads back to these.
 std::string recipe_text(const GivenOptions& options);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 
@@ -42,13 +43,18 @@ std::vector<Declared> declare(Program& program) {
   for (const Command* command : commands()) {
     Arguments arguments = program.add_command(command->name, command->summary, "Examples:\n" + command->examples);
     auto run = command->declare(arguments);
-    // with_recipe() reads it for all of them, before these do.
     if ((arguments.has("MODEL") || arguments.has("MODELS")) && !arguments.has(kRecipeOption))
-      arguments.add(
-          kRecipeOption, [](const std::string&) {}, "YAML file of options; the command line wins over it", "TEXT");
+      add_recipe_option(arguments);
     declared.push_back({command, arguments, std::move(run)});
   }
   return declared;
+}
+
+// Of the words, those that name the program, the command, and its action.
+std::size_t naming_words(const std::vector<std::string>& words, const std::vector<Declared>& declared) {
+  const auto named = [&](const Declared& one) { return words.size() > 1 && one.command->name == words[1]; };
+  const auto command = std::ranges::find_if(declared, named);
+  return command != declared.end() && command->arguments.has_actions() ? 3 : 2;
 }
 
 // What the file of a recipe got wrong is told with its place there.
@@ -75,7 +81,8 @@ Answer run(const std::vector<std::string>& words) {
       "breaks.",
       "streamline " + std::string(program_version()));
   const std::vector<Declared> declared = declare(program);
-  if (const auto answer = parse(program, with_recipe(words))) return {.output = {.json = nullptr, .text = *answer}};
+  if (const auto answer = parse(program, with_recipe(words, naming_words(words, declared))))
+    return {.output = {.json = nullptr, .text = *answer}};
   for (const auto& [command, arguments, run] : declared) {
     if (!arguments.chosen()) continue;
     check_ranks(*command);

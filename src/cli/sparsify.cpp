@@ -8,13 +8,16 @@
 #include "changed_model.h"
 #include "command.h"
 #include "options.h"
+#include "recipe.h"
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/base/state_key.h"
 #include "streamline/base/unfinished.h"
+#include "streamline/heal/train_state.h"
 #include "streamline/prune/spectra.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
@@ -30,6 +33,7 @@ struct Options {
   SpreadOptions spread;
   std::string model, out, evaluation, state, method = "wanda", pattern, allocation = "uniform", inputs = "pruned",
                                              max_shard_size = "5GB";
+  std::string recipe;  // what was given, as a file of --config
   double damping = 0.01;
   std::int64_t evaluation_windows = 64;
   bool overwrite = false;
@@ -118,19 +122,20 @@ void measure(Run& run, const char* name, const Model& model) {
   add_measured(run.report, run.opened, run.measured, name, model);
 }
 
-// What the pruned matrices depend on.
-std::string run_key(const Run& run) {
-  Json patterns = Json::array();
-  for (const sparse::Pattern& pattern : run.sparsify.patterns) patterns.push_back({pattern.kept, pattern.group});
-  const Json key = {{"model", run.opened.model.checkpoint().digest()},
-                    {"text", run.calibration.digest},
-                    {"criterion", run.options.method},
-                    {"inputs", run.options.inputs},
-                    {"damping", run.sparsify.damping},
-                    {"ratios", run.sparsify.ratios},
-                    {"patterns", patterns},
-                    {"type", c10::toString(run.opened.model.placement().dtype)}};
-  return key.dump();
+constexpr const char* kStateOf = "sparsify 1";  // kStateForm
+
+// What the pruned matrices depend on, as far as it is known: the text and the shares come later than the model.
+Json run_key(const Run& run) {
+  Json key = {{kStateForm, kStateOf},
+              {"model", run.opened.model.checkpoint().digest()},
+              {"method", run.options.method},
+              {"inputs", run.options.inputs},
+              {"damping", run.sparsify.damping},
+              {"dtype", c10::toString(run.opened.model.placement().dtype)}};
+  if (!run.calibration.digest.empty()) key["text"] = run.calibration.digest;
+  if (!run.sparsify.ratios.empty()) key.update({{"ratios", run.sparsify.ratios}, {"patterns", Json::array()}});
+  for (const sparse::Pattern& pattern : run.sparsify.patterns) key["patterns"].push_back({pattern.kept, pattern.group});
+  return key;
 }
 
 // Says what experts that were sent too few tokens were pruned by, and how much text would do.
@@ -221,13 +226,17 @@ Output run(const Arguments& arguments, const Options& options) {
       model, [](std::int64_t, Role role) { return is_measured(role); },
       "whose weights are not changed; sparsify the unquantised checkpoint");
   run.report = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
+  run.report["recipe"] = options.recipe;
   run.report["source"] = source_record(options.model, model);
   run.sparsify.criterion = sparse::parse_criterion(options.method);
   run.sparsify.inputs = options.inputs == "dense" ? sparse::Inputs::dense : sparse::Inputs::pruned;
   run.sparsify.damping = options.damping;
   run.sparsify.progress = true;
+  check_train_states(options.state, run_key(run));
   load_texts(run);
+  check_train_states(options.state, run_key(run));
   allocate_layers(run);
+  check_train_states(options.state, run_key(run));
   measure(run, "source", model);
   // Without --state the matrices lie beside the result until it is written.
   std::optional<UnfinishedDirectory> scratch;
@@ -283,7 +292,10 @@ std::function<Output()> declare(Arguments& arguments) {
   add_shard_size(arguments, options->max_shard_size);
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
-  return [arguments, options] { return with_state(options->state, [&] { return run(arguments, *options); }); };
+  return [arguments, options] {
+    options->recipe = recipe_text(arguments.given());
+    return with_state(options->state, [&] { return run(arguments, *options); });
+  };
 }
 
 }  // namespace

@@ -19,8 +19,10 @@ bool is_state(const std::filesystem::path& file) {
 }  // namespace
 
 SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& data, std::int64_t tokens,
-                                  std::int64_t validation_sequences, std::uint64_t seed) {
+                                  std::int64_t validation_sequences, std::uint64_t seed,
+                                  const std::string& when_short) {
   PackOptions pack;
+  pack.when_short = when_short;
   pack.seq_len = sequence_length(opened, data);
   pack.samples = (tokens + pack.seq_len - 1) / pack.seq_len;
   pack.shuffle = true;
@@ -30,6 +32,13 @@ SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& 
   check_token_range(split.training, opened.model.config().vocab);
   check_token_range(split.validation, opened.model.config().vocab);
   return split;
+}
+
+std::string nothing_learnt(const HealResult& result, const std::string& advice) {
+  if (result.last().best_step > 0) return {};
+  return "nothing was learnt: after no step the held-out text was likelier than before the training, and the model is "
+         "as it was; " +
+         advice;
 }
 
 std::function<void(const Json&)> json_lines(const std::string& path) {

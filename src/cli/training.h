@@ -9,17 +9,24 @@
 #include "command.h"
 #include "options.h"
 #include "streamline/base/json.h"
+#include "streamline/heal/trainer.h"
 #include "streamline/text/corpus.h"
 
 namespace streamline::cli {
 
 // About so many tokens to train on and so many sequences of other documents, drawn at random. Errors: those of
-// load_split, and mismatch for ids outside the vocabulary.
-SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& data, std::int64_t tokens,
-                                  std::int64_t validation_sequences, std::uint64_t seed);
+// load_split, and mismatch for ids outside the vocabulary. `when_short`: PackOptions::when_short.
+SplitSequences load_training_text(
+    const OpenedModel& opened, const DataOptions& data, std::int64_t tokens, std::int64_t validation_sequences,
+    std::uint64_t seed,
+    const std::string& when_short = "take fewer --tokens, and go over them several times with --epochs");
 
 // Appends each record to a file, a JSON object a line; empty without a file. Errors: io.
 std::function<void(const Json&)> json_lines(const std::string& path);
+
+// A warning where no step of a training for the next token was better than the model as it was; else empty. `advice`:
+// what to try.
+std::string nothing_learnt(const HealResult& result, const std::string& advice);
 
 // Where a search keeps its state in that directory.
 std::filesystem::path search_state_file(const std::string& directory);

@@ -140,6 +140,8 @@ TARGETS = {
         lambda t: prune(BOOKS, text(t / "thesis.txt", b"x"), "--cut", 2, "--overwrite"), 1, ["thesis.txt", "is a file"]),
     "a folder that nobody can write into, told before any text is read": (
         lambda t: prune(BOOKS, "/proc/out", "--cut", 2, data=t / "none.txt"), 1, ["/proc/out: cannot create"]),
+    "folders above the target that a run made before it failed": (
+        lambda t: prune(BOOKS, folder(t / "mine") / "a" / "b" / "out", "--cut", 2, data=t / "none.txt"), 1, ["none.txt"]),
     "a target inside the source": (
         lambda t: ["apply", copy_of_books(t / "m"), "--plan", plan(t / "p.json", *DROP_TWO), "--out", t / "m" / "out"],
         None, ["inside"]),
@@ -306,7 +308,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     def at_most_a_megabyte():  # writing beyond fails as on a full disk; Python ignores SIGXFSZ, and so does its child
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
-    result = run("apply", BOOKS, "--plan", plan_file, "--out", tmp_path / "out", "--quiet",
+    result = run("apply", BOOKS, "--plan", plan_file, "--out", tmp_path / "a" / "b" / "out", "--quiet",
                  preexec_fn=at_most_a_megabyte, restore_signals=False)
     check_failure(result, 1, ["File too large"])
     assert files_below(tmp_path) == ["p.json"]

@@ -53,6 +53,19 @@ def test_features_say_what_they_are_of(made, tmp_path):
     assert again.returncode == 1 and "already exists" in again.stderr
 
 
+def test_options_stand_in_a_file(made, tmp_path):
+    recipe = tmp_path / "cache.yaml"
+    recipe.write_text(f"model: {BOOKS}\ndata: {made / 'place.jsonl'}\nlayers: [3, 7]\nlimit: 20\nout: {tmp_path / 'f'}\n")
+    found = chip_json("cache", "--config", recipe, "--limit", 24)
+    assert found["texts"] == 24 and found["layers"] == [3, 7] and (tmp_path / "f").exists()
+    recipe.write_text("kind: linear\nmethod: ridge\nfeature-norm: rms\nno-bias: true\n")
+    training = chip_json("train", "--config", recipe, tmp_path / "f", "--out", tmp_path / "f.chips")["tasks"][0]["training"]
+    assert training["method"] == "ridge" and training["feature_norm"] == "rms" and training["bias"] is False
+    recipe.write_text("kind: linear\nmethodd: ridge\n")
+    wrong = chip("train", tmp_path / "f", "--config", recipe)
+    assert wrong.returncode == 2 and f"{recipe}:2: there is no option '--methodd'" in wrong.stderr and wrong.stderr.count("\n") == 1
+
+
 def test_where_a_text_ends_is_learnt(made, tmp_path):
     found = chip_json("train", made / "place.features", "--kind", "linear", "--method", "ridge", "--feature-norm", "rms", "--test", 0.25,
                       "--validation", 0.25, "--html", tmp_path / "page.html")
@@ -201,6 +214,19 @@ def test_an_exported_classifier_can_be_exported_again(classifier, tmp_path):
                       "--gguf", tmp_path / "o.gguf", "--type", "f32")
     assert found["layers"] == 4 and found["why_plain"] is None and (tmp_path / "o.gguf").exists()
     assert sum("llama.cpp" in note for note in found["notes"]) == 1
+
+
+def test_a_gguf_classifier_that_llama_cpp_refuses_is_warned_of(classifier, tmp_path):
+    done = chip("export", classifier, "--chips", classifier / "streamline" / "chips.safetensors", "--out", tmp_path / "out", "--gguf",
+                tmp_path / "o.gguf")
+    assert done.returncode == 0 and "reads a classifier of the architecture qwen3 only" in done.stderr
+    assert "qwen3 only" not in done.stdout
+
+
+def test_nothing_to_classify_is_said(classifier):
+    done = chip("run", classifier, input="")
+    assert done.returncode == 0 and done.stdout == "" and done.stderr.count("nothing to classify") == 1
+    assert "nothing to classify" not in chip("run", classifier, input="\n").stderr
 
 
 def test_texts_that_were_seen_are_told(made):

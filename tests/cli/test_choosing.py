@@ -99,7 +99,7 @@ def test_halves_are_named_in_the_report(tmp_path):
              "--layers", 2, "--out", tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
     assert "Dropped the attention of layer" in page
-    assert 'class="cell half"' in page and "without attention: " in page and 'class="cell gone' not in page
+    assert 'class="cell half upper"' in page and "without attention: " in page and 'class="cell gone' not in page
 
 
 def test_what_each_part_is_worth_is_in_report_and_plan(tmp_path):
@@ -127,8 +127,17 @@ def test_a_search_goes_on_where_it_was(tmp_path):
     beam(2, *state)
     assert beam(3, *state) == beam(3)
     assert (tmp_path / "state/search.json").exists()
-    assert "another search" in run("prune", BOOKS, *TEXT, "--method", "beam", "--plan-only", "--layers", 2, "--width", 3,
-                                   *state).stderr
+    def refused(method, *more):
+        return run("prune", BOOKS, *TEXT, "--method", method, "--plan-only", "--layers", 2, *more, *state).stderr
+
+    assert "is the state of another search (what differs: parameters.width)" in refused("beam", "--width", 3)
+    assert "is the state of another search (what differs: seed)" in refused("beam", "--width", 2, "--seed", 1)
+    assert "is the state of another search (what differs: method)" in refused("iterative")
+    saved = json.loads((tmp_path / "state/search.json").read_text())
+    older = saved | {"key": {name: part for name, part in saved["key"].items() if name != "form"}}
+    (tmp_path / "state/search.json").write_text(json.dumps(older))
+    assert "by another version of this program" in refused("beam", "--width", 2)
+    (tmp_path / "state/search.json").write_text(json.dumps(saved))
     run_json("prune", BOOKS, *TEXT, "--method", "beam", "--layers", 2, "--width", 2, "--eval", VALID, "--eval-windows", 1,
              "--no-speed", "--out", tmp_path / "out", *state)
     assert not (tmp_path / "state").exists()

@@ -5,11 +5,12 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, run, run_json
+from program import BOOKS, CALIBRATION, ROOT, VALID, run, run_json
 
 COMMANDS = ["inspect", "score", "prune", "apply", "plan", "merge", "export", "eval", "stability", "chip", "generate", "bench", "list"]
 
@@ -137,6 +138,18 @@ def test_the_page_of_families_is_the_registrys():
     subprocess.run([sys.executable, script, os.environ["STREAMLINE_PROGRAM"], "--check"], check=True)
 
 
+def test_every_method_has_a_page_and_a_place_in_the_table_of_all():
+    pages = ROOT / "docs" / "methods"
+    rows = re.findall(r"^\| \[(.+?)\]\((.+?)\) \|", (pages / "README.md").read_text(encoding="utf-8"), re.M)
+    page_of = {name: page for names, page in rows for name in re.findall("`(.+?)`", names)}
+    methods = [method["name"] for method in run_json("list")["methods"]]
+    assert sorted(page_of) == sorted(methods)
+    for name in methods:
+        for page in {page_of[name], f"{name}.md" if (pages / f"{name}.md").exists() else page_of[name]}:
+            title = (pages / page).read_text(encoding="utf-8").splitlines()[0]
+            assert title.startswith("# ") and name in title.removeprefix("# ").split(", "), page
+
+
 def test_export_takes_a_type_in_capitals(tmp_path):
     assert run_json("export", BOOKS, "--gguf", tmp_path / "a.gguf", "--type", "Q8_0")["type"] == "q8_0"
 
@@ -248,6 +261,24 @@ def test_a_decilm_checkpoint_is_scored_and_pruned_like_any(halves, tmp_path):
     run_json("prune", tmp_path / "x.gguf", "--data", CALIBRATION, "--out", tmp_path / "y.gguf", "--cut", 2, "--replace", "none",
              "--seq-len", 64, "--samples", 4, "--eval", VALID, "--eval-windows", 2, "--no-speed")
     assert run_json("inspect", tmp_path / "y.gguf")["layers"] == 7
+
+
+def test_a_gguf_result_is_replaced_with_all_that_stands_beside_it(tmp_path):
+    run("export", BOOKS, "--gguf", tmp_path / "books.gguf")
+    small = ["prune", tmp_path / "books.gguf", "--data", CALIBRATION, "--out", tmp_path / "n.gguf", "--no-speed", "--samples", 2,
+             "--seq-len", 64, "--eval-windows", 1, "--quiet"]
+    first = run_json(*small, "--cut", 3, "--replace", "layer", "--tokens", 500, "--validation", 1, "--accept-worse")
+    told, written = next(model["bytes"] for model in first["models"] if model["name"] == "healed"), (tmp_path / "n.gguf").stat().st_size
+    assert 0.9 * written < told < written  # of which the tokenizer is the rest
+    beside = {path.name for path in tmp_path.iterdir()}
+    assert {"n.plan.json", "n.report.html", "n.replacement.safetensors", "n.streamline"} <= beside
+    assert "cut: 3\n" in (tmp_path / "n.streamline/recipe.yaml").read_text()
+    assert run(*small, "--cut", 4, "--replace", "none").returncode == 1  # not without --overwrite
+    assert {path.name for path in tmp_path.iterdir()} == beside
+    run_json(*small, "--cut", 4, "--replace", "none", "--overwrite")
+    assert {path.name for path in tmp_path.iterdir()} == beside - {"n.replacement.safetensors"}
+    assert json.loads((tmp_path / "n.report.json").read_text())["choice"]["cut"] == 4
+    assert run_json("inspect", tmp_path / "n.gguf")["layers"] == 8
 
 
 def test_halves_that_no_architecture_of_llama_cpp_says_are_refused(halves, tmp_path):

@@ -39,14 +39,21 @@ def test_compare_looks_through_plans(other_model):
 
 def test_compare_tells_every_text_and_who_is_within_the_error_of_whom(other_model):
     words = ["compare", BOOKS, BOOKS, "--plan", other_model, "--perplexity", VALID, "--perplexity", CALIBRATION, "--window", 128,
-             "--max-windows", 4, "--no-speed"]
+             "--max-windows", 8, "--no-speed"]
     table = run(*words).stdout
     assert "perplexity (valid.txt)" in table and f"perplexity ({CALIBRATION.name})" in table and "dropped layers" in table
     assert "Of those with *, within the error of each other:\n  books-5m and books-5m (2)\n" in table
-    assert "Pareto, by perplexity" in table and "Perplexity on valid.txt: 508 tokens scored in windows of 128, stride 128, " in table
+    assert "Pareto, by perplexity" in table and "Perplexity on valid.txt: 1016 tokens scored in windows of 128, stride 128, " in table
     assert "± one standard error" in table and "memory" not in table
     models = run_json(*words)["models"]
     assert [model["alike"] for model in models] == [["books-5m (2)"], ["books-5m"], []]
+
+
+def test_of_few_windows_no_verdict_is_given(other_model):
+    words = ["compare", BOOKS, BOOKS, "--plan", other_model, "--perplexity", VALID, "--window", 64, "--max-windows", 7, "--no-speed"]
+    table = run(*words).stdout
+    assert "7 windows of text are too few to tell whether perplexities differ by more than chance" in table
+    assert "within the error" not in table and all(model["alike"] == [] for model in run_json(*words)["models"])
 
 
 def test_one_window_tells_no_error_and_no_noise():
@@ -120,7 +127,7 @@ def test_compare_warns_on_the_page_of_questions_that_were_cut(questions, tmp_pat
     found = run_json("compare", BOOKS, BOOKS, *asked(questions, "--limit", 4, "--max-length", 40), "--no-speed", "--html", tmp_path / "page.html")
     [warning] = found["models"][1]["warnings"]
     assert warning.startswith("sentence_order: 4 of 4 questions (100.0 %) are longer than 40 tokens")
-    assert f"<b>books-5m, books-5m (2):</b> {warning}" in (tmp_path / "page.html").read_text()
+    assert f"<b><code>books-5m</code>, <code>books-5m (2)</code>:</b> {warning}" in (tmp_path / "page.html").read_text()
 
 
 def test_compare_tells_how_far_the_text_moves_a_cut(tmp_path):
@@ -161,7 +168,23 @@ def test_compare_heals_every_cut_alike():
         assert healed["name"] == cut["name"] + ", healed"
         assert healed["parameters"] == cut["parameters"] and healed["plan"] == cut["plan"]
         assert healed["perplexity"]["value"] < cut["perplexity"]["value"]
-    assert models["shortgpt", True]["healed"] == models["joint-drop", True]["healed"]
+        assert healed["healed"]["best_step"] > 0 and healed["healed"]["best_error"] < healed["healed"]["nothing_error"]
+    read = [[models[method, True]["healed"][key] for key in ("tokens", "source")] for method in ("shortgpt", "joint-drop")]
+    assert read[0] == read[1]
+
+
+def test_a_healing_that_learnt_nothing_is_told(tmp_path):
+    """One step on a text of one word does not help with the end of it, which is a book."""
+    (tmp_path / "text.txt").write_text("zq " * 3000 + VALID.read_text(encoding="utf-8")[-2600:], encoding="utf-8")
+    words = ["compare", BOOKS, "--methods", "shortgpt", "--layers", 1, "--data", CALIBRATION, "--heal-data", tmp_path / "text.txt",
+             "--seq-len", 32, "--samples", 2, "--perplexity", VALID, "--window", 32, "--max-windows", 1, "--no-speed",
+             "--heal-tokens", 64, "--out", tmp_path / "kept"]
+    for _ in range(2):  # the second time from what was kept
+        _, cut, healed = run_json(*words)["models"]
+        learnt = healed["healed"]["best_step"] > 0
+        assert learnt == (healed["healed"]["best_error"] < healed["healed"]["nothing_error"])
+        assert learnt or healed["perplexity"]["value"] == pytest.approx(cut["perplexity"]["value"], rel=1e-6)
+        assert learnt != any("nothing was learnt" in warning for warning in healed.get("warnings", []))
 
 
 def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices(tmp_path):
@@ -175,11 +198,15 @@ def test_compare_measures_and_heals_equal_cuts_once_and_goes_on_from_its_choices
     assert shortgpt_healed["perplexity"] == iterative_healed["perplexity"] != shortgpt["perplexity"]
     assert first.stderr.count("healing shortgpt") == 1 and "healing iterative" not in first.stderr
     assert "iterative -1 layer, healed is the same as shortgpt -1 layer, healed" in first.stderr
+    assert [model.get("same_as") for model in models] == [None, None, None, shortgpt["name"], shortgpt_healed["name"]]
+    table = run(*words[:-1]).stdout
+    assert "\nshortgpt, iterative · -1 layer, healed  " in table and "\niterative" not in table
     assert len(list((tmp_path / "results/choices").iterdir())) == 2
     again = run(*words)
     assert "healing" not in again.stderr and again.stderr.count("chose is in") == 2
     for before, after in zip(models, json.loads(again.stdout)["models"]):
-        assert all(before.get(key) == after.get(key) for key in ("name", "plan", "perplexity", "choosing_seconds", "parameters"))
+        assert all(before.get(key) == after.get(key)
+                   for key in ("name", "plan", "perplexity", "choosing_seconds", "parameters", "healed", "warnings"))
     # A choice that cannot be read is made again.
     for choice in (tmp_path / "results/choices").iterdir():
         choice.write_text("{")
@@ -222,3 +249,14 @@ def test_compare_gives_every_method_one_budget():
     unmet = run("compare", BOOKS, "--methods", "mlp-drop", "--budget", "kv-cache=0.5x", "--data", CALIBRATION, "--seq-len", 64,
                 "--samples", 4, "--perplexity", VALID)
     assert unmet.returncode == 2 and "the closest is" in unmet.stderr
+
+
+def test_layers_and_budgets_each_take_the_methods_that_they_fit():
+    words = ["compare", BOOKS, "--methods", "deepest,wanda-sp",
+             "--layers", 2, "--data", CALIBRATION, "--seq-len", 64, "--samples", 2, "--perplexity", VALID, "--window", 64,
+             "--max-windows", 1, "--no-speed"]
+    found = run_json(*words, "--budget", "params=0.9x")
+    assert [model["name"] for model in found["models"][1:]] == ["deepest -2 layers", "deepest params=0.9x", "wanda-sp params=0.9x"]
+    assert any("wanda-sp" in warning and "no whole layers" in warning for warning in found["warnings"])
+    alone = run(*words)
+    assert alone.returncode == 2 and "give --budget" in alone.stderr

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import resource
 import subprocess
 import time
 
@@ -81,6 +82,24 @@ def test_the_cache_changes_no_number_the_second_time(tmp_path):
     assert other.returncode == 0
 
 
+def test_a_full_disk_while_states_are_cached_is_one_line_and_the_next_run_goes_on(tmp_path):
+    def at_most_a_megabyte():  # a shard of the training text has two
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    cached = ["--replace", "layer", "--tokens", "3000", "--cache", tmp_path / "cache"]
+    full = subprocess.run(command("--dry-run", "--quiet", *cached), cwd=ROOT, capture_output=True, text=True,
+                          preexec_fn=at_most_a_megabyte, restore_signals=False)
+    assert full.returncode == 1 and full.stdout == ""
+    assert full.stderr.startswith("streamline: ") and full.stderr.count("\n") == 1, full.stderr
+    assert ".states: cannot write: File too large" in full.stderr
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert [name for name in kept if not name.endswith(".states")] == ["cache.json"] and len(kept) == 2  # of the validation text
+    after = report(*cached)
+    assert after["healing"][0]["stages"] == report(*cached[:-1], tmp_path / "another")["healing"][0]["stages"]
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert len(now) == 3 and all(now[name] == time for name, time in kept.items() if name != "cache.json")
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     arguments = ["--replace", "swiglu-residual", "--loss", "mse+kl", "--tokens", "12000", "--save-every", "0"]
     run(*arguments, "--out", tmp_path / "whole", "--state", tmp_path / "first")
@@ -108,6 +127,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("arguments,code,message", [
     (["--replace", "mlp"], 2, "no replacement is called 'mlp'; there are none, layer, ffn"),
+    (["--replace", "lyer"], 2, ", auto; the nearest is 'layer'"),
+    (["--tokens", "999999999"], 1, "go over them several times with --epochs"),
     (["--replace", "layer:0"], 2, "after the colon stands how many in a row"),
     (["--replace", "auto", "--candidates", "none,best"], 2, "no replacement is called 'best'"),
     (["--loss", "mae"], 2, "no loss is called 'mae'; there are mse, normalised-mse, lm, kl, and"),
@@ -127,10 +148,29 @@ def test_bad_requests_are_one_line(arguments, code, message):
     assert message in done.stderr.splitlines()[-1]
 
 
+def test_a_state_is_refused_as_soon_as_it_is_known_to_be_of_another_run(tmp_path):
+    words = ["--dry-run", "--replace", "layer", "--state", tmp_path / "state"]
+    run(*words)
+    kept = {path: path.read_bytes() for path in (tmp_path / "state").iterdir()}
+    assert [path.suffix for path in kept] == [".safetensors"]
+    for more, message in [(["--seed", "1"], "is the state of another run (what differs: seed)"),
+                          (["--learning-rate", "1e-5"], "is the state of another run (what differs: learning rate)"),
+                          (["--start", "1"], "is the state of another plan")]:
+        other = run(*words, *more, check=False)
+        assert other.returncode == 1 and message in other.stderr.splitlines()[-1], other.stderr
+        assert "perplexity" not in other.stderr  # no model was measured
+    healed = subprocess.run([PROGRAM, "heal", "models/books-5m", "--data", tmp_path / "none.txt", "--adapters", tmp_path / "lora",
+                             "--state", tmp_path / "state"], cwd=ROOT, capture_output=True, text=True)
+    assert healed.returncode == 1 and "was saved by other work" in healed.stderr and healed.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "state").iterdir()} == kept
+    assert run(*words).returncode == 0
+
+
 def test_the_cache_and_the_state_of_another_model_are_refused(tmp_path):
     run("--dry-run", "--replace", "layer", "--cache", tmp_path / "cache", "--state", tmp_path / "state")
     other = run("--dry-run", "--replace", "layer", "--tokens", "6000", "--state", tmp_path / "state", check=False)
-    assert other.returncode == 1 and "the state of another run" in other.stderr
+    assert other.returncode == 1 and "is the state of another run (what differs: text" in other.stderr
+    assert "perplexity" not in other.stderr
     index = json.loads((tmp_path / "cache/cache.json").read_text())
     index["model"] = "0" * 64
     (tmp_path / "cache/cache.json").write_text(json.dumps(index))

@@ -28,6 +28,9 @@ def test_uniform_widths_are_an_ordinary_model_that_gains_all(tmp_path):
     assert after["parameters"] == report["models"][1]["parameters"] < before["parameters"]
     assert report["output"]["ordinary"] and any("nothing is padded" in note for note in report["output"]["notes"])
     assert report["choice"]["summary"].startswith("sliced layers 0..11")
+    assert report["choice"]["slices"][3] == {"layer": 3, "kv_heads": {"kept": kv - int(0.5 * kv), "of": kv},
+                                             "channels": {"kept": width - int(0.5 * width), "of": width}}
+    assert "padding" not in report["models"][1] and "Kept " in (tmp_path / "out" / "report.html").read_text()
     again = run_json("apply", BOOKS, "--plan", tmp_path / "out", "--out", tmp_path / "again")
     assert again["layers"] == 12
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
@@ -72,11 +75,14 @@ def test_plans_that_slice_are_measured_and_merged(tmp_path):
 
 
 def test_padding_is_said(tmp_path):
-    plan = plan_of(tmp_path, "--method", "wanda-sp", "--ratio", 0.3, "--protect", "0,11")
+    how = ["--method", "wanda-sp", "--ratio", 0.3, "--protect", "0,11"]
+    source, cut = run_json("prune", BOOKS, *TEXT, *SHORT, *how, "--dry-run")["models"]
+    assert 0 < cut["padding"] < cut["parameters"] and "padding" not in source
+    plan = plan_of(tmp_path, *how)
     padded = run_json("apply", BOOKS, "--plan", plan, "--out", tmp_path / "padded")
     assert any("are written as padding" in note for note in padded["notes"])
     narrow = run_json("apply", BOOKS, "--plan", plan, "--out", tmp_path / "narrow", "--format", "per-layer")
-    assert narrow["parameters"] < padded["parameters"] and any("all of it is gained" in note for note in narrow["notes"])
+    assert narrow["parameters"] == padded["parameters"] - cut["padding"] and any("all of it is gained" in note for note in narrow["notes"])
 
 
 def test_refit_leaves_less_missing(tmp_path):
@@ -157,9 +163,14 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
             (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.2], 1, "channels lie in blocks of 32 (Q8_0)"),
             (tmp_path / "books.gguf", ["--method", "wanda-sp", "--ratio", 0.5, "--inside", "heads", "--refit", "bias"], 1,
              "--refit changes matrices"),
+            (tmp_path / "books.gguf", ["--method", "attention-drop", "--layers", 2], 1, "lose their attention alone"),
+            (tmp_path / "books.gguf", ["--method", "leave-one-out", "--units", "mlp", "--halves", 2], 1, "lose their MLP alone"),
+            (tmp_path / "books.gguf", ["--method", "blockpruner", "--kind", "mlp", "--halves", 2], 1, "lose their MLP alone"),
+            (tmp_path / "books.gguf", ["--method", "blockpruner", "--halves", 1], 1, "has no partner"),
             (BOOKS, ["--cut", 3, "--refit", "bias"], 2, "--refit goes with methods that take heads and channels"),
             (BOOKS, ["--method", "policy-gradient", "--ratio", 0.3, "--over", "layers", "--refit", "bias"], 2,
              "--refit makes up for heads and channels that go")]:
-        result = run("prune", model, *TEXT, *words, "--out", tmp_path / "out")
+        out = tmp_path / ("out" if model == BOOKS else "out.gguf")
+        result = run("prune", model, *TEXT, *words, "--out", out)
         assert result.returncode == status and message in result.stderr, result.stderr
-        assert "perplexity" not in result.stderr and not (tmp_path / "out").exists()
+        assert "perplexity" not in result.stderr and not out.exists()

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, check_page, run, run_json, weights
+from program import BOOKS, CALIBRATION, VALID, check_page, run, run_json, safetensors_bytes, weights
 
 TEXT = ["--data", CALIBRATION, "--seq-len", 64, "--samples", 32]
 
@@ -88,6 +88,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(tmp_path):
     assert run(*words, "--out", tmp_path / "out", "--state", state, "--overwrite").returncode == 0
     assert (tmp_path / "out/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
     assert not state.exists()
+
+
+def test_the_state_of_an_older_version_is_told_as_one(tmp_path):
+    layer = tmp_path / "state/layer-0.safetensors"
+    layer.parent.mkdir()
+    metadata = {"run": json.dumps({"model": "0" * 64, "criterion": "magnitude"}), "progress": "{}"}
+    layer.write_bytes(safetensors_bytes({"__metadata__": metadata, "q": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"0"))
+    before = layer.read_bytes()
+    refused = run("sparsify", BOOKS, "--method", "magnitude", "--state", layer.parent, "--out", tmp_path / "out", "--quiet")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "layer-0.safetensors: was saved by other work than this, or by another version of this program" in refused.stderr
+    assert layer.read_bytes() == before and not (tmp_path / "out").exists()
 
 
 def test_the_matrices_meanwhile_lie_in_nobodys_folder(tmp_path):

@@ -32,6 +32,17 @@ def test_several_benchmarks_have_a_mean(questions, tmp_path):
     assert "mean" not in run("eval", BOOKS, *asked(questions, "--limit", 8)).stdout
 
 
+def test_a_mean_is_over_the_benchmarks_that_have_the_figure(questions, tmp_path):
+    other = tmp_path / "other_order.yaml"
+    other.write_text(TASK.replace("name: sentence_order", "name: other_order").replace("[acc, acc_norm]", "[acc]"))
+    tasks = f"{questions / 'sentence_order.yaml'},{other}"
+    words = ["eval", BOOKS, "--tasks", tasks, "--data-dir", questions, "--dtype", "float32", "--limit", 8]
+    one, two, mean = (re.split(r"\s{2,}", line.strip()) for line in run(*words).stdout.splitlines()[-3:])
+    assert one[0] == "sentence_order" and two[0] == "other_order" and two[-1] == "-" and mean[0] == "mean"
+    (gate,) = run_json(*words, "--gate", "acc_norm>=0")["gates"]
+    assert mean[-1].split()[0] == one[-1].split()[0] == f"{gate['value'] * 100:.2f}"
+
+
 def test_finished_sets_are_not_asked_again(questions, tmp_path):
     arguments = ["eval", BOOKS, *asked(questions, "--out", tmp_path / "results")]
     first = run(*arguments)

@@ -127,6 +127,12 @@ TEST(ClosedForm, Check9AConstantUpdateIsReproduced) {
   const auto fit = fit_closed_form(network, body, zero, recomputed_states(body, window), text, text, 256);
   EXPECT_NEAR(fit.error, 0, 1e-9 * fit.start_error);
   EXPECT_NEAR(error_of(body, window, fit.weights, text), 0, 1e-6);
+  const auto ids = to_tensor(text, {0, 1, 2}, torch::kCPU);
+  const auto whole = forward_logits(model, ids);
+  const auto replaced = forward_logits(model.view(cut_window(4, 2, 1, "mean"), {{1, fit.weights}}), ids);
+  const auto cut = forward_logits(model.view(cut_window(4, 2, 1), {}), ids);
+  EXPECT_LT((replaced - whole).abs().max().item<double>(), 1e-5);
+  EXPECT_GT((cut - whole).abs().max().item<double>(), 1e-3);
 }
 
 // Check 10.

@@ -74,6 +74,29 @@ TEST(HealPlan, DoesNotGoOnFromAStateBehindOtherLayers) {
   EXPECT_ERROR(healed(2), mismatch, "the state of another run");
 }
 
+TEST(HealPlan, RefusesStatesOfOtherRunsBeforeTheWork) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(8), 1);
+  const TokenBatches text = random_tokens(20, 16, 1), validation = random_tokens(4, 16, 2);
+  const ReplacementChoice choice = find_replacement("layer");
+  const HealPlanOptions options{.heal = kShort, .state_directory = directory.path() / "state"};
+  const auto check = [&](const Plan& plan, const TokenBatches& training, const HealPlanOptions& given) {
+    check_states(model, plan, choice, training, validation, given);
+  };
+  const Plan plan = cut_windows(8, {{1, 2}, {5, 2}}, "layer");
+  check(plan, text, options);  // there are none
+  std::filesystem::create_directory(options.state_directory);
+  heal_plan(model, plan, choice, text, validation, options);
+  check(plan, text, options);
+  EXPECT_ERROR(check(cut_windows(8, {{1, 2}}, "layer"), text, options), mismatch, "the state of another plan");
+  EXPECT_ERROR(check(cut_windows(8, {{1, 3}, {5, 2}}, "layer"), text, options), mismatch, "what differs: window)");
+  EXPECT_ERROR(check(cut_windows(8, {{1, 2}, {5, 2}}, "layer"), random_tokens(20, 16, 3), options), mismatch,
+               "window-1.safetensors: is the state of another run (what differs: text)");
+  HealPlanOptions other = options;
+  other.heal.learning_rate *= 2;
+  EXPECT_ERROR(check(plan, text, other), mismatch, "learning rate");
+}
+
 TEST(HealPlan, ReadsNoStatesThatOtherLayersGave) {
   const test::TemporaryDirectory directory;
   const Model model = pico_model(test::tiny_llama(8), 1);
@@ -130,6 +153,11 @@ TEST(Candidates, ThatDoNotApplyAreLeftOut) {
                                       random_tokens(2, 16, 2), kShort, text, options, {});
   EXPECT_NE(results[0].refused.find("a norm stands between"), std::string::npos);
   EXPECT_ERROR(best_candidate(results), unsupported, "none of the candidates");
+  const auto unwritable =
+      try_candidates(model, {{"none", cut_window(6, 2, 2), "it has no name"}, {"none", cut_window(6, 2, 2)}},
+                     random_tokens(8, 16, 1), random_tokens(2, 16, 2), kShort, text, options, {});
+  EXPECT_EQ(unwritable[0].refused, "it has no name");
+  EXPECT_EQ(best_candidate(unwritable), 1U);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/base/random.h"
+#include "streamline/engine/memory.h"
 #include "streamline/engine/model.h"
 #include "streamline/io/safetensors.h"
 #include "streamline/text/corpus.h"
@@ -73,6 +74,13 @@ inline Model pico_model(const Json& json, std::uint64_t seed, const Edit& edit =
   auto files = memory_files("pico", {{"config.json", dump_json(json)},
                                      {"model.safetensors", safetensors_header(headers, {{"format", "pt"}}) + body}});
   return Model::open(Checkpoint::open(std::move(files)), placement);
+}
+
+// The same model with so many bytes to work with.
+inline Model within(const Model& model, std::uint64_t bytes) {
+  constexpr std::uint64_t kEnough = 1'000'000'000;
+  const std::uint64_t program = kEnough - working_memory({.memory = kEnough});
+  return Model::open(model.shared_checkpoint(), {.memory = program + bytes});
 }
 
 // An identity layer: both halves write nothing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/replacement.h"
 
+#include "streamline/engine/sweep.h"
 #include "streamline/heal/student.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
@@ -19,6 +20,7 @@ TEST(Replacement, CountsItsParameters) {
 
 TEST(Replacement, OfUnknownNameIsAnErrorThatListsWhatExists) {
   EXPECT_ERROR(find_replacement("mlp"), usage, "'mlp'; there are none, layer, ffn, swiglu-residual");
+  EXPECT_ERROR(parse_replacement("lyer", "auto"), usage, ", auto; the nearest is 'layer'");
 }
 
 TEST(Replacement, StartsWithEveryTensorThatItsShapePromises) {
@@ -62,14 +64,23 @@ TEST(Replacement, FfnIsDrawnFromANormalOfTheConfigsRange) {
   EXPECT_EQ(weights.at(Role::down).bias.abs().max().item<double>(), 0);
 }
 
-TEST(Replacement, SwigluResidualStartsAsTheIdentity) {
-  for (const Json& json : {test::tiny_llama(), test::tiny_opt()}) {
-    const Model model = pico_model(json, 1);
-    Rng rng(0);
-    const Student student(model.config(), {}, {find_replacement("swiglu-residual").initial(model, 1, rng)});
-    const auto x = torch::randn({2, 5, 64});
-    EXPECT_TRUE(torch::equal(student.forward(x), x)) << json["model_type"];
-  }
+// LLM-Streamline check 23: at step 0 the model is the one that lacks the window.
+TEST(Replacement, ResidualFormsStartAsTheIdentity) {
+  const auto ids = to_tensor(test::random_tokens(2, 9, 3), {0, 1}, torch::kCPU);
+  for (const Json& json : {test::tiny_llama(), test::tiny_opt()})
+    for (const char* name : {"swiglu-residual", "ffn-residual"}) {
+      SCOPED_TRACE(std::string(name) + " of " + json["model_type"].get<std::string>());
+      const Model model = pico_model(json, 1);
+      Rng rng(0);
+      const LayerWeights initial = find_replacement(name).initial(model, 1, rng);
+      const Student student(model.config(), {}, {initial});
+      const auto x = torch::randn({2, 5, 64});
+      EXPECT_TRUE(torch::equal(student.forward(x), x));
+      const std::int64_t layers = model.layer_count();
+      const Model replaced = model.view(cut_window(layers, 1, 2, name), {{1, initial}});
+      EXPECT_TRUE(
+          torch::equal(forward_logits(replaced, ids), forward_logits(model.view(cut_window(layers, 1, 2), {}), ids)));
+    }
 }
 
 TEST(Replacement, SaysWhichResultsAreOrdinaryLayers) {

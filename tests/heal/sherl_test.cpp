@@ -12,6 +12,7 @@
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
 #include "tests/support/core/temporary_directory.h"
+#include "tests/support/torch/held_memory.h"
 
 namespace streamline {
 namespace {
@@ -145,17 +146,23 @@ TEST_F(Sherl, S8LooksAtEachTokenAlone) {
   for (std::int64_t t = 0; t < 5; ++t) EXPECT_EQ(changed[t].item<double>() > 0, t == 2) << t;
 }
 
-// Token by token through the cache, as text is written, is the same as all at once.
+// Token by token through the cache, as text is written, is the same as all at once; to the bit where products of one
+// row were those of many, which libraries do not promise: to the rounding of each type.
 TEST_F(Sherl, S8WritesAsItReads) {
-  const Model routed = model_.routed(route_of(some_adapter(model_), {}));
   const auto ids = torch::randint(256, {1, 8}, torch::kLong);
-  const auto whole = forward_logits(routed, ids);
-  EXPECT_FALSE(torch::allclose(whole, forward_logits(model_, ids), 1e-2, 1e-2));
-  const PhasedModel phased(routed);
-  Decoder decoder(phased);
-  EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, 0, 3))[0][0], whole[0][2], 1e-4, 1e-5));
-  for (std::int64_t t = 3; t < 8; ++t)
-    EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, t, 1))[0][0], whole[0][t], 1e-4, 1e-5)) << t;
+  for (const auto& [type, tolerance] : {std::pair(torch::kFloat32, 1e-5), std::pair(torch::kFloat64, 1e-12)}) {
+    SCOPED_TRACE(tolerance);
+    const Model model = pico_model(test::tiny_llama(6), 1, {}, {torch::kCPU, type});
+    const Model routed = model.routed(route_of(some_adapter(model, 2, type), {}));
+    const auto whole = forward_logits(routed, ids);
+    EXPECT_FALSE(torch::allclose(whole, forward_logits(model, ids), 1e-2, 1e-2));
+    const PhasedModel phased(routed);
+    Decoder decoder(phased);
+    EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, 0, 3))[0][0], whole[0][2], 10 * tolerance, tolerance));
+    for (std::int64_t t = 3; t < 8; ++t)
+      EXPECT_TRUE(torch::allclose(decoder.read(ids.narrow(1, t, 1))[0][0], whole[0][t], 10 * tolerance, tolerance))
+          << t;
+  }
 }
 
 TEST_F(Sherl, S9HasTheGradientsOfDifferences) {
@@ -184,25 +191,21 @@ TEST_F(Sherl, S9HasTheGradientsOfDifferences) {
   for (const torch::Tensor& state : states) EXPECT_FALSE(state.grad().defined());
 }
 
-// Counts what libtorch holds.
-class Held : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void*, std::int64_t size, std::size_t, std::size_t, c10::Device) override {
-    held_ += size;
-    peak = std::max(peak, held_);
+// Layers that are brought into another type are kept, so that these are the very tensors that steps compute with.
+TEST_F(Sherl, S9GivesFrozenTensorsNoGradient) {
+  const Model model = pico_model(test::tiny_llama(6), 1, {}, {torch::kCPU, torch::kBFloat16});
+  std::vector<LayerWeights> layers;
+  for (std::int64_t i = 0; i < 6; ++i) layers.push_back(model.layer(i));
+  SherlTuningOptions options{.sherl = {.late = 2, .features = 4}};
+  options.heal.batch_tokens = 64;
+  const SherlTuned tuned = tune_sherl(model, test::random_tokens(4, 32, 2), test::random_tokens(2, 32, 3), options);
+  ASSERT_EQ(tuned.result.last().steps.size(), 2U);
+  EXPECT_GT(tuned.result.last().steps.front().gradient_norm, 0);
+  for (std::int64_t i = 0; i < 6; ++i) {
+    const LayerWeights& frozen = layers[static_cast<std::size_t>(i)];
+    EXPECT_EQ(frozen.at(Role::up).weight.data_ptr(), model.layer(i).at(Role::up).weight.data_ptr()) << i;
+    for (const torch::Tensor& tensor : frozen.all()) EXPECT_FALSE(tensor.requires_grad() || tensor.grad().defined());
   }
-  bool memoryProfilingEnabled() const override { return true; }
-  std::int64_t peak = 0;
-
- private:
-  std::int64_t held_ = 0;
-};
-
-std::int64_t peak_of(const std::function<void()>& work) {
-  auto held = std::make_shared<Held>();
-  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, held);
-  work();
-  return held->peak;
 }
 
 // Training with twice as many early layers holds no more at its peak; adapters in all layers do.
@@ -212,7 +215,7 @@ TEST_F(Sherl, S9HoldsNoMoreForMoreEarlyLayers) {
     const Model model = pico_model(test::tiny_llama(layers), 1);
     SherlTuningOptions options{.sherl = {.late = 1, .features = 4}};
     options.heal.batch_tokens = 256;
-    return peak_of([&] { tune_sherl(model, training, validation, options); });
+    return test::peak_of([&] { tune_sherl(model, training, validation, options); });
   };
   const std::int64_t few = peak(5), many = peak(10);
   EXPECT_GT(few, 0);

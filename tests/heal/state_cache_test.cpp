@@ -18,12 +18,12 @@ using test::random_tokens;
 
 constexpr std::uint64_t kPlenty = 1'000'000'000;
 
-HealResult heal(const Model& model, const std::optional<StateCacheOptions>& cache, const char* losses = "mse") {
+HealResult heal(const Model& model, const std::optional<StateCacheOptions>& cache, const char* losses = "mse",
+                const char* name = "swiglu-residual") {
   HealOptions options{.learning_rate = 2e-3, .epochs = 2, .batch_tokens = 64};
   options.losses = parse_losses(losses, 0.5);
   options.cache = cache;
-  return heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(24, 16, 1),
-                     random_tokens(4, 16, 2), options);
+  return heal_window(model, 1, 3, find_replacement(name), random_tokens(24, 16, 1), random_tokens(4, 16, 2), options);
 }
 
 HealResult heal_from(const Model& model, std::int64_t first, const StateCacheOptions& cache) {
@@ -50,16 +50,24 @@ class StateCacheTest : public ::testing::Test {
   Model model_ = pico_model(test::tiny_llama(), 1);
 };
 
+// LLM-Streamline check 26.
 TEST_F(StateCacheTest, TrainingFromItEqualsTrainingFromComputedStates) {
-  const HealResult computed = heal(model_, {});
-  const HealResult exact = heal(model_, cache());
-  EXPECT_NEAR(exact.last().best, computed.last().best, 1e-5 * computed.last().best);
-  const HealResult again = heal(model_, cache());
-  EXPECT_TRUE(test::same(again.weights.front(), exact.weights.front()));
-  test::TemporaryDirectory other;
-  const HealResult half =
-      heal(model_, StateCacheOptions{.directory = other.path(), .limit = kPlenty, .dtype = torch::kBFloat16});
-  EXPECT_NEAR(half.last().best, computed.last().best, 1e-2 * computed.last().best);
+  const test::TemporaryDirectory other;
+  for (const char* name : {"swiglu-residual", "layer", "ffn"}) {
+    SCOPED_TRACE(name);
+    const auto trained = [&](const std::optional<StateCacheOptions>& cache) {
+      return heal(model_, cache, "mse", name);
+    };
+    const HealResult computed = trained({});
+    EXPECT_LT(computed.last().best, computed.last().initial);
+    const HealResult exact = trained(cache());
+    EXPECT_NEAR(exact.last().best, computed.last().best, 1e-5 * computed.last().best);
+    const HealResult again = trained(cache());
+    EXPECT_TRUE(test::same(again.weights.front(), exact.weights.front()));
+    const HealResult half =
+        trained(StateCacheOptions{.directory = other.path(), .limit = kPlenty, .dtype = torch::kBFloat16});
+    EXPECT_NEAR(half.last().best, computed.last().best, 1e-2 * computed.last().best);
+  }
 }
 
 TEST_F(StateCacheTest, KeepsWhatTheTeacherSays) {

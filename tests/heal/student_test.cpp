@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "streamline/heal/objective.h"
 #include "streamline/heal/replacement.h"
-#include "streamline/heal/window_states.h"
 #include "tests/heal/pico.h"
 
 namespace streamline {
@@ -21,7 +21,7 @@ std::vector<Case> cases() {
   return {{"layer", test::tiny_llama()},  {"ffn", test::tiny_llama()},          {"swiglu-residual", test::tiny_llama()},
           {"layer", test::tiny_qwen3()},  {"layer", test::tiny_opt()},          {"swiglu-residual", test::tiny_opt()},
           {"swiglu", test::tiny_llama()}, {"ffn-residual", test::tiny_llama()}, {"ffn-residual", test::tiny_opt()},
-          {"linear", test::tiny_llama()}};
+          {"linear", test::tiny_llama()}, {"low-rank", test::tiny_llama()}};
 }
 
 // Every tensor away from special values (zero down matrices, unit norms), so that every gradient is tested.
@@ -51,8 +51,29 @@ double add_gradient(Student& student, const WindowStates& states, double element
   return error;
 }
 
-TEST(Student, GradientEqualsCentralDifferences) {
+// What was added to the gradients of the student's parameters is the slope of this loss, at five places of each.
+void expect_slopes(const Student& student, const std::function<double()>& loss) {
   constexpr double kStep = 1e-5, kRelative = 1e-5;
+  const torch::NoGradGuard no_grad;
+  Rng rng(7);
+  for (const auto& parameter : student.parameters()) {
+    const auto values = parameter.view(-1), gradient = parameter.grad().view(-1);
+    const double scale = gradient.abs().max().item<double>();
+    for (int probe = 0; probe < 5; ++probe) {
+      const auto i = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(values.numel())));
+      const double value = values[i].item<double>();
+      values[i] = value + kStep;
+      const double above = loss();
+      values[i] = value - kStep;
+      const double below = loss();
+      values[i] = value;
+      EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2 * kStep), kRelative * scale + 1e-11);
+    }
+  }
+}
+
+// LLM-Streamline check 21, as is the next.
+TEST(Student, GradientEqualsCentralDifferences) {
   for (const Case& c : cases()) {
     SCOPED_TRACE(std::string(c.replacement) + " of " + c.model["model_type"].get<std::string>());
     const Model model = pico_model(c.model, 1);
@@ -61,24 +82,32 @@ TEST(Student, GradientEqualsCentralDifferences) {
     const WindowStates states = random_states(2, 6, torch::kFloat64);
     const double elements = 2 * 6 * 64;
     add_gradient(student, states, elements);
-    const torch::NoGradGuard no_grad;
-    const auto loss = [&] { return squared_error(student.forward(states.input), states.output) / elements; };
-    Rng rng(7);
-    for (const auto& parameter : student.parameters()) {
-      const auto values = parameter.view(-1), gradient = parameter.grad().view(-1);
-      const double scale = gradient.abs().max().item<double>();
-      for (int probe = 0; probe < 5; ++probe) {
-        const auto i = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(values.numel())));
-        const double value = values[i].item<double>();
-        values[i] = value + kStep;
-        const double above = loss();
-        values[i] = value - kStep;
-        const double below = loss();
-        values[i] = value;
-        EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2 * kStep), kRelative * scale + 1e-11);
-      }
-    }
+    expect_slopes(student, [&] { return squared_error(student.forward(states.input), states.output) / elements; });
   }
+}
+
+// Through the frozen layers behind the window and the head; what learns is what training trains.
+TEST(Student, GradientOfALossOnLogitsEqualsCentralDifferences) {
+  const Placement wide{torch::kCPU, torch::kFloat64};
+  const Model model = pico_model(test::tiny_llama(4), 1, {}, wide);
+  const HealedWindow window{.first = 1, .count = 2};
+  const TokenBatches tokens = test::random_tokens(2, 6, 8);
+  const Indices both = {0, 1};
+  const WindowStates states = window_states(model.truncated(window.end()), window, tokens, both);
+  for (const char* name : {"layer", "ffn", "swiglu", "ffn-residual", "swiglu-residual", "low-rank"})
+    for (const Loss loss : {Loss::next_token, Loss::divergence}) {
+      SCOPED_TRACE(std::string(name) + " with " + std::string(loss_name(loss)));
+      Student student(model.config(), wide, {random_start(model, name, torch::kFloat64)},
+                      find_replacement(name).learns);
+      const Objective judge(loss, model, window, {});
+      const double terms = judge.terms(tokens, both);
+      student.add_gradient(states.input, [&](const torch::Tensor& prediction) {
+        return judge.judge(prediction, states, tokens, both, /*gradient=*/true).gradient / terms;
+      });
+      expect_slopes(student, [&] {
+        return judge.judge(student.forward(states.input), states, tokens, both, /*gradient=*/false).sum / terms;
+      });
+    }
 }
 
 // k micro-batches against one batch: 1e-6 of the largest gradient, the rounding of fp32 sums.

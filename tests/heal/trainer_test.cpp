@@ -4,15 +4,19 @@
 #include "streamline/base/digest.h"
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
+#include "streamline/heal/heal_memory.h"
+#include "streamline/heal/initial.h"
 #include "streamline/heal/result_json.h"
 #include "tests/heal/pico.h"
 #include "tests/support/core/expect.h"
+#include "tests/support/torch/held_memory.h"
 
 namespace streamline {
 namespace {
 
 using test::pico_model;
 using test::random_tokens;
+using test::within;
 
 // `layer`, started some way off the first cut layer.
 LayerWeights perturbed_layer(const Model& model, std::int64_t first, Rng& rng) {
@@ -51,6 +55,7 @@ TEST(Healing, OfOneLayerByItselfStaysExactlyThatLayer) {
   EXPECT_TRUE(test::same(result.weights.front(), model.layer(2)));
 }
 
+// Check 22.
 TEST(Healing, OfARecoverableWindowStartsWithoutErrorAndFindsBackToIt) {
   const Model model = recoverable_teacher();
   const TokenBatches training = random_tokens(160, 16, 1), validation = random_tokens(8, 16, 2);
@@ -61,44 +66,69 @@ TEST(Healing, OfARecoverableWindowStartsWithoutErrorAndFindsBackToIt) {
   EXPECT_LE(result.last().best, result.last().initial / 100);
 }
 
-// The window is itself a d-4d-d ReLU network, so that the FFN can become it.
-TEST(Healing, LetsTheFfnBecomeAKnownFfn) {
-  const Model base = pico_model(test::tiny_llama(), 1);
+class KnownNetwork : public testing::TestWithParam<const char*> {};
+
+// Check 22: the window is itself such a network, so that the replacement can become it, from near and from random
+// weights.
+TEST_P(KnownNetwork, IsLearnt) {
+  const Replacement& network = find_replacement(GetParam());
+  Json json = test::tiny_llama(3);
+  json.update({{"hidden_size", 32}, {"intermediate_size", 64}, {"num_attention_heads", 2}, {"num_key_value_heads", 1}});
+  const Model base = pico_model(json, 1);
   Rng rng(9);
-  LayerWeights known = find_replacement("ffn").initial(base, 1, rng);
-  for (auto& tensor : known.all()) tensor.mul_(5).add_(0.01);
-  const Model model = base.view(cut_window(base.layer_count(), 1, 1, "ffn"), {{1, known}});
+  LayerWeights known = random_weights(base.config(), network.shape(base.config(), 1), rng);
+  for (auto& tensor : known.all())
+    if (tensor.dim() == 2) tensor.mul_(8).add_(0.01);
+  const Model model = base.view(cut_window(base.layer_count(), 1, 1, GetParam()), {{1, known}});
   const TokenBatches training = random_tokens(200, 16, 1), validation = random_tokens(8, 16, 2);
-  const HealOptions options{.learning_rate = 4e-3, .epochs = 6, .batch_tokens = 64};
-  const auto near = with_start("ffn", [](const Model& source, std::int64_t first, Rng& noise) {
+  const auto near = with_start(GetParam(), [](const Model& source, std::int64_t first, Rng& noise) {
     LayerWeights weights = copy_to(source.layer(first), torch::kCPU, torch::kFloat32);
-    const LayerWeights other = find_replacement("ffn").initial(source, first, noise);
-    for (std::size_t i = 0; i < weights.all().size(); ++i) weights.all()[i].add_(other.all()[i], 0.5);
+    const LayerWeights other = random_weights(source.config(), weights.config, noise);
+    for (std::size_t i = 0; i < weights.all().size(); ++i)
+      if (weights.all()[i].dim() == 2) weights.all()[i].add_(other.all()[i], 0.5);
     return weights;
   });
-  const HealResult close = heal_window(model, 1, 1, near, training, validation, options);
+  const HealResult close =
+      heal_window(model, 1, 1, near, training, validation, {.learning_rate = 2e-3, .epochs = 6, .batch_tokens = 64});
+  EXPECT_GT(close.last().initial, 1e-4);
   EXPECT_LE(close.last().best, close.last().initial / 100);
-  const HealResult random = heal_window(model, 1, 1, find_replacement("ffn"), training, validation, options);
+  HealOptions options{.learning_rate = 2e-2, .epochs = 12, .batch_tokens = 64};
+  options.start = Start::random;
+  const HealResult random = heal_window(model, 1, 1, network, training, validation, options);
   EXPECT_LE(random.last().best, random.last().initial / 10);
 }
 
-TEST(Healing, OfSwigluResidualBeginsWhereDroppingEnds) {
+INSTANTIATE_TEST_SUITE_P(Replacements, KnownNetwork,
+                         testing::Values("ffn", "swiglu", "ffn-residual", "swiglu-residual"));
+
+// Check 23.
+TEST(Healing, OfResidualFormsBeginsWhereDroppingEnds) {
   const Model model = pico_model(test::tiny_llama(), 1);
-  const HealResult result =
-      heal_window(model, 1, 3, find_replacement("swiglu-residual"), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
-                  {.learning_rate = 5e-3, .epochs = 4, .batch_tokens = 32});
-  EXPECT_GT(result.last().nothing, 0);
-  EXPECT_EQ(result.last().initial, result.last().nothing);
-  EXPECT_LT(result.last().best, 0.9 * result.last().nothing);
-  EXPECT_EQ(result.trained_parameters, 33792 + 64);
+  for (const auto& [name, parameters] :
+       {std::pair("swiglu-residual", 33792 + 64), std::pair("ffn-residual", 33088 + 64)}) {
+    SCOPED_TRACE(name);
+    const HealResult result =
+        heal_window(model, 1, 3, find_replacement(name), random_tokens(40, 16, 1), random_tokens(4, 16, 2),
+                    {.learning_rate = 5e-3, .epochs = 4, .batch_tokens = 32});
+    EXPECT_GT(result.last().nothing, 0);
+    EXPECT_EQ(result.last().initial, result.last().nothing);
+    EXPECT_LT(result.last().best, 0.9 * result.last().nothing);
+    EXPECT_EQ(result.trained_parameters, parameters);
+  }
 }
 
+// Check 21.
 TEST(Healing, ChangesNoWeightOfTheModel) {
   const Model model = pico_model(test::tiny_llama(), 1);
   const std::string before = weights_digest(model);
-  for (const Replacement* replacement : replacements())
-    heal_window(model, 1, 3, *replacement, random_tokens(8, 16, 1), random_tokens(2, 16, 2), {.batch_tokens = 32});
-  EXPECT_EQ(weights_digest(model), before);
+  for (const char* losses : {"mse", "lm", "kl"})
+    for (const Replacement* replacement : replacements()) {
+      HealOptions options{.batch_tokens = 32};
+      options.losses = parse_losses(losses, 0.5);
+      if (!replacement->is_trained() && options.losses.front().loss != Loss::mse) continue;
+      heal_window(model, 1, 3, *replacement, random_tokens(8, 16, 1), random_tokens(2, 16, 2), options);
+      EXPECT_EQ(weights_digest(model), before) << replacement->name << " with " << losses;
+    }
 }
 
 TEST(Healing, DoesNotDependOnHowAStepIsCutIntoMicroBatches) {
@@ -130,19 +160,22 @@ TEST(Healing, TakesAsManyScheduleStepsAsUpdates) {
   EXPECT_NEAR(result.last().steps[7].learning_rate, 1e-4, 1e-15);
 }
 
+// Check 28.
 TEST(Healing, RepeatsItselfWithTheSameSeedOnly) {
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const Model model = pico_model(test::tiny_llama(), 1);
-  const auto heal = [&](const char* name, std::uint64_t seed) {
-    return heal_window(model, 1, 3, find_replacement(name), random_tokens(12, 16, 1), random_tokens(2, 16, 2),
-                       {.batch_tokens = 32, .seed = seed})
+  const auto heal = [&](const char* name, const char* losses, std::uint64_t seed) {
+    HealOptions options{.batch_tokens = 32, .seed = seed};
+    options.losses = parse_losses(losses, 0.5);
+    return heal_window(model, 1, 3, find_replacement(name), random_tokens(12, 16, 1), random_tokens(2, 16, 2), options)
         .weights.front();
   };
-  for (const char* name : {"layer", "ffn", "swiglu-residual"}) {
-    const LayerWeights first = heal(name, 3);
-    EXPECT_TRUE(test::same(first, heal(name, 3))) << name;
-    EXPECT_FALSE(test::same(first, heal(name, 4))) << name;
+  for (const auto& [name, losses] : {std::pair("layer", "mse"), std::pair("ffn", "mse"),
+                                     std::pair("swiglu-residual", "mse"), std::pair("swiglu-residual", "kl")}) {
+    const LayerWeights first = heal(name, losses, 3);
+    EXPECT_TRUE(test::same(first, heal(name, losses, 3))) << name << " with " << losses;
+    EXPECT_FALSE(test::same(first, heal(name, losses, 4))) << name << " with " << losses;
   }
   at::set_num_threads(threads);
 }
@@ -182,6 +215,7 @@ TEST(Healing, RefusesWhatItCannotTrain) {
   EXPECT_ERROR(heal_window(model, 1, 3, layer, random_tokens(2, 16, 1, 300), tokens, {}), mismatch, "256");
 }
 
+// Check 27, as is the next.
 TEST(Healing, NeedsNoMoreMemoryForMoreText) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "AddressSanitizer keeps freed memory back";
@@ -196,6 +230,24 @@ TEST(Healing, NeedsNoMoreMemoryForMoreText) {
   };
   const double few = heal(30);
   EXPECT_LT(heal(300), 1.05 * few);
+}
+
+// What libtorch holds, by loss.
+TEST(Healing, HoldsNoMoreForMoreTextWhateverItsLoss) {
+  const Model model = pico_model(test::tiny_llama(), 1);
+  const TokenBatches validation = random_tokens(4, 64, 2), more = random_tokens(200, 64, 1);
+  for (const char* losses : {"mse", "lm", "kl"}) {
+    const auto peak = [&](std::size_t sequences) {
+      TokenBatches training = more;
+      training.sequences.resize(sequences);
+      HealOptions options{.batch_tokens = 256};
+      options.losses = parse_losses(losses, 0.5);
+      return test::peak_of([&] { heal_window(model, 1, 3, find_replacement("layer"), training, validation, options); });
+    };
+    const std::int64_t few = peak(20), many = peak(200);
+    EXPECT_GT(few, 5 * 4 * 46208) << losses;  // weights, gradient, two moments, the best copy
+    EXPECT_LT(static_cast<double>(many), 1.05 * static_cast<double>(few)) << losses;
+  }
 }
 
 TEST(Healing, ComputesInBfloat16WithMasterWeightsInFloat32) {
@@ -303,12 +355,32 @@ TEST(Healing, StopsWhenValidationNoLongerImproves) {
 }
 
 TEST(Healing, WithoutRoomForTheMicroBatchTakesASmallerOneAndSaysWhenNoneFits) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
   const Model roomy = pico_model(test::tiny_llama(), 1);
-  const Model model = Model::open(roomy.shared_checkpoint(), {.memory = 1000});
-  const HealOptions options{.batch_tokens = 256};
-  EXPECT_ERROR(
-      heal_window(model, 1, 3, find_replacement("layer"), random_tokens(40, 16, 1), random_tokens(4, 16, 2), options),
-      resource, "healing needs at least");
+  const Replacement& layer = find_replacement("layer");
+  const TokenBatches training = random_tokens(256, 16, 1), validation = random_tokens(4, 16, 2);
+  for (const char* losses : {"mse", "kl"}) {
+    SCOPED_TRACE(losses);
+    HealOptions options{.learning_rate = 2e-3, .epochs = 2, .batch_tokens = 2048};
+    options.losses = parse_losses(losses, 0.5);
+    const HealMemory use{.model = roomy,
+                         .window = {.first = 1, .count = 3},
+                         .shape = layer.shape(roomy.config(), 1),
+                         .longest = 16,
+                         .on_logits = std::string(losses) == "kl"};
+    const Model little = within(roomy, heal_memory(use, 512));
+    const HealResult smaller = heal_window(little, 1, 3, layer, training, validation, options);
+    const HealResult as_wanted = heal_window(roomy, 1, 3, layer, training, validation, options);
+    options.micro_batch_tokens = 512;
+    const HealResult quarter = heal_window(roomy, 1, 3, layer, training, validation, options);
+    EXPECT_TRUE(test::same(smaller.weights.front(), quarter.weights.front()));
+    EXPECT_FALSE(test::same(smaller.weights.front(), as_wanted.weights.front()));
+  }
+  const Model none = Model::open(roomy.shared_checkpoint(), {.memory = 1000});
+  EXPECT_ERROR(heal_window(none, 1, 3, layer, training, validation, {.batch_tokens = 256}), resource,
+               "healing needs at least");
+  at::set_num_threads(threads);
 }
 
 TEST(Healing, RefusesALossWhereNothingLearns) {

@@ -4,12 +4,13 @@
 
 #include <torch/autograd.h>
 
-#include "streamline/engine/memory.h"
 #include "streamline/engine/tail.h"
+#include "streamline/engine/tensor_file.h"
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/initial.h"
 #include "streamline/heal/peft_files.h"
+#include "streamline/io/safetensors.h"
 #include "streamline/plan/drop_halves.h"
 #include "streamline/surgery/apply.h"
 #include "tests/heal/pico.h"
@@ -21,6 +22,7 @@ namespace {
 
 using test::pico_model;
 using test::random_tokens;
+using test::within;
 
 Adapters random_adapters(const Model& model, std::vector<Role> roles, double dropout = 0) {
   Rng rng(4);
@@ -193,6 +195,29 @@ TEST(Adapters, GoThroughPeftFiles) {
   EXPECT_ERROR(read_peft(directory.path(), model), unsupported, "'peft_type' is IA3");
 }
 
+// Whatever the model is called and wherever it lies.
+TEST(Adapters, BelongToTheWeightsThatTheyWereTrainedOn) {
+  const test::TemporaryDirectory directory;
+  const Model model = pico_model(test::tiny_llama(), 1), twin = pico_model(test::tiny_llama(), 2);
+  write_peft(directory.path(), random_adapters(model, parse_adapter_roles({"q"})), model, "models/tiny");
+  EXPECT_EQ(read_peft(directory.path(), pico_model(test::tiny_llama(), 1)).list.size(), 6U);
+  EXPECT_ERROR(read_peft(directory.path(), twin), mismatch,
+               "these adapters were trained on other weights (models/tiny; digest " + model.checkpoint().digest());
+  EXPECT_EQ(read_peft(directory.path(), twin, AnyWeights::yes).list.size(), 6U);
+
+  // As the library leaves them, which says no digest.
+  const auto file = directory.path() / "adapter_model.safetensors";
+  NamedTensors tensors;
+  const Blob blob = map_file(file);
+  for (const TensorInfo& info : parse_safetensors(blob.bytes, file.string()))
+    tensors.emplace_back(info.name, read_tensor(info, blob));
+  std::filesystem::remove(file);
+  TensorFile(tensors, {{"format", "pt"}}).write(file);
+  EXPECT_EQ(read_peft(directory.path(), twin).list.size(), 6U);
+  EXPECT_EQ(read_peft_base(directory.path()).model, "models/tiny");
+  EXPECT_EQ(read_peft_base(directory.path()).digest, "");
+}
+
 TEST(Adapters, ThatMakeNoSenseAreRefused) {
   const Model model = pico_model(test::tiny_llama(), 1);
   Rng rng(1);
@@ -283,13 +308,6 @@ TEST(Tuning, GoesOnAfterAnInterruption) {
 
 HealMemory all_layers(const Model& model) {
   return {.model = model, .window = {}, .shape = {}, .networks = 0, .longest = 16, .on_logits = true};
-}
-
-// The same model with so many bytes to work with.
-Model within(const Model& model, std::uint64_t bytes) {
-  constexpr std::uint64_t kEnough = 1'000'000'000;
-  const std::uint64_t program = kEnough - working_memory({.memory = kEnough});
-  return Model::open(model.shared_checkpoint(), {.memory = program + bytes});
 }
 
 // What fits together at another time is another matter: sums and what is dropped depend on the micro-batch.

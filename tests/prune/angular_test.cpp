@@ -107,6 +107,7 @@ TEST_F(Angular, Check7TakesTheRowOfSmallestDistance) {
   const Proposal proposal = propose({{"layers", 9}});
   EXPECT_EQ(dropped(proposal.plan), range(21, 29));
   EXPECT_EQ(model.view(proposal.plan, {}).layer_count(), 23);
+  EXPECT_EQ(test::left_of_llama_2_7b(proposal.plan), 4'916'965'376);
   EXPECT_NEAR(proposal.plan.scores.at("margin").get<double>(), (8640.5 - 5176.6) / 10000, 1e-12);
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include "streamline/arch/cache_size.h"
 #include "streamline/arch/open_checkpoint.h"
@@ -53,9 +54,35 @@ Proposal propose(const Model& model, const TokenBatches& text, const Json& given
   return find_method("blockpruner").propose(context, params(given));
 }
 
+// What the model itself says after tokens that are drawn, each time the likeliest token: without a half that does
+// anything it becomes less likely.
+TokenBatches its_own_words(const Model& model) {
+  torch::Tensor ids = test::pico_ids(12, 1, 64, 3);
+  for (int step = 0; step < 11; ++step)
+    ids = torch::cat({ids, forward_logits(model, ids).select(1, -1).argmax(-1, /*keepdim=*/true)}, 1);
+  TokenBatches text = some_text(12);
+  for (std::int64_t i = 0; i < 12; ++i) {
+    const auto row = ids[i].contiguous();
+    const auto* tokens = row.const_data_ptr<std::int64_t>();
+    text.sequences[static_cast<std::size_t>(i)].assign(tokens, tokens + 12);
+  }
+  return text;
+}
+
 std::vector<std::string> order(const Proposal& proposal) {
   std::vector<std::string> names;
   for (const Json& round : proposal.plan.scores["rounds"]) names.push_back(round["half"].get<std::string>());
+  return names;
+}
+
+// The halves that a plan takes out, by name.
+std::set<std::string> taken_out(const Plan& plan) {
+  std::set<std::string> names;
+  for (const Segment& segment : plan.segments)
+    for (std::int64_t layer = segment.first; layer <= segment.last; ++layer) {
+      if (segment.action == Action::drop || segment.action == Action::drop_attention) names.insert(name({layer, true}));
+      if (segment.action == Action::drop || segment.action == Action::drop_mlp) names.insert(name({layer, false}));
+    }
   return names;
 }
 
@@ -106,6 +133,7 @@ TEST(BlockPruner, Check2CountsItsEvaluations) {
   const Model deep = test::pico_model(test::family_named("llama"), {.layers = 32});
   const Json given = {{"halves", 5}, {"kind", "attention"}};
   EXPECT_EQ(propose(deep, some_text(1, 3), given).plan.scores["evaluations"], 150);
+  EXPECT_EQ(propose(deep, some_text(1, 2), {{"halves", 17}}).plan.scores["evaluations"], 952);
 }
 
 TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
@@ -117,6 +145,17 @@ TEST(BlockPruner, Check3AHalfThatAddsNothingCostsNothing) {
   EXPECT_EQ(losses.without[0], losses.whole);
 }
 
+TEST(BlockPruner, Check3AHalfThatAddsNothingGoesFirst) {
+  const Model model = model_with_zeros({{2, true}});
+  const TokenBatches text = its_own_words(model);
+  const std::vector<Half> all = all_halves(model);
+  HalfCounter counter;
+  const HalfLosses losses = half_losses(model, all, all, text, {}, counter);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(losses.without[i] > losses.whole, all[i] != (Half{2, true})) << name(all[i]);
+  EXPECT_THAT(order(propose(model, text, {{"halves", 1}})), ElementsAre("A2"));
+}
+
 TEST(BlockPruner, Check4SetsAreNested) {
   const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
   const TokenBatches text = some_text();
@@ -126,13 +165,46 @@ TEST(BlockPruner, Check4SetsAreNested) {
   EXPECT_TRUE(std::equal(three.begin(), three.end(), five.begin()));
 }
 
+TEST(BlockPruner, Check4WhatSetsDifferByIsTheOrderOfTheLog) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  std::set<std::string> before;
+  std::vector<std::string> found;
+  for (int halves = 1; halves <= 6; ++halves) {
+    const std::set<std::string> now = taken_out(propose(model, text, {{"halves", halves}}).plan);
+    EXPECT_EQ(std::ssize(now), halves);
+    EXPECT_TRUE(std::ranges::includes(now, before));
+    std::ranges::set_difference(now, before, std::back_inserter(found));
+    before = now;
+  }
+  EXPECT_EQ(found, order(propose(model, text, {{"halves", 6}})));
+}
+
 TEST(BlockPruner, Check5BothHalvesAreTheLayer) {
   const Model model = model_with_zeros({{1, true}, {1, false}});
   const TokenBatches text = some_text();
   Plan plan = propose(model, text, {{"halves", 2}, {"protect", {0, 2, 3}}}).plan;
   ASSERT_EQ(plan.segments.size(), 3U);
   EXPECT_EQ(plan.segments[1].action, Action::drop);
-  EXPECT_EQ(model.view(plan, {}).layer_count(), kLayers - 1);
+  const Model cut = model.view(plan, {}), dropped = model.view(drop_layers(kLayers, {1}), {});
+  EXPECT_EQ(cut.layer_count(), kLayers - 1);
+  const torch::Tensor ids = test::pico_ids(2, 9, 64, 4);
+  EXPECT_TRUE(torch::equal(forward_logits(cut, ids), forward_logits(dropped, ids)));
+}
+
+// Not of a layer that adds nothing, and half by half as the search has it.
+TEST(BlockPruner, Check5WithoutBothHalvesTheLossIsThatWithoutTheLayer) {
+  const Model model = test::pico_model(test::family_named("llama"), {.layers = kLayers});
+  const TokenBatches text = some_text();
+  std::vector<Half> active = all_halves(model);
+  std::erase_if(active, [](const Half& half) { return half.layer == 1; });
+  HalfCounter counter;
+  const Model dropped = model.view(drop_layers(kLayers, {1}), {});
+  EXPECT_EQ(half_losses(model, active, {}, text, {}, counter).whole,
+            half_losses(dropped, all_halves(dropped), {}, text, {}, counter).whole);
+  const torch::Tensor ids = test::pico_ids(2, 9, 64, 4);
+  EXPECT_TRUE(torch::equal(forward_logits(model.view(without({{1, true}, {1, false}}), {}), ids),
+                           forward_logits(dropped, ids)));
 }
 
 TEST(BlockPruner, Check6SharedActivationsGiveTheSameLosses) {

@@ -9,6 +9,7 @@
 
 #include "streamline/nn/block.h"
 #include "streamline/plan/drop_halves.h"
+#include "streamline/prune/half_choice.h"
 
 namespace streamline {
 namespace {
@@ -55,6 +56,23 @@ TEST_F(HalfDrop, DropsTheHalvesThatTurnTheStreamLeast) {
   EXPECT_EQ(with("attention-drop", {{"layers", 2}}), (Halves{{1, "attention"}, {3, "attention"}}));
   EXPECT_EQ(with("mlp-drop", {{"layers", 2}}), (Halves{{1, "mlp"}, {4, "mlp"}}));
   EXPECT_EQ(with("joint-drop", {{"halves", 3}}), (Halves{{1, "attention"}, {3, "attention"}, {4, "mlp"}}));
+}
+
+TEST(HalfKinds, AreThoseThatAMethodTakesByThemselves) {
+  const auto kinds = [](const char* method, const Json& given) {
+    const HalfKinds found = half_kinds(find_method(method), given);
+    return std::string(found.attention ? "a" : "") + (found.mlp ? "m" : "");
+  };
+  EXPECT_EQ(kinds("attention-drop", Json::object()), "a");
+  EXPECT_EQ(kinds("mlp-drop", Json::object()), "m");
+  EXPECT_EQ(kinds("joint-drop", Json::object()), "am");
+  EXPECT_EQ(kinds("blockpruner", Json::object()), "am");
+  EXPECT_EQ(kinds("blockpruner", {{"kind", "mlp"}}), "m");
+  EXPECT_EQ(kinds("iterative", Json::object()), "");
+  EXPECT_EQ(kinds("iterative", {{"units", "attention"}}), "a");
+  EXPECT_EQ(kinds("shapley", {{"units", "both"}}), "am");
+  EXPECT_EQ(kinds("shortgpt", Json::object()), "");
+  EXPECT_EQ(kinds("wanda-sp", {{"inside", "heads"}}), "");
 }
 
 TEST_F(HalfDrop, CountsLayersByTheHalvesTheyHave) {

@@ -7,6 +7,7 @@
 #include "prune/method_fixture.h"
 #include "streamline/eval/logit_difference.h"
 #include "streamline/plan/drop_halves.h"
+#include "streamline/prune/unit_choice.h"
 #include "support/torch/pico.h"
 
 namespace streamline {
@@ -80,6 +81,16 @@ TEST(LeaveOneOut, Check3AnIdentityCostsNothing) {
     EXPECT_EQ(values.without[2], values.whole);
     for (const double value : values.whole) EXPECT_NEAR(what == TextMeasure::loss ? 0 : value, 0, 1e-7);
   }
+}
+
+TEST(LeaveOneOut, Check7NumbersTheSubLayersOf32Blocks) {
+  const Model model = pico_model(tiny_llama(32), 1);
+  const std::vector<StackPart> parts = half_parts(model);
+  ASSERT_EQ(parts.size(), 64U);
+  EXPECT_EQ(name(parts[54]), "A27");
+  EXPECT_EQ(name(parts[55]), "M27");
+  for (const auto& [units, candidates] : {std::pair("attention", 32U), std::pair("mlp", 32U), std::pair("both", 64U)})
+    EXPECT_EQ(unit_stack(model, units_of({{"units", units}}), "test").units.size(), candidates) << units;
 }
 
 TEST(LeaveOneOut, Check8EqualsSeparateEvaluations) {

@@ -138,6 +138,12 @@ TEST_F(ShortGpt, TakesTheReleasedCodesLastStateWhereAsked) {
   EXPECT_ERROR(propose({{"layers", 1}, {"last-state", "other"}}), usage, "hidden");
 }
 
+TEST_F(ShortGpt, Check10NineOf32LayersLeaveThePublishedParameters) {
+  model = pico_model(tiny_llama(32), 2);
+  influences(kLlama2);
+  EXPECT_EQ(test::left_of_llama_2_7b(propose({{"layers", 9}}).plan), 4'916'965'376);
+}
+
 // Check 10, on the tiny model: a layer has 46,208 of 310,080 parameters.
 TEST_F(ShortGpt, Check10CountsTheParametersThatAreGone) {
   influences({0.3, 0.1, 0.5, 0.05, 0.2, 0.4});

@@ -97,7 +97,7 @@ TEST_P(WidthMethod, KeepsNumbersOfHeadsAndChannels) {
   EXPECT_EQ(plan.slices.count(1), 0u);
   EXPECT_EQ(slice_of(plan, 0).kv_heads->count(), 1);
   EXPECT_EQ(slice_of(plan, 2).channels.at(0).count(), 100);
-  EXPECT_ERROR(propose({{"keep-heads", 3}}), mismatch, "the nearest allowed is 2 or 4");
+  EXPECT_ERROR(propose({{"keep-heads", 3}}), usage, "the nearest allowed is 2 or 4");
 }
 
 TEST_P(WidthMethod, LeavesOutWhatIsNotAskedFor) {
@@ -144,7 +144,7 @@ TEST(KeptHeads, AreWholeGroupsOfEachLayerThatLosesAny) {
   const Plan plan = propose({{"keep-heads", 4}});
   for (const std::int64_t layer : {0, 1}) EXPECT_EQ(slice_of(plan, layer).kv_heads->count(), 2);
   EXPECT_EQ(plan.slices.count(2), 0u);
-  EXPECT_ERROR(propose({{"keep-heads", 5}}), mismatch, "the nearest allowed is 4 or 6");
+  EXPECT_ERROR(propose({{"keep-heads", 5}}), usage, "the nearest allowed is 4 or 6");
   EXPECT_ERROR(propose({{"keep-heads", 8}}), usage, "no layer has more than 8");
 }
 

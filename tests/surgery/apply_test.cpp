@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan carried out: what survives is byte for byte what it was, and the written model computes what was meant.
+#include "streamline/eval/perplexity.h"
+#include "streamline/heal/heal_plan.h"
 #include "surgery/written.h"
 
 namespace streamline::test {
@@ -205,6 +207,40 @@ TEST(Apply, WritesTheCompositionThatTrainingSaw) {
       x = block_forward(source.config(), source.layer(3), x, positions);
       EXPECT_LT(difference(forward_logits(open_model(directory.path() / "out"), ids), source.logits(x)), kFloat32);
     }
+  }
+}
+
+// Check 25 of trained replacements: what they give in the place of the hidden states inside the original model.
+TEST(Apply, WritesTheModelThatSubstitutedStatesMeasure) {
+  constexpr double kNats = 5e-6;  // a token: logits computed in fp32 in another order
+  constexpr std::size_t kWindow = 16;
+  const Model source = pico_model(tiny_llama(), 15);
+  const TokenBatches training = random_tokens(40, kWindow, 1), validation = random_tokens(4, kWindow, 2);
+  EvaluationText text;
+  for (const auto& ids : random_tokens(8, kWindow, 3).sequences)
+    text.ids.insert(text.ids.end(), ids.begin(), ids.end());
+  for (const char* name : {"layer", "ffn", "swiglu-residual", "ffn-residual", "low-rank", "linear"}) {
+    SCOPED_TRACE(name);
+    const TemporaryDirectory directory;
+    const Replacement& replacement = find_replacement(name);
+    const HealedPlan healed = heal_plan(source, cut_window(6, 2, 2, name), replacement, training, validation,
+                                        {.heal = {.learning_rate = 2e-3, .batch_tokens = 64}});
+    apply_plan(source, healed.plan, healed.replacements, directory.path() / "out", {});
+    const PerplexityResult found = perplexity(open_model(directory.path() / "out"), text, {.window = kWindow});
+
+    const torch::NoGradGuard no_grad;
+    const Positions positions = rope_positions(source.config(), 0, kWindow, torch::kCPU);
+    double nll = 0;
+    for (auto window = text.ids.begin(); window != text.ids.end(); window += kWindow) {
+      const auto ids = torch::tensor(std::vector<std::int64_t>(window, window + kWindow));
+      torch::Tensor x = hidden_states(source, ids.unsqueeze(0))[static_cast<std::size_t>(2 - replacement.before)];
+      x = block_forward(source.config(), healed.replacements.begin()->second, x, positions);
+      for (const std::int64_t layer : {4, 5}) x = block_forward(source.config(), source.layer(layer), x, positions);
+      const auto shares = source.logits(x)[0].to(torch::kFloat64).log_softmax(-1);
+      nll -= shares.slice(0, 0, -1).gather(1, ids.slice(0, 1).unsqueeze(1)).sum().item<double>();
+    }
+    ASSERT_EQ(found.tokens, 8 * 15);
+    EXPECT_NEAR(found.mean_nll, nll / static_cast<double>(found.tokens), kNats);
   }
 }
 

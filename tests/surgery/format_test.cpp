@@ -115,6 +115,27 @@ TEST(Formats, AutomaticIsOrdinary) {
   EXPECT_FALSE(std::filesystem::exists(directory.path() / "out" / "modeling_decilm.py"));
 }
 
+// Gemma 3's every sixth layer has no window; llama.cpp and MLX count on that, whatever config.json lists.
+TEST(Formats, ACutBetweenPeriodsIsNotForLoadersThatCountLayers) {
+  const TemporaryDirectory directory;
+  const Model source =
+      pico_model(family_named("gemma3_text"), {.layers = 12, .extra = {{"sliding_window_pattern", 6}}});
+  const auto whole = directory.path() / "whole", between = directory.path() / "between";
+  EXPECT_THAT(apply_as(source, drop_layers(12, {2, 3, 4, 5, 6, 7}), whole, Format::automatic).notes,
+              Contains(HasSubstr("vLLM, llama.cpp's converter and MLX load it")));
+  EXPECT_THAT(read_text(whole / "README.md"), HasSubstr("convert_hf_to_gguf.py"));
+  const AppliedPlan applied = apply_as(source, drop_layers(12, {1, 2}), between, Format::automatic);
+  EXPECT_TRUE(applied.ordinary);
+  EXPECT_FALSE(applied.converts);
+  EXPECT_THAT(applied.notes, Contains(HasSubstr("transformers and vLLM load it wherever they load the source")));
+  EXPECT_THAT(applied.notes, Contains(testing::AllOf(HasSubstr("not for llama.cpp and MLX"),
+                                                     HasSubstr("layer 3 has no window; llama.cpp's 'gemma3'"))));
+  const std::string card = read_text(between / "README.md");
+  EXPECT_THAT(card, testing::Not(HasSubstr("convert_hf_to_gguf.py")));
+  EXPECT_THAT(card, testing::Not(HasSubstr("loads it unmodified")));
+  EXPECT_THAT(card, HasSubstr("not for llama.cpp and MLX"));
+}
+
 TEST(Formats, AReplacementIsStoredWithoutTheHalfThatItLacks) {
   const TemporaryDirectory directory;
   const Model source = pico_model(family_named("llama"), {.layers = 4});

@@ -120,7 +120,14 @@ TEST_F(GgufApply, KeepsThePeriodOfTheLayersThatSlide) {
                             12);  // every sixth layer is global
   EXPECT_ERROR(apply_plan(source, drop_layers(12, {1, 2}), {}, path("cut.gguf"), {}), unsupported,
                "layer 3 has no window; llama.cpp's 'gemma3' counts on one layer without after every 5 with one");
+  // The same of a plan by itself, whose replacements have no weights yet.
+  EXPECT_ERROR(check_gguf_cut(source, drop_layers(12, {1, 2})), unsupported,
+               "source.gguf: a GGUF file cannot hold what this cut leaves: layer 3 has no window");
+  EXPECT_ERROR(check_gguf_cut(source, cut_window(12, 2, 6, "layer")), unsupported, "layer 5 has a window");
+  EXPECT_NO_THROW(check_gguf_cut(source, cut_window(12, 2, 7, "layer")));
+  EXPECT_NO_THROW(check_gguf_cut(source, keep_all(12)));
   const Plan plan = drop_layers(12, {2, 3, 4, 5, 6, 7});
+  EXPECT_NO_THROW(check_gguf_cut(source, plan));
   apply_plan(source, plan, {}, path("cut.gguf"), {});
   const torch::Tensor ids = pico_ids(2, 20, source.config().vocab);
   EXPECT_LT(relative_difference(forward_logits(opened("cut.gguf"), ids), forward_logits(source.view(plan, {}), ids)),
@@ -163,6 +170,14 @@ TEST_F(GgufApply, PacksHalvesThatFindAPartner) {
   plan.segments[2].action = Action::keep;
   EXPECT_ERROR(apply_plan(source, plan, {}, path("half.gguf"), {}), unsupported,
                "the half that is left of layer 1 has no partner");
+  EXPECT_ERROR(check_gguf_halves(source.config(), plan), unsupported, "the half that is left of layer 1");
+}
+
+TEST_F(GgufApply, AHalfOfOneKindFindsNoPartner) {
+  EXPECT_ERROR(check_gguf_halves(true, false), unsupported, "lose their attention alone");
+  EXPECT_ERROR(check_gguf_halves(false, true), unsupported, "lose their MLP alone");
+  EXPECT_NO_THROW(check_gguf_halves(true, true));  // each may take the other's place
+  EXPECT_NO_THROW(check_gguf_halves(false, false));
 }
 
 // Of every second channel and, where asked for, the second group of heads.

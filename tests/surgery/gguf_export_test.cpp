@@ -2,6 +2,7 @@
 // GGUF files of the reference checkpoints: read back, they compute what the reference computed.
 #include "streamline/surgery/export_gguf.h"
 
+#include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/io/gguf.h"
 #include "support/core/expect.h"
@@ -93,6 +94,21 @@ TEST(GgufLimits, AreOneLineAndLeaveNothing) {
 
 Model pico(const Json& changes = Json::object(), bool biases = false) {
   return test::pico_model(test::family_named("llama"), {.biases = biases, .extra = changes}, {.dtype = torch::kFloat});
+}
+
+// For whoever converts a checkpoint with a program that does not look: what a text's length has no part in.
+TEST(GgufLimits, SayWhyAlone) {
+  const auto config = [](const char* family, const Json& changes = Json::object()) {
+    return test::pico_model(test::family_named(family), {.layers = 6, .extra = changes}).config();
+  };
+  EXPECT_EQ(why_not_gguf(config("llama")), "");
+  EXPECT_EQ(why_not_gguf(config("opt")), "");      // nothing is known of it
+  EXPECT_EQ(why_not_gguf(config("mistral")), "");  // whose window llama.cpp ignores, that of the source too
+  EXPECT_EQ(why_not_gguf(config("gemma3_text", {{"sliding_window_pattern", 6}})), "");
+  const Config broken = config("gemma3_text", {{"sliding_window_pattern", 3}});
+  EXPECT_THAT(why_not_gguf(broken), testing::StartsWith("layer 2 has no window; llama.cpp's 'gemma3' counts on"));
+  EXPECT_EQ(layer_off_period(broken), 2U);
+  EXPECT_EQ(layer_off_period(config("llama")), std::nullopt);
 }
 
 TEST(GgufLimits, KnowWhatLlamaCppComputesOtherwise) {

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The directory that comes out: what lies beside the weights, where it may not go, and that a failure leaves nothing.
-#include <sys/resource.h>
-
-#include <csignal>
-
 #include "streamline/surgery/model_card.h"
 #include "streamline/surgery/side_files.h"
 #include "streamline/surgery/verify.h"
+#include "support/core/file_size_limit.h"
 #include "surgery/written.h"
 
 namespace streamline::test {
@@ -183,24 +180,6 @@ TEST(Output, ReplacesAnExistingDirectoryOnlyWhenTold) {
   apply_plan(source, drop_layers(6, {1, 2}), {}, out, overwrite);
   EXPECT_NE(contents(out), before);
 }
-
-// What a full disk or a quota does to a write.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  void (*handler_)(int);
-  rlimit before_{};
-};
 
 TEST(Output, IsNotThereWhenTheDiskIsFull) {
   const TemporaryDirectory directory;

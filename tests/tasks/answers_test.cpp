@@ -104,6 +104,19 @@ TEST(Answers, AGroupWithASetOfOneQuestionHasNoError) {
     }
 }
 
+TEST(Answers, AMeanOverBenchmarksIsThatOfThoseThatHaveTheFigure) {
+  TaskAnswers both = questions(3, 4), first = questions(1, 2), second = questions(1, 4), greedy = questions(1, 1);
+  both.metrics = {"acc", "acc_norm"};
+  first.metrics = second.metrics = {"acc"};  // two sets of one benchmark: 2 of 6 questions
+  greedy.metrics = {"perplexity"};
+  const std::vector<std::vector<TaskAnswers>> benchmarks = {{both}, {first, second}, {greedy}};
+  const auto means = benchmark_means(benchmarks);
+  EXPECT_EQ(means.size(), 2U);
+  EXPECT_DOUBLE_EQ(means.at("acc").value, (3.0 / 4 + 2.0 / 6) / 2);
+  EXPECT_DOUBLE_EQ(means.at("acc_norm").value, metric(both, "acc_norm").value);
+  EXPECT_TRUE(benchmark_means({}).empty());
+}
+
 TEST(Answers, UnknownMetricsAndNoAnswersAreBugs) {
   EXPECT_ERROR(metric(questions(1, 2), "f1"), internal, "acc");
   EXPECT_ERROR(metric(TaskAnswers{}, "acc"), internal, "empty");

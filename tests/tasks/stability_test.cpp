@@ -125,11 +125,13 @@ TEST(RelativePerformance, IsTheRatioOfMeansThatWasPublished) {
 
   const std::vector<double> dense{43.8, 33.0, 41.6, 70.8, 37.5, 66.7, 71.3, 78.1, 33.1, 35.5, 46.8, 31.8};
   const std::vector<double> pruner{29.7, 33.4, 28.4, 58.7, 40.4, 48.5, 54.6, 72.0, 22.9, 22.0, 25.3, 25.0};
+  const std::vector<double> slice_gpt{31.5, 31.6, 18.5, 59.9, 43.3, 49.6, 47.5, 68.3, 27.0, 29.4, 28.8, 24.8};
   const std::vector<double> laco{39.7, 34.4, 36.1, 64.1, 40.4, 45.7, 55.7, 69.8, 23.6, 22.6, 26.5, 25.2};
   const std::vector<double> none{40.2, 34.4, 21.5, 67.3, 40.4, 41.7, 59.7, 69.0, 35.2, 34.7, 44.6, 28.9};
   const std::vector<double> ffn{40.7, 33.0, 22.8, 65.9, 38.5, 60.6, 61.2, 71.2, 38.0, 38.7, 47.0, 31.7};
   const std::vector<double> layer{43.3, 33.0, 24.1, 67.5, 36.5, 59.2, 61.1, 71.5, 34.8, 37.0, 45.5, 29.4};
   EXPECT_NEAR(relative_performance(dense, pruner), 78.1, 0.05);
+  EXPECT_NEAR(relative_performance(dense, slice_gpt), 78.0, 0.05);
   EXPECT_NEAR(relative_performance(dense, laco), 82.0, 0.05);
   EXPECT_NEAR(relative_performance(dense, none), 87.7, 0.05);
   EXPECT_NEAR(relative_performance(dense, ffn), 93.1, 0.05);

@@ -259,6 +259,8 @@ TEST_F(Corpus, TooLittleTextSaysHowMuchThereIsAndIsNeeded) {
   EXPECT_ERROR(load_sequences(path, {}, ByteTokenizer(), {.seq_len = 4, .samples = 2, .pack = false}), resource,
                "needs 2 documents");
   EXPECT_ERROR(load_split(path, {}, ByteTokenizer(), {.seq_len = 4, .samples = 2}, 1), resource, "has 5");
+  EXPECT_ERROR(load_split(path, {}, ByteTokenizer(), {.seq_len = 4, .samples = 2, .when_short = "take fewer"}, 1),
+               resource, "has 5, enough for 1; take fewer");
 }
 
 TEST_F(Corpus, SplitSharesNoDocument) {

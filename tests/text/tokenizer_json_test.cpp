@@ -209,6 +209,14 @@ TEST(Settings, BringAddedTokensOfTheirOwn) {
       tiny_tokenizer_json(), R"({"added_tokens_decoder":{"25":{"content":"<x>","special":true,"normalized":false}}})");
   EXPECT_EQ(tokenizer->encode("a<x>", false), (Ids{1, 25}));
   EXPECT_EQ(tokenizer->vocab_size(), 26);
+  EXPECT_EQ(tokenizer->own_size(), 19);  // what words become
+}
+
+TEST(Tokenizers, AreHeldAgainstTheRowsOfAnEmbedding) {
+  EXPECT_EQ(excess_of_tokens(32, 32), "");
+  EXPECT_EQ(excess_of_tokens(33, 32), "has 33 tokens, more than the embedding's 32 rows");
+  EXPECT_EQ(shortage_of_tokens(16, 32), "");
+  EXPECT_THAT(shortage_of_tokens(15, 32), testing::HasSubstr("has 15 tokens, the embedding 32 rows"));
 }
 
 TEST(Decoder, JoinsTokensWithBlanksWhenThereIsNone) {

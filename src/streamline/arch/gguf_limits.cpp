@@ -19,7 +19,7 @@ struct Limits {
 
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    fail(ErrorKind::unsupported, where, ": cannot become a GGUF file: ", parts...);
+    fail(ErrorKind::unsupported, where, where.empty() ? "" : ": ", parts...);
   }
 };
 
@@ -138,13 +138,10 @@ void check_window(const Limits& limits, const AttentionConfig& attention, std::s
 
 void check_period(const Limits& limits) {
   const std::int64_t period = limits.config.family->defaults.window_period;
-  for (std::int64_t i = 0; i < limits.config.layer_count(); ++i) {
-    const bool slides = limits.config.layers[static_cast<std::size_t>(i)].attention->window.has_value();
-    if (slides != ((i + 1) % period != 0))
-      limits.refuse(named(static_cast<std::size_t>(i)), slides ? " has a window" : " has no window", "; llama.cpp's '",
-                    limits.traits.arch, "' counts on one layer without after every ", period - 1,
-                    " with one (a cut of ", period, " layers in a row keeps that)");
-  }
+  if (const auto layer = layer_off_period(limits.config))
+    limits.refuse("layer ", *layer, sliding_layers(limits.config)[*layer] ? " has a window" : " has no window",
+                  "; llama.cpp's '", limits.traits.arch, "' counts on one layer without after every ", period - 1,
+                  " with one (a cut of ", period, " layers in a row keeps that)");
 }
 
 void check_positions(const Limits& limits, const AttentionConfig& attention, std::size_t i) {
@@ -218,12 +215,19 @@ std::vector<bool> sliding_layers(const Config& config) {
   return sliding;
 }
 
+std::optional<std::size_t> layer_off_period(const Config& config) {
+  const auto period = static_cast<std::size_t>(config.family->defaults.window_period);
+  const std::vector<bool> sliding = sliding_layers(config);
+  for (std::size_t i = 0; period > 0 && i < sliding.size(); ++i)
+    if (sliding[i] != ((i + 1) % period != 0)) return i;
+  return std::nullopt;
+}
+
 void check_gguf_limits(const Config& config, std::int64_t context, const std::string& where, WindowList list) {
   const Family& family = *config.family;
-  if (family.gguf.arch.empty())
-    fail(ErrorKind::unsupported, where, ": cannot become a GGUF file: no architecture of llama.cpp is known here that ",
-         "computes ", family.title, " models");
   const Limits limits{config, family.gguf, context, where};
+  if (family.gguf.arch.empty())
+    limits.refuse("no architecture of llama.cpp is known here that computes ", family.title, " models");
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     if (!is_ordinary(config.layers[i])) limits.refuse(named(i), " is a stand-in that only this program computes");
     check_halves(limits, config.layers[i], i);
@@ -251,6 +255,18 @@ void check_gguf_scores(const Config& config, const std::string& where) {
     fail(ErrorKind::unsupported, where, ": for ", config.layer_count(), " layers of this size llama.cpp's '",
          config.family->gguf.arch, "' multiplies the attention scores by ", 1 / factor,
          " times what this model was trained with; cut another number of layers");
+}
+
+std::string why_not_gguf(const Config& config) {
+  constexpr std::int64_t kShortest = 1;
+  if (config.family->gguf.arch.empty()) return {};
+  try {
+    check_gguf_limits(config, kShortest, "");
+    return {};
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::unsupported) throw;
+    return error.what();
+  }
 }
 
 }  // namespace streamline

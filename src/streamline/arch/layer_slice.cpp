@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "streamline/base/error.h"
-
 namespace streamline {
 namespace {
 
@@ -180,13 +178,14 @@ std::optional<TensorCut> tensor_cut(const LayerConfig& layer, const LayerSlice& 
   return mlp_cut(*layer.mlp, slice.channels.at(network), role, part);
 }
 
-std::int64_t kv_heads_of(const AttentionConfig& attention, std::int64_t heads, const std::string& where) {
+std::int64_t kv_heads_of(const AttentionConfig& attention, std::int64_t heads, const std::string& where,
+                         ErrorKind kind) {
   const std::int64_t group = attention.heads / attention.kv_heads;
   if (heads >= group && heads <= attention.heads && heads % group == 0) return heads / group;
   const std::int64_t below = std::min(heads / group * group, attention.heads), above = below + group;
   std::string nearest = std::to_string(below >= group ? below : group);
   if (below >= group && above <= attention.heads) nearest += " or " + std::to_string(above);
-  fail(ErrorKind::mismatch, where, ": ", heads, " of ", attention.heads, " heads are no whole groups; ", group,
+  fail(kind, where, ": ", heads, " of ", attention.heads, " heads are no whole groups; ", group,
        group == 1 ? " query head shares" : " query heads share", " a key and value head, and the nearest allowed is ",
        nearest);
 }

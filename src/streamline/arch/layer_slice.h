@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "streamline/arch/config.h"
+#include "streamline/base/error.h"
 
 namespace streamline {
 
@@ -57,9 +58,10 @@ struct TensorCut {
 std::optional<TensorCut> tensor_cut(const LayerConfig& layer, const LayerSlice& slice, Role role, Part part,
                                     std::int64_t expert = -1);
 
-// Query heads as groups. Errors: mismatch, naming the nearest numbers that are whole groups, where `heads` query heads
+// Query heads as groups. Errors: `kind`, naming the nearest numbers that are whole groups, where `heads` query heads
 // are none.
-std::int64_t kv_heads_of(const AttentionConfig& attention, std::int64_t heads, const std::string& where);
+std::int64_t kv_heads_of(const AttentionConfig& attention, std::int64_t heads, const std::string& where,
+                         ErrorKind kind = ErrorKind::mismatch);
 // The same of a list of query heads, which must be all those of their groups.
 KeptUnits groups_of_heads(const AttentionConfig& attention, const std::vector<std::int64_t>& heads,
                           const std::string& where);

@@ -109,12 +109,6 @@ constexpr std::size_t kWorthCopying = std::size_t{1} << 20;  // bytes from which
 // True also for what cannot be waited for (a pipe).
 bool reaches_disk(int descriptor) { return ::fsync(descriptor) == 0 || errno == EINVAL || errno == EROFS; }
 
-void create_parent(const fs::path& path) {
-  std::error_code error;
-  if (path.has_parent_path()) fs::create_directories(path.parent_path(), error);
-  if (error) fail(ErrorKind::io, path.parent_path().string(), ": cannot create this directory: ", error.message());
-}
-
 }  // namespace
 
 Blob map_file(const fs::path& path) {
@@ -158,9 +152,11 @@ OutputFile::OutputFile(fs::path path) : path_(std::move(path)) {
   // What a link points to is replaced, not the link.
   if (fs::is_symlink(path_, error)) path_ = fs::weakly_canonical(path_, error);
   temporary_ = temporary_name(path_);
-  create_parent(path_);
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail(ErrorKind::io, path_.string(), ": cannot write: ", reason());
+  error = parents_.make_below(path_, [&] {
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return descriptor_ < 0 ? std::error_code(errno, std::generic_category()) : std::error_code();
+  });
+  if (error) fail(ErrorKind::io, path_.string(), ": cannot write: ", error.message());
   ::flock(descriptor_, LOCK_EX | LOCK_NB);  // others leave it alone (remove_unfinished)
 }
 
@@ -252,7 +248,7 @@ void OutputDirectory::sync() const {
 void OutputDirectory::commit() {
   sync();
   std::error_code error;
-  const fs::path old = path_.parent_path() / ("." + path_.filename().string() + ".old-" + std::to_string(::getpid()));
+  const fs::path old = replaced_name(path_);
   const bool replaces = fs::exists(path_, error);
   if (replaces) {
     check_replaceable(path_, overwrite_, TargetKind::directory);  // again: it may have appeared since

@@ -53,8 +53,9 @@ std::shared_ptr<const FileSet> memory_files(std::string label, const std::map<st
 enum class Durable { now, with_directory };
 
 // One file being written under a temporary name. Every write is checked; the file exists under its own name only
-// after commit(). The destructor removes what was not committed. Errors: io, also for a path that is there and no file
-// (a directory, a device); a link stays, and what it points to is replaced.
+// after commit(). The destructor removes what was not committed, and the directories above it that were made for it and
+// are empty. Errors: io, also for a path that is there and no file (a directory, a device); a link stays, and what it
+// points to is replaced.
 class OutputFile {
  public:
   explicit OutputFile(std::filesystem::path path);
@@ -69,6 +70,7 @@ class OutputFile {
 
  private:
   void close_and_remove() noexcept;
+  ParentDirectories parents_;  // the last that goes
   std::filesystem::path path_, temporary_;
   int descriptor_ = -1;
 };
@@ -79,11 +81,11 @@ enum class TargetKind { directory, file };
 
 // A directory being written: files go to a sibling with a temporary name, which commit() renames to `path` when all
 // files in it have reached the disk.
-// Without commit() nothing is left. commit() replaces an existing directory only with Overwrite::yes, and only one that
-// holds a model or adapters. With TargetKind::file the caller takes the files out of it, one of which is to stand at
-// `path`, and may replace a file only. The sibling is locked, so that other processes leave it alone (unfinished.h),
-// and what killed ones left of the same path is removed first. Errors: io for a target that is there and may not be
-// replaced, or cannot be written.
+// Without commit() nothing is left, nor directories above it that were made for it. commit() replaces an existing
+// directory only with Overwrite::yes, and only one that holds a model or adapters. With TargetKind::file the caller
+// takes the files out of it, one of which is to stand at `path`, and may replace a file only. The sibling is locked, so
+// that other processes leave it alone (unfinished.h), and what killed ones left of the same path is removed first.
+// Errors: io for a target that is there and may not be replaced, or cannot be written.
 class OutputDirectory {
  public:
   OutputDirectory(const std::filesystem::path& path, Overwrite overwrite, TargetKind kind = TargetKind::directory);

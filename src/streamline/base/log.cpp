@@ -78,8 +78,10 @@ void Progress::print(double elapsed, std::string_view note) {
   const double left = rate > 0 ? static_cast<double>(std::max<std::int64_t>(total_ - done_, 0)) / rate : 0;
   // Ranks that take pieces in turn count those of all, of which the last may lack some.
   const std::int64_t percent = total_ > 0 ? std::min<std::int64_t>(done_ * 100 / total_, 100) : 0;
-  const std::string line = label_ + ": " + std::to_string(percent) + "%, " + format_count(rate) + " " + unit_ + "/s, " +
-                           format_seconds(left) + " left" + (note.empty() ? "" : ", " + std::string(note));
+  const std::string pace = rate >= 1 || rate <= 0 ? format_count(rate) + " " + unit_ + "/s"
+                                                  : format_seconds(1 / rate) + " for each of the " + unit_;
+  const std::string line = label_ + ": " + std::to_string(percent) + "%, " + pace + ", " + format_seconds(left) +
+                           " left" + (note.empty() ? "" : ", " + std::string(note));
   visible_ = true;
   std::fprintf(stderr, on_terminal() ? "\r\033[K%s" : "%s\n", line.c_str());
   std::fflush(stderr);

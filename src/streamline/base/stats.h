@@ -17,6 +17,10 @@ struct Estimate {
   std::int64_t count = 0;                     // of what is independent, where it is known
 };
 
+// Of fewer independent pairs no verdict is given: their spread says little of itself. Of 8 the interval of 1.96
+// standard errors holds 91 % instead of 95, of 4 it holds 86 (Student's t).
+inline constexpr std::int64_t kFewestPairs = 8;
+
 // {"value": …, "standard_error": …}, the error null where there is none.
 inline Json to_json(const Estimate& estimate) {
   return {{"value", estimate.value},

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <csignal>
 #include <optional>
+#include <random>
 #include <string>
 
 #include "streamline/base/error.h"
@@ -18,8 +19,16 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kMark = ".part-";
+constexpr int kAttempts = 8;  // to make what lies in a directory that others remove while it is empty
 
-// Of ".NAME.part-123".
+fs::path hidden_name(const fs::path& target, std::string_view mark) {
+  char random[8];
+  char* const end = std::to_chars(random, random + sizeof random, std::random_device{}(), 16).ptr;
+  return target.parent_path() / ("." + target.filename().string() + std::string(mark) + std::to_string(::getpid()) +
+                                 "-" + std::string(random, end));
+}
+
+// Of ".NAME.part-123-9f86d081", and of ".NAME.part-123" as earlier versions named them.
 struct TemporaryName {
   std::string target;
   int process = 0;
@@ -30,11 +39,18 @@ std::optional<TemporaryName> parse_temporary(const fs::path& path) {
   if (!name.starts_with('.') || mark == std::string::npos || mark == 0) return std::nullopt;
   const char *begin = name.data() + mark + kMark.size(), *end = name.data() + name.size();
   TemporaryName temporary{.target = name.substr(1, mark - 1)};
-  if (std::from_chars(begin, end, temporary.process).ptr != end || temporary.process <= 0) return std::nullopt;
+  const char* rest = std::from_chars(begin, end, temporary.process).ptr;
+  unsigned random = 0;
+  if (rest != end && *rest == '-') rest = std::from_chars(rest + 1, end, random, 16).ptr;
+  if (rest != end || temporary.process <= 0) return std::nullopt;
   return temporary;
 }
 
-bool is_no_more(int process) { return ::kill(process, 0) != 0 && errno == ESRCH; }
+// Whether only its lock can tell that it is still written: no process here has the number, or this one has it, and so
+// may one of another container.
+bool may_be_left(const TemporaryName& temporary) {
+  return temporary.process == ::getpid() || (::kill(temporary.process, 0) != 0 && errno == ESRCH);
+}
 
 // What to rename it to before it is removed: a writer that goes on without a lock then does not commit what has lost
 // files.
@@ -54,9 +70,9 @@ fs::path whole_path(const fs::path& path) {
   return whole.has_filename() ? whole : whole.parent_path();
 }
 
-fs::path temporary_name(const fs::path& target) {
-  return target.parent_path() / ("." + target.filename().string() + std::string(kMark) + std::to_string(::getpid()));
-}
+fs::path temporary_name(const fs::path& target) { return hidden_name(target, kMark); }
+
+fs::path replaced_name(const fs::path& target) { return hidden_name(target, ".old-"); }
 
 int lock_path(const fs::path& path) {
   // To write where that can be: network file systems lock nothing else.
@@ -71,34 +87,55 @@ void remove_unfinished(const fs::path& directory) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     const auto temporary = parse_temporary(entry.path());
-    if (temporary && is_no_more(temporary->process) && !entry.is_directory(ignored))
+    if (temporary && may_be_left(*temporary) && !entry.is_directory(ignored))
       remove_if_unlocked(entry.path(), entry.path());
   }
 }
 
 void remove_unfinished_of(const fs::path& target) {
-  const fs::path mine = temporary_name(target);
-  remove_if_unlocked(mine, mine);
   std::error_code error;
-  if (fs::exists(mine, error)) return;  // another container's, of the same number
   for (const auto& entry : fs::directory_iterator(target.has_parent_path() ? target.parent_path() : ".", error)) {
     const auto temporary = parse_temporary(entry.path());
-    if (temporary && temporary->target == target.filename() && is_no_more(temporary->process))
-      remove_if_unlocked(entry.path(), mine);
+    if (temporary && temporary->target == target.filename() && may_be_left(*temporary))
+      remove_if_unlocked(entry.path(), temporary_name(target));
   }
 }
 
-UnfinishedDirectory::UnfinishedDirectory(const fs::path& target) {
+ParentDirectories::~ParentDirectories() {
+  for (auto made = made_.rbegin(); made != made_.rend(); ++made) ::rmdir(made->c_str());  // of an empty directory only
+}
+
+std::error_code ParentDirectories::make_below(const fs::path& path, const std::function<std::error_code()>& make) {
+  const auto make_above = [&] {
+    std::vector<fs::path> missing;
+    std::error_code error;
+    for (fs::path above = path.parent_path(); !above.empty() && !fs::exists(above, error); above = above.parent_path())
+      missing.push_back(above);
+    error.clear();
+    for (; !missing.empty() && !error; missing.pop_back())
+      if (fs::create_directory(missing.back(), error)) made_.push_back(missing.back());
+    return error;
+  };
   std::error_code error;
-  fs::create_directories(target.parent_path(), error);
-  if (error) fail(ErrorKind::io, target.parent_path().string(), ": cannot create this directory: ", error.message());
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    error = make_above();
+    if (error && error != std::errc::no_such_file_or_directory)
+      fail(ErrorKind::io, path.parent_path().string(), ": cannot create this directory: ", error.message());
+    if (!error) error = make();
+    if (error != std::errc::no_such_file_or_directory) break;
+  }
+  return error;
+}
+
+UnfinishedDirectory::UnfinishedDirectory(const fs::path& target) {
   remove_unfinished_of(target);
   const fs::path path = temporary_name(target);
-  const bool created = fs::create_directory(path, error);
+  const std::error_code error = parents_.make_below(target, [&] {
+    std::error_code failed;
+    if (!fs::create_directory(path, failed) && !failed) failed = std::make_error_code(std::errc::file_exists);
+    return failed;
+  });
   if (error) fail(ErrorKind::io, target.string(), ": cannot create this directory: ", error.message());
-  if (!created)
-    fail(ErrorKind::io, target.string(), ": another process writes this in ", path.string(),
-         "; choose another name, or remove that directory if none does");
   path_ = path;
   descriptor_ = lock_path(path_);
 }

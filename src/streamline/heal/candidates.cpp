@@ -29,6 +29,7 @@ std::vector<CandidateResult> try_candidates(const Model& source, const std::vect
     const Stopwatch clock;
     CandidateResult result{.name = candidate.name};
     try {
+      if (!candidate.refused.empty()) fail(ErrorKind::unsupported, candidate.refused);
       const Model model = candidate_model(source, candidate, training, validation, options, result);
       result.perplexity = perplexity(model, text, perplexity_options, bos).value;
       result.parameters = model.parameters();
@@ -48,7 +49,9 @@ std::size_t best_candidate(const std::vector<CandidateResult>& results) {
   std::optional<std::size_t> best;
   for (std::size_t i = 0; i < results.size(); ++i)
     if (results[i].refused.empty() && (!best || results[i].perplexity < results[*best].perplexity)) best = i;
-  if (!best) fail(ErrorKind::unsupported, "none of the candidates applies to this model");
+  if (!best)
+    fail(ErrorKind::unsupported, "none of the candidates applies to this model",
+         results.empty() ? "" : "; '" + results.front().name + "': " + results.front().refused);
   return *best;
 }
 

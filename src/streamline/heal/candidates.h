@@ -9,8 +9,9 @@
 namespace streamline {
 
 struct Candidate {
-  std::string name;  // as parse_replacement() takes it, or "none"
-  Plan plan;         // what the method proposes for it
+  std::string name;          // as parse_replacement() takes it, or "none"
+  Plan plan;                 // what the method proposes for it
+  std::string refused = {};  // why its result could not be written, so that it is not tried
 };
 
 struct CandidateResult {

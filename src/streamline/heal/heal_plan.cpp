@@ -4,7 +4,10 @@
 #include <algorithm>
 
 #include "streamline/base/digest.h"
+#include "streamline/base/error.h"
 #include "streamline/base/unfinished.h"
+#include "streamline/heal/run_key.h"
+#include "streamline/heal/train_state.h"
 #include "streamline/nn/weights_digest.h"
 #include "streamline/plan/slice.h"
 #include "streamline/surgery/apply.h"
@@ -52,9 +55,37 @@ std::int64_t position_of(const Plan& plan, std::int64_t layer) {
   return std::count_if(layers.begin(), layers.end(), [&](const OutputLayer& output) { return output.source < layer; });
 }
 
+std::filesystem::path state_file(const HealPlanOptions& options, std::int64_t first) {
+  return options.state_directory / ("window-" + std::to_string(first) + ".safetensors");
+}
+
 }  // namespace
 
 bool worse_than_nothing(const HealResult& result) { return !(result.last().best <= result.last().nothing); }
+
+void check_states(const Model& source, const Plan& plan, const ReplacementChoice& choice, const TokenBatches& training,
+                  const TokenBatches& validation, const HealPlanOptions& options) {
+  std::vector<const Segment*> windows;
+  for (const Segment& segment : plan.segments)
+    if (replaces(segment, choice)) windows.push_back(&segment);
+  std::error_code ignored;  // a folder that is not there has no states
+  for (const auto& entry : std::filesystem::directory_iterator(options.state_directory, ignored)) {
+    const auto is_of = [&](const Segment* window) {
+      return entry.path().filename() == state_file(options, window->first).filename();
+    };
+    if (entry.path().extension() == ".safetensors" && std::ranges::none_of(windows, is_of))
+      fail(ErrorKind::mismatch, entry.path().string(),
+           ": is the state of another plan, which replaces other layers; delete it, or give another --state");
+  }
+  if (windows.empty()) return;
+  const Segment& first = *windows.front();
+  const Plan before = so_far(plan, choice, 0);
+  HealOptions heal = options.heal;
+  heal.view_digest = view_digest(before, {});
+  const HealedWindow window{position_of(before, first.first), first.count(), choice.network->before};
+  static_cast<void>(load_progress(state_file(options, first.first),
+                                  healing_key(source.view(before, {}), window, choice, training, validation, heal)));
+}
 
 HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementChoice& choice,
                      const TokenBatches& training, const TokenBatches& validation, const HealPlanOptions& options) {
@@ -73,8 +104,7 @@ HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementCho
     const Plan before = so_far(plan, choice, healed.windows.size());
     const Model model = source.view(before, numbered(before));
     HealOptions heal = options.heal;
-    if (!options.state_directory.empty())
-      heal.state_file = options.state_directory / ("window-" + std::to_string(segment.first) + ".safetensors");
+    if (!options.state_directory.empty()) heal.state_file = state_file(options, segment.first);
     heal.view_digest = view_digest(before, networks);
     HealResult result =
         heal_window(model, position_of(before, segment.first), segment.count(), choice, training, validation, heal);

@@ -23,6 +23,11 @@ struct HealedPlan {
   std::vector<HealedPlanWindow> windows = {};
 };
 
+// Before the work: that what is saved in options.state_directory is of this run: each state is of a window that the
+// plan replaces, and that of the first one has its key. Errors: mismatch, those of load_train_state().
+void check_states(const Model& source, const Plan& plan, const ReplacementChoice& choice, const TokenBatches& training,
+                  const TokenBatches& validation, const HealPlanOptions& options);
+
 // Trains choice for each segment of `plan` that it replaces, from the first layer on. Errors: those of heal_window()
 // and with_networks().
 HealedPlan heal_plan(const Model& source, const Plan& plan, const ReplacementChoice& choice,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/base/log.h"
+#include "streamline/heal/run_key.h"
 
 namespace streamline {
 
@@ -60,17 +61,16 @@ void finish_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& para
   sum_gradients(ranks, parameters);
 }
 
-Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+Json tuned_run(std::string_view work, const Model& model, const TokenBatches& training, const TokenBatches& validation,
                const HealOptions& heal, std::int64_t warmup_steps) {
-  return {{"model", model.checkpoint().digest()},
-          {"layers", model.layer_count()},
-          {"upstream", heal.view_digest},
-          {"dtype", torch::toString(model.placement().dtype)},
-          {"text", {text_digest(training), text_digest(validation)}},
-          {"rates", {heal.learning_rate, heal.minimum_learning_rate, warmup_steps}},
-          {"adamw", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
-          {"pace", {heal.epochs, heal.batch_tokens, heal.micro_batch_tokens, heal.validate_every, heal.patience}},
-          {"seed", heal.seed}};
+  Json key = run_of_model(work, model, heal.seed);
+  key.update({{"layers", {model.layer_count(), heal.view_digest}},
+              {"text", {text_digest(training), text_digest(validation)}},
+              {"learning rate", {heal.learning_rate, heal.minimum_learning_rate, warmup_steps}},
+              {"optimizer", {heal.weight_decay, heal.beta1, heal.beta2, heal.clip}},
+              {"epochs and batches",
+               {heal.epochs, heal.batch_tokens, heal.micro_batch_tokens, heal.validate_every, heal.patience}}});
+  return key;
 }
 
 }  // namespace streamline

@@ -26,8 +26,8 @@ double mean_loss(const TokenBatches& batches, const Indices& sequences, std::int
 // The gradients of that mean, from those that each rank has of its sums.
 void finish_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& parameters, double predicted_tokens);
 
-// What decides such a run beside what is trained.
-Json tuned_run(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+// What decides such a run, `work` (run_key.h), beside what is trained.
+Json tuned_run(std::string_view work, const Model& model, const TokenBatches& training, const TokenBatches& validation,
                const HealOptions& heal, std::int64_t warmup_steps);
 
 }  // namespace streamline

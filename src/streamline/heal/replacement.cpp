@@ -26,13 +26,14 @@ std::span<const Replacement* const> replacements() {
   return all;
 }
 
-const Replacement& find_replacement(std::string_view name) {
+const Replacement& find_replacement(std::string_view name, std::string_view also) {
   std::vector<std::string> known = {"none"};
   std::string names = known.front();
   for (const Replacement* replacement : replacements()) {
     if (replacement->name == name) return *replacement;
     names += ", " + known.emplace_back(replacement->name);
   }
+  if (!also.empty()) names += ", " + known.emplace_back(also);
   fail(ErrorKind::usage, "no replacement is called '", name, "'; there are ", names, nearest_text(name, known));
 }
 
@@ -51,9 +52,9 @@ std::int64_t replacement_parameters(const Replacement& replacement, const Config
   return layer_parameters(model, replacement.shape(model, first));
 }
 
-ReplacementChoice parse_replacement(std::string_view text) {
+ReplacementChoice parse_replacement(std::string_view text, std::string_view also) {
   const std::size_t colon = text.find(':');
-  const Replacement& network = find_replacement(text.substr(0, colon));
+  const Replacement& network = find_replacement(text.substr(0, colon), also);
   if (colon == std::string_view::npos) return network;
   const std::int64_t count = parse_number<std::int64_t>(text.substr(colon + 1)).value_or(0);
   if (count < 1)

@@ -48,8 +48,9 @@ struct Replacement {
   bool is_trained() const { return closed_form != ClosedForm::scale && closed_form != ClosedForm::constant; }
 };
 
-std::span<const Replacement* const> replacements();          // without "none"
-const Replacement& find_replacement(std::string_view name);  // usage error that lists what exists
+std::span<const Replacement* const> replacements();  // without "none"
+// Errors: usage, listing what exists, and `also`, another word that may stand there.
+const Replacement& find_replacement(std::string_view name, std::string_view also = {});
 
 // Its shape in place of a layer that has both halves, the first such of the model.
 LayerConfig usual_shape(const Replacement& replacement, const Config& model);
@@ -67,8 +68,9 @@ struct ReplacementChoice {
   ReplacementChoice(const Replacement& replacement, std::int64_t networks = 1)
       : network(&replacement), count(networks) {}
 };
-// Errors: usage for an unknown name, for a number below 1, and for more than one of what cannot stand in a row.
-ReplacementChoice parse_replacement(std::string_view text);
+// Errors: usage for an unknown name (`also` as above), for a number below 1, and for more than one of what cannot stand
+// in a row.
+ReplacementChoice parse_replacement(std::string_view text, std::string_view also = {});
 
 // The plan with each segment that this choice replaces in the form that is written: one segment a network, the window
 // shared out evenly, and the layers before it that the network takes in. Errors: usage where a window is too short, or

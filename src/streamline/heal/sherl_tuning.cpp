@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
-#include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/next_token_run.h"
 #include "streamline/heal/objective.h"
+#include "streamline/heal/run_key.h"
 
 namespace streamline {
 namespace {
@@ -51,7 +51,7 @@ class SherlTuning {
         rng_(options.heal.seed),
         adapter_(initial_sherl(model, options.sherl, rng_)),
         late_(model, adapter_.at) {
-    run_ = digest();
+    run_ = sherl_key(model, training, validation, options);
     set_micro_batch(pace_,
                     {.model = model,
                      .window = {.first = adapter_.at, .count = 0},
@@ -132,16 +132,6 @@ class SherlTuning {
     return mean * (predicted_tokens(batches, sequences) / terms(batches, sequences));
   }
 
-  std::string digest() const {
-    const SherlOptions& sherl = options_.sherl;
-    Json all = {
-        {"sherl", {sherl.late, sherl.features, sherl.reduction, sherl.feature_norm, sherl.start == SherlStart::paper}},
-        {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
-    if (on_states())
-      all["target"] = {options_.original->checkpoint().digest(), options_.removed.first, options_.removed.count};
-    return sha256(all.dump());
-  }
-
   const Model& model_;
   const TokenBatches& training_;
   const TokenBatches& validation_;
@@ -150,10 +140,21 @@ class SherlTuning {
   Rng rng_;
   SherlAdapter adapter_;
   Tail late_;
-  std::string run_ = {};
+  Json run_ = {};
 };
 
 }  // namespace
+
+Json sherl_key(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+               const SherlTuningOptions& options) {
+  const SherlOptions& sherl = options.sherl;
+  Json key = tuned_run(kSherl, model, training, validation, options.heal, options.warmup_steps);
+  key["sherl"] = {sherl.late, sherl.features, sherl.reduction, sherl.feature_norm, sherl.start == SherlStart::paper};
+  key["target"] = Json();
+  if (options.original != nullptr)
+    key["target"] = {options.original->checkpoint().digest(), options.removed.first, options.removed.count};
+  return key;
+}
 
 SherlTuned tune_sherl(const Model& model, const TokenBatches& training, const TokenBatches& validation,
                       const SherlTuningOptions& options) {

@@ -26,6 +26,10 @@ struct SherlTuned {
   HealResult result = {};     // one stage; "nothing" is the model without it
 };
 
+// The key (base/state_key.h) of all that decides what tune_sherl() gives.
+Json sherl_key(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+               const SherlTuningOptions& options);
+
 // Errors: those of initial_sherl() and tune().
 SherlTuned tune_sherl(const Model& model, const TokenBatches& training, const TokenBatches& validation,
                       const SherlTuningOptions& options);

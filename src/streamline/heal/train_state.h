@@ -12,7 +12,7 @@
 namespace streamline {
 
 struct TrainState {
-  std::string run;                 // digest of all that decides the run's result
+  Json run;                        // key (state_key.h) of all that decides the run's result
   Json progress = Json::object();  // position, random state, curves
   NamedTensors tensors = {};       // fp32 or wider
 
@@ -25,8 +25,12 @@ void save_train_state(const TrainState& state, const std::filesystem::path& path
 
 // nullopt when there is no such file. Errors: format for a broken file, mismatch for the state of another run, with
 // what to do.
-std::optional<TrainState> load_train_state(const std::filesystem::path& path, const std::string& run);
+std::optional<TrainState> load_train_state(const std::filesystem::path& path, const Json& run);
 // Its progress alone.
-std::optional<Json> load_progress(const std::filesystem::path& path, const std::string& run);
+std::optional<Json> load_progress(const std::filesystem::path& path, const Json& run);
+
+// Before the work: that the states in a folder, which need not be there, are of a run of which so far these parts of
+// the key are known. Errors: those of load_train_state(), also for a .safetensors file that is no state.
+void check_train_states(const std::filesystem::path& folder, const Json& known);
 
 }  // namespace streamline

@@ -8,7 +8,7 @@
 #include "streamline/base/resources.h"
 #include "streamline/heal/closed_form.h"
 #include "streamline/heal/initial.h"
-#include "streamline/heal/run_digest.h"
+#include "streamline/heal/run_key.h"
 #include "streamline/heal/student.h"
 #include "streamline/heal/training_run.h"
 
@@ -59,7 +59,7 @@ class Healing {
         states_(source_of_states()),
         rng_(options.seed),
         student_(body_.config(), body_.placement(), initial(choice), network_.learns) {
-    run_ = run_digest(model, window_, choice, start_, training, validation, options);
+    run_ = healing_key(model, window_, choice, training, validation, options);
     set_micro_batch(pace_,
                     {.model = model_,
                      .window = window_,
@@ -179,7 +179,7 @@ class Healing {
   StateSource states_;
   Rng rng_;
   Student student_;
-  std::string run_ = {};
+  Json run_ = {};
 };
 
 }  // namespace

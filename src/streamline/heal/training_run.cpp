@@ -35,7 +35,7 @@ std::int64_t progress_integer(const Json& progress, const char* key, const std::
 class TrainingRun {
  public:
   TrainingRun(const Trainee& trainee, const TokenBatches& training, const Pace& pace, const Rng& rng,
-              const HealOptions& options, const std::string& run, HealResult& result)
+              const HealOptions& options, const Json& run, HealResult& result)
       : trainee_(trainee),
         training_(training),
         pace_(pace),
@@ -229,7 +229,7 @@ class TrainingRun {
   const TokenBatches& training_;
   const Pace& pace_;
   const HealOptions& options_;
-  const std::string& run_;
+  const Json& run_;
   TextPosition position_;
   HealResult& result_;
   std::optional<AdamW> optimizer_ = {};
@@ -253,7 +253,7 @@ void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& paramet
 }
 
 void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& training, const HealOptions& options,
-                     const std::string& run) {
+                     const Json& run) {
   share_micro_batches(pace, training, use.model.placement().ranks);
   std::int64_t wanted = pace.micro_batch_tokens;
   std::string state;  // that is taken up
@@ -279,8 +279,7 @@ void check_trainable(const Model& model, const TokenBatches& training, const Tok
 }
 
 void train(const Trainee& trainee, const TokenBatches& training, const Pace& pace, const Rng& rng,
-           const HealOptions& options, const std::string& run, const std::function<void()>& prepare,
-           HealResult& result) {
+           const HealOptions& options, const Json& run, const std::function<void()>& prepare, HealResult& result) {
   TrainingRun(trainee, training, pace, rng, options, run, result).run(prepare);
 }
 

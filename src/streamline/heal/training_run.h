@@ -34,17 +34,16 @@ void sum_gradients(const Ranks& ranks, const std::vector<torch::Tensor>& paramet
 // on them; else as many as fit, fewer where ranks share a step. `run` as for train(). Errors: those of
 // fitting_micro_batch(), and those of a state that cannot be taken up.
 void set_micro_batch(Pace& pace, const HealMemory& use, const TokenBatches& training, const HealOptions& options,
-                     const std::string& run);
+                     const Json& run);
 
 // Errors: unsupported for a model in float16, resource without text, mismatch for ids outside the vocabulary.
 void check_trainable(const Model& model, const TokenBatches& training, const TokenBatches& validation);
 
 // Trains until the last stage ends, and leaves the best weights of that stage in the trainee; the curves go into
-// `result`. `prepare` is called before the first stage, unless a saved state is taken up. `run`: digest of all that
-// decides the result, by which a saved state is known. Errors: numeric when a loss is not finite (naming the step),
-// mismatch for a state of another run.
+// `result`. `prepare` is called before the first stage, unless a saved state is taken up. `run`: key of all that
+// decides the result (state_key.h), by which a saved state is known. Errors: numeric when a loss is not finite (naming
+// the step), mismatch for a state of another run.
 void train(const Trainee& trainee, const TokenBatches& training, const Pace& pace, const Rng& rng,
-           const HealOptions& options, const std::string& run, const std::function<void()>& prepare,
-           HealResult& result);
+           const HealOptions& options, const Json& run, const std::function<void()>& prepare, HealResult& result);
 
 }  // namespace streamline

@@ -5,17 +5,17 @@
 #include <cmath>
 
 #include "streamline/arch/expected_tensors.h"
-#include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/engine/tail.h"
 #include "streamline/heal/next_token_run.h"
+#include "streamline/heal/run_key.h"
 #include "streamline/nn/nf4.h"
 
 namespace streamline {
 namespace {
 
-constexpr double kManyZeros = 0.02;  // of all weights: more than chance has
+constexpr double kManyZeros = 0.2;  // of all weights: more than rounding to four bits leaves (Q4_0 about an eighth)
 
 // A layer whose matrices are packed; all else is kept as it is.
 struct PackedLayer {
@@ -70,10 +70,11 @@ class Tuning {
         rng_(options.heal.seed),
         adapters_(initial_adapters(model, options.adapters, rng_)) {
     if (adapters_.zeros > kManyZeros)
-      log_warning(
-          std::to_string(std::llround(100 * adapters_.zeros)) +
-          " % of the weights that adapters are added to are zero (sparsified, or padding); none of them stays so");
-    run_ = digest();
+      log_warning(std::to_string(std::llround(100 * adapters_.zeros)) +
+                  " % of the weights that adapters are added to are zero (sparsified, padding, or rounded to very few "
+                  "bits); none "
+                  "of them stays so");
+    run_ = tuning_key(model, training, validation, options);
     set_micro_batch(pace_,
                     {.model = model,
                      .window = {},
@@ -168,17 +169,6 @@ class Tuning {
     return tail.next_token(x, ids, gradient).sum;
   }
 
-  std::string digest() const {
-    const AdapterOptions& adapters = adapters_.options;
-    Json roles = Json::array();
-    for (const Role role : adapters.roles) roles.push_back(role_name(role));
-    const Json all = {{"kind", static_cast<int>(adapters.kind)},
-                      {"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
-                      {"base", options_.base == FrozenBase::nf4 ? "nf4" : "stored"},
-                      {"run", tuned_run(model_, training_, validation_, options_.heal, options_.warmup_steps)}};
-    return sha256(all.dump());
-  }
-
   const Model& model_;
   const TokenBatches& training_;
   const TokenBatches& validation_;
@@ -187,10 +177,22 @@ class Tuning {
   Rng rng_;
   Adapters adapters_;
   std::vector<PackedLayer> packed_ = {};
-  std::string run_ = {};
+  Json run_ = {};
 };
 
 }  // namespace
+
+Json tuning_key(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+                const TuningOptions& options) {
+  const AdapterOptions& adapters = options.adapters;
+  Json roles = Json::array();
+  for (const Role role : adapters.roles) roles.push_back(role_name(role));
+  Json key = tuned_run(kAdapters, model, training, validation, options.heal, options.warmup_steps);
+  key.update({{"what learns", static_cast<int>(adapters.kind)},
+              {"adapters", {adapters.rank, adapters.scale(), adapters.dropout, roles}},
+              {"base", options.base == FrozenBase::nf4 ? "nf4" : "stored"}});
+  return key;
+}
 
 Tuned tune(const Model& model, const TokenBatches& training, const TokenBatches& validation,
            const TuningOptions& options) {

@@ -30,6 +30,10 @@ struct Tuned {
   HealResult result = {};  // one stage; "nothing" is the model without adapters
 };
 
+// The key (base/state_key.h) of all that decides what tune() gives.
+Json tuning_key(const Model& model, const TokenBatches& training, const TokenBatches& validation,
+                const TuningOptions& options);
+
 // Errors: numeric when the loss is not finite, resource when there is no text or too little memory, usage for options
 // that make no sense, mismatch for a state file of another run, unsupported for float16.
 Tuned tune(const Model& model, const TokenBatches& training, const TokenBatches& validation,

@@ -62,6 +62,17 @@ Json summary(const PruneContext& context, const Plan& plan, const std::vector<Sc
 
 }  // namespace
 
+HalfKinds half_kinds(const Method& method, const Json& params) {
+  for (const char* name : {"units", "kind"}) {
+    const auto param = std::ranges::find(method.params, name, &Param::name);
+    if (param == method.params.end()) continue;
+    const std::string what = params.value(name, param->default_value.get<std::string>());
+    const bool both = what == "both" || what == "mixed";
+    return {.attention = both || what == "attention", .mlp = both || what == "mlp"};
+  }
+  return method.halves;
+}
+
 Params half_params() {
   return {{.name = "layers",
            .type = ParamType::integer,

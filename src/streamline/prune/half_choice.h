@@ -9,15 +9,14 @@ namespace streamline {
 // The parameters layers, halves, sparsity and protect.
 Params half_params();
 
+// The halves that a method drops by themselves, with those of its parameters that are given: `units` or `kind` say it
+// where it has them.
+HalfKinds half_kinds(const Method& method, const Json& params);
+
 struct ScoredHalf {
   std::int64_t layer = 0;
   bool attention = true;  // else the MLP
   double importance = 0;  // the lowest go first
-};
-
-// Which halves of layers a method looks at.
-struct HalfKinds {
-  bool attention = false, mlp = false;
 };
 
 // The halves of those kinds that can be dropped by themselves, each with its importance: of attention first, by layer.

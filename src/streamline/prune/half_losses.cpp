@@ -138,7 +138,7 @@ HalfLosses half_losses(const Model& model, std::span<const Half> active, std::sp
         const TextBatch& batch = batches[static_cast<std::size_t>(first + ranks.rank())];
         round.run_whole(batch);
         for (std::size_t i = 0; i < candidates.size(); ++i) {
-          if (progress) progress->advance(ranks.size());
+          if (progress) progress->advance(ranks.size(), "without " + name(candidates[i]));
           if ((i == 0 && first_is_done) || losses.without[i] == kNever) continue;
           round.run_candidate(i, batch);
         }

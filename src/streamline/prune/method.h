@@ -51,6 +51,11 @@ struct Proposal {
   std::vector<std::string> warnings;  // what a user must hear before trusting the plan
 };
 
+// Halves of layers.
+struct HalfKinds {
+  bool attention = false, mlp = false;
+};
+
 struct Method {
   std::string_view name, title, paper;
   Params params;
@@ -60,6 +65,7 @@ struct Method {
   Proposal (*propose)(PruneContext& context, const Json& params);
   bool keeps_state = false;     // what it finds goes into PruneContext::memory, and it goes on from there
   bool keeps_prefixes = false;  // what its candidates share, within PruneContext::prefixes
+  HalfKinds halves = {};        // that it drops by themselves, where none of its parameters says which
 };
 
 std::span<const Method* const> methods();

@@ -13,6 +13,9 @@
 
 namespace streamline {
 
+// Under kStateForm in the keys of searches (base/state_key.h).
+inline constexpr const char* kSearchForm = "search 1";
+
 class SearchMemory {
  public:
   SearchMemory() = default;  // in memory only
@@ -24,6 +27,9 @@ class SearchMemory {
   // What was kept under this key, which says all that a search depends on; null when there is nothing. Errors: format
   // for a file that is no such state, or that of another search.
   Json recall(const Json& key);
+  // Before the work, where the first rank alone calls it: that what the file has is of a search of which so far these
+  // parts of the key are known. Errors: those of recall().
+  void check(const Json& known) const;
   // Keeps `state` from now on. Errors: io.
   void keep(const Json& key, Json state);
 
@@ -32,7 +38,7 @@ class SearchMemory {
   const Json& fact(const std::string& name, const std::function<Json()>& make);
 
  private:
-  Json read(const Json& key) const;
+  Json read() const;
 
   std::filesystem::path file_;
   Ranks ranks_;

@@ -6,6 +6,8 @@
 #include <functional>
 
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
+#include "streamline/base/state_key.h"
 #include "streamline/plan/drop_halves.h"
 #include "streamline/prune/cut_request.h"
 #include "streamline/prune/proposal.h"
@@ -24,10 +26,6 @@ void remove_protected(const PruneContext& context, const Json& params, UnitSearc
   check_protected(protect, context.model.layer_count());
   std::erase_if(search.stack.units,
                 [&](std::size_t part) { return holds_any(protect, search.stack.parts[part].layer, 1); });
-}
-
-std::string compute_type(const PruneContext& context) {
-  return std::string(c10::toString(context.model.placement().dtype)) + " on " + context.model.placement().device.str();
 }
 
 }  // namespace
@@ -108,15 +106,23 @@ UnitSet search_rounds(const PruneContext& context, const UnitSearch& search, con
   return taken;
 }
 
+std::string best_so_far(double value) { return ", best so far " + significant(value, 4); }
+
 Json search_key(const PruneContext& context, std::string_view method, const Json& params) {
   Json others = params;
   for (const char* size : {"layers", "halves", "sparsity"}) others.erase(size);
-  return {{"method", method},
-          {"parameters", others},
-          {"model", context.model.checkpoint().digest()},
-          {"text", context.calibration.digest},
-          {"computed_in", compute_type(context)},
-          {"seed", context.seed}};
+  Json key = search_of_model(context.model, method, context.seed);
+  key.update({{"parameters", others}, {"text", context.calibration.digest}});
+  return key;
+}
+
+Json search_of_model(const Model& model, std::string_view method, std::uint64_t seed) {
+  const Placement& placement = model.placement();
+  return {{kStateForm, kSearchForm},
+          {"method", method},
+          {"model", model.checkpoint().digest()},
+          {"computed in", std::string(c10::toString(placement.dtype)) + " on " + placement.device.str()},
+          {"seed", seed}};
 }
 
 Json made_once(const PruneContext& context, std::string_view method, const Json& params,

@@ -37,8 +37,13 @@ using SearchRound = std::function<std::optional<UnitSet>(std::int64_t count)>;
 // Errors: usage when too few units can go, and when a budget is less than the smallest.
 UnitSet search_rounds(const PruneContext& context, const UnitSearch& search, const SearchRound& round);
 
+// For the label of its progress: ", best so far 3.412".
+std::string best_so_far(double value);
+
 // What a search depends on but how much it takes: the key under which its rounds are remembered.
 Json search_key(const PruneContext& context, std::string_view method, const Json& params);
+// The part of that key that is known with the model.
+Json search_of_model(const Model& model, std::string_view method, std::uint64_t seed);
 // What `make` gives, which no size and no protected layer changes: made once for all of them where the context
 // remembers, in memory only.
 Json made_once(const PruneContext& context, std::string_view method, const Json& params,

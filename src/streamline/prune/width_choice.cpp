@@ -148,7 +148,7 @@ Json without_sizes(Json params) {
   return params;
 }
 
-// Counts that say nothing, or contradict what may go. Errors: usage; those of kv_heads_of().
+// Counts that say nothing, contradict what may go, or split groups of heads. Errors: usage.
 void check_counts(const Config& config, WidthRequest& request, const std::optional<std::int64_t>& heads,
                   const std::string& inside) {
   if (heads && inside == "channels") fail(ErrorKind::usage, "--keep-heads beside --inside channels: no head may go");
@@ -162,7 +162,7 @@ void check_counts(const Config& config, WidthRequest& request, const std::option
     if (!heads) continue;
     std::int64_t kept = layer.attention ? layer.attention->kv_heads : 0;
     if (layer.attention && *heads < layer.attention->heads && !is_protected(request, i))
-      kept = kv_heads_of(*layer.attention, *heads, "--keep-heads");
+      kept = kv_heads_of(*layer.attention, *heads, "--keep-heads", ErrorKind::usage);
     request.kv_heads.push_back(kept);
   }
   const auto check = [](const char* option, const std::optional<std::int64_t>& kept, std::int64_t most) {

@@ -130,8 +130,9 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));
-  for (std::string& note : loading_notes(config_from_json(config, "config.json")))
-    applied.notes.push_back(std::move(note));
+  const Config written = config_from_json(config, "config.json");
+  applied.converts = llama_cpp_note(written).empty();
+  for (std::string& note : loading_notes(written)) applied.notes.push_back(std::move(note));
   verify_result(source.view(whole, stored), result.tensors,
                 options.check.value_or(what_settles(source, layers, options)), directory.staging(), applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,

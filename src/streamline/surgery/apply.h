@@ -24,6 +24,7 @@ struct AppliedPlan {
   std::uint64_t bytes = 0;          // of tensor data
   bool ordinary = true;             // false: another form, or the extension of config.json, was needed
   std::string format = "ordinary";  // "ordinary", "decilm", "per-layer"; "extension" (format.h)
+  bool converts = true;             // nothing known speaks against llama.cpp's converter (llama_cpp_note())
   std::vector<std::string> notes;   // what was done and who can load it
   Checked checked = Checked::files;
   std::optional<double> largest_logit_difference = {};  // of Checked::logits, relative to the largest logit

@@ -107,29 +107,30 @@ bool as_in_source(const Config& config, const OutputLayer& layer) {
          layer.mlp == source.mlp.has_value();
 }
 
+// The layers of a result before anything is trained: a replacement has the shape that it will be folded into.
+std::vector<OutputSource> planned_layers(const Config& config, const Plan& plan,
+                                         const std::vector<OutputLayer>& stack) {
+  std::vector<OutputSource> layers;
+  for (const OutputLayer& layer : stack) {
+    const std::int64_t mould = layer.replaced ? mould_near(config, layer.source) : -1;
+    const std::int64_t source = mould >= 0 ? mould : layer.source;
+    const std::int64_t mlp = layer.replaced ? source : layer.mlp_source;
+    OutputSource made{.source = source, .mlp = mlp, .whole = whole_layer(config, source, mlp)};
+    if (!layer.replaced && !plan.slices.empty())
+      made.slice = written_slice(made.whole, layer, stored_shape_of(config, stack, layer, LayerForm::ordinary));
+    layers.push_back(std::move(made));
+  }
+  return layers;
+}
+
 std::vector<OutputSource> result_layers(const Config& config, const Plan& plan, const Replacements& replacements,
                                         std::vector<std::string>& notes) {
-  if (!plan.slices.empty())
-    check_sliceable(config,
-                    std::ranges::any_of(plan.slices, [](const auto& slice) { return !slice.second.channels.empty(); }));
-  std::vector<OutputSource> layers;
   const std::vector<OutputLayer> stack = output_layers(config, plan);
-  for (const OutputLayer& layer : stack) {
-    const auto index = static_cast<std::int64_t>(layers.size());
-    if (layer.replaced) {
-      layers.push_back(folded_layer(config, replacements.at(layer.segment), layer, index, notes));
-    } else if (!as_in_source(config, layer)) {
-      fail(ErrorKind::unsupported, "plan: the half that is left of layer ", layer.source,
-           " has no partner, and the other half of it cannot be made zero in a GGUF file; drop whole layers");
-    } else {
-      OutputSource made{.source = layer.source,
-                        .mlp = layer.mlp_source,
-                        .whole = whole_layer(config, layer.source, layer.mlp_source)};
-      if (!plan.slices.empty())
-        made.slice = written_slice(made.whole, layer, stored_shape_of(config, stack, layer, LayerForm::ordinary));
-      layers.push_back(std::move(made));
-    }
-  }
+  std::vector<OutputSource> layers = planned_layers(config, plan, stack);
+  for (std::size_t i = 0; i < stack.size(); ++i)
+    if (stack[i].replaced)
+      layers[i] =
+          folded_layer(config, replacements.at(stack[i].segment), stack[i], static_cast<std::int64_t>(i), notes);
   for (std::string& note : width_notes(config, stack, LayerForm::ordinary)) notes.push_back(std::move(note));
   if (std::string note = packing_note(stack, LayerForm::ordinary); !note.empty()) notes.push_back(std::move(note));
   return layers;
@@ -192,6 +193,21 @@ std::vector<GgufTensor> output_tensors(const std::vector<GgufPart>& parts, const
 
 std::string window_list_key(const Config& config) {
   return std::string(config.family->gguf.arch) + ".attention.sliding_window_pattern";
+}
+
+void check_slices(const Config& config, const Plan& plan) {
+  if (!plan.slices.empty())
+    check_sliceable(config,
+                    std::ranges::any_of(plan.slices, [](const auto& slice) { return !slice.second.channels.empty(); }));
+}
+
+// What llama.cpp would take for another model, whatever stands in the layers' tensors.
+void check_result(const Checkpoint& checkpoint, const Config& config, const Gguf& gguf) {
+  const std::string where = checkpoint.label() + ": a GGUF file cannot hold what this cut leaves";
+  const GgufEntry* list = gguf.find(window_list_key(config));
+  check_gguf_limits(config, config.max_positions, where,
+                    list != nullptr && list->type == GgufType::array ? WindowList::yes : WindowList::no);
+  check_gguf_scores(config, where);
 }
 
 // The widths of the sliced layers, which are one for all.
@@ -257,6 +273,21 @@ void check_gguf_replacement(const Config& config, const LayerConfig& layer, std:
        config.family->gguf.arch, "' computes; choose another replacement (layer, swiglu-residual)");
 }
 
+void check_gguf_halves(const Config& config, const Plan& plan) {
+  for (const OutputLayer& layer : output_layers(config, plan))
+    if (!layer.replaced && !as_in_source(config, layer))
+      fail(ErrorKind::unsupported, "plan: the half that is left of layer ",
+           layer.attention ? layer.source : layer.mlp_source,
+           " has no partner, and the other half of it cannot be made zero in a GGUF file; drop whole layers");
+}
+
+void check_gguf_halves(bool attention, bool mlp) {
+  if (attention == mlp) return;  // none, or both: the plan decides
+  fail(ErrorKind::unsupported, "layers that lose their ", attention ? "attention" : "MLP",
+       " alone cannot be written as a GGUF file, in which no other half takes its place; drop whole layers, or prune "
+       "the checkpoint that the file was made from, and export the result");
+}
+
 void check_gguf_slices(const Model& source, bool heads, bool channels) {
   const Config& config = source.config();
   if (heads || channels) check_sliceable(config, channels);
@@ -285,21 +316,30 @@ void check_gguf_slices(const Model& source, bool heads, bool channels) {
   }
 }
 
+void check_gguf_cut(const Model& source, const Plan& plan) {
+  const Checkpoint& checkpoint = source.checkpoint();
+  const Config& config = source.config();
+  check_slices(config, plan);
+  check_gguf_halves(config, plan);
+  const std::vector<GgufPart> parts = open_gguf(checkpoint.files(), find_gguf(checkpoint.files()));
+  check_result(checkpoint, result_config(config, planned_layers(config, plan, output_layers(config, plan))),
+               parts.front().gguf);
+}
+
 AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements& replacements, const fs::path& out,
                        const ApplyOptions& options) {
   SL_ASSERT(!source.has_changes());  // what survives is copied from the file
   const Checkpoint& checkpoint = source.checkpoint();
   const Plan whole = completed_plan(checkpoint, plan);
+  check_slices(source.config(), whole);
+  check_gguf_halves(source.config(), whole);
   Replacements stored;
   for (const auto& [segment, weights] : replacements) stored[segment] = as_stored(weights, source.config());
   AppliedPlan applied;
   const std::vector<OutputSource> layers = result_layers(source.config(), whole, stored, applied.notes);
   const Config config = result_config(source.config(), layers);
   const std::vector<GgufPart> parts = open_gguf(checkpoint.files(), find_gguf(checkpoint.files()));
-  const GgufEntry* list = parts.front().gguf.find(window_list_key(config));
-  check_gguf_limits(config, config.max_positions, checkpoint.label(),
-                    list != nullptr && list->type == GgufType::array ? WindowList::yes : WindowList::no);
-  check_gguf_scores(config, checkpoint.label());
+  check_result(checkpoint, config, parts.front().gguf);
   const std::vector<GgufTensor> tensors = output_tensors(parts, config, layers);
   const GgufFields fields = output_fields(parts.front().gguf, config, whole, layers, tensors, applied.notes);
 

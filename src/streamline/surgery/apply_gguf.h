@@ -20,6 +20,16 @@ void check_gguf_replacement(const Config& config, const LayerConfig& layer, std:
 // unsupported, one line that says what to do instead.
 void check_gguf_slices(const Model& source, bool heads, bool channels);
 
+// Whether what a plan leaves of layers is there as layers: a half alone is none in a GGUF file, where it has no
+// partner. Errors: unsupported, those of output_layers().
+void check_gguf_halves(const Config& config, const Plan& plan);
+// The same of plans that drop halves of these kinds by themselves: of one kind alone, no other half goes where one did.
+void check_gguf_halves(bool attention, bool mlp);
+
+// The same, and that llama.cpp computes what the plan leaves of this source, as soon as there is a plan: windows and
+// kinds of layers that it counts on by their number, say. Replacements need no weights yet. Errors: unsupported.
+void check_gguf_cut(const Model& source, const Plan& plan);
+
 // As apply_plan(), for a source that is a GGUF file, perhaps a split one, and has no changes: NAME.gguf, and beside it
 // NAME.plan.json, NAME.replacement.safetensors where something was trained, and what `finish` writes, as NAME.<its
 // name>. Metadata is kept but for what depends on the layers. The matrices of a replacement have the type that

@@ -92,7 +92,7 @@ double export_tolerance(DType type) {
 
 void check_export(const Config& config, const ExportOptions& options, const std::string& where) {
   file_type(options.type);
-  check_gguf_limits(config, resolve_context(config, options.context, where), where);
+  check_gguf_limits(config, resolve_context(config, options.context, where), where + ": cannot become a GGUF file");
 }
 
 ExportedGguf export_gguf(const Model& source, const fs::path& file, const ExportOptions& options) {

@@ -12,6 +12,7 @@ void finish_result(OutputDirectory& directory, const std::filesystem::path& out,
   facts.layers_after = applied.layers;
   facts.parameters_after = applied.parameters;
   facts.format = applied.format;
+  facts.converts = applied.converts;
   facts.notes = applied.notes;
   facts.provenance = options.provenance;
   facts.body = options.card_body;

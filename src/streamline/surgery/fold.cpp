@@ -36,16 +36,6 @@ bool residual_fits(const LayerConfig& layer, const LayerConfig& mould) {
   return layer.residual != Residual::norm_after_sum && mould.residual != Residual::norm_after_sum;
 }
 
-// An ordinary layer of the source near `first` (that layer itself unless it is an extension); -1 when there is none.
-std::int64_t mould_near(const Config& config, std::int64_t first) {
-  for (std::int64_t distance = 0; distance < config.layer_count(); ++distance) {
-    for (const std::int64_t layer : {first + distance, first - distance}) {
-      if (layer >= 0 && layer < config.layer_count() && config.layers[layer].whole()) return layer;
-    }
-  }
-  return -1;
-}
-
 // The replacement's tensor for this place. An MLP alone brings its own norm where the layer's halves share one.
 const torch::Tensor* find(const LayerWeights& weights, const ExpectedTensor& expected, const LayerConfig& mould) {
   const bool borrows = !weights.config.attention && mould.mlp && mould.mlp->shared_norm;
@@ -189,6 +179,15 @@ FoldedLayer as_extension(const Config& config, const LayerWeights& weights, std:
 }
 
 }  // namespace
+
+std::int64_t mould_near(const Config& config, std::int64_t first) {
+  for (std::int64_t distance = 0; distance < config.layer_count(); ++distance) {
+    for (const std::int64_t layer : {first + distance, first - distance}) {
+      if (layer >= 0 && layer < config.layer_count() && config.layers[layer].whole()) return layer;
+    }
+  }
+  return -1;
+}
 
 bool folds_into(const LayerConfig& layer, const LayerConfig& mould) {
   if (!layer.attention && !layer.mlp) return false;

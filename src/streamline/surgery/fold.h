@@ -33,6 +33,10 @@ FoldedLayer fold_layer(const Config& config, const LayerWeights& weights, std::i
 // LayerForm::ordinary takes all.
 void check_form(const Config& config, const LayerConfig& replacement, std::int64_t first, LayerForm form);
 
+// The layer of the source whose shape a replacement at `first` takes: the nearest that has both halves; -1 when there
+// is none.
+std::int64_t mould_near(const Config& config, std::int64_t first);
+
 // Whether `layer` can be written exactly as a layer shaped like `mould`.
 bool folds_into(const LayerConfig& layer, const LayerConfig& mould);
 

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "streamline/arch/decilm.h"
+#include "streamline/arch/gguf_limits.h"
 #include "streamline/base/error.h"
 
 namespace streamline {
@@ -41,6 +42,13 @@ std::vector<std::string> decilm_notes(const Config& written) {
                     "without MLP, silently; write it in the format ordinary for that"
                   : "llama.cpp's converter takes it where there is a tokenizer.json");
   return notes;
+}
+
+// mlx-lm tells the layers of Gemma 3 and Cohere 2 apart by their number too (docs/loads.md); in Gemma 2 it has no
+// windows at all.
+bool misleads_mlx(const Config& written) {
+  const RopeRule rule = written.family->traits.rope;
+  return (rule == RopeRule::local_in_sliding || rule == RopeRule::sliding_only) && layer_off_period(written);
 }
 
 }  // namespace
@@ -114,8 +122,22 @@ std::vector<std::string> loading_notes(const Config& written) {
         "halves that went leave nothing behind, as `per_layer_config` of config.json says: only this program "
         "computes it; transformers (5.14 and later) records that key and builds whole layers with random numbers in "
         "those halves, or stops where widths differ; other loaders do not know it"};
-  return {"an ordinary " + std::string(written.family->name) +
-          " checkpoint: transformers, vLLM, llama.cpp's converter and MLX load it wherever they load the source"};
+  const std::string note = llama_cpp_note(written), kind = "an ordinary " + std::string(written.family->name);
+  const char* loaders = note.empty()            ? "transformers, vLLM, llama.cpp's converter and MLX"
+                        : misleads_mlx(written) ? "transformers and vLLM"
+                                                : "transformers, vLLM and MLX";
+  std::vector<std::string> notes = {kind + " checkpoint: " + loaders + " load it wherever they load the source"};
+  if (!note.empty()) notes.push_back(note);
+  return notes;
+}
+
+std::string llama_cpp_note(const Config& written) {
+  const std::string why = why_not_gguf(written);
+  if (why.empty()) return {};
+  return std::string("not for llama.cpp") + (misleads_mlx(written) ? " and MLX, which" : ", which") +
+         " would compute something else of it, without a word, or refuse it (`streamline export --gguf` refuses it "
+         "too): " +
+         why;
 }
 
 }  // namespace streamline

@@ -29,5 +29,7 @@ LayerForm resolve_form(const Checkpoint& source, const Config& config, Format fo
 
 // Who loads a checkpoint with this configuration, for people.
 std::vector<std::string> loading_notes(const Config& written);
+// Why it is none for llama.cpp, and for mlx-lm where that goes wrong with it; empty where nothing speaks against it.
+std::string llama_cpp_note(const Config& written);
 
 }  // namespace streamline

@@ -2,9 +2,11 @@
 #include "streamline/surgery/gguf_output.h"
 
 #include <algorithm>
+#include <array>
 
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
+#include "streamline/base/unfinished.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/verify.h"
 
@@ -13,6 +15,24 @@ namespace streamline {
 namespace fs = std::filesystem;
 
 namespace {
+
+// What results have beside them.
+constexpr std::array kBeside = {"plan.json", "replacement.safetensors", "report.html", "report.json", "streamline"};
+
+struct Rename {
+  fs::path from, to;
+};
+
+// All, or where one fails none. Errors: io.
+void rename_all(const std::vector<Rename>& renames) {
+  std::error_code error, ignored;
+  for (std::size_t i = 0; i < renames.size(); ++i) {
+    fs::rename(renames[i].from, renames[i].to, error);
+    if (!error) continue;
+    for (std::size_t back = i; back-- > 0;) fs::rename(renames[back].to, renames[back].from, ignored);
+    fail(ErrorKind::io, renames[i].to.string(), ": cannot be written: ", error.message());
+  }
+}
 
 fs::path checked(const fs::path& file) {
   if (file.extension() != ".gguf" || !file.has_stem())
@@ -80,9 +100,6 @@ std::string GgufOutput::name_beside(std::string_view name) const {
 
 void GgufOutput::commit() {
   directory_.sync();
-  struct Rename {
-    fs::path from, to;
-  };
   std::vector<Rename> renames;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_.staging()))
     if (const fs::path name = entry.path().filename(); name != file_.filename())
@@ -93,10 +110,15 @@ void GgufOutput::commit() {
   for (const Rename& rename : renames)
     if (overwrite_ == Overwrite::no && fs::exists(rename.to, error))
       fail(ErrorKind::io, rename.to.string(), ": already exists; choose another name, or pass --overwrite");
-  for (const Rename& rename : renames) {
-    fs::rename(rename.from, rename.to, error);
-    if (error) fail(ErrorKind::io, rename.to.string(), ": cannot be written: ", error.message());
-  }
+  // What an earlier result left beside the file goes aside first, so that nothing of it stays beside this one.
+  std::vector<Rename> aside;
+  for (const char* name : kBeside)
+    if (const fs::path old = file_.parent_path() / name_beside(name);
+        overwrite_ == Overwrite::yes && fs::exists(old, error))
+      aside.push_back({old, replaced_name(old)});
+  renames.insert(renames.begin(), aside.begin(), aside.end());
+  rename_all(renames);
+  for (const Rename& old : aside) fs::remove_all(old.to, error);
 }
 
 }  // namespace streamline

@@ -177,12 +177,16 @@ void write_transformers(std::ostream& card, const CardFacts& facts, const char* 
 void write_loading(std::ostream& card, const CardFacts& facts) {
   card << "## Loading\n\n";
   if (facts.format == "ordinary")
-    card << "An ordinary checkpoint of its family; every runtime that loads the source loads it unmodified.\n\n";
+    card << "An ordinary checkpoint of its family; "
+         << (facts.converts ? "every runtime that loads the source loads it unmodified.\n\n"
+                            : "not every runtime that loads the source computes it:\n\n");
   for (const std::string& note : facts.notes) card << "- " << note << "\n";
   if (!facts.notes.empty()) card << "\n";
   if (facts.format == "ordinary") {
     write_transformers(card, facts, "");
-    card << "```\nvllm serve " << facts.name << "\npython convert_hf_to_gguf.py " << facts.name << "\n```\n";
+    card << "```\nvllm serve " << facts.name << "\n";
+    if (facts.converts) card << "python convert_hf_to_gguf.py " << facts.name << "\n";
+    card << "```\n";
   } else if (facts.format == "decilm") {
     write_transformers(card, facts, ", trust_remote_code=True");
     card << "```\nvllm serve " << facts.name << " --trust-remote-code\n```\n";

@@ -17,6 +17,7 @@ struct CardFacts {
   std::int64_t layers_before = 0, layers_after = 0;
   std::int64_t parameters_before = 0, parameters_after = 0;  // 0: not known
   std::string format = "ordinary";                           // AppliedPlan::format
+  bool converts = true;                                      // AppliedPlan::converts
   std::vector<std::string> notes = {};                       // how it is stored and who loads it
   bool multimodal = false;                                   // there are parts beside the text model
   Json provenance = Json::object();

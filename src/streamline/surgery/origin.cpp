@@ -17,7 +17,8 @@ bool is_inside(const fs::path& path, const fs::path& directory) {
   return mismatch == directory.end();
 }
 
-// "org/name" for a snapshot in the local hub cache (…/models--org--name/snapshots/…), else the directory's name.
+}  // namespace
+
 std::string model_name(const std::string& label) {
   constexpr std::string_view kPrefix = "models--";
   for (const fs::path& part : fs::absolute(label)) {
@@ -29,8 +30,6 @@ std::string model_name(const std::string& label) {
   }
   return base_name(label);
 }
-
-}  // namespace
 
 void check_target(const Checkpoint& source, const fs::path& out) {
   std::error_code error;

@@ -33,6 +33,9 @@ std::map<std::string, std::string> metadata_of(const Json& provenance);
 // README.md of the source; empty when it has none.
 std::string source_card(const Checkpoint& source);
 
+// "org/name" for a snapshot in the local hub cache (…/models--org--name/snapshots/…), else the directory's name.
+std::string model_name(const std::string& label);
+
 // The name of a directory or file.
 std::string base_name(const std::string& label);
 

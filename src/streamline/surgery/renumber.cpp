@@ -14,6 +14,7 @@
 #include "streamline/plan/plan_base.h"
 #include "streamline/surgery/finish.h"
 #include "streamline/surgery/follow.h"
+#include "streamline/surgery/format.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/result.h"
 #include "streamline/surgery/side_files.h"
@@ -132,6 +133,11 @@ AppliedPlan apply_by_names(const std::shared_ptr<const Checkpoint>& source, cons
   const Json provenance = provenance_of(whole);
   AppliedPlan applied{.notes = opening_notes(*source, stack, map), .computed = false};
   const Json config = renumbered_config(*source, stack, map, provenance, applied.notes);
+  if (family_config(*source, stack))
+    if (std::string note = llama_cpp_note(config_from_json(config, "config.json")); !note.empty()) {
+      applied.converts = false;
+      applied.notes.push_back(std::move(note));
+    }
 
   OutputDirectory directory(out, options.overwrite);
   const std::vector<TensorSource> tensors = renumbered_tensors(*source, stack, map);

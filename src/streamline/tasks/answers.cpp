@@ -123,4 +123,21 @@ Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, 
   return group;
 }
 
+Estimate benchmark_metric(std::span<const TaskAnswers> sets, std::string_view name) {
+  SL_ASSERT(!sets.empty());
+  return group_metric(sets, name, sets.front().style == Style::lm_eval);
+}
+
+bool has_mean(std::string_view metric) { return metric != "perplexity"; }
+
+std::map<std::string, Estimate> benchmark_means(std::span<const std::vector<TaskAnswers>> benchmarks) {
+  std::map<std::string, std::vector<Estimate>> estimates;
+  for (const std::vector<TaskAnswers>& sets : benchmarks)
+    for (const std::string& name : sets.front().metrics)
+      if (has_mean(name)) estimates[name].push_back(benchmark_metric(sets, name));
+  std::map<std::string, Estimate> means;
+  for (const auto& [name, of_benchmarks] : estimates) means[name] = mean_of(of_benchmarks);
+  return means;
+}
+
 }  // namespace streamline

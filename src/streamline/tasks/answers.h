@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -63,5 +64,13 @@ Estimate metric(const TaskAnswers& set, std::string_view name);
 // OpenCompass), and the sets' errors are independent. Without an error where a set has none, as in the harness.
 // Errors: internal as metric, and for no sets.
 Estimate group_metric(std::span<const TaskAnswers> sets, std::string_view name, bool weighted);
+// The same of a benchmark's sets in the manner of their style: questions count the same in lm_eval, sets in
+// opencompass.
+Estimate benchmark_metric(std::span<const TaskAnswers> sets, std::string_view name);
+
+// Whether benchmarks have a mean of it: shares have one, perplexities of different questions have none.
+bool has_mean(std::string_view metric);
+// By name, the mean over those of the benchmarks (by_group) that have it, each counted the same.
+std::map<std::string, Estimate> benchmark_means(std::span<const std::vector<TaskAnswers>> benchmarks);
 
 }  // namespace streamline

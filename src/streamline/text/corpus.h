@@ -46,7 +46,8 @@ struct PackOptions {
   bool pack = true;            // false: one document a sequence, cut at seq_len, in its own length
   bool shuffle = false;        // draw the samples at random over the whole corpus (needs seed), else the first ones
   std::uint64_t seed = 0;
-  bool prepend_bos = false;  // BOS in front of each sequence (which then has seq_len + 1 ids, skip_first = 1)
+  bool prepend_bos = false;     // BOS in front of each sequence (which then has seq_len + 1 ids, skip_first = 1)
+  std::string when_short = {};  // what to do about a text with too few tokens, for that error's end
 };
 
 // Tokenises documents one by one without special tokens, joins them with nothing between, cuts into seq_len.

@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/io/gguf_writer.h"
 #include "streamline/text/gguf_pre_types.h"
 #include "streamline/text/gguf_special_tokens.h"
@@ -148,9 +149,11 @@ std::string find_pre_type(const Encodings& expected, const std::string& where, c
 void add_directory_vocabulary(const FileSet& files, std::int64_t vocab, GgufFields& fields) {
   PipelineParts parts = read_tokenizer(files);
   const std::string where = parts.where;
+  if (const std::string excess = excess_of_tokens(parts.own_size(), vocab); !excess.empty())
+    fail(ErrorKind::mismatch, where, ": ", excess);
   if (parts.tokens.size() > vocab)
-    fail(ErrorKind::mismatch, where, ": has ", parts.tokens.size(), " tokens, more than the embedding's ", vocab,
-         " rows");
+    log_warning(where + ": the added tokens from " + std::to_string(vocab) +
+                " on have no row in the embedding and are left out");
   if (parts.merges.empty() && parts.scores.empty())
     fail(ErrorKind::unsupported, where, ": only BPE vocabularies can be written as GGUF metadata");
   const bool bytes = parts.pre_tokenizers.byte_level;

@@ -65,6 +65,7 @@ class Pipeline : public Tokenizer {
   }
 
   std::int64_t vocab_size() const override { return parts_.tokens.size(); }
+  std::int64_t own_size() const override { return parts_.own_size(); }
   std::optional<TokenId> bos() const override { return parts_.bos; }
   std::optional<TokenId> eos() const override { return parts_.eos; }
   bool adds_bos() const override {
@@ -117,6 +118,15 @@ void PipelineParts::add(AddedToken token) {
   } else {
     *found = std::move(token);
   }
+}
+
+std::int64_t PipelineParts::own_size() const {
+  std::vector<bool> is_added(static_cast<std::size_t>(tokens.size()));
+  for (const AddedToken& token : added) is_added[static_cast<std::size_t>(token.id)] = true;
+  std::int64_t size = tokens.size();
+  while (size > 0 && (is_added[static_cast<std::size_t>(size - 1)] || tokens[static_cast<TokenId>(size - 1)].empty()))
+    --size;
+  return size;
 }
 
 std::unique_ptr<Tokenizer> make_pipeline(PipelineParts parts) { return std::make_unique<Pipeline>(std::move(parts)); }

@@ -64,6 +64,8 @@ struct PipelineParts {
 
   // A token whose string is known keeps its id; one with id -1 gets the next free one.
   void add(AddedToken token);
+  // Tokenizer::own_size()
+  std::int64_t own_size() const;
 };
 
 std::unique_ptr<Tokenizer> make_pipeline(PipelineParts parts);

@@ -79,7 +79,8 @@ std::vector<std::int64_t> choose(std::int64_t available, const PackOptions& opti
   const std::int64_t wanted = std::max<std::int64_t>(options.samples, 1);
   fail(ErrorKind::resource, "needs ", counted(wanted, "sequence"), " of ", options.seq_len, " = ",
        wanted * options.seq_len, " tokens; ", source, " has ", tokens,
-       tokens < options.seq_len ? "" : ", enough for " + std::to_string(tokens / options.seq_len));
+       tokens < options.seq_len ? "" : ", enough for " + std::to_string(tokens / options.seq_len),
+       options.when_short.empty() ? "" : "; " + options.when_short);
 }
 
 TokenBatches pack(std::span<const TokenDocument> documents, const std::string& source, const Tokenizer& tokenizer,
@@ -241,6 +242,7 @@ SplitSequences load_split(const fs::path& path, const CorpusOptions& corpus, con
   PackOptions held_out = options;
   held_out.samples = validation_sequences;
   held_out.shuffle = false;
+  held_out.when_short.clear();
   if (!options.pack) held_out.samples = std::min(validation_sequences, static_cast<std::int64_t>(validation.size()));
   const std::string source = path.string();
   return {.training = make_batches(training, source + " (training part)", tokenizer, options),

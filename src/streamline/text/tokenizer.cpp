@@ -61,6 +61,17 @@ std::string decode_after(const Tokenizer& tokenizer, std::span<const TokenId> be
   return all.starts_with(start) ? all.substr(start.size()) : tokenizer.decode(ids, true);
 }
 
+std::string excess_of_tokens(std::int64_t tokens, std::int64_t rows) {
+  if (tokens <= rows) return {};
+  return "has " + std::to_string(tokens) + " tokens, more than the embedding's " + std::to_string(rows) + " rows";
+}
+
+std::string shortage_of_tokens(std::int64_t tokens, std::int64_t rows) {
+  if (2 * tokens >= rows) return {};
+  return "has " + std::to_string(tokens) + " tokens, the embedding " + std::to_string(rows) +
+         " rows: is it another model's? Then what is measured here means nothing";
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(const FileSet& files) {
   if (const std::string gguf = has_tokenizer(files) ? "" : find_gguf(files); !gguf.empty())
     return make_pipeline(read_gguf_tokenizer(open_gguf(files, gguf).front().gguf));

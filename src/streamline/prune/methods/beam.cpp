@@ -107,7 +107,8 @@ class Search {
     parts.reserve(sets.size());
     for (const UnitSet& out : sets) parts.push_back(parts_without(units_, out));
     if (text_.empty()) text_ = text_batches(context_.model, context_.calibration, context_.sweep.batch_tokens);
-    const std::string label = "round " + std::to_string(rounds_.size() + 1);
+    const std::string label = "round " + std::to_string(rounds_.size() + 1) +
+                              (rounds_.empty() ? "" : best_so_far(rounds_.back().front().value));
     const std::vector<double> values = part_set_values(
         context_.model, units_.stack.parts, parts, text_,
         {.measure = measure_, .label = context_.sweep.label.empty() ? "" : label, .prefixes = context_.prefixes},

@@ -120,7 +120,9 @@ std::optional<Taken> best_candidate(const PruneContext& context, const Request& 
   const std::vector<Half> in_order = candidates(request, search);
   if (in_order.empty()) return std::nullopt;
   const std::vector<Half> tried = by_last_losses(in_order, search);
-  const std::string label = "round " + std::to_string(search.taken.size() + 1);
+  const std::string label =
+      "round " + std::to_string(search.taken.size() + 1) +
+      (search.taken.empty() ? "" : ", perplexity so far " + perplexity_text(std::exp(search.taken.back().loss)));
   const HalfLosses losses = half_losses(context.model, search.active, tried, context.calibration,
                                         {.batch_tokens = context.sweep.batch_tokens,
                                          .stop_early = request.stop_early,

@@ -191,7 +191,8 @@ class Search {
 
   // The best of these and the parent by all of the text becomes the next parent.
   void select(const std::vector<UnitSet>& sets) {
-    const std::string label = "generation " + std::to_string(parents_.size());
+    const std::string label =
+        "generation " + std::to_string(parents_.size()) + (parents_.empty() ? "" : best_so_far(parents_.back().value));
     const std::vector<UnitSet> survivors = first_look(sets, label);
     if (text_.empty()) text_ = text_batches(context_.model, context_.calibration, context_.sweep.batch_tokens);
     const std::vector<double> found = values(survivors, text_, label);

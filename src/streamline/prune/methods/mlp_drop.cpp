@@ -18,6 +18,7 @@ const Method kMethod = {
     .paper = "He et al., arXiv 2406.15786",
     .params = half_params(),
     .propose = propose,
+    .halves = {.mlp = true},
 };
 
 }  // namespace streamline::mlp_drop_method
