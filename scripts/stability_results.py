@@ -51,10 +51,11 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--program", default=PROGRAM)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", default="1")
     parser.add_argument("--seed", default=0, type=int)
     arguments = parser.parse_args()
 
-    streamline = Program(arguments.program, ["--dtype", arguments.dtype, "--seed", arguments.seed, "--json"])
+    streamline = Program(arguments.program, ["--threads", arguments.threads, "--dtype", arguments.dtype, "--seed", arguments.seed, "--json"])
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = []
     for layers in arguments.layers.split(","):

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 
+#include "prune/method_fixture.h"
 #include "streamline/arch/cache_size.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/plan/drop_halves.h"
@@ -286,19 +287,8 @@ TEST(BlockPruner, Check9WhatIsNoNumberIsNeverChosen) {
   EXPECT_ERROR(half_losses(model, all, others, some_text(), {}, counter), numeric, "not a number");
 }
 
-// Of a model of the shape of Llama-2-7B.
 TEST(BlockPruner, Check10PublishedSharesOfTheParameters) {
-  const Config whole = config_from_json({{"model_type", "llama"},
-                                         {"hidden_size", 4096},
-                                         {"intermediate_size", 11008},
-                                         {"num_hidden_layers", 32},
-                                         {"num_attention_heads", 32},
-                                         {"num_key_value_heads", 32},
-                                         {"vocab_size", 32000},
-                                         {"max_position_embeddings", 4096},
-                                         {"rms_norm_eps", 1e-5},
-                                         {"tie_word_embeddings", false}},
-                                        "Llama-2-7B");
+  const Config whole = test::llama_2_7b();
   const auto all = static_cast<double>(total_parameters(whole));
   const auto share = [&](std::size_t attentions, std::size_t mlps) {
     Config cut = whole;

@@ -39,19 +39,24 @@ inline std::vector<std::int64_t> dropped(const Plan& plan) {
   return layers;
 }
 
-// The parameters that a plan for 32 layers leaves of Llama-2-7B, by its configuration (meta-llama/Llama-2-7b-hf).
+// A model of the shape of Llama-2-7B (meta-llama/Llama-2-7b-hf).
+inline Config llama_2_7b() {
+  return config_from_json({{"model_type", "llama"},
+                           {"hidden_size", 4096},
+                           {"intermediate_size", 11008},
+                           {"num_hidden_layers", 32},
+                           {"num_attention_heads", 32},
+                           {"num_key_value_heads", 32},
+                           {"vocab_size", 32000},
+                           {"max_position_embeddings", 4096},
+                           {"rms_norm_eps", 1e-5},
+                           {"tie_word_embeddings", false}},
+                          "Llama-2-7B");
+}
+
+// The parameters that a plan for its 32 layers leaves of it.
 inline std::int64_t left_of_llama_2_7b(const Plan& plan) {
-  Config config = config_from_json({{"model_type", "llama"},
-                                    {"hidden_size", 4096},
-                                    {"intermediate_size", 11008},
-                                    {"num_hidden_layers", 32},
-                                    {"num_attention_heads", 32},
-                                    {"num_key_value_heads", 32},
-                                    {"vocab_size", 32000},
-                                    {"max_position_embeddings", 4096},
-                                    {"rms_norm_eps", 1e-5},
-                                    {"tie_word_embeddings", false}},
-                                   "Llama-2-7B");
+  Config config = llama_2_7b();
   EXPECT_EQ(total_parameters(config), 6'738'415'616);
   const std::vector<std::int64_t> gone = dropped(plan);
   for (auto layer = gone.rbegin(); layer != gone.rend(); ++layer) config.layers.erase(config.layers.begin() + *layer);

@@ -21,9 +21,11 @@ void require_finite(double value, const char* what, std::int64_t step, const cha
     fail(ErrorKind::numeric, "healing: the ", what, " is ", value, " at step ", step, "; ", advice);
 }
 
-std::string note(const HealStep& step) {
-  return "step " + std::to_string(step.step) + ", loss " + general(step.loss, 4) + ", rate " +
-         general(step.learning_rate, 2);
+// Where it stands: the last step, and the last look at the held-out text.
+std::string note(const HealStage& stage) {
+  const HealStep& step = stage.steps.back();
+  return "step " + std::to_string(step.step) + ", loss " + general(step.loss, 4) + ", held out " +
+         general(stage.validations.back().error, 4) + ", rate " + general(step.learning_rate, 2);
 }
 
 std::int64_t progress_integer(const Json& progress, const char* key, const std::string& where) {
@@ -97,7 +99,7 @@ class TrainingRun {
     while (step_ < end && (options_.patience == 0 || unimproved_ < options_.patience)) {
       const std::int64_t before = result_.tokens;
       train(position_.next(pace_));
-      progress.advance(result_.tokens - before, note(stage.steps.back()));
+      progress.advance(result_.tokens - before, note(stage));
       if ((step_ - stage_begin_) % pace_.validate_every == 0 || step_ == end) validate();
       if (since_save_.seconds() >= options_.save_every) save();
     }
