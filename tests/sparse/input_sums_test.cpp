@@ -24,8 +24,8 @@ TEST(InputSums, AreExactToAMillionth) {
     sums.add(Role::q, -1, inputs.narrow(1, 40, 27));
     const InputSum* seen = sums.of(Role::v, -1);
     ASSERT_NE(seen, nullptr);
-    EXPECT_EQ(seen->tokens, 134);
-    EXPECT_LT(largest_error(seen->squares, inputs.flatten(0, 1)), 1e-6) << type;
+    EXPECT_EQ(seen->moments.tokens, 134);
+    EXPECT_LT(largest_error(seen->moments.squares, inputs.flatten(0, 1)), 1e-6) << type;
     EXPECT_FALSE(seen->gram.defined());
     EXPECT_EQ(sums.of(Role::up, -1), nullptr);
   }
@@ -38,10 +38,10 @@ TEST(InputSums, LeaveLeadingPositionsOut) {
   sums.add(Role::q, -1, inputs);
   sums.add(Role::down, 0, inputs[0]);  // of an expert, whose tokens have no places
   const InputSum* seen = sums.of(Role::q, -1);
-  EXPECT_EQ(seen->tokens, 12);
-  EXPECT_LT(largest_error(seen->squares, inputs.slice(1, 1).flatten(0, 1)), 1e-6);
-  EXPECT_TRUE(torch::allclose(seen->gram.diagonal().to(torch::kDouble), seen->squares, 1e-5));
-  EXPECT_EQ(sums.of(Role::down, 0)->tokens, 5);
+  EXPECT_EQ(seen->moments.tokens, 12);
+  EXPECT_LT(largest_error(seen->moments.squares, inputs.slice(1, 1).flatten(0, 1)), 1e-6);
+  EXPECT_TRUE(torch::allclose(seen->gram.diagonal().to(torch::kDouble), seen->moments.squares, 1e-5));
+  EXPECT_EQ(sums.of(Role::down, 0)->moments.tokens, 5);
 }
 
 TEST(InputSums, GramMatricesStandBesideThem) {
@@ -50,8 +50,8 @@ TEST(InputSums, GramMatricesStandBesideThem) {
   sums.add(Role::down, 2, inputs);
   const InputSum* seen = sums.of(Role::down, 2);
   ASSERT_NE(seen, nullptr);
-  EXPECT_LT(largest_error(seen->squares, inputs), 1e-6);
-  EXPECT_TRUE(torch::allclose(seen->gram.diagonal().to(torch::kDouble), seen->squares, 1e-5));
+  EXPECT_LT(largest_error(seen->moments.squares, inputs), 1e-6);
+  EXPECT_TRUE(torch::allclose(seen->gram.diagonal().to(torch::kDouble), seen->moments.squares, 1e-5));
 }
 
 }  // namespace

@@ -68,13 +68,12 @@ void check_states(const Model& source, const Plan& plan, const ReplacementChoice
   std::vector<const Segment*> windows;
   for (const Segment& segment : plan.segments)
     if (replaces(segment, choice)) windows.push_back(&segment);
-  std::error_code ignored;  // a folder that is not there has no states
-  for (const auto& entry : std::filesystem::directory_iterator(options.state_directory, ignored)) {
+  for (const std::filesystem::path& file : states_in(options.state_directory)) {
     const auto is_of = [&](const Segment* window) {
-      return entry.path().filename() == state_file(options, window->first).filename();
+      return file.filename() == state_file(options, window->first).filename();
     };
-    if (entry.path().extension() == ".safetensors" && std::ranges::none_of(windows, is_of))
-      fail(ErrorKind::mismatch, entry.path().string(),
+    if (std::ranges::none_of(windows, is_of))
+      fail(ErrorKind::mismatch, file.string(),
            ": is the state of another plan, which replaces other layers; delete it, or give another --state");
   }
   if (windows.empty()) return;

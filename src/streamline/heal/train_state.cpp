@@ -2,7 +2,6 @@
 #include "streamline/heal/train_state.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
@@ -51,6 +50,8 @@ TrainState without_tensors_of(const Blob& file, const std::string& where, const 
   return state;
 }
 
+}  // namespace
+
 std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
   std::error_code ignored;  // a folder that is not there has none
@@ -59,8 +60,6 @@ std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder
   std::ranges::sort(files);
   return files;
 }
-
-}  // namespace
 
 std::optional<Json> load_progress(const std::filesystem::path& path, const Json& run) {
   if (!is_there(path)) return std::nullopt;

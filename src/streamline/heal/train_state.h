@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "streamline/base/json.h"
 #include "streamline/engine/tensor_file.h"
@@ -28,6 +29,9 @@ void save_train_state(const TrainState& state, const std::filesystem::path& path
 std::optional<TrainState> load_train_state(const std::filesystem::path& path, const Json& run);
 // Its progress alone.
 std::optional<Json> load_progress(const std::filesystem::path& path, const Json& run);
+
+// The files in a folder, which need not be there, that may be states; by name.
+std::vector<std::filesystem::path> states_in(const std::filesystem::path& folder);
 
 // Before the work: that the states in a folder, which need not be there, are of a run of which so far these parts of
 // the key are known. Errors: those of load_train_state(), also for a .safetensors file that is no state.

@@ -72,8 +72,7 @@ class Tuning {
     if (adapters_.zeros > kManyZeros)
       log_warning(std::to_string(std::llround(100 * adapters_.zeros)) +
                   " % of the weights that adapters are added to are zero (sparsified, padding, or rounded to very few "
-                  "bits); none "
-                  "of them stays so");
+                  "bits); none of them stays so");
     run_ = tuning_key(model, training, validation, options);
     set_micro_batch(pace_,
                     {.model = model,

@@ -61,6 +61,11 @@ void fill_unseen(const LayerConfig& layer, std::int64_t hidden, LayerReads& read
 
 }  // namespace
 
+void ReadMoments::add(const torch::Tensor& read) {
+  add_column_sums(read, sum, squares);
+  tokens += read.numel() / read.size(-1);
+}
+
 std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& text, const SweepOptions& options) {
   std::vector<LayerReads> reads(static_cast<std::size_t>(model.layer_count()));
   SweepOptions shared = options;
@@ -70,10 +75,7 @@ std::vector<LayerReads> read_moments(const Model& model, const TokenBatches& tex
                       const torch::Tensor& inner) {
           const bool placed = inner.dim() == 3;
           const auto seen = placed ? inner.narrow(1, batch.skip_first, inner.size(1) - batch.skip_first) : inner;
-          if (seen.numel() == 0) return;
-          ReadMoments& moments = reads[static_cast<std::size_t>(layer)][{role, expert}];
-          add_column_sums(seen, moments.sum, moments.squares);
-          moments.tokens += seen.numel() / seen.size(-1);
+          if (seen.numel() > 0) reads[static_cast<std::size_t>(layer)][{role, expert}].add(seen);
         }});
   sum_over(model.placement().ranks, reads);
   for (std::size_t i = 0; i < reads.size(); ++i) {

@@ -14,6 +14,7 @@ struct ReadMoments {
   torch::Tensor sum = {}, squares = {};  // [in], over tokens
   std::int64_t tokens = 0;
 
+  void add(const torch::Tensor& read);                    // [tokens, in] or [batch, seq, in]
   torch::Tensor norms() const { return squares.sqrt(); }  // ||X_j||_2
   torch::Tensor mean() const { return sum / static_cast<double>(tokens); }
   torch::Tensor variance() const { return (squares / static_cast<double>(tokens) - mean().square()).clamp_min(0); }

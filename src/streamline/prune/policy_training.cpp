@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -102,15 +103,10 @@ class PolicyTraining {
     std::vector<double> losses;
     const std::size_t group = settings_.antithetic ? 2 : 1;  // masks that were drawn together
     for (std::size_t first = 0; first < found.size(); first += group) {
-      const std::size_t end = std::min(first + group, found.size());
-      if (!std::all_of(found.begin() + static_cast<std::ptrdiff_t>(first),
-                       found.begin() + static_cast<std::ptrdiff_t>(end),
-                       [](double loss) { return std::isfinite(loss); }))
-        continue;
-      for (std::size_t k = first; k < end; ++k) {
-        losses.push_back(found[k]);
-        kept.push_back(std::move(by_sample[k]));
-      }
+      const auto together = std::span(found).subspan(first, std::min(group, found.size() - first));
+      if (!std::ranges::all_of(together, [](double loss) { return std::isfinite(loss); })) continue;
+      losses.insert(losses.end(), together.begin(), together.end());
+      for (std::size_t k = 0; k < together.size(); ++k) kept.push_back(std::move(by_sample[first + k]));
     }
     if (losses.empty() || (settings_.leave_one_out && losses.size() <= group)) return;
     double mean = 0;

@@ -5,14 +5,13 @@
 #include <map>
 #include <utility>
 
-#include "streamline/nn/weights.h"
+#include "streamline/prune/inside_statistics.h"
 
 namespace streamline::sparse {
 
 struct InputSum {
-  torch::Tensor squares = {};  // [in] double, of each component, to 1e-6 relative
-  torch::Tensor gram = {};     // [in, in] float, of x x^T; undefined where it is not asked for
-  std::int64_t tokens = 0;
+  ReadMoments moments = {};
+  torch::Tensor gram = {};  // [in, in] float, of x x^T; undefined where it is not asked for
 };
 
 class InputSums {

@@ -163,7 +163,7 @@ class Sparsifier {
           stand_ins.push_back({{"matrix", role_name(one.role)},
                                {"expert", one.expert},
                                {"by", criterion_name(by)},
-                               {"tokens", sum ? sum->tokens : 0}});
+                               {"tokens", sum ? sum->moments.tokens : 0}});
       }
       matrices[place] = values.to(stored.scalar_type());
     }
@@ -181,7 +181,7 @@ class Sparsifier {
     if (!reads_text(options_.criterion) || loses_nothing(layer)) return options_.criterion;
     SL_ASSERT(sum != nullptr || place.expert >= 0);
     if (sum == nullptr) return Criterion::magnitude;
-    const bool few = place.expert >= 0 && sum->tokens < columns;
+    const bool few = place.expert >= 0 && sum->moments.tokens < columns;
     return few ? Criterion::wanda : options_.criterion;
   }
 
@@ -205,7 +205,7 @@ class Sparsifier {
       if (last.of != sum) last = {sum, sparse_gpt_inputs(sum->gram, options_.damping)};
       return sparse_gpt(matrix, last.inputs, {.ratio = ratio, .pattern = pattern});
     }
-    const auto scale = by == Criterion::wanda ? sum->squares.sqrt() : torch::ones({matrix.size(1)}, torch::kDouble);
+    const auto scale = by == Criterion::wanda ? sum->moments.norms() : torch::ones({matrix.size(1)}, torch::kDouble);
     if (!torch::isfinite(scale).all().item<bool>())
       fail(ErrorKind::numeric, "its inputs are NaN or infinite; try --dtype float32");
     if (pattern.group > 0) return zero_smallest_of_groups(matrix, scale, pattern);
