@@ -66,10 +66,12 @@ def main():
                            *([] if replacement == "none" else ["--tokens", arguments.tokens, "--accept-worse"]),
                            "--no-speed", "--out", models[-1], "--quiet")
     perplexity = ["--perplexity", arguments.perplexity, "--max-windows", 64] if arguments.perplexity else []
+    page, figures = arguments.out / "page.html", arguments.out / "table.csv"
+    for earlier in (page, figures):  # of fewer models
+        earlier.unlink(missing_ok=True)
     record = streamline("compare", arguments.model, *models, "--tasks", arguments.tasks, "--data-dir", arguments.data_dir,
                         "--style", arguments.style, "--limit", arguments.limit, *perplexity, "--no-speed",
-                        "--out", arguments.out / "answers", "--html", arguments.out / "page.html",
-                        "--csv", arguments.out / "table.csv")
+                        "--out", arguments.out / "answers", "--html", page, "--csv", figures)
     write_json(arguments.out / "record.json", record)
     (arguments.out / "table.md").write_text(table(record), encoding="utf-8")
     print((arguments.out / "table.md").read_text(encoding="utf-8"), end="")
