@@ -191,9 +191,10 @@ const std::optional<RankFailure>& RankLink::drain(std::chrono::milliseconds pati
       if (!read(reinterpret_cast<char*>(&header), sizeof header, deadline, false)) return failure_;
       const bool failed = header.kind == static_cast<std::uint32_t>(MessageKind::failed);
       std::string text;
+      const auto whole = std::max(deadline, Clock::now() + 1s);  // the rest is on its way
       for (std::uint64_t left = header.bytes; left > 0;) {
         const std::size_t piece = std::min<std::uint64_t>(left, rest.size());
-        if (!read(rest.data(), piece, deadline, false)) return failure_;
+        if (!read(rest.data(), piece, whole, false)) return failure_;
         if (failed && text.size() < kMostText) text.append(rest.data(), piece);
         left -= piece;
       }
