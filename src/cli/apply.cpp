@@ -45,8 +45,9 @@ Done apply_computing(const Options& options, const std::shared_ptr<const Checkpo
   const Placement placement = start(options.common);
   apply.provenance = computing_record(placement, options.common.seed);
   const Model source = Model::open(checkpoint, placement);
-  const auto [plan, replacements] = open_plan(options.plan, source, options.common.seed, options.accepted());
-  return {plan, apply_plan(source, plan, replacements, options.out, apply), apply.provenance};
+  const PlannedSurgery surgery = open_plan(options.plan, source, options.common.seed, options.accepted());
+  return {surgery.plan, apply_plan(surgery.on(source), surgery.plan, surgery.replacements, options.out, apply),
+          apply.provenance};
 }
 
 Done apply_names(const Options& options, const std::shared_ptr<const Checkpoint>& checkpoint, ApplyOptions apply) {

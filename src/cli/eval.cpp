@@ -98,7 +98,7 @@ Output run(const Options& options) {
   const OpenedModel opened = open_model(options.model, placement);
   std::optional<PlannedSurgery> surgery;
   if (!options.plan.empty()) surgery = open_plan(options.plan, opened.model, options.common.seed);
-  const Model model = surgery ? opened.model.view(surgery->plan, surgery->replacements) : opened.model;
+  const Model model = surgery ? surgery->on(opened.model).view(surgery->plan, surgery->replacements) : opened.model;
   const Workload workload = load_workload(options.evaluation, opened, options.common.seed);
   check_gates_of(options, gates, workload);
   if (!workload.texts.empty()) check_sweep_memory(opened.model, workload.perplexity.window);

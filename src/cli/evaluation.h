@@ -21,6 +21,7 @@ struct EvaluationOptions {
   PerplexityOptions perplexity;
   std::string bos = "auto";
   bool allow_long = false;
+  bool shipped = false;  // the text is the one that comes with the program (shipped_text.h), not a given one
 
   std::vector<std::string> tasks;
   std::string task_dir, data_dir, style = "lm-eval";

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "evaluation.h"
+#include "shipped_text.h"
 #include "streamline/base/error.h"
 
 namespace streamline::cli {
@@ -61,6 +62,7 @@ Workload load_workload(const EvaluationOptions& options, const OpenedModel& open
                                                  longer_if(options.allow_long), bos, "--window");
   for (const std::string& text : options.texts) {
     workload.texts.push_back(load_evaluation_text(text, options.corpus, *opened.tokenizer));
+    if (options.shipped) workload.texts.back().source = shipped_name(text, text);
     check_long_enough(workload.texts.back(), workload.perplexity.window, "--window");
   }
   TaskData data{.folder = options.data_dir,

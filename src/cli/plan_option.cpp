@@ -34,7 +34,8 @@ std::vector<std::int64_t> fill_initial_weights(const Model& source, std::uint64_
 
 PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed, AnyWeights any_weights) {
   auto [plan, replacements] = read_plan_bundle(path, source, any_weights);
-  PlannedSurgery surgery{std::move(plan), std::move(replacements)};
+  std::shared_ptr<const WeightChange> masks = read_plan_masks(path, plan, source);
+  PlannedSurgery surgery{std::move(plan), std::move(replacements), std::move(masks)};
   for (const std::int64_t index : fill_initial_weights(source, seed, surgery)) {
     const Segment& segment = surgery.plan.segments[static_cast<std::size_t>(index)];
     log_warning("layers " + std::to_string(segment.first) + ".." + std::to_string(segment.last) +
@@ -49,7 +50,9 @@ std::string digest(const PlannedSurgery& surgery) {
 
 std::string digest_of_effect(const Plan& plan, const Replacements& replacements) {
   const Json json = to_json(plan);
-  return digest(json.at("segments").dump() + json.value("slices", Json()).dump(), replacements);
+  return digest(
+      json.at("segments").dump() + json.value("slices", Json()).dump() + (plan.masks ? plan.masks->sha256 : ""),
+      replacements);
 }
 
 PhasedModel phased_view(const Model& source, const std::string& path, const std::string& cut_in, std::uint64_t seed) {
@@ -58,7 +61,7 @@ PhasedModel phased_view(const Model& source, const std::string& path, const std:
     fail(ErrorKind::usage, "--cut-in ", cut_in, " needs a --plan that says what is cut");
   if (path.empty()) return source;
   const PlannedSurgery surgery = open_plan(path, source, seed);
-  return {source, surgery.plan, surgery.replacements, phase};
+  return {surgery.on(source), surgery.plan, surgery.replacements, phase};
 }
 
 void add_cut_in(Arguments& arguments, std::string& cut_in) {

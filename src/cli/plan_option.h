@@ -2,6 +2,7 @@
 // A plan from the command line, with the weights of what it puts in.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "arguments.h"
@@ -14,6 +15,10 @@ namespace streamline::cli {
 struct PlannedSurgery {
   Plan plan;
   Replacements replacements;
+  std::shared_ptr<const WeightChange> masks = {};  // the plan's
+
+  // The source with these masks, of which the plan is to be taken: its view, or apply_plan().
+  Model on(const Model& source) const { return masks ? source.changed(masks) : source; }
 };
 // Replacements that were never trained get their initial weights, with a warning. Errors: as read_plan_bundle.
 PlannedSurgery open_plan(const std::string& path, const Model& source, std::uint64_t seed,

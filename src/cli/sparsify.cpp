@@ -9,6 +9,7 @@
 #include "command.h"
 #include "options.h"
 #include "recipe.h"
+#include "shipped_text.h"
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
@@ -18,6 +19,7 @@
 #include "streamline/base/state_key.h"
 #include "streamline/base/unfinished.h"
 #include "streamline/heal/train_state.h"
+#include "streamline/plan/masks_file.h"
 #include "streamline/prune/spectra.h"
 #include "streamline/report/report.h"
 #include "streamline/sparse/sparsify.h"
@@ -36,7 +38,7 @@ struct Options {
   std::string recipe;  // what was given, as a file of --config
   double damping = 0.01;
   std::int64_t evaluation_windows = 64;
-  bool overwrite = false;
+  bool overwrite = false, plan_only = false;
 };
 
 struct Run {
@@ -53,7 +55,8 @@ void check_options(const Arguments& arguments, const Options& options) {
   const bool text = sparse::reads_text(criterion), measured = !options.evaluation.empty();
   const bool uniform = options.allocation == "uniform";
   if (text && options.data.path.empty())
-    fail(ErrorKind::usage, "--method ", options.method, " looks at what the matrices read: give it a text with --data");
+    fail(ErrorKind::usage, "--method ", options.method, " fits the weights that stay to what the matrices read: give ",
+         "it text like your model's use with --data");
   check_meaning(
       arguments,
       {{{"--data", "--samples", "--documents", "--shuffle"}, text, "--method wanda or sparsegpt, which read a text"},
@@ -62,12 +65,18 @@ void check_options(const Arguments& arguments, const Options& options) {
        {{"--inputs"}, criterion == sparse::Criterion::wanda, "--method wanda"},
        {{"--damping"}, criterion == sparse::Criterion::sparse_gpt, "--method sparsegpt"},
        {{"--spread", "--clip", "--cap"}, !uniform, "--allocation alpha, or a file of `streamline spectra`"},
-       {{"--tail"}, options.allocation == "alpha", "--allocation alpha"}});
+       {{"--tail"}, options.allocation == "alpha", "--allocation alpha"},
+       {{"--max-shard-size"}, !options.plan_only, "a checkpoint, which --plan-only does not write"}});
   const sparse::Pattern pattern = sparse::parse_pattern(options.pattern);
   if (pattern.group > 0 && arguments.given("--ratio"))
     fail(ErrorKind::usage, "--pattern says how much goes, and so does --ratio; give one of the two");
   check_spread(options.spread);
-  check_output_directory(options.out, options.overwrite);
+  if (!options.plan_only) return check_output_directory(options.out, options.overwrite);
+  if (criterion == sparse::Criterion::sparse_gpt)
+    fail(ErrorKind::usage, "--plan-only writes which weights stay, and --method sparsegpt changes these too; take ",
+         "wanda or magnitude, or leave out --plan-only");
+  for (const std::string& file : {options.out, masks_beside(options.out).string()})
+    check_output(file, options.overwrite);
 }
 
 void warn(Run& run, const std::string& sentence) {
@@ -112,6 +121,7 @@ void allocate_layers(Run& run) {
 void load_texts(Run& run) {
   const Options& options = run.options;
   if (sparse::reads_text(run.sparsify.criterion)) {
+    tell_of_shipped_text(options.data);
     run.calibration = load_calibration(run.opened, options.data, options.common.seed);
     run.report["calibration"] = text_record(run.calibration);
   }
@@ -212,6 +222,34 @@ void write(Run& run, const Model& pruned) {
   apply_plan(pruned, plan_of_all(pruned, "sparsify"), {}, options.out, apply);
 }
 
+// A plan that repeats the result, and the masks beside it.
+void write_plan(Run& run, const std::shared_ptr<const sparse::PrunedStore>& store) {
+  const Options& options = run.options;
+  const Model& model = run.opened.model;
+  Plan plan = plan_of_all(model, "sparsify");
+  plan.base.model = model.checkpoint().label();
+  plan.method.parameters = {
+      {"method", options.method}, {"allocation", options.allocation}, {"ratio", run.report["allocation"]["ratio"]}};
+  if (!options.pattern.empty()) plan.method.parameters["pattern"] = options.pattern;
+  plan.method.calibration_digest = run.calibration.digest;
+  plan.method.seed = options.common.seed;
+  const std::filesystem::path masks = masks_beside(options.out);
+  plan.masks =
+      PlanMasks{.file = masks.filename().string(), .sha256 = write_masks(masks, sparse::masks_of(model, store))};
+  run.report["plan"] = to_json(plan);
+  run.report["output"] = {{"path", options.out}, {"masks", masks.string()}};
+  write_text(options.out, dump_json(run.report["plan"]));
+}
+
+// What was written, in words.
+std::string told(const Run& run) {
+  std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n";
+  if (run.options.plan_only)
+    text += run.options.out + ": a plan that masks them, by " + run.report["output"]["masks"].get<std::string>() +
+            " beside it; `streamline apply` carries it out\n";
+  return text;
+}
+
 Output run(const Arguments& arguments, const Options& options) {
   check_options(arguments, options);
   const Placement placement = start(options.common);
@@ -221,7 +259,7 @@ Output run(const Arguments& arguments, const Options& options) {
     fail(ErrorKind::unsupported, options.model,
          ": weights are set to zero in Hugging Face checkpoints; export the result");
   check_no_side_route(model.checkpoint(), "was learnt for the weights as they are");
-  check_applicable(model.checkpoint(), options.out);
+  if (!options.plan_only) check_applicable(model.checkpoint(), options.out);
   check_changeable(
       model, [](std::int64_t, Role role) { return is_measured(role); },
       "whose weights are not changed; sparsify the unquantised checkpoint");
@@ -252,9 +290,12 @@ Output run(const Arguments& arguments, const Options& options) {
   const Model pruned = model.changed(sparse::PrunedStore::change(store));
   measure(run, "sparse", pruned);
   run.report["summary"] = summary(run.report);
-  write(run, pruned);
+  if (options.plan_only)
+    write_plan(run, store);
+  else
+    write(run, pruned);
   remove_state(options.state);
-  std::string text = report_table(run.report) + "\n" + summary(run.report) + ".\n";
+  std::string text = told(run);
   return {std::move(run.report), std::move(text)};
 }
 
@@ -262,7 +303,7 @@ std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   SpreadOptions& spread = options->spread;
   add_model(arguments, options->model);
-  arguments.add("--out", options->out, "directory of the result", {.required = true});
+  arguments.add("--out", options->out, "directory of the result; of --plan-only the plan's file", {.required = true});
   arguments.add("--method", options->method,
                 "magnitude (no text), wanda (magnitude times the size of the input), sparsegpt (the weights that stay "
                 "are changed to make up for those that go)",
@@ -285,15 +326,19 @@ std::function<Output()> declare(Arguments& arguments) {
   spreading.add("--cap", spread.cap, "the most that a layer may lose", {.limits = Limits{0, 1}});
   spreading.flag("--clip", spread.clip,
                  "layers above the cap stand at it and the others lose more, instead of an error");
-  add_data_options(arguments, options->data, DataNeed::optional);
+  add_data_options(arguments, options->data, DataNeed::choosing);
   arguments.add("--eval", options->evaluation, "text whose perplexity is measured before and after");
   arguments.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
   arguments.add("--state", options->state, "directory of what is done, from which an interrupted run goes on");
   add_shard_size(arguments, options->max_shard_size);
+  arguments.flag("--plan-only", options->plan_only,
+                 "write a plan instead, --out NAME.json, which masks the weights that go by NAME.masks.safetensors "
+                 "beside it");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
   return [arguments, options] {
     options->recipe = recipe_text(arguments.given());
+    if (sparse::parse_criterion(options->method) == sparse::Criterion::wanda) take_shipped_text(options->data);
     return with_state(options->state, [&] { return run(arguments, *options); });
   };
 }
@@ -305,7 +350,8 @@ const Command& command() {
       "sparsify", "set single weights to zero; files keep their shapes and every loader reads them",
       "  streamline sparsify MODEL --data FILE --ratio 0.5 --out sparse\n"
       "  streamline sparsify MODEL --data FILE --method sparsegpt --pattern 2:4 --out sparse\n"
-      "  streamline sparsify MODEL --data FILE --ratio 0.7 --allocation alpha --spread 0.2 --out sparse\n",
+      "  streamline sparsify MODEL --data FILE --ratio 0.7 --allocation alpha --spread 0.2 --out sparse\n"
+      "  streamline sparsify MODEL --data FILE --ratio 0.5 --plan-only --out masks.json\n",
       declare};
   return declared;
 }

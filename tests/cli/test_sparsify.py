@@ -130,7 +130,7 @@ def test_spectra_say_what_cannot_be():
 
 
 @pytest.mark.parametrize(("words", "status", "message"), [
-    (["--method", "wanda"], 2, "give it a text with --data"),
+    (["--method", "sparsegpt"], 2, "give it text like your model's use with --data"),
     (["--method", "magnitude", "--ratio", 0.5, "--pattern", "2:4"], 2, "give one of the two"),
     (["--method", "magnitude", "--pattern", "4:2"], 2, "of every M weights N stay"),
     (["--method", "magnitude", "--pattern", "2:5"], 1, "no whole groups of 5"),

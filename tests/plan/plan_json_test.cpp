@@ -32,6 +32,19 @@ TEST(PlanJson, RoundTripsEveryField) {
   EXPECT_EQ(read.base.digest, std::string(64, '0'));
 }
 
+Json masks_entry() { return {{"file", "cut.masks.safetensors"}, {"sha256", std::string(64, 'a')}}; }
+
+TEST(PlanJson, RoundTripsMasks) {
+  Plan plan = full_plan();
+  plan.masks = PlanMasks{.file = "cut.masks.safetensors", .sha256 = std::string(64, 'a')};
+  const Json written = to_json(plan);
+  EXPECT_EQ(written["version"], 3);
+  EXPECT_EQ(written["masks"], masks_entry());
+  const Plan read = plan_from_json(parse_json(dump_json(written), "plan.json"), "plan.json");
+  EXPECT_EQ(read.masks, plan.masks);
+  EXPECT_EQ(summary(read), "replaced layers 4..6 by one layer (of 12), single weights masked");
+}
+
 TEST(PlanJson, RoundTripsDroppedHalves) {
   Plan plan{.base = {.layers = 3}, .method = {.name = "manual"}};
   plan.segments = {{.first = 0, .last = 0},
@@ -92,7 +105,20 @@ TEST(PlanJson, RefusesWhatItDoesNotUnderstand) {
       {"plan.json: method: unknown key 'paper'", [](Json& j) { j["method"]["paper"] = ""; }},
       {"segments[1]: unknown key 'scale'", [](Json& j) { j["segments"][1]["scale"] = 0.5; }},
       {"segments[1].weights: unknown key 'md5'", [](Json& j) { j["segments"][1]["weights"]["md5"] = ""; }},
-      {"plan version 3; this program reads versions 1 and 2", [](Json& j) { j["version"] = 3; }},
+      {"plan version 4; this program reads versions 1 to 3", [](Json& j) { j["version"] = 4; }},
+      {"'masks' came with plan version 3", [](Json& j) { j["masks"] = masks_entry(); }},
+      {"masks: unknown key 'md5'",
+       [](Json& j) { j["version"] = 3, j["masks"] = masks_entry(), j["masks"]["md5"] = ""; }},
+      {"masks: 'sha256' is missing",
+       [](Json& j) {
+         j["version"] = 3, j["masks"] = {{"file", "m"}};
+       }},
+      {"masks file '../m' is not a plain file name",
+       [](Json& j) { j["version"] = 3, j["masks"] = masks_entry(), j["masks"]["file"] = "../m"; }},
+      {"masks file '' is not a plain file name",
+       [](Json& j) { j["version"] = 3, j["masks"] = masks_entry(), j["masks"]["file"] = ""; }},
+      {"of the masks must be 64 lower-case hexadecimal digits",
+       [](Json& j) { j["version"] = 3, j["masks"] = masks_entry(), j["masks"]["sha256"] = "ff"; }},
       {"this is not a plan", [](Json& j) { j["format"] = "safetensors"; }},
       {"'format' is missing", [](Json& j) { j.erase("format"); }},
       {"'version' is missing", [](Json& j) { j.erase("version"); }},

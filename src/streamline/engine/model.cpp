@@ -163,6 +163,7 @@ Model Model::view(const Plan& plan, const Replacements& replacements) const {
     fail(ErrorKind::unsupported, checkpoint_->label(),
          ": was healed with SHERL, whose side route reads its layers where they are; cut first, then heal");
   check_plan_layers(plan, layer_count(), checkpoint_->label());
+  check_masks(plan);
   Model result = *this;
   result.stack_.clear();
   result.config_.layers.clear();
@@ -238,6 +239,14 @@ bool Model::changes(std::int64_t layer, Role role, std::int64_t expert) const {
 }
 
 bool Model::has_changes() const { return source_->has_changes(); }
+
+std::shared_ptr<const MasksFile> Model::masks() const { return source_->masks(); }
+
+void Model::check_masks(const Plan& plan) const {
+  if (plan.masks && (!masks() || masks()->sha256() != plan.masks->sha256))
+    fail(ErrorKind::mismatch, checkpoint_->label(), ": the plan masks weights by ", plan.masks->file,
+         ", which are not masked in this model");
+}
 
 std::vector<torch::Tensor> hidden_states(const Model& model, const torch::Tensor& ids) {
   return translating_errors([&] {

@@ -11,6 +11,7 @@
 #include "streamline/engine/weight_change.h"
 #include "streamline/nn/block.h"
 #include "streamline/nn/slice.h"
+#include "streamline/plan/masks_file.h"
 #include "streamline/plan/plan.h"
 
 namespace streamline {
@@ -63,7 +64,8 @@ class Model {
   std::int64_t parameters() const;     // of this stack
   std::uint64_t weight_bytes() const;  // of this stack in the stored types
 
-  // The same model through a plan for it; nothing is copied. Errors: mismatch when the plan is not for this stack.
+  // The same model through a plan for it; nothing is copied. A plan's masks are carried out before: see check_masks().
+  // Errors: mismatch when the plan is not for this stack.
   Model view(const Plan& plan, const Replacements& replacements) const;
   // The same model with gates inside some of its layers, by layer of this stack, in the compute type. A layer that has
   // gates is not sliced afterwards.
@@ -85,7 +87,11 @@ class Model {
   // tensor has of all experts is [experts, in, out].
   torch::Tensor stored_matrix(std::int64_t layer, Role role, std::int64_t expert = -1) const;
   bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const;
-  bool has_changes() const;  // whether it was made by changed()
+  bool has_changes() const;                        // whether it was made by changed()
+  std::shared_ptr<const MasksFile> masks() const;  // by which it was changed; null: by none
+  // Whether what the plan masks is masked in this model: it was changed by masking() of the plan's file. Errors:
+  // mismatch.
+  void check_masks(const Plan& plan) const;
 
  private:
   void visit_mapped(std::int64_t i, void (*visit)(std::span<const std::byte> mapped)) const;

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "streamline/arch/role.h"
 #include "streamline/nn/torch.h"
+#include "streamline/plan/masks_file.h"
 
 namespace streamline {
 
@@ -17,6 +19,7 @@ struct WeightChange {
   std::function<bool(std::int64_t layer, Role role, std::int64_t expert)> touches;
   // stored: [out, in] (of all experts [experts, in, out]) in its stored type → the same shape and type.
   std::function<torch::Tensor(std::int64_t layer, Role role, std::int64_t expert, const torch::Tensor& stored)> apply;
+  std::shared_ptr<const MasksFile> masks = {};  // where it is these alone (engine/masking.h)
 };
 
 }  // namespace streamline

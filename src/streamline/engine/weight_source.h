@@ -28,6 +28,7 @@ class WeightSource {
 
   const Config& config() const { return config_; }
   bool has_changes() const { return change_ != nullptr; }
+  std::shared_ptr<const MasksFile> masks() const { return change_ ? change_->masks : nullptr; }
   bool changes(std::int64_t layer, Role role, std::int64_t expert = -1) const;
   // Null where the checkpoint has no such tensor. layer < 0: outside the layers.
   const TensorInfo* info(std::int64_t layer, Role role, Part part, std::int64_t expert = -1) const;

@@ -180,6 +180,8 @@ MergedPlan merge_plans(std::span<const NamedPlan> plans) {
     merge.add(i);
   }
   MergedPlan merged = merge.result();
+  for (std::size_t i = 0; i < plans.size(); ++i)
+    if (plans[i].plan.masks) merged.with_masks.push_back(i);
   Plan& plan = merged.plan;
   plan.base = plans.front().plan.base;
   plan.method.name = "merge";

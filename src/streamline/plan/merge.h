@@ -25,6 +25,9 @@ struct SegmentOrigin {
 struct MergedPlan {
   Plan plan;                                       // by "merge", which records whose plans went in
   std::map<std::int64_t, SegmentOrigin> replaced;  // where each of its replaced segments comes from
+  // Plans that mask weights. Their masks together are masks of `plan`, which has none yet: they lie in files, see
+  // surgery/merge_files.h.
+  std::vector<std::size_t> with_masks = {};
 };
 
 // A layer goes where one of the plans drops it, or where one drops its attention and another its MLP. What one replaces

@@ -58,6 +58,15 @@ void check_replacement(const Segment& segment) {
          "' must be 64 lower-case hexadecimal digits, and be there exactly when a weights file is");
 }
 
+void check_masks(const PlanMasks& masks) {
+  if (masks.file.empty() || !is_plain_name(masks.file))
+    fail(ErrorKind::mismatch, "plan: masks file '", masks.file,
+         "' is not a plain file name; it must lie beside the plan");
+  if (!is_sha256(masks.sha256))
+    fail(ErrorKind::mismatch, "plan: sha256 '", masks.sha256,
+         "' of the masks must be 64 lower-case hexadecimal digits");
+}
+
 void append(Plan& plan, Segment segment) {
   if (segment.first <= segment.last) plan.segments.push_back(std::move(segment));
 }
@@ -116,6 +125,7 @@ void validate(const Plan& plan) {
   }
   if (left == 0) fail(ErrorKind::mismatch, "plan: no layer is left; keep or replace at least one");
   validate_slices(plan);
+  if (plan.masks) check_masks(*plan.masks);
 }
 
 std::vector<OutputLayer> lower(const Plan& plan) {
@@ -212,8 +222,9 @@ std::string summary(const Plan& plan) {
     text += (text.empty() ? "sliced " : "; sliced ") + std::string(layers.size() == 1 ? "layer " : "layers ") +
             index_ranges(layers) + ": without " + inside;
   }
-  if (text.empty()) return "kept all " + std::to_string(plan.base.layers) + " layers";
-  return text + " (of " + std::to_string(plan.base.layers) + ")";
+  const std::string masked = plan.masks ? ", single weights masked" : "";
+  if (text.empty()) return "kept all " + std::to_string(plan.base.layers) + " layers" + masked;
+  return text + " (of " + std::to_string(plan.base.layers) + ")" + masked;
 }
 
 }  // namespace streamline

@@ -26,6 +26,14 @@ struct Segment {
   std::int64_t count() const { return last - first + 1; }
 };
 
+// Which single weights of the source become zero.
+struct PlanMasks {
+  std::string file = {};    // plan/masks_file.h, relative to the plan's file
+  std::string sha256 = {};  // of the whole file
+
+  bool operator==(const PlanMasks&) const = default;
+};
+
 struct PlanBase {
   std::int64_t layers = 0;  // of the source model
   std::string model = {};   // label, for people
@@ -34,7 +42,7 @@ struct PlanBase {
 
 // Who decided, from what.
 struct MethodUse {
-  std::string name = {};  // registered method, "manual", or "merge" (plan/merge.h)
+  std::string name = {};  // registered method, "manual", "sparsify", or "merge" (plan/merge.h)
   Json parameters = Json::object();
   std::string calibration_digest = {};
   std::uint64_t seed = 0;
@@ -46,6 +54,8 @@ struct Plan {
   std::vector<Segment> segments = {};  // in order, tiling 0 … layers-1
   // By layer of the source: what stays inside the halves that it keeps (plan/slice.h).
   std::map<std::int64_t, LayerSlice> slices = {};
+  // Weights become zero before anything is sliced.
+  std::optional<PlanMasks> masks = {};
   Json scores = Json::object();  // what the method looked at
 };
 
@@ -84,7 +94,8 @@ Json to_json(const Plan& plan);
 Plan plan_from_json(const Json& json, const std::string& where);
 
 // "replaced layers 13..18 by one ffn (of 30)"; "dropped layers 2, 5..6 (of 12)"; "sliced layers 2..9: without 24 of
-// 96 heads for keys and values in 8 layers and 3072 of 12288 channels in 8 layers (of 12)".
+// 96 heads for keys and values in 8 layers and 3072 of 12288 channels in 8 layers (of 12)"; with masks each is followed
+// by ", single weights masked".
 std::string summary(const Plan& plan);
 
 }  // namespace streamline

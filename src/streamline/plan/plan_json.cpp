@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a plan is written and read: plan.json, version 1, or 2 where it slices (docs/formats.md). Unknown keys are
-// errors, so that a plan of a later version is never carried out in part.
+// How a plan is written and read: plan.json, version 1, 2 where it slices, or 3 where it masks (docs/formats.md).
+// Unknown keys are errors, so that a plan of a later version is never carried out in part.
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <tuple>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/json_fields.h"
@@ -15,7 +17,7 @@ namespace streamline {
 namespace {
 
 constexpr std::string_view kFormat = "streamline-plan";
-constexpr std::int64_t kVersion = 1, kVersionWithSlices = 2;
+constexpr std::int64_t kVersion = 1, kVersionWithSlices = 2, kVersionWithMasks = 3;
 
 struct ActionName {
   Action action;
@@ -75,6 +77,13 @@ MethodUse method_from_json(const Json& json, const std::string& where) {
   return method;
 }
 
+// A file beside the plan.
+std::pair<std::string, std::string> file_and_digest(const Json& json, const std::string& where) {
+  check_object(json, where, {"file", "sha256"});
+  return {required(json_string(json, "file", where), "file", where),
+          required(json_string(json, "sha256", where), "sha256", where)};
+}
+
 Segment segment_from_json(const Json& json, const std::string& where) {
   check_object(json, where, {"first", "last", "action", "replacement", "weights"});
   Segment segment{.first = required(json_integer(json, "first", where), "first", where),
@@ -83,9 +92,7 @@ Segment segment_from_json(const Json& json, const std::string& where) {
                   .replacement = text_or_empty(json, "replacement", where)};
   if (const auto weights = json.find("weights"); weights != json.end()) {
     const std::string inside = where + ".weights";
-    check_object(*weights, inside, {"file", "sha256"});
-    segment.weights_file = required(json_string(*weights, "file", inside), "file", inside);
-    segment.weights_sha256 = required(json_string(*weights, "sha256", inside), "sha256", inside);
+    std::tie(segment.weights_file, segment.weights_sha256) = file_and_digest(*weights, inside);
     if (segment.weights_file.empty()) fail(ErrorKind::format, inside, ": 'file' is empty");
   }
   return segment;
@@ -99,16 +106,21 @@ Json segment_to_json(const Segment& segment) {
   return json;
 }
 
+std::int64_t version_of(const Plan& plan) {
+  if (plan.masks) return kVersionWithMasks;
+  return plan.slices.empty() ? kVersion : kVersionWithSlices;
+}
+
 void check_version(const Json& json, const std::string& where) {
   if (required(json_string(json, "format", where), "format", where) != kFormat)
     fail(ErrorKind::format, where, ": 'format' is not '", kFormat, "'; this is not a plan");
   const std::int64_t version = required(json_integer(json, "version", where), "version", where);
-  if (version != kVersion && version != kVersionWithSlices)
-    fail(ErrorKind::format, where, ": plan version ", version, "; this program reads versions ", kVersion, " and ",
-         kVersionWithSlices);
-  if (version == kVersion && json.contains("slices"))
-    fail(ErrorKind::format, where, ": 'slices' came with plan version ", kVersionWithSlices, "; this is version ",
-         version);
+  if (version < kVersion || version > kVersionWithMasks)
+    fail(ErrorKind::format, where, ": plan version ", version, "; this program reads versions ", kVersion, " to ",
+         kVersionWithMasks);
+  for (const auto& [key, since] : {std::pair("slices", kVersionWithSlices), {"masks", kVersionWithMasks}})
+    if (version < since && json.contains(key))
+      fail(ErrorKind::format, where, ": '", key, "' came with plan version ", since, "; this is version ", version);
 }
 
 }  // namespace
@@ -117,7 +129,7 @@ Json to_json(const Plan& plan) {
   Json segments = Json::array();
   for (const Segment& segment : plan.segments) segments.push_back(segment_to_json(segment));
   Json json = {{"format", kFormat},
-               {"version", plan.slices.empty() ? kVersion : kVersionWithSlices},
+               {"version", version_of(plan)},
                {"base", {{"layers", plan.base.layers}, {"model", plan.base.model}, {"digest", plan.base.digest}}},
                {"method",
                 {{"name", plan.method.name},
@@ -126,6 +138,7 @@ Json to_json(const Plan& plan) {
                  {"seed", plan.method.seed}}},
                {"segments", std::move(segments)}};
   if (!plan.slices.empty()) json["slices"] = slices_to_json(plan.slices);
+  if (plan.masks) json["masks"] = {{"file", plan.masks->file}, {"sha256", plan.masks->sha256}};
   json["scores"] = plan.scores;
   return json;
 }
@@ -136,7 +149,7 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   if (json.contains("plan") && json.contains("run") && !json.contains("segments"))
     return plan_from_json(json["plan"], where + ": plan");
   check_version(json, where);
-  check_object(json, where, {"format", "version", "base", "method", "segments", "slices", "scores"});
+  check_object(json, where, {"format", "version", "base", "method", "segments", "slices", "masks", "scores"});
   Plan plan{.base = base_from_json(json_member(json, "base", where), where + ": base"),
             .method = method_from_json(json_member(json, "method", where), where + ": method"),
             .scores = object_or_empty(json, "scores", where)};
@@ -145,6 +158,10 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     plan.segments.push_back(segment_from_json(segments[i], where + ": segments[" + std::to_string(i) + "]"));
   if (const auto slices = json.find("slices"); slices != json.end())
     plan.slices = slices_from_json(*slices, where + ": slices");
+  if (const auto masks = json.find("masks"); masks != json.end()) {
+    const auto [file, sha256] = file_and_digest(*masks, where + ": masks");
+    plan.masks = PlanMasks{.file = file, .sha256 = sha256};
+  }
   try {
     validate(plan);
   } catch (const Error& error) {

@@ -4,7 +4,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/parse_number.h"
 #include "streamline/heal/train_state.h"
-#include "streamline/sparse/kept_bits.h"
+#include "streamline/nn/kept_bits.h"
 
 namespace streamline::sparse {
 namespace {

@@ -10,6 +10,8 @@
 #include "streamline/base/log.h"
 #include "streamline/base/resources.h"
 #include "streamline/engine/sweep.h"
+#include "streamline/nn/kept_bits.h"
+#include "streamline/nn/tensor_bytes.h"
 #include "streamline/prune/inside_statistics.h"
 #include "streamline/prune/spectra.h"
 #include "streamline/sparse/input_sums.h"
@@ -287,6 +289,25 @@ Unpruned unpruned_matrices(const Model& model, Criterion criterion) {
   return [model](std::int64_t layer, const MatrixPlace& place) {
     return model.stored_matrix(layer, place.role, place.expert);
   };
+}
+
+std::vector<MaskSource> masks_of(const Model& model, const std::shared_ptr<const PrunedStore>& store) {
+  const Config& config = model.config();
+  std::vector<MaskSource> masks;
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer)
+    for (const MatrixPlace& place : matrix_places(config.layers[static_cast<std::size_t>(layer)], config)) {
+      const TensorInfo& tensor =
+          *find_tensor(model.checkpoint(), config, layer, place.role, Part::weight, place.expert);
+      const bool transposed = is_transposed(config, layer, place.role, Part::weight);
+      masks.push_back({.mask = {.tensor = tensor.name, .layer = layer, .shape = tensor.shape},
+                       .bits = [store, layer, place, transposed] {
+                         const torch::Tensor matrix = store->matrix(layer, place);
+                         const auto bits =
+                             std::make_shared<const torch::Tensor>(kept_bits(transposed ? matrix.t() : matrix));
+                         return Blob{bytes_of(*bits), bits};
+                       }});
+    }
+  return masks;
 }
 
 std::vector<PrunedMatrix> sparsify(const Model& model, const TokenBatches& calibration, const SparsifyOptions& options,

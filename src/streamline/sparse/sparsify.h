@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "streamline/engine/model.h"
+#include "streamline/plan/masks_file.h"
 #include "streamline/sparse/criterion.h"
 #include "streamline/sparse/pruned_store.h"
 #include "streamline/text/corpus.h"
@@ -55,6 +56,10 @@ std::vector<MatrixPlace> matrix_places(const LayerConfig& layer, const Config& c
 // What a store needs of the model to keep which weights stay instead of the matrices; none where the criterion changes
 // those that stay.
 Unpruned unpruned_matrices(const Model& model, Criterion criterion);
+
+// What the store kept as masks of the model's checkpoint (plan/masks_file.h), made one at a time from layers that are
+// there. Of criteria that leave the weights that stay as they are.
+std::vector<MaskSource> masks_of(const Model& model, const std::shared_ptr<const PrunedStore>& store);
 
 // Fills the store, layers that are there already excepted; the model with PrunedStore::change() of it is the result.
 // Matrices of decoder layers alone, those of experts among them: embeddings, head, norms and routers stay. An expert

@@ -28,6 +28,7 @@ void check_plan(const Model& source, const Plan& plan, const Replacements& repla
     fail(ErrorKind::mismatch, label, ": the plan was made for other weights",
          plan.base.model.empty() ? "" : " (" + plan.base.model + ")", "; digest ", plan.base.digest, " expected");
   }
+  source.check_masks(plan);
   for (const std::int64_t s : missing_weights(plan, replacements)) {
     const Segment& segment = plan.segments[s];
     fail(ErrorKind::mismatch, "plan: layers ", segment.first, "..", segment.last, " are replaced by ",
@@ -126,7 +127,7 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
   copy_side_files(files, source.checkpoint().config(), directory);
   write_format(source, form, result.layers, options.format, config, directory, applied);
   write_quantization_files(files, stack, map, directory);
-  if (options.repeatable) write_plan_bundle(directory, whole, stored);
+  if (options.repeatable) write_plan_bundle(directory, whole, stored, source.masks().get());
   write_tensors(directory, result.tensors,
                 {.max_shard_size = options.max_shard_size, .metadata = metadata_of(provenance)});
   directory.write("config.json", dump_json(config));

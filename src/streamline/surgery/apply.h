@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -58,9 +59,10 @@ void check_applicable(const Checkpoint& source, const std::filesystem::path& out
 // rounded to the source's dtype and folded (formats: docs/formats.md); config.json is rewritten in both spellings; side
 // files are copied; the plan and the trained weights lie in `streamline/` inside the result. Weights, config.json and
 // plan depend on the source, the plan and the replacements alone: applying the stored plan again repeats them byte for
-// byte. Everything appears by one rename, after the result was re-opened and compared. Errors: io, resource (disk),
-// mismatch (plan and source, missing weights), usage (target inside the source, or the other way round); a failed
-// comparison is an internal error and leaves nothing.
+// byte. Everything appears by one rename, after the result was re-opened and compared. A source that was changed by the
+// plan's masks (read_plan_masks()) is written so. Errors: io, resource (disk), mismatch (plan and source, missing
+// weights, masks that the source was not changed by), usage (target inside the source, or the other way round); a
+// failed comparison is an internal error and leaves nothing.
 AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements& replacements,
                        const std::filesystem::path& out, const ApplyOptions& options);
 
@@ -75,11 +77,13 @@ LayerWeights as_stored(const LayerWeights& weights, const Config& config);
 // in before apply_plan().
 std::vector<std::int64_t> missing_weights(const Plan& plan, const Replacements& replacements);
 
-// Writes streamline/plan.json and, when something is replaced, streamline/replacement.safetensors, so that
-// `streamline apply` repeats the result. The plan's weights entries are set here.
-void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements);
+// Writes streamline/plan.json and, when something is replaced, streamline/replacement.safetensors, and
+// streamline/masks.safetensors where it masks, so that `streamline apply` repeats the result. The plan's entries of
+// these files are set here. masks: the plan's; null where it has none.
+void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements,
+                       const MasksFile* masks = nullptr);
 
-// The same under other names, those of the files relative to where `out` stages them.
+// The same of a plan without masks under other names, those of the files relative to where `out` stages them.
 struct PlanFileNames {
   std::filesystem::path plan, weights;
   std::string weights_in_plan;  // how the plan calls the weights, from where it lies
@@ -95,6 +99,11 @@ enum class AnyWeights { no, yes };
 // Errors: io, format, mismatch.
 std::pair<Plan, Replacements> read_plan_bundle(const std::filesystem::path& plan_file, const Model& source,
                                                AnyWeights any_weights = AnyWeights::no);
+// What the masks of a plan that was read there make of a model, for Model::changed() before it is seen through the
+// plan; null where the plan masks nothing. Errors: io, format, mismatch, unsupported: those of MasksFile::open() and
+// masking().
+std::shared_ptr<const WeightChange> read_plan_masks(const std::filesystem::path& plan_file, const Plan& plan,
+                                                    const Model& source);
 // The plan alone, for a source that has so many layers and this digest. With AnyWeights::yes a plan that was made for
 // other weights (an unquantised or an earlier twin) is taken too; it then is one for these.
 Plan read_plan(const std::filesystem::path& plan_file, const Checkpoint& source, std::int64_t layers,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plan and the trained weights that it names, side by side in `streamline/`: in a sub-directory, because some loaders
-// read every *.safetensors of a checkpoint's own directory.
+// A plan with the trained weights and the masks that it names, side by side in `streamline/`: in a sub-directory,
+// because some loaders read every *.safetensors of a checkpoint's own directory.
 #include <algorithm>
 
 #include "streamline/arch/expected_tensors.h"
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
+#include "streamline/engine/masking.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/io/safetensors.h"
 #include "streamline/plan/plan_base.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr const char* kDirectory = "streamline";
 constexpr const char* kPlanFile = "plan.json";
 constexpr const char* kWeightsFile = "replacement.safetensors";
+constexpr const char* kMasksFile = "masks.safetensors";
 
 // "segments.1.gate.weight", "segments.1.experts.7.gate.weight"
 std::string bundle_name(std::int64_t segment, Role role, Part part, std::int64_t expert) {
@@ -126,8 +128,15 @@ void write_plan_files(OutputDirectory& out, const PlanFileNames& names, Plan pla
   write_text(out.staging() / names.plan, dump_json(to_json(plan)));
 }
 
-void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements) {
+void write_plan_bundle(OutputDirectory& out, Plan plan, const Replacements& replacements, const MasksFile* masks) {
   const fs::path directory = kDirectory;
+  if (plan.masks) {
+    SL_ASSERT(masks != nullptr && masks->sha256() == plan.masks->sha256);
+    OutputFile file(out.staging() / directory / kMasksFile);
+    file.write(masks->bytes());
+    file.commit(Durable::with_directory);
+    plan.masks->file = kMasksFile;
+  }
   write_plan_files(
       out, {.plan = directory / kPlanFile, .weights = directory / kWeightsFile, .weights_in_plan = kWeightsFile},
       std::move(plan), replacements);
@@ -140,6 +149,12 @@ Plan read_plan(const fs::path& plan_file, const Checkpoint& source, std::int64_t
   check_base(plan, source, layers, any_weights, where);
   if (any_weights == AnyWeights::yes && plan.base.digest != source.digest()) plan.base.model = plan.base.digest = "";
   return plan;
+}
+
+std::shared_ptr<const WeightChange> read_plan_masks(const fs::path& plan_file, const Plan& plan, const Model& source) {
+  if (!plan.masks) return nullptr;
+  const fs::path file = plan_file_of(plan_file).parent_path() / plan.masks->file;
+  return masking(source, std::make_shared<const MasksFile>(MasksFile::open(file, plan.masks->sha256)));
 }
 
 std::pair<Plan, Replacements> read_plan_bundle(const fs::path& plan_file, const Model& source, AnyWeights any_weights) {

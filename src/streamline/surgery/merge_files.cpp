@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/surgery/merge_files.h"
 
-#include <optional>
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
 
 #include "streamline/base/digest.h"
 #include "streamline/base/error.h"
 #include "streamline/engine/tensor_file.h"
 #include "streamline/io/safetensors.h"
+#include "streamline/plan/masks_file.h"
 #include "streamline/plan/merge.h"
 #include "streamline/surgery/apply.h"
 
@@ -55,6 +59,60 @@ class CarriedWeights {
   std::map<std::string, std::string> metadata_ = {{"format", "pt"}};
 };
 
+// Masks of several plans together.
+class CarriedMasks {
+ public:
+  // plan: the merged one.
+  void add(const PlanFile& file, const Plan& plan) {
+    const PlanMasks& named = *file.named.plan.masks;
+    const auto opened =
+        std::make_shared<const MasksFile>(MasksFile::open(file.path.parent_path() / named.file, named.sha256));
+    for (std::size_t i = 0; i < opened->masks().size(); ++i) {
+      const Mask& mask = opened->masks()[i];
+      if (!is_left(plan, mask.layer)) continue;
+      std::vector<Entry>& parts = masks_[mask.tensor];
+      if (!parts.empty() && parts.front().mask() != mask)
+        fail(ErrorKind::mismatch, opened->name(), ": masks '", mask.tensor, "' in another shape or layer than ",
+             parts.front().file->name(), "; plans of one model can be merged");
+      parts.push_back({opened, i});
+    }
+  }
+
+  bool empty() const { return masks_.empty(); }
+  std::string write(const fs::path& path) const {
+    std::vector<MaskSource> sources;
+    for (const auto& [tensor, parts] : masks_)
+      sources.push_back({.mask = parts.front().mask(), .bits = [&parts] { return kept_by_all(parts); }});
+    return write_masks(path, sources);
+  }
+
+ private:
+  struct Entry {
+    std::shared_ptr<const MasksFile> file;
+    std::size_t index = 0;
+
+    const Mask& mask() const { return file->masks()[index]; }
+    std::span<const std::byte> bits() const { return file->bits(index); }
+  };
+
+  static bool is_left(const Plan& plan, std::int64_t layer) {
+    return std::ranges::any_of(plan.segments, [&](const Segment& segment) {
+      return segment.first <= layer && layer <= segment.last && segment.action != Action::drop &&
+             segment.action != Action::replace;
+    });
+  }
+
+  static Blob kept_by_all(const std::vector<Entry>& parts) {
+    const auto first = parts.front().bits();
+    if (parts.size() == 1) return {first, parts.front().file};
+    const auto kept = std::make_shared<std::vector<std::byte>>(first.begin(), first.end());
+    for (const Entry& part : parts) std::ranges::transform(*kept, part.bits(), kept->begin(), std::bit_and());
+    return {*kept, kept};
+  }
+
+  std::map<std::string, std::vector<Entry>> masks_;  // by tensor
+};
+
 void check_free(const fs::path& path, Overwrite overwrite) {
   std::error_code error;
   if (overwrite == Overwrite::no && fs::exists(path, error))
@@ -70,8 +128,12 @@ Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out
     files.push_back(read_plan_file(plan));
     named.push_back(files.back().named);
   }
-  auto [plan, replaced] = merge_plans(named);
+  auto [plan, replaced, with_masks] = merge_plans(named);
   check_free(out, overwrite);
+  CarriedMasks masks;
+  for (const std::size_t from : with_masks) masks.add(files[from], plan);
+  const fs::path masks_path = masks_beside(out);
+  if (!masks.empty()) check_free(masks_path, overwrite);
   CarriedWeights weights;
   for (const auto& [to, from] : replaced)
     if (!plan.segments[static_cast<std::size_t>(to)].weights_file.empty())
@@ -88,6 +150,7 @@ Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out
       segment.weights_sha256 = digest;
     }
   }
+  if (!masks.empty()) plan.masks = PlanMasks{masks_path.filename().string(), masks.write(masks_path)};
   write_text(out, dump_json(to_json(plan)));
   return plan;
 }

@@ -82,9 +82,10 @@ std::vector<std::string> plan_tags(const Plan& plan) {
   const bool depth =
       std::ranges::any_of(plan.segments, [](const Segment& part) { return part.action != Action::keep; });
   std::vector<std::string> tags;
-  if (depth || !plan.slices.empty()) tags.emplace_back("pruned");
+  if (depth || !plan.slices.empty() || plan.masks) tags.emplace_back("pruned");
   if (depth) tags.emplace_back("depth-pruning");
   if (!plan.slices.empty()) tags.emplace_back("width-pruning");
+  if (plan.masks) tags.emplace_back("sparse");
   return tags;
 }
 

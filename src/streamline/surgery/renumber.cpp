@@ -38,6 +38,9 @@ void check_plan(const Checkpoint& source, const LayerStack& stack, const Plan& p
   if (!plan.slices.empty())
     fail(ErrorKind::unsupported, source.label(),
          ": the plan slices layers; by names alone only whole layers can be dropped");
+  if (plan.masks)
+    fail(ErrorKind::unsupported, source.label(),
+         ": the plan masks weights; by names alone only whole layers can be dropped");
   for (const Segment& segment : plan.segments) {
     if (segment.action == Action::drop_attention || segment.action == Action::drop_mlp)
       fail(ErrorKind::unsupported, source.label(), ": the plan drops a half of layers ", segment.first, "..",

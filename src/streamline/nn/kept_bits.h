@@ -4,7 +4,7 @@
 
 #include "streamline/nn/torch.h"
 
-namespace streamline::sparse {
+namespace streamline {
 
 // Of tensors on the CPU, of elements of 2, 4 or 8 bytes.
 
@@ -17,4 +17,4 @@ torch::Tensor kept_bits(const torch::Tensor& pruned);
 // A copy with zeros where a bit is not set. bits: as kept_bits() of its shape has them.
 torch::Tensor with_kept(const torch::Tensor& stored, const torch::Tensor& bits);
 
-}  // namespace streamline::sparse
+}  // namespace streamline

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/sparse/kept_bits.h"
+#include "streamline/nn/kept_bits.h"
 
 #include <ATen/Parallel.h>
 
@@ -9,13 +9,13 @@
 #include "streamline/base/error.h"
 #include "streamline/base/simd.h"
 
-namespace streamline::sparse {
+namespace streamline {
 namespace {
 
 constexpr std::int64_t kBytesOfThread = 1 << 16;  // that are worth another thread
 
 template <class Word>
-SL_INLINE void pack_body(const Word* words, std::uint8_t* bits, std::int64_t bytes) {
+SL_INLINE void pack_kept_body(const Word* words, std::uint8_t* bits, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; ++i) {
     unsigned byte = 0;
     for (unsigned j = 0; j < 8; ++j) byte |= static_cast<unsigned>(words[8 * i + j] != 0) << j;
@@ -24,15 +24,15 @@ SL_INLINE void pack_body(const Word* words, std::uint8_t* bits, std::int64_t byt
 }
 
 template <class Word>
-SL_INLINE void keep_body(Word* words, const std::uint8_t* bits, std::int64_t bytes) {
+SL_INLINE void zero_others_body(Word* words, const std::uint8_t* bits, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; ++i)
     for (unsigned j = 0; j < 8; ++j)
       words[8 * i + j] = static_cast<Word>(words[8 * i + j] & -static_cast<Word>((bits[i] >> j) & 1));
 }
 
-#define SL_KERNELS(T)                                                                               \
-  SL_DISPATCH(pack, (const T* words, std::uint8_t* bits, std::int64_t bytes), (words, bits, bytes)) \
-  SL_DISPATCH(keep, (T * words, const std::uint8_t* bits, std::int64_t bytes), (words, bits, bytes))
+#define SL_KERNELS(T)                                                                                    \
+  SL_DISPATCH(pack_kept, (const T* words, std::uint8_t* bits, std::int64_t bytes), (words, bits, bytes)) \
+  SL_DISPATCH(zero_others, (T * words, const std::uint8_t* bits, std::int64_t bytes), (words, bits, bytes))
 SL_KERNELS(std::uint16_t)
 SL_KERNELS(std::uint32_t)
 SL_KERNELS(std::uint64_t)
@@ -59,7 +59,7 @@ torch::Tensor kept_bits(const torch::Tensor& pruned) {
   const std::int64_t full = whole.numel() / 8;
   with_words(whole, [&](const auto* words) {
     at::parallel_for(0, full, kBytesOfThread, [&](std::int64_t first, std::int64_t last) {
-      pack(words + 8 * first, data + first, last - first);
+      pack_kept(words + 8 * first, data + first, last - first);
     });
     for (std::int64_t i = 8 * full; i < whole.numel(); ++i)
       data[full] = static_cast<std::uint8_t>(data[full] | (static_cast<unsigned>(words[i] != 0) << (i % 8)));
@@ -74,7 +74,7 @@ torch::Tensor with_kept(const torch::Tensor& stored, const torch::Tensor& bits) 
   const std::int64_t full = kept.numel() / 8;
   with_words(kept, [&](auto* words) {
     at::parallel_for(0, full, kBytesOfThread, [&](std::int64_t first, std::int64_t last) {
-      keep(words + 8 * first, data + first, last - first);
+      zero_others(words + 8 * first, data + first, last - first);
     });
     for (std::int64_t i = 8 * full; i < kept.numel(); ++i)
       if (((data[full] >> (i % 8)) & 1) == 0) words[i] = 0;
@@ -82,4 +82,4 @@ torch::Tensor with_kept(const torch::Tensor& stored, const torch::Tensor& bits) 
   return kept;
 }
 
-}  // namespace streamline::sparse
+}  // namespace streamline

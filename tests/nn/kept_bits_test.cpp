@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/sparse/kept_bits.h"
+#include "streamline/nn/kept_bits.h"
 
 #include "support/core/expect.h"
 #include "support/torch/pico.h"
 
-namespace streamline::sparse {
+namespace streamline {
 namespace {
 
 using test::random_tensor;
@@ -26,4 +26,4 @@ TEST(KeptBits, AreOrderedFromTheLowest) {
 }
 
 }  // namespace
-}  // namespace streamline::sparse
+}  // namespace streamline
