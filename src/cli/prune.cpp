@@ -8,6 +8,7 @@
 #include "prune_run.h"
 #include "rank_group.h"
 #include "recipe.h"
+#include "shipped_text.h"
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
@@ -78,7 +79,21 @@ void check_meanings(const Arguments& arguments, const PruneOptions& options) {
        {{"--validation"}, heals || options.evaluation.empty(), "--replace; with --eval alone nothing is held out"},
        {{"--candidates", "--candidate-tokens"}, options.replacement == "auto", "--replace auto"},
        {{"--task-dir", "--data-dir", "--limit"}, !options.questions.tasks.empty(), "--tasks"},
-       {{"--refit"}, narrows(method), "methods that take heads and channels, as wanda-sp"}});
+       {{"--refit"},
+        narrows(method) || options.refit == "bias",
+        "methods that take heads and channels, as wanda-sp; bias with any"}});
+}
+
+// The text that comes with the program chooses where none is given; nothing is trained on it. Errors: usage.
+void take_text(PruneOptions& options) {
+  const bool puts_back = options.replacement != "none" && (!options.plan_only || options.replacement == "auto");
+  const bool fits = options.refit != "none" && !options.plan_only;
+  if (options.data.path.empty() && (puts_back || fits))
+    fail(ErrorKind::usage,
+         "--data is required: ", puts_back ? "--replace " + options.replacement : "--refit " + options.refit,
+         " learns from it; give text like your model's use, or cut alone with ",
+         puts_back ? "--replace none" : "--refit none");
+  take_shipped_text(options.data);
 }
 
 void check_options(const PruneOptions& options) {
@@ -111,13 +126,19 @@ void check_source(const PruneRun& run) {
   const Checkpoint& checkpoint = run.opened.model.checkpoint();
   const Inside inside = taken_inside(find_method(run.options.method), run.options.method_params);
   if (run.options.refit != "none") {
-    if (!inside.heads && !inside.channels)
-      fail(ErrorKind::usage, "--refit makes up for heads and channels that go, and here none do; leave it out");
+    if (run.options.replacement != "none")
+      fail(ErrorKind::usage, "--replace and --refit both make up for what goes; give one of them");
+    const RefitKind kind = parse_refit(run.options.refit);
+    const bool narrower = inside.heads || inside.channels;
+    if (!narrower && kind == RefitKind::least_squares)
+      fail(ErrorKind::usage, "--refit least-squares makes up for heads and channels that go, and here none do; ",
+           "--refit bias does for layers and halves");
     if (!checkpoint.is_safetensors())
       fail(ErrorKind::unsupported, checkpoint.label(),
            ": --refit changes matrices, and those of a GGUF file keep their bytes; prune the checkpoint that the file "
            "was made from, and export the result");
-    check_refit(run.opened.model.config(), parse_refit(run.options.refit), inside.heads, inside.channels);
+    if (kind == RefitKind::bias && !narrower) check_emulated_updates(run.opened.model.config());
+    check_refit(run.opened.model.config(), kind, inside.heads, inside.channels);
   }
   check_no_side_route(checkpoint, "reads its layers where they are");
   if (!writes(run.options)) return;
@@ -243,11 +264,12 @@ void add_replacement_options(Arguments& arguments, PruneOptions& options) {
               {.limits = kPositive});
   healing.flag("--accept-worse", options.accept_worse,
                "keep a replacement that is worse than nothing on the held-out text");
-  healing.add("--refit", options.refit,
-              "of methods that take heads and channels: what makes up for them in the matrices that read them: none; "
-              "least-squares (what stays is fitted to what went, over the text of --data); bias (the mean of what went "
-              "is added, as FLAP does)",
-              {.choices = {"none", "least-squares", "bias"}});
+  healing.add(
+      "--refit", options.refit,
+      "what makes up for what went, in the matrices that stay, over the text of --data: none; least-squares (for "
+      "heads and channels: what stays is fitted to what went); bias (the mean of what went is added, of heads "
+      "and channels as FLAP does, of halves and layers as emulated updates)",
+      {.choices = {"none", "least-squares", "bias"}});
 }
 
 std::function<Output()> declare(Arguments& arguments) {
@@ -262,7 +284,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_shard_size(arguments, options->max_shard_size);
   add_recipe_option(arguments);
   Arguments text = arguments.group("Text to look at and to measure on"), choice = arguments.group("What to cut");
-  add_data_options(text, options->data);
+  add_data_options(text, options->data, DataNeed::choosing);
   text.add("--eval", options->evaluation,
            "text for the perplexities; default: documents of --data held out of training");
   text.add("--eval-windows", options->evaluation_windows, "windows of it", {.limits = kPositive});
@@ -282,6 +304,7 @@ std::function<Output()> declare(Arguments& arguments) {
     options->recipe = recipe_text(arguments.given());
     if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;
     check_meanings(arguments, *options);
+    take_text(*options);
     return with_state(options->state, [&] { return run(*options); });
   };
 }
@@ -293,7 +316,7 @@ const Command& command() {
       "prune", "cut the least important run of layers, heal, measure, write",
       "  streamline prune models/books-5m --data models/text/calibration.jsonl --out smaller --cut 4\n"
       "  streamline prune MODEL --data FILE --out DIR --sparsity 0.25 --replace swiglu-residual --tokens 1000000\n"
-      "  streamline prune MODEL --data FILE --out DIR --cut 6 --replace none\n"
+      "  streamline prune MODEL --out DIR --cut 6 --replace none\n"
       "  streamline prune --config run.yaml --seed 1\n"
       "  streamline prune MODEL --data FILE --cut 6 --replace none --plan-only > plan.json\n"
       "  torchrun --no-python --nproc-per-node 2 streamline prune MODEL --data FILE --out DIR --cut 6\n",

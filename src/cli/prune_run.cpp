@@ -7,6 +7,7 @@
 #include "changed_model.h"
 #include "plan_option.h"
 #include "rank_group.h"
+#include "shipped_text.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
@@ -16,6 +17,7 @@
 #include "streamline/heal/heal_plan.h"
 #include "streamline/heal/refit.h"
 #include "streamline/io/checkpoint_writer.h"
+#include "streamline/plan/layer_text.h"
 #include "streamline/surgery/apply_gguf.h"
 #include "streamline/surgery/changeable.h"
 #include "streamline/surgery/fold.h"
@@ -151,6 +153,7 @@ void check_cut(const PruneRun& run, const Plan& plan) {
 void load_data(PruneRun& run) {
   const PruneOptions& options = run.options;
   run.report["source"] = source_record(options.model, run.opened.model);
+  tell_of_shipped_text(options.data);
   run.calibration = load_calibration(run.opened, options.data, options.common.seed);
   run.report["calibration"] = text_record(run.calibration);
   run.questions = load_questionnaire(options.questions, run.opened, options.data, options.common.seed);
@@ -267,7 +270,7 @@ void measure(PruneRun& run, const std::string& name, const Model& model, const M
               {"layers", model.layer_count()},
               {"parameters", written.parameters()},
               {"bytes", written.weight_bytes()},
-              {"perplexity", to_json(result, run.perplexity, run.evaluation)}};
+              {"perplexity", perplexity_record(result, run.perplexity, run.evaluation, run.first)}};
   if (const std::int64_t padding = written.parameters() - model.parameters(); padding > 0) row["padding"] = padding;
   if (!run.options.no_speed && ranks().first()) {
     const SpeedResult speed =
@@ -314,6 +317,14 @@ void refit(PruneRun& run) {
                         {"missing_after", fit.after}});
     if (kind == RefitKind::least_squares)
       matrices.back()["ridge"] = std::isfinite(fit.ridge) ? Json(fit.ridge) : Json();
+  }
+  for (const EmulatedUpdate& update : found.updates) {
+    const std::string layers = named_range(update.first, update.last);
+    if (!update.why.empty()) log_warning("nothing stands for what went of " + layers + ": " + update.why);
+    matrices.push_back(
+        {{"layers", {update.first, update.last}}, {"missing_before", update.before}, {"missing_after", update.after}});
+    if (update.place)
+      matrices.back().update({{"layer", update.place->first}, {"matrix", role_name(update.place->second)}});
   }
   run.report["refit"] = std::move(matrices);
   run.opened.model = found.model;

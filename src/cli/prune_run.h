@@ -45,6 +45,7 @@ struct PruneRun {
   TokenBatches calibration = {}, training = {}, validation = {};
   EvaluationText evaluation = {};
   PerplexityOptions perplexity = {};
+  std::optional<PerplexityResult> first = {};  // the source's, once it is measured
   Questionnaire questions = {};
   SearchMemory memory = {};  // of the method, where it searches
   Proposal proposal = {};

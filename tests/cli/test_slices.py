@@ -110,6 +110,31 @@ def test_a_refit_with_biases_leaves_less_missing_in_an_ordinary_model(tmp_path):
     assert exported.returncode == 0, exported.stderr
 
 
+@pytest.mark.parametrize(("method", "dropped"), [("mlp-drop", 3), ("shortgpt", 2)])
+def test_the_mean_of_what_went_stands_for_it_in_an_ordinary_model(tmp_path, method, dropped):
+    report = run_json("prune", BOOKS, *TEXT, *SHORT, "--method", method, "--layers", dropped, "--refit", "bias",
+                      "--out", tmp_path / "out")
+    matrix = "o" if method == "mlp-drop" else "down"
+    assert report["refit"] and {update["matrix"] for update in report["refit"]} == {matrix}
+    assert sum(update["missing_after"] for update in report["refit"]) < sum(update["missing_before"] for update in report["refit"])
+    healed = report["models"][2]["perplexity"]["value"]
+    assert healed < report["models"][1]["perplexity"]["value"]
+    assert report["output"]["ordinary"] and json.loads((tmp_path / "out" / "config.json").read_text())[
+        "attention_bias" if matrix == "o" else "mlp_bias"] is True
+    measured = run_json("eval", tmp_path / "out", "--perplexity", VALID, "--window", 64, "--max-windows", 1)
+    assert measured["perplexity"]["value"] == pytest.approx(healed, rel=1e-3)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--method", "shortgpt", "--layers", 2, "--refit", "least-squares"], "methods that take heads and channels, as wanda-sp"),
+    (["--cut", 2, "--replace", "mean", "--refit", "bias"], "--replace and --refit both make up for what goes"),
+])
+def test_a_refit_says_what_it_cannot_stand_for(tmp_path, words, message):
+    result = run("prune", BOOKS, *TEXT, *words, "--out", tmp_path / "out")
+    assert result.returncode == 2 and message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("refit,told", [("none", True), ("bias", False)])
 def test_flap_says_what_a_plan_leaves_out_of_it_unless_that_is_done(refit, told):
     report = run_json("prune", BOOKS, *TEXT, *SHORT, "--method", "flap", "--ratio", 0.3, "--scope", "local", "--refit", refit, "--dry-run")

@@ -5,6 +5,7 @@
 #include "heal/pico.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/heal/added_biases.h"
+#include "streamline/nn/block.h"
 #include "streamline/surgery/apply.h"
 #include "support/core/expect.h"
 #include "support/core/pico_checkpoint.h"
@@ -196,6 +197,115 @@ TEST(RefitBias, IsWrittenOfEveryFamilyThatHasAKey) {
     EXPECT_LT(applied.largest_logit_difference.value(), 1e-5);
   }
   EXPECT_GT(held, 8);
+}
+
+// What halves and layers gave, with only that text to say it.
+Plan without_halves(std::vector<Segment> segments) {
+  Plan plan = keep_all(4);
+  plan.segments = std::move(segments);
+  return plan;
+}
+
+const std::vector<std::vector<Segment>> kGoneWhole = {
+    {{0, 0, Action::keep}, {1, 2, Action::drop}, {3, 3, Action::keep}},
+    {{0, 1, Action::keep}, {2, 2, Action::drop_attention}, {3, 3, Action::keep}},
+    {{0, 0, Action::keep}, {1, 1, Action::drop_mlp}, {2, 2, Action::drop_attention}, {3, 3, Action::drop}},
+};
+
+// Check 9 of the depth study: a constant stands for a constant.
+TEST(EmulatedUpdate, IsExactWhereWhatGoesIsConstant) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(tiny_llama(4), 5);
+  const TokenBatches text = constant_text();
+  const auto ids = to_tensor(text, {0, 1}, torch::kCPU);
+  const auto whole = forward_logits(model, ids);
+  for (const auto& segments : kGoneWhole) {
+    const Plan plan = without_halves(segments);
+    const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+    ASSERT_FALSE(refit.updates.empty());
+    for (const EmulatedUpdate& update : refit.updates) EXPECT_LT(update.after, 1e-9 * update.before);
+    EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-4);
+    EXPECT_GT(relative_difference(forward_logits(model.view(plan, {}), ids), whole), 1e-2);
+  }
+}
+
+// Check 9 of the depth study: of the text that it was measured on nothing is missing in the mean.
+TEST(EmulatedUpdate, IsTheMeanWithoutFirstPositions) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(tiny_llama(4), 5);
+  const Plan plan = without_halves(kGoneWhole[1]);
+  const TokenBatches text = random_tokens(8, 12, 3);
+  const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+  ASSERT_EQ(refit.updates.size(), 1u);
+  EXPECT_EQ(refit.updates[0].place, std::make_pair(std::int64_t{1}, Role::down));
+  EXPECT_EQ(refit.updates[0].first, 2);
+  EXPECT_EQ(refit.updates[0].last, 2);
+  torch::Tensor sum;
+  for (std::int64_t i = 0; i < 7; ++i) {  // the last one judges
+    const auto ids = to_tensor(text, {i}, torch::kCPU);
+    const Positions positions = rope_positions(model.config(), 0, ids.size(1), torch::kCPU);
+    torch::Tensor x = model.embed(ids);
+    for (const std::int64_t layer : {0, 1}) x = block_forward(model.config(), model.layer(layer), x, positions);
+    const auto update = attention_half(model.config(), model.layer(2), x, positions).slice(1, 1).sum({0, 1});
+    sum = sum.defined() ? sum + update : update;
+  }
+  const auto mean = sum / (7.0 * 11.0);
+  EXPECT_LT(relative_difference(refit.model.layer(1).at(Role::down).bias, mean), 1e-5);
+  EXPECT_GT(refit.updates[0].after, 0);
+}
+
+TEST(EmulatedUpdate, IsWrittenIntoAnOrdinaryModelOfPackedHalves) {
+  const torch::NoGradGuard no_grad;
+  const Model model = pico_model(tiny_llama(4), 5);
+  const auto ids = to_tensor(random_tokens(2, 9, 8), {0, 1}, torch::kCPU);
+  for (const auto& segments : kGoneWhole) {
+    const TemporaryDirectory directory;
+    const Plan plan = without_halves(segments);
+    const Model fitted = refit_slices(model, plan, random_tokens(24, 16, 3), RefitKind::bias).model;
+    EXPECT_TRUE(apply_plan(fitted, plan, {}, directory.path() / "out", {.repeatable = false}).ordinary);
+    const Model written = Model::open(Checkpoint::open(directory.path() / "out"), {});
+    EXPECT_LT(relative_difference(forward_logits(written, ids), forward_logits(fitted.view(plan, {}), ids)), 1e-5);
+  }
+}
+
+TEST(EmulatedUpdate, StandsBesideParallelHalves) {
+  const torch::NoGradGuard no_grad;
+  int tried = 0;
+  for (const Family* family : families()) {
+    SCOPED_TRACE(family->name);
+    const Model model =
+        Model::open(pico_checkpoint(pico_config(std::string(family->name)), 3), {.dtype = torch::kFloat64});
+    if (model.config().layers[1].residual != Residual::parallel) continue;
+    if (!why_no_constant(model.config(), 1, Role::o).empty()) continue;
+    ++tried;
+    Plan plan = drop_layers(model.layer_count(), {});
+    plan.segments = {{0, 0, Action::keep}, {1, 1, Action::drop_mlp}};
+    if (model.layer_count() > 2) plan.segments.push_back({2, model.layer_count() - 1, Action::keep});
+    TokenBatches text;
+    for (int i = 0; i < 4; ++i) text.sequences.emplace_back(6, 7);
+    const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+    EXPECT_EQ(refit.updates.at(0).place, std::make_pair(std::int64_t{1}, Role::o));
+    const auto ids = to_tensor(text, {0}, torch::kCPU);
+    const auto whole = forward_logits(model, ids);
+    EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-6);
+  }
+  EXPECT_GT(tried, 0);
+}
+
+TEST(EmulatedUpdate, SaysWhereNothingCanStand) {
+  const Model model = pico_model(tiny_llama(4), 5);
+  const Plan first = without_halves({{0, 0, Action::drop_attention}, {1, 3, Action::keep}});
+  const Refit refit = refit_slices(model, first, random_tokens(4, 16, 3), RefitKind::bias);
+  ASSERT_EQ(refit.updates.size(), 1u);
+  EXPECT_FALSE(refit.updates[0].place);
+  EXPECT_EQ(refit.updates[0].why, "nothing before it stays");
+  EXPECT_ERROR(refit_slices(model, first, random_tokens(4, 16, 3)), usage, "slices nothing");
+  EXPECT_ERROR(refit_slices(model, keep_all(4), random_tokens(4, 16, 3), RefitKind::bias), usage, "slices nothing");
+  check_emulated_updates(model.config());
+  const Model normed = pico_model(pico_config("gemma2"), 3);
+  EXPECT_ERROR(
+      check_emulated_updates(normed.config()), unsupported,
+      "layer 0 has a norm between its attention and the residual stream; for a run of layers there is --replace");
 }
 
 TEST(Refit, SaysWhatItNeeds) {

@@ -27,7 +27,14 @@ QUANTISED = ("q8_0", "q4_0")
 GELU_TOLERANCE = 2e-2
 CLASSIFIED = 60  # texts
 CHIP = ["--kind", "linear", "--method", "newton", "--feature-norm", "rms", "--no-bias", "--validation", 0.2]
-CUT = ["--cut", 3, "--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4, "--quiet"]
+MEASURED = ["--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4, "--quiet"]
+CUT = ["--cut", 3, *MEASURED]
+# What is taken inside layers, or stands for what went, in the words of `prune`.
+INSIDE = {
+    "a half of all heads and channels": ["--method", "wanda-sp", "--ratio", 0.5],
+    "a third of the channels, differing widths": ["--method", "flap", "--inside", "channels", "--ratio", 0.3],
+    "2 attentions cut, the mean of theirs as a bias": ["--method", "attention-drop", "--layers", 2, "--refit", "bias"],
+}
 
 
 @dataclasses.dataclass
@@ -95,6 +102,20 @@ def family_models(args, scratch):
             yield Made(title, family, source, out, loaders=("transformers",) if family in SEVERAL_PARTS else ())
 
 
+def narrowed(args, scratch, source, what):
+    out = scratch / f"{source.name}-{list(INSIDE).index(what)}"
+    if not out.exists():
+        run(args.build / "streamline", "prune", source, *data(), "--out", out, *MEASURED, *INSIDE[what])
+    return out
+
+
+def narrowed_models(args, scratch):
+    for source in trained_models(args):
+        for what in INSIDE:
+            if args.wants(title := f"{source.name}, {what}"):
+                yield Made(title, "llama", source, narrowed(args, scratch, source, what))
+
+
 def layers_of(folder):
     return json.loads((folder / "config.json").read_text())["num_hidden_layers"]
 
@@ -114,6 +135,7 @@ def decilm_models(args, scratch, suffix=""):
 def checkpoints(args, scratch):
     yield from pruned_models(args, scratch)
     yield from decilm_models(args, scratch)
+    yield from narrowed_models(args, scratch)
     yield from family_models(args, scratch)
 
 
@@ -148,6 +170,16 @@ def exported_models(args, scratch):
                 run(args.build / "streamline", "prune", whole, *data(), "--out", out, *CUT, "--replace", replacement,
                     *training(replacement))
                 yield Made(title, "llama", source, out, TYPES[kind], quantised=True)
+
+
+def exported_narrowed(args, scratch):
+    for source in trained_models(args):
+        for what in INSIDE:
+            for kind in ("f32", "q8_0"):
+                if args.wants(title := f"{source.name}, {what}, {kind}"):
+                    result = narrowed(args, scratch, source, what)
+                    out = export(args, result, scratch / f"{result.name}-{kind}.gguf", kind)
+                    yield Made(title, "llama", source, out, TYPES[kind], quantised=kind in QUANTISED)
 
 
 def exported_decilm(args, scratch):
@@ -207,4 +239,5 @@ def classifiers(args, scratch):
 def gguf_files(args, scratch):
     yield from exported_models(args, scratch)
     yield from exported_decilm(args, scratch)
+    yield from exported_narrowed(args, scratch)
     yield from exported_families(args, scratch)

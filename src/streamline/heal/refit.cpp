@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/refit.h"
 
-#include <limits>
+#include <optional>
+#include <utility>
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/engine/sweep.h"
 #include "streamline/heal/added_biases.h"
-#include "streamline/heal/closed_form.h"
+#include "streamline/heal/judged_stream.h"
+#include "streamline/heal/matrix_fit.h"
 #include "streamline/nn/halves.h"
 #include "streamline/nn/slice.h"
 #include "streamline/plan/stack.h"
@@ -15,100 +17,16 @@
 namespace streamline {
 namespace {
 
-constexpr std::array kRefitRidges = {1e-4, 1e-3, 1e-2, 1e-1, 1.0};
-constexpr std::size_t kJudgeEvery = 8;
-
-// The stream of some sequences of one length on its way.
-struct Passing {
-  torch::Tensor x;  // [sequences, tokens, hidden]
-  Positions positions;
-  bool judges = false;
-};
-
-std::vector<Passing> embedded(const Model& model, const TokenBatches& text) {
-  std::vector<Passing> stream;
-  TokenBatches teaching, judging;
-  for (std::size_t i = 0; i < text.sequences.size(); ++i)
-    (i % kJudgeEvery == kJudgeEvery - 1 || i + 1 == text.sequences.size() ? judging : teaching)
-        .sequences.push_back(text.sequences[i]);
-  for (const TokenBatches* part : {&teaching, &judging})
-    for (const auto& sequences : batches_of_one_length(*part, default_batch_tokens(model))) {
-      const auto ids = to_tensor(*part, sequences, model.placement().device);
-      stream.push_back({model.embed(ids), rope_positions(model.config(), 0, ids.size(1), model.placement().device),
-                        part == &judging});
-    }
-  return stream;
-}
-
 // What the matrix `role` of this layer reads of the stream, [tokens, in] fp64.
-torch::Tensor read_of(const Config& config, const LayerWeights& whole, const Passing& passing, Role role) {
+torch::Tensor read_of(const Config& config, const LayerWeights& whole, const JudgedStream& stream, Role role) {
   LayerWeights layer = role == Role::o ? kept_halves(whole, /*attention=*/true, /*mlp=*/false) : whole;
   torch::Tensor seen;
   layer.tap = [&](Role of, std::int64_t, const torch::Tensor& inner) {
     if (of == role) seen = inner;
   };
-  block_forward(config, layer, passing.x, passing.positions);
+  block_forward(config, layer, stream.x, stream.positions);
   return seen.reshape({-1, seen.size(-1)}).to(torch::kDouble);
 }
-
-// What of a matrix's missing part can be made up for: by the columns that stay, or by a constant.
-class MatrixFit {
- public:
-  // weight: [out, in]; kept: columns that stay.
-  MatrixFit(const torch::Tensor& weight, const std::vector<std::int64_t>& kept, RefitKind kind) : kind_(kind) {
-    std::vector<std::int64_t> gone;
-    for (std::int64_t i = 0, next = 0; i < weight.size(1); ++i) {
-      if (next < std::ssize(kept) && kept[static_cast<std::size_t>(next)] == i)
-        ++next;
-      else
-        gone.push_back(i);
-    }
-    kept_ = torch::tensor(kept, torch::kLong).to(weight.device());
-    gone_ = torch::tensor(gone, torch::kLong).to(weight.device());
-    gone_weight_ = weight.index_select(1, gone_).to(torch::kDouble);
-  }
-
-  void add(const torch::Tensor& read, bool judges) {
-    const auto missing = read.index_select(1, gone_).matmul(gone_weight_.t());
-    const auto features =
-        kind_ == RefitKind::bias ? torch::ones({read.size(0), 1}, read.options()) : read.index_select(1, kept_);
-    (judges ? judging_ : teaching_).add(features, missing, /*diagonal=*/false);
-  }
-
-  // What is added to the kept columns, [kept, out], or the constant, [1, out], on the CPU; undefined where nothing is
-  // better.
-  torch::Tensor solve(FittedMatrix& found, const std::string& where) const {
-    const std::int64_t unknowns = teaching_.gram.defined() ? teaching_.gram.size(0) : 1;
-    if (teaching_.rows < unknowns)
-      fail(ErrorKind::resource, "--refit: ", where, " has ", unknowns, " columns to fit and the text has ",
-           teaching_.rows, " tokens for it; give at least ", unknowns, ", better several times as many");
-    const double outputs = static_cast<double>(judging_.rows * gone_weight_.size(0));
-    found.before = judging_.energy / outputs;
-    if (kind_ == RefitKind::bias) {
-      const auto mean = solve_ridge(teaching_, 0).value();
-      found.after = std::max(0.0, judging_.error(mean) / outputs);
-      return mean.cpu();
-    }
-    found.after = found.before;
-    found.ridge = std::numeric_limits<double>::infinity();
-    torch::Tensor best;
-    for (const double ridge : kRefitRidges) {
-      const auto solution = solve_ridge(teaching_, ridge);
-      if (!solution) continue;
-      const double error = judging_.error(*solution) / outputs;
-      if (!(error < found.after)) continue;
-      found.after = error;
-      found.ridge = ridge;
-      best = *solution;
-    }
-    return best.defined() ? best.cpu() : best;
-  }
-
- private:
-  RefitKind kind_;
-  torch::Tensor kept_, gone_, gone_weight_;
-  LeastSquares teaching_, judging_;
-};
 
 // Matrices of the source of which some columns changed.
 struct ChangedColumns {
@@ -136,26 +54,82 @@ std::shared_ptr<const WeightChange> as_change(ChangedColumns changed) {
 class Refitting {
  public:
   Refitting(const Model& source, const TokenBatches& text, RefitKind kind)
-      : source_(source), kind_(kind), stream_(embedded(source, text)) {}
+      : source_(source), kind_(kind), streams_(judged_streams(source, text)) {}
 
-  void pass(const OutputLayer& layer) {
-    LayerSlice attention{.kv_heads = layer.slice.kv_heads}, mlp{.channels = layer.slice.channels};
-    const bool sparse = config_of(layer.mlp_source).mlp && config_of(layer.mlp_source).mlp->experts;
-    LayerWeights left = weights(layer, {});
-    if (layer.attention && layer.slice.kv_heads) fit(left, layer.source, Role::o, attention);
-    left = sliced_with(left, attention, layer.source, Role::o);
-    if (layer.mlp && !layer.slice.channels.empty() && !sparse) fit(left, layer.mlp_source, Role::down, mlp);
-    left = sliced_with(left, mlp, layer.mlp_source, Role::down);
-    for (Passing& passing : stream_) passing.x = block_forward(source_.config(), left, passing.x, passing.positions);
+  // What is left of a layer of the source, which may be nothing.
+  void pass(OutputLayer layer) {
+    const LayerConfig& whole = config_of(layer.source);
+    layer.attention = layer.attention && whole.attention;
+    layer.mlp = layer.mlp && whole.mlp;
+    const bool attention_went = whole.attention && !layer.attention, mlp_went = whole.mlp && !layer.mlp;
+    if (!layer.attention && !layer.mlp) return miss(layer.source, attention_went, mlp_went);
+    const bool beside = whole.residual == Residual::parallel && (attention_went || mlp_went);
+    if (attention_went && !beside) miss(layer.source, true, false);
+    keep(layer, beside);
+    if (mlp_went && !beside) miss(layer.source, false, true);
   }
 
   Refit result() && {
+    emulate();
     return {.model = kind_ == RefitKind::bias ? with_added_biases(source_, biases_)
                                               : source_.changed(as_change(std::move(changed_))),
-            .matrices = std::move(matrices_)};
+            .matrices = std::move(matrices_),
+            .updates = std::move(updates_)};
   }
 
  private:
+  void miss(std::int64_t layer, bool attention, bool mlp) {
+    if (kind_ != RefitKind::bias || (!attention && !mlp)) return;
+    pass_by(source_.config(), kept_halves(source_.layer(layer), attention, mlp), streams_);
+    note_missing(layer);
+  }
+
+  void note_missing(std::int64_t layer) {
+    if (!missing_) missing_ = EmulatedUpdate{.first = layer};
+    missing_->last = layer;
+  }
+
+  // beside: its other half went, which read what this one reads.
+  void keep(const OutputLayer& layer, bool beside) {
+    emulate();
+    const LayerSlice attention{.kv_heads = layer.slice.kv_heads}, mlp{.channels = layer.slice.channels};
+    LayerWeights left = weights(layer, {});
+    if (layer.attention && layer.slice.kv_heads) fit(left, layer.source, Role::o, attention);
+    left = sliced_with(left, attention, layer.source, Role::o);
+    if (layer.mlp && !layer.slice.channels.empty() && !config_of(layer.source).mlp->experts)
+      fit(left, layer.source, Role::down, mlp);
+    left = sliced_with(left, mlp, layer.source, Role::down);
+    std::optional<LayerWeights> gone;
+    if (beside && kind_ == RefitKind::bias)
+      gone = kept_halves(source_.layer(layer.source), !layer.attention, !layer.mlp);
+    for (JudgedStream& stream : streams_) {
+      const torch::Tensor read = stream.x;
+      stream.x = block_forward(source_.config(), left, read, stream.positions);
+      if (gone) stream.intact = stream.x + block_forward(source_.config(), *gone, read, stream.positions) - read;
+    }
+    last_ = {layer.source, layer.mlp ? Role::down : Role::o};
+    if (gone) note_missing(layer.source);
+  }
+
+  // Puts the mean of what went since the last half that stays into that half's bias.
+  void emulate() {
+    if (!missing_) return;
+    EmulatedUpdate update = *std::exchange(missing_, std::nullopt);
+    const torch::Tensor mean = mean_update(streams_, update);
+    update.why = last_ ? why_no_constant(source_.config(), last_->first, last_->second) : "nothing before it stays";
+    if (update.why.empty()) update.place = last_;
+    for (JudgedStream& stream : streams_) {
+      stream.intact.reset();
+      if (update.place) stream.x = stream.x + mean.to(stream.x.scalar_type());
+    }
+    if (update.place) {
+      const torch::Tensor bias = mean.cpu() / source_.config().scale.residual;
+      const auto [found, fresh] = biases_.try_emplace(*update.place, bias);
+      if (!fresh) found->second = found->second + bias;
+    }
+    updates_.push_back(std::move(update));
+  }
+
   const LayerConfig& config_of(std::int64_t layer) const {
     return source_.config().layers[static_cast<std::size_t>(layer)];
   }
@@ -172,9 +146,9 @@ class Refitting {
     const auto cut = tensor_cut(layer.config, slice, role, Part::weight);
     const torch::Tensor& weight = layer.at(role).weight;
     MatrixFit matrix(weight, cut->indices, kind_);
-    for (const Passing& passing : stream_) {
+    for (const JudgedStream& stream : streams_) {
       check_interrupted();
-      matrix.add(read_of(source_.config(), layer, passing, role), passing.judges);
+      matrix.add(read_of(source_.config(), layer, stream, role), stream.judges);
     }
     const auto found =
         matrix.solve(matrices_[{source, role}], std::string(role_name(role)) + " of layer " + std::to_string(source));
@@ -203,10 +177,13 @@ class Refitting {
 
   const Model& source_;
   RefitKind kind_;
-  std::vector<Passing> stream_;
+  std::vector<JudgedStream> streams_;
   ChangedColumns changed_;
   AddedBiases biases_;
   std::map<std::pair<std::int64_t, Role>, FittedMatrix> matrices_;
+  std::optional<EmulatedUpdate> missing_;              // what went since last_
+  std::optional<std::pair<std::int64_t, Role>> last_;  // the last half that stays
+  std::vector<EmulatedUpdate> updates_;
 };
 
 void check_half(const Config& config, std::int64_t layer, Role role) {
@@ -214,6 +191,11 @@ void check_half(const Config& config, std::int64_t layer, Role role) {
   if (!why.empty())
     fail(ErrorKind::unsupported, "--refit bias: ", why, "; slice only ", role == Role::o ? "channels" : "heads",
          " (--inside), or take --refit least-squares");
+}
+
+// Whether it drops layers, or halves of them.
+bool drops(const Plan& plan) {
+  return std::ranges::any_of(plan.segments, [](const Segment& segment) { return segment.action != Action::keep; });
 }
 
 }  // namespace
@@ -233,23 +215,44 @@ void check_refit(const Config& config, RefitKind kind, bool heads, bool channels
   }
 }
 
+void check_emulated_updates(const Config& config) {
+  std::string first;
+  for (std::int64_t i = 0; i < config.layer_count(); ++i) {
+    const LayerConfig& layer = config.layers[static_cast<std::size_t>(i)];
+    for (const Role role : {Role::o, Role::down}) {
+      if (role == Role::o ? !layer.attention : !layer.mlp) continue;
+      const std::string why = why_no_constant(config, i, role);
+      if (why.empty()) return;
+      if (first.empty()) first = why;
+    }
+  }
+  fail(ErrorKind::unsupported, "--refit bias: no half can stand for what went: ", first,
+       "; for a run of layers there is --replace mean");
+}
+
 Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text, RefitKind kind) {
-  if (plan.slices.empty()) fail(ErrorKind::usage, "--refit fits what slices leave; this plan slices nothing");
+  if (plan.slices.empty() && !(kind == RefitKind::bias && drops(plan)))
+    fail(ErrorKind::usage, "--refit fits what slices leave; this plan slices nothing");
   if (text.sequences.size() < 2) fail(ErrorKind::resource, "--refit needs two sequences or more; give more text");
   for (const Segment& segment : plan.segments)
     if (segment.action == Action::replace)
-      fail(ErrorKind::usage, "--refit fits what slices leave; layers ", segment.first, "..", segment.last,
+      fail(ErrorKind::usage, "--refit makes up for what goes; layers ", segment.first, "..", segment.last,
            " are replaced, which training does: see `streamline heal`");
-  const std::vector<OutputLayer> layers = output_layers(source.config(), plan);
-  for (const OutputLayer& layer : layers) {
+  output_layers(source.config(), plan);  // checks the plan
+  const std::vector<OutputLayer> kept = lower(plan);
+  for (const OutputLayer& layer : kept) {
     if (kind != RefitKind::bias) break;
     if (layer.attention && layer.slice.kv_heads) check_half(source.config(), layer.source, Role::o);
-    if (layer.mlp && !layer.slice.channels.empty()) check_half(source.config(), layer.mlp_source, Role::down);
+    if (layer.mlp && !layer.slice.channels.empty()) check_half(source.config(), layer.source, Role::down);
   }
   const torch::NoGradGuard no_grad;
   return translating_errors([&] {
     Refitting refitting(source, text, kind);
-    for (const OutputLayer& layer : layers) refitting.pass(layer);
+    auto next = kept.begin();
+    for (std::int64_t i = 0; i < source.layer_count(); ++i) {
+      const bool stays = next != kept.end() && next->source == i;
+      refitting.pass(stays ? *next++ : OutputLayer{.source = i, .attention = false, .mlp = false, .mlp_source = i});
+    }
     return std::move(refitting).result();
   });
 }

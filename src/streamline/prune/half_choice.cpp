@@ -102,7 +102,9 @@ std::vector<ScoredHalf> scored_halves(const Scores& scores, HalfKinds kinds, std
 Proposal drop_least_important_halves(const PruneContext& context, const Json& params, std::string_view method,
                                      HalfKinds kinds, const std::vector<ScoredHalf>& halves) {
   if (context.replacement.name != "none")
-    fail(ErrorKind::usage, method, " drops halves of layers, in whose place nothing can be put: --replace none");
+    fail(ErrorKind::usage, method,
+         " drops halves of layers, in whose place nothing can be put: --replace none "
+         "(--refit bias adds the mean of what they gave)");
   const auto protect = params.at("protect").get<std::vector<std::int64_t>>();
   check_protected(protect, context.model.layer_count());
   std::vector<ScoredHalf> order;
