@@ -24,15 +24,24 @@ Measured load_measured(const OpenedModel& opened, const DataOptions& data, const
   return measured;
 }
 
-void add_measured(Json& report, const OpenedModel& opened, const Measured& measured, const char* name,
-                  const Model& model) {
+Json perplexity_record(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text,
+                       std::optional<PerplexityResult>& first) {
+  Json record = to_json(result, options, text);
+  if (first)
+    record["log_perplexity_ratio"] = to_json(log_perplexity_ratio(result, *first));
+  else
+    first = result;
+  return record;
+}
+
+void add_measured(Json& report, const OpenedModel& opened, Measured& measured, const char* name, const Model& model) {
   Json row = {{"name", name},
               {"layers", model.layer_count()},
               {"parameters", model.parameters()},
               {"bytes", model.weight_bytes()}};
   if (measured.given) {
     const PerplexityResult result = perplexity(model, measured.text, measured.perplexity, opened.tokenizer->bos());
-    row["perplexity"] = to_json(result, measured.perplexity, measured.text);
+    row["perplexity"] = perplexity_record(result, measured.perplexity, measured.text, measured.first);
     report["evaluation"] = {{"source", measured.text.source}};
     for (const char* key : {"window", "stride", "bos", "tokens"}) report["evaluation"][key] = row["perplexity"][key];
   }

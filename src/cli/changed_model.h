@@ -2,6 +2,7 @@
 // What commands share that change a model: the figures before and after, and how the result is written.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "options.h"
@@ -15,6 +16,7 @@ struct Measured {
   bool given = false;
   EvaluationText text = {};
   PerplexityOptions perplexity = {};
+  std::optional<PerplexityResult> first = {};  // of the model as it was, once that is measured
 };
 // Windows are as long as the sequences of `data`.
 PerplexityOptions measured_windows(const OpenedModel& opened, const DataOptions& data, std::int64_t windows);
@@ -22,9 +24,12 @@ PerplexityOptions measured_windows(const OpenedModel& opened, const DataOptions&
 Measured load_measured(const OpenedModel& opened, const DataOptions& data, const std::string& path,
                        std::int64_t windows);
 
+// The "perplexity" of a row of "models"; after the first, which is kept, with "log_perplexity_ratio" to that one.
+Json perplexity_record(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text,
+                       std::optional<PerplexityResult>& first);
+
 // Adds a row to the report's "models", and "evaluation" where there is a text.
-void add_measured(Json& report, const OpenedModel& opened, const Measured& measured, const char* name,
-                  const Model& model);
+void add_measured(Json& report, const OpenedModel& opened, Measured& measured, const char* name, const Model& model);
 
 // The report's "source".
 Json source_record(const std::string& path, const Model& model);

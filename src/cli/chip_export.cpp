@@ -58,6 +58,31 @@ void check_export_options(const Arguments& arguments, const ChipExportOptions& o
     fail(ErrorKind::usage, "--plain leaves no classifier for --gguf to write; give one of the two");
 }
 
+Output export_output(const ChipExportOptions& options, const chip::Chips& chips, const chip::Exported& exported,
+                     const Json& run, const std::string& doubt) {
+  Json notes = exported.applied.notes;
+  if (exported.why_plain.empty())
+    notes.push_back("transformers loads it as " + exported.architecture +
+                    "; README.md says what a text must look like for it");
+  std::string text = options.out + ": " + exported.architecture + ", " + std::to_string(exported.layers) + " of " +
+                     counted(chips.trunk.layers, "layer") + ", " + format_bytes(exported.applied.bytes) + "\n";
+  if (!exported.why_plain.empty()) text += "no classifier of transformers: " + exported.why_plain + "\n";
+  for (const Json& note : notes) text += note.get<std::string>() + "\n";
+  if (!doubt.empty()) notes.push_back(doubt);  // which the log has said
+  Json json = {{"run", run},
+               {"output", options.out},
+               {"architecture", exported.architecture},
+               {"layers", exported.layers},
+               {"layers_before", chips.trunk.layers},
+               {"parameters", exported.applied.parameters},
+               {"bytes", exported.applied.bytes},
+               {"why_plain", exported.why_plain.empty() ? Json() : Json(exported.why_plain)},
+               {"largest_logit_difference", exported.largest_difference},
+               {"notes", notes}};
+  if (!options.gguf.empty()) json["gguf"] = options.gguf;
+  return {std::move(json), std::move(text)};
+}
+
 Output run_export(const ChipExportOptions& options, bool chooses) {
   Placement placement = start(options.common);
   if (options.common.dtype == "auto") placement.dtype = torch::kFloat32;  // the comparison sees no rounding
@@ -77,29 +102,8 @@ Output run_export(const ChipExportOptions& options, bool chooses) {
   for (const chip::TaskChips& task : chips.tasks)
     if (const std::string doubt = doubt_about(task); !doubt.empty()) log_warning(doubt);
   const chip::Exported exported = chip::export_chips(model, chips, options.out, wanted);
-  Json notes = exported.applied.notes;
-  if (exported.why_plain.empty())
-    notes.push_back("transformers loads it as " + exported.architecture +
-                    "; README.md says what a text must look like for it");
-  std::string doubt;
-  if (!options.gguf.empty()) doubt = write_gguf_beside(options, exported, model);
-  Json json = {{"run", wanted.run},
-               {"output", options.out},
-               {"architecture", exported.architecture},
-               {"layers", exported.layers},
-               {"layers_before", chips.trunk.layers},
-               {"parameters", exported.applied.parameters},
-               {"bytes", exported.applied.bytes},
-               {"why_plain", exported.why_plain.empty() ? Json() : Json(exported.why_plain)},
-               {"largest_logit_difference", exported.largest_difference},
-               {"notes", notes}};
-  if (!options.gguf.empty()) json["gguf"] = options.gguf;
-  std::string text = options.out + ": " + exported.architecture + ", " + std::to_string(exported.layers) + " of " +
-                     counted(chips.trunk.layers, "layer") + ", " + format_bytes(exported.applied.bytes) + "\n";
-  if (!exported.why_plain.empty()) text += "no classifier of transformers: " + exported.why_plain + "\n";
-  for (const Json& note : notes) text += note.get<std::string>() + "\n";
-  if (!doubt.empty()) json["notes"].push_back(doubt);
-  return {std::move(json), std::move(text)};
+  const std::string doubt = options.gguf.empty() ? "" : write_gguf_beside(options, exported, model);
+  return export_output(options, chips, exported, wanted.run, doubt);
 }
 
 }  // namespace

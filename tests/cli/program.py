@@ -2,9 +2,11 @@
 """What the tests of the command line share: running the program, and making (broken) checkpoints out of the shipped one."""
 
 import json
+import math
 import os
 import pathlib
 import re
+import statistics
 import struct
 import subprocess
 
@@ -50,6 +52,17 @@ def check_page(path, *parts):
     assert {address for address in re.findall(r"https?://[a-z0-9.]+", page)} <= {"http://www.w3.org"}
     for part in parts:
         assert part in page, part
+
+
+def check_log_ratio(first, model):
+    """The record of the model holds its perplexity against the first's by the pairs of their windows, all of one length."""
+    before, after = first["perplexity"], model["perplexity"]
+    tokens = after["tokens"] / after["windows"]
+    differences = [(b - a) / tokens for a, b in zip(before["window_nll"], after["window_nll"], strict=True)]
+    ratio = after["log_perplexity_ratio"]
+    assert "log_perplexity_ratio" not in before
+    assert math.isclose(ratio["value"], math.log(after["value"] / before["value"]), abs_tol=1e-9)
+    assert math.isclose(ratio["standard_error"], statistics.stdev(differences) / len(differences) ** 0.5, rel_tol=1e-6)
 
 
 def copy_of_books(folder, config=None, without=()):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from program import BOOKS, CALIBRATION, ROOT, VALID, run, run_json
+from program import BOOKS, CALIBRATION, ROOT, VALID, check_log_ratio, run, run_json
 
 COMMANDS = ["inspect", "score", "prune", "apply", "plan", "merge", "export", "eval", "stability", "chip", "generate", "bench", "list"]
 
@@ -167,6 +167,9 @@ def test_prune_writes_what_eval_measures_and_apply_repeats(tmp_path):
     healed = next(row for row in report["models"] if row["name"] == "healed")
     measured = run_json("eval", out, "--perplexity", VALID, "--window", 64, "--max-windows", 8, "--dtype", "float32")
     assert measured["perplexity"]["value"] == pytest.approx(healed["perplexity"]["value"], rel=1e-4)
+    source, *changed = report["models"]
+    for model in changed:
+        check_log_ratio(source, model)
     assert json.loads((out / "report.json").read_text())["models"] == report["models"]
     assert "<html" in (out / "report.html").read_text()[:200]
 

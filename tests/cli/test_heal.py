@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     (["--loss", "state"], 2, "--loss state: trains no replacement; it is what `streamline heal --with sherl"),
     (["--loss", "mse+state"], 2, "--loss state: trains no replacement"),
     (["--loss", "mse+kl", "--loss-split", "1.5"], 2, "must lie between 0 and 1"),
-    (["--init", "warm"], 2, "no start is called 'warm'; there are zero, inherit, random, closed-form"),
+    (["--init", "warm"], 2, "'warm' is no start; expected one of zero, inherit, random, closed-form"),
     (["--replace", "ffn", "--init", "inherit"], 2, "'ffn' cannot start as 'inherit'"),
     (["--replace", "scale", "--loss", "kl"], 2, "'scale' has nothing to train"),
     (["--replace", "linear", "--start", "0"], 2, "changes the layer before the window"),

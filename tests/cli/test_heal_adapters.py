@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from program import BOOKS, CALIBRATION, VALID, check_page, copy_of_books, run, run_json
+from program import BOOKS, CALIBRATION, VALID, check_log_ratio, check_page, copy_of_books, run, run_json
 
 SMALL = ["--seq-len", "64", "--validation", "2", "--batch", "4", "--rank", "4"]
 
@@ -22,6 +22,7 @@ def test_a_cut_model_is_healed_and_written(tmp_path):
     before, after = (model["perplexity"]["value"] for model in record["models"])
     assert after < 0.97 * before
     assert [model["name"] for model in record["models"]] == ["before", "healed"]
+    check_log_ratio(*record["models"])
     card = (tmp_path / "healed/README.md").read_text()
     assert f": {before:.2f} ± " in card and f" before, {after:.2f} ± " in card
     measured = run_json("eval", tmp_path / "healed", "--perplexity", VALID, "--window", "64", "--max-windows", "8")

@@ -92,7 +92,7 @@ TEST(Decoder, RefusesWhatHasReadNoPrompt) {
   const Plan plan = cut_window(kDecoderLayers, 2, 2, "layer");
   for (const CutIn cut_in : {CutIn::decode, CutIn::prefill})
     EXPECT_ERROR(PhasedModel(model, plan, {}, cut_in), usage, "'layer' in place of layers 2..3");
-  EXPECT_ERROR(parse_cut_in("prompt"), usage, "everywhere, decode or prefill");
+  EXPECT_ERROR(parse_cut_in("prompt"), usage, "'prompt' is no --cut-in; expected one of everywhere, decode, prefill");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "streamline/heal/adapted_view.h"
 #include "streamline/heal/heal_memory.h"
 #include "streamline/heal/initial.h"
+#include "streamline/heal/next_token_run.h"
 #include "streamline/heal/peft_files.h"
 #include "streamline/io/safetensors.h"
 #include "streamline/plan/drop_halves.h"
@@ -404,11 +405,33 @@ TEST(Tuning, BesidePackedLayersKeepsNoOthers) {
   EXPECT_NE(model.layer(0).at(Role::up).weight.data_ptr(), before.data_ptr());
 }
 
+// 5000 steps of one number in the place of adapters.
+TEST(Tuning, UnreasonableCheck12RateRisesFallsAndEndsAtNothing) {
+  auto number = torch::zeros({1}).requires_grad_();
+  const auto add_gradient = [&](std::int64_t, const Indices&) {
+    number.mutable_grad() = torch::ones({1});
+    return 1.0;
+  };
+  const Trainee trainee = trainee_of({}, {number}, add_gradient, [](bool) { return 1.0; });
+  const TokenBatches text = random_tokens(5000, 2, 1);
+  const HealOptions heal{.epochs = 1, .batch_tokens = 2, .validate_every = 5000};
+  const Pace pace = pace_of(text, text, kTuningRate, heal);
+  HealResult result;
+  train(
+      trainee, text, pace, Rng(1), next_token_options(heal, TuningOptions{}.warmup_steps, pace.steps), {}, [] {},
+      result);
+  const auto& steps = result.last().steps;
+  ASSERT_EQ(steps.size(), 5000U);
+  EXPECT_NEAR(steps[49].learning_rate, kTuningRate / 2, 1e-12);
+  EXPECT_NEAR(steps[99].learning_rate, kTuningRate, 1e-12);
+  EXPECT_NEAR(steps[4999].learning_rate, 0, 1e-12);
+}
+
 TEST(Tuning, UnreasonableCheck12RateRisesToItsPeakInAHundredSteps) {
-  const Model model = pico_model(test::tiny_llama(2), 1);
+  const Model model = pico_model(test::tiny_llama(1), 1);
   TuningOptions options{.adapters = {.rank = 1}};
-  options.heal = {.epochs = 300, .batch_tokens = 64, .validate_every = 1000};
-  const Tuned tuned = tune(model, random_tokens(16, 16, 1), random_tokens(1, 16, 2), options);
+  options.heal = {.epochs = 300, .batch_tokens = 4, .validate_every = 1000};
+  const Tuned tuned = tune(model, random_tokens(4, 4, 1), random_tokens(1, 4, 2), options);
   const auto& steps = tuned.result.last().steps;
   ASSERT_EQ(steps.size(), 1200U);
   EXPECT_NEAR(steps[49].learning_rate, kTuningRate / 2, 0.02 * kTuningRate);

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "prune/method_fixture.h"
+#include "support/torch/rank_threads.h"
 
 namespace streamline {
 namespace {
@@ -72,18 +73,29 @@ TEST(BlockInfluence, Check5IsTheMeanOfTheTokensWhateverTheirNorms) {
 }
 
 // Check 6 asks for means over tokens. Ours are over the tokens of a sequence, then over sequences, which is the same
-// where sequences have one length, as packed text does.
-TEST(BlockInfluence, Check6IsTheMeanOverTokensOfSequencesOfOneLength) {
-  const auto x = torch::randn({8, 16}), y = torch::randn({8, 16});
-  ScoreAccumulator shards(1);
-  for (const std::int64_t first : {0, 4}) {
-    const std::vector<torch::Tensor> states = {x.slice(0, first, first + 4), y.slice(0, first, first + 4)};
-    shards.add(states);
-  }
-  EXPECT_NEAR(shards.finish().block_influence(0), block_influence(x, y), 1e-12);
+// where sequences have one length, as packed text does: here one token. The ranks are the shards.
+TEST(BlockInfluence, Check6WeighsShardsByTheirTokens) {
+  const auto x = torch::tensor({{1.0, 0.0}});
+  const std::vector<std::vector<double>> shards = {{0.1, 0.2, 0.3}, {0.6}};
+  test::in_ranks(2, [&](const Ranks& ranks) {
+    ScoreAccumulator shard(1);
+    for (const double influence : shards[static_cast<std::size_t>(ranks.rank())]) {
+      const double cosine = 1 - influence;
+      const std::vector<torch::Tensor> states = {x, torch::tensor({{cosine, std::sqrt(1 - cosine * cosine)}})};
+      shard.add(states);
+    }
+    shard.sum_over(ranks);
+    EXPECT_NEAR(shard.finish().block_influence(0), 0.3, 1e-6);
+    ranks.finish(0);
+  });
 }
 
-TEST_F(ShortGpt, Check7ChoicesAreNestedAndEndAtOneLayer) {
+// One layer always stays: here one that adds nothing to the embedding.
+TEST_F(ShortGpt, Check7ChoicesAreNestedAndReachFromTheWholeModelToTheEmbedding) {
+  model = test::with_identity_layers(6, 2, 2);
+  const auto ids = torch::randint(256, {1, 12}, torch::kLong);
+  const auto logits_of = [&](const Plan& plan) { return forward_logits(model.view(plan, {}), ids); };
+  EXPECT_TRUE(torch::equal(logits_of(keep_all(6)), forward_logits(model, ids)));
   influences({0.3, 0.1, 0.5, 0.05, 0.2, 0.4});
   std::vector<std::int64_t> before;
   for (std::int64_t count = 1; count <= 5; ++count) {
@@ -93,6 +105,7 @@ TEST_F(ShortGpt, Check7ChoicesAreNestedAndEndAtOneLayer) {
     before = now;
   }
   EXPECT_EQ(before, (std::vector<std::int64_t>{0, 1, 3, 4, 5}));
+  EXPECT_TRUE(torch::equal(logits_of(propose({{"layers", 5}}).plan), model.logits(model.embed(ids))));
   EXPECT_ERROR(propose({{"layers", 6}}), usage, "--layers 6 cannot be had of 6 layers; the closest is 5");
   EXPECT_ERROR(propose({{"cut", 6}}), usage, "cutting 6 of 6 layers: 1 to 5 can be cut");
 }

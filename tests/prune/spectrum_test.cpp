@@ -3,6 +3,7 @@
 #include "streamline/prune/spectrum.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "streamline/prune/spectra.h"
 #include "support/core/expect.h"
@@ -29,11 +30,18 @@ double peak_exponent(const torch::Tensor& matrix, TailStart tail) {
   return tail_exponent(eigenvalues(matrix, kWhole, 0), tail).alpha;
 }
 
+// The paper's own estimator of the same tail, whose first value only says where it begins.
+double paper_alpha(const Exponent& exponent) {
+  const auto tail = static_cast<double>(exponent.tail);
+  return 1 + (exponent.alpha - 1) * (tail - 1) / tail;
+}
+
 TEST(Spectrum, C1TheTailFromTheMiddle) {
   const Exponent exponent = tail_exponent(powers_of_two(8), TailStart::middle);
   EXPECT_NEAR(exponent.alpha, 1.9617966939, 1e-9);
   EXPECT_EQ(exponent.tail, 4);
   EXPECT_EQ(exponent.start, 16);
+  EXPECT_NEAR(paper_alpha(exponent), 1.7213475204, 1e-9);
 }
 
 TEST(Spectrum, C2StartsOfAGeometricSpectrum) {
@@ -44,6 +52,9 @@ TEST(Spectrum, C2StartsOfAGeometricSpectrum) {
     EXPECT_NEAR(hill(values, starts[i]).alpha, alphas[i], 1e-7);
     EXPECT_NEAR(hill(values, starts[i]).distance, distances[i], 1e-7);
   }
+  for (std::size_t k = 1; k < values.size(); ++k)
+    EXPECT_NEAR(paper_alpha(hill(values, values.size() - 1 - k)),
+                1 + 2 / (static_cast<double>(k + 1) * std::numbers::ln2), 1e-9);
 }
 
 TEST(Spectrum, C3QuantilesOfAPowerLaw) {

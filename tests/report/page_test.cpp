@@ -173,26 +173,21 @@ TEST(ReportPage, OfWidthsAndDroppedHalvesTheSummaryTells) {
   EXPECT_EQ(nesting_error(markup_of(page)), "");
 }
 
-// Models of windows of 10 tokens whose likelihoods differ so.
-Json report_of_windows(const std::vector<double>& differences) {
+// The page of a report in which the second model is held against the first so.
+std::string page_of_ratio(const Json& value, const Json& standard_error, std::int64_t windows) {
   Json report = report_of_all_layers("healed", "trained");
-  for (const std::size_t i : {0, 1}) {
-    Json& measured = report["models"][i]["perplexity"];
-    measured.update({{"tokens", 10 * differences.size()}, {"window", 11}, {"stride", 11}, {"bos", false}});
-    for (const double difference : differences) measured["window_nll"].push_back(i == 0 ? 40 : 40 + difference);
-  }
-  return report;
+  report["models"][1]["perplexity"].update(
+      {{"windows", windows}, {"log_perplexity_ratio", {{"value", value}, {"standard_error", standard_error}}}});
+  return report_html(report);
 }
 
-// A mean of -0.005 a token; of n windows that differ from it by d, the standard error is d/sqrt(n - 1).
 TEST(ReportPage, HoldsTheChangeOfPerplexityAgainstThePairedError) {
-  EXPECT_THAT(report_html(report_of_windows({0.05, -0.15, 0.05, -0.15, 0.05, -0.15, 0.05, -0.15})),
-              HasSubstr("−0.5 ± 0.4 % window by window, <b>within the error</b>"));
-  Json report = report_of_windows({-0.04, -0.06, -0.04, -0.06, -0.04, -0.06, -0.04, -0.06});
-  EXPECT_THAT(report_html(report), HasSubstr("−0.50 ± 0.04 % window by window<"));
-  report["models"][1]["perplexity"]["window"] = 12;
-  EXPECT_THAT(report_html(report), Not(HasSubstr("window by window")));
-  EXPECT_THAT(report_html(report_of_windows({0.05, -0.15})), HasSubstr("window by window, too few of them to tell"));
+  EXPECT_THAT(page_of_ratio(-0.005, 0.004, 8), HasSubstr("−0.5 ± 0.4 % window by window, <b>within the error</b>"));
+  EXPECT_THAT(page_of_ratio(-0.005, 0.0004, 8), HasSubstr("−0.50 ± 0.04 % window by window<"));
+  EXPECT_THAT(page_of_ratio(-0.005, 0.004, 7), HasSubstr("window by window, too few of them to tell"));
+  EXPECT_THAT(page_of_ratio(-0.005, nullptr, 1), Not(HasSubstr("window by window")));
+  EXPECT_THAT(page_of_ratio(0.8, 0.01, 8), Not(HasSubstr("window by window")));
+  EXPECT_THAT(report_html(report_of_all_layers("healed", "trained")), Not(HasSubstr("window by window")));
 }
 
 TEST(ReportPage, LeavesOutAShareThatIsAll) {

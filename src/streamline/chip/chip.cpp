@@ -4,21 +4,13 @@
 #include <array>
 
 #include "streamline/base/error.h"
+#include "streamline/base/value_named.h"
 
 namespace streamline::chip {
 namespace {
 
 constexpr std::array<std::string_view, 2> kKinds = {"linear", "mlp"};
 constexpr std::array<std::string_view, 4> kNorms = {"none", "standardise", "rms", "layer"};
-
-template <class Value, class Names>
-Value named(const Names& names, std::string_view word, const char* what) {
-  for (std::size_t i = 0; i < names.size(); ++i)
-    if (names[i] == word) return static_cast<Value>(i);
-  std::string all;
-  for (const std::string_view known : names) all.append(all.empty() ? "" : ", ").append(known);
-  fail(ErrorKind::usage, "'", word, "' is no ", what, "; expected one of ", all);
-}
 
 torch::Tensor affine(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   return bias.defined() ? torch::linear(x, weight, bias) : torch::linear(x, weight);
@@ -27,10 +19,10 @@ torch::Tensor affine(const torch::Tensor& x, const torch::Tensor& weight, const 
 }  // namespace
 
 std::string_view name(Kind kind) { return kKinds.at(static_cast<std::size_t>(kind)); }
-Kind kind_named(std::string_view word) { return named<Kind>(kKinds, word, "kind of chip"); }
+Kind kind_named(std::string_view word) { return value_named<Kind>(kKinds, word, "kind of chip"); }
 std::string_view name(FeatureNorm norm) { return kNorms.at(static_cast<std::size_t>(norm)); }
 FeatureNorm feature_norm_named(std::string_view word) {
-  return named<FeatureNorm>(kNorms, word, "normalisation of features");
+  return value_named<FeatureNorm>(kNorms, word, "normalisation of features");
 }
 
 Normaliser make_normaliser(FeatureNorm norm, double epsilon, const torch::Tensor& states) {

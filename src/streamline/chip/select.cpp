@@ -4,6 +4,7 @@
 #include <array>
 
 #include "streamline/base/error.h"
+#include "streamline/base/value_named.h"
 #include "streamline/chip/train.h"
 
 namespace streamline::chip {
@@ -29,12 +30,7 @@ std::string in_words(const SelectOptions& options) {
 }  // namespace
 
 std::string_view name(Rule rule) { return kRules.at(static_cast<std::size_t>(rule)); }
-
-Rule rule_named(std::string_view word) {
-  for (std::size_t i = 0; i < kRules.size(); ++i)
-    if (kRules[i] == word) return static_cast<Rule>(i);
-  fail(ErrorKind::usage, "'", word, "' is no rule; expected best, earliest or fixed");
-}
+Rule rule_named(std::string_view word) { return value_named<Rule>(kRules, word, "rule"); }
 
 Choice select_chip(const std::vector<TrainedChip>& chips, const SelectOptions& options) {
   const auto kind = [&](const TrainedChip& chip) { return !options.kind || chip.chip.kind == *options.kind; };

@@ -8,6 +8,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
+#include "streamline/base/value_named.h"
 #include "streamline/heal/adamw.h"
 
 namespace streamline::chip {
@@ -61,12 +62,7 @@ void check_training(const TrainOptions& options) {
 }  // namespace
 
 std::string_view name(Method method) { return kMethods.at(static_cast<std::size_t>(method)); }
-
-Method method_named(std::string_view word) {
-  for (std::size_t i = 0; i < kMethods.size(); ++i)
-    if (kMethods[i] == word) return static_cast<Method>(i);
-  fail(ErrorKind::usage, "'", word, "' is no method; expected adamw, ridge or newton");
-}
+Method method_named(std::string_view word) { return value_named<Method>(kMethods, word, "method"); }
 
 Score score_of(const torch::Tensor& logits, const torch::Tensor& labels) {
   Score result;

@@ -7,6 +7,7 @@
 
 #include "streamline/base/error.h"
 #include "streamline/base/log.h"
+#include "streamline/base/value_named.h"
 #include "streamline/nn/attention.h"
 #include "streamline/nn/halves.h"
 #include "streamline/nn/norms.h"
@@ -15,8 +16,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::array kCutIns = {std::pair{CutIn::everywhere, "everywhere"}, std::pair{CutIn::decode, "decode"},
-                                std::pair{CutIn::prefill, "prefill"}};
+constexpr std::array<std::string_view, 3> kCutIns = {"everywhere", "decode", "prefill"};
 
 std::vector<std::int64_t> own_layers(const Model& model) {
   std::vector<std::int64_t> layers(static_cast<std::size_t>(model.layer_count()));
@@ -34,6 +34,8 @@ void check_only_drops(const Plan& plan) {
     fail(ErrorKind::usage,
          "--cut-in takes plans that only take layers or halves out; this one slices layers, whose "
          "keys and values are then those of fewer heads");
+  if (plan.masks)
+    fail(ErrorKind::usage, "--cut-in takes plans that only take layers or halves out; this one masks weights");
 }
 
 // Keys and values of a layer whose attention is left out, of the stream as it is.
@@ -53,11 +55,7 @@ torch::Tensor run_in_part(const Config& config, const LayerWeights& layer, Actio
 
 }  // namespace
 
-CutIn parse_cut_in(const std::string& name) {
-  for (const auto& [cut_in, known] : kCutIns)
-    if (name == known) return cut_in;
-  fail(ErrorKind::usage, "--cut-in ", name, ": everywhere, decode or prefill");
-}
+CutIn parse_cut_in(const std::string& name) { return value_named<CutIn>(kCutIns, name, "--cut-in"); }
 
 PhasedModel::PhasedModel(const Model& model) : prefill_(model), decode_(model), reads_(own_layers(model)) {}
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/heal/loss.h"
 
+#include <algorithm>
 #include <array>
 
 #include "streamline/base/error.h"
@@ -8,7 +9,7 @@
 namespace streamline {
 namespace {
 
-constexpr std::array kLosses = {Loss::mse, Loss::normalised_mse, Loss::next_token, Loss::divergence, Loss::state};
+constexpr std::array<std::string_view, 5> kLosses = {"mse", "normalised-mse", "state", "lm", "kl"};
 
 Loss replacement_loss(std::string_view name) {
   if (name == loss_name(Loss::state))
@@ -19,30 +20,13 @@ Loss replacement_loss(std::string_view name) {
 
 }  // namespace
 
-std::string_view loss_name(Loss loss) {
-  switch (loss) {
-    case Loss::mse:
-      return "mse";
-    case Loss::normalised_mse:
-      return "normalised-mse";
-    case Loss::state:
-      return "state";
-    case Loss::next_token:
-      return "lm";
-    case Loss::divergence:
-      return "kl";
-  }
-  fail(ErrorKind::internal, "unknown loss");
-}
+std::string_view loss_name(Loss loss) { return kLosses.at(static_cast<std::size_t>(loss)); }
 
 Loss parse_loss(std::string_view name) {
-  std::string known;
-  for (const Loss loss : kLosses) {
-    if (loss_name(loss) == name) return loss;
-    if (loss != Loss::state) known += (known.empty() ? "" : ", ") + std::string(loss_name(loss));
-  }
-  fail(ErrorKind::usage, "no loss is called '", name, "'; there are ", known,
-       ", and two of them in turn, as in mse+kl");
+  if (const auto found = std::ranges::find(kLosses, name); found != kLosses.end())
+    return static_cast<Loss>(found - kLosses.begin());
+  fail(ErrorKind::usage, "no loss is called '", name,
+       "'; there are mse, normalised-mse, lm, kl, and two of them in turn, as in mse+kl");
 }
 
 std::vector<LossStage> parse_losses(std::string_view text, double split) {

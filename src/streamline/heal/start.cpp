@@ -2,38 +2,17 @@
 #include "streamline/heal/start.h"
 
 #include <array>
-#include <string>
 
-#include "streamline/base/error.h"
+#include "streamline/base/value_named.h"
 
 namespace streamline {
 namespace {
 
-constexpr std::array kStarts = {Start::zero, Start::inherit, Start::random, Start::closed_form};
+constexpr std::array<std::string_view, 4> kStarts = {"zero", "inherit", "random", "closed-form"};
 
 }  // namespace
 
-std::string_view start_name(Start start) {
-  switch (start) {
-    case Start::zero:
-      return "zero";
-    case Start::inherit:
-      return "inherit";
-    case Start::random:
-      return "random";
-    case Start::closed_form:
-      return "closed-form";
-  }
-  fail(ErrorKind::internal, "unknown start");
-}
-
-Start parse_start(std::string_view name) {
-  std::string known;
-  for (const Start start : kStarts) {
-    if (start_name(start) == name) return start;
-    known += (known.empty() ? "" : ", ") + std::string(start_name(start));
-  }
-  fail(ErrorKind::usage, "no start is called '", name, "'; there are ", known);
-}
+std::string_view start_name(Start start) { return kStarts.at(static_cast<std::size_t>(start)); }
+Start parse_start(std::string_view name) { return value_named<Start>(kStarts, name, "start"); }
 
 }  // namespace streamline

@@ -4,16 +4,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <utility>
 
 #include "streamline/base/error.h"
+#include "streamline/base/value_named.h"
 #include "streamline/nn/host_values.h"
 
 namespace streamline {
 namespace {
 
-constexpr std::array kTails = {std::pair{TailStart::peak, "peak"}, std::pair{TailStart::peak_log, "peak-released"},
-                               std::pair{TailStart::middle, "middle"}};
+constexpr std::array<std::string_view, 3> kTails = {"peak", "peak-released", "middle"};
 constexpr double kLeastEigenvalue = 1e-10;  // of the largest eigenvalue
 constexpr std::size_t kDensityBins = 100;
 // Starts that are tried: from this share of the fullest bin's left edge up to that multiple of it.
@@ -58,11 +57,7 @@ double law_distance(const std::vector<double>& ascending, std::size_t start, dou
 
 }  // namespace
 
-TailStart parse_tail(std::string_view name) {
-  for (const auto& [tail, known] : kTails)
-    if (name == known) return tail;
-  fail(ErrorKind::usage, "there is no tail '", name, "'; there are peak, peak-released, middle");
-}
+TailStart parse_tail(std::string_view name) { return value_named<TailStart>(kTails, name, "start of a tail"); }
 
 std::vector<double> eigenvalues(const torch::Tensor& matrix, std::int64_t largest_side, std::uint64_t seed) {
   SL_ASSERT(matrix.dim() == 2 && largest_side > 0);

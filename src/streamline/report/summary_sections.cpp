@@ -6,10 +6,10 @@
 
 #include "streamline/base/perplexity_text.h"
 #include "streamline/base/resources.h"
+#include "streamline/base/stats.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
 #include "streamline/report/kept_widths.h"
-#include "streamline/report/paired_windows.h"
 #include "streamline/report/sections.h"
 
 namespace streamline::report {
@@ -70,13 +70,16 @@ std::string change_card(const Json& report, const char* title, const char* point
 // "−0.5 ± 0.4 % window by window, within the error": the change of the perplexity, with one standard error of the
 // windows' pairs. Empty where there are none, and where it grew so much that nobody asks.
 std::string paired_change(const Json& report) {
-  const auto ratio = paired_log_ratio(final_model(report), first_model(report));
-  if (!ratio || !ratio->standard_error || std::abs(ratio->value) > kMuch) return "";
-  const double change = 100 * std::expm1(ratio->value), error = 100 * std::exp(ratio->value) * *ratio->standard_error;
+  const Json model = final_model(report);
+  const auto ratio = number(model, "/perplexity/log_perplexity_ratio/value"),
+             ratio_error = number(model, "/perplexity/log_perplexity_ratio/standard_error");
+  if (!ratio || !ratio_error || std::abs(*ratio) > kMuch) return "";
+  const double change = 100 * std::expm1(*ratio), error = 100 * std::exp(*ratio) * *ratio_error;
   const int digits = error < 0.1 ? 2 : 1;
-  const std::string verdict = ratio->count < kFewestPairs                               ? ", too few of them to tell"
-                              : std::abs(ratio->value) <= 1.96 * *ratio->standard_error ? ", <b>within the error</b>"
-                                                                                        : "";
+  const bool few = integer(model, "/perplexity/windows").value_or(0) < kFewestPairs;
+  const std::string verdict = few                                       ? ", too few of them to tell"
+                              : std::abs(*ratio) <= 1.96 * *ratio_error ? ", <b>within the error</b>"
+                                                                        : "";
   return (change < 0 ? "−" : "+") + fixed(std::abs(change), digits) + " ± " + fixed(error, digits) +
          " % window by window" + verdict;
 }

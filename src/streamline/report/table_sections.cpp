@@ -177,6 +177,7 @@ std::string provenance_section(const Json& report) {
                    count_of(report, "/source/parameters", "parameter")}));
   add_fact(list, "Source digest", code(text(report, "/source/digest")));
   add_text(list, report, "/calibration", "Calibration");
+  add_text(list, report, "/looked_at", "Methods looked at");
   add_text(list, report, "/training", "Training text");
   add_fact(list, "Output", output(report));
   add_fact(list, "Seed", find(report, "/run/seed") == nullptr ? "" : escaped(find(report, "/run/seed")->dump()));

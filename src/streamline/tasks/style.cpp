@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "streamline/base/error.h"
+#include <array>
+
+#include "streamline/base/value_named.h"
 #include "streamline/tasks/task.h"
 
 namespace streamline {
+namespace {
 
-std::string_view name(Style style) { return style == Style::lm_eval ? "lm-eval" : "opencompass"; }
+constexpr std::array<std::string_view, 2> kStyles = {"lm-eval", "opencompass"};
 
-Style style_named(std::string_view name) {
-  if (name == "lm-eval") return Style::lm_eval;
-  if (name == "opencompass") return Style::opencompass;
-  fail(ErrorKind::usage, "'", name, "' is no style of putting questions; expected lm-eval or opencompass");
-}
+}  // namespace
+
+std::string_view name(Style style) { return kStyles.at(static_cast<std::size_t>(style)); }
+Style style_named(std::string_view name) { return value_named<Style>(kStyles, name, "style of putting questions"); }
 
 }  // namespace streamline
