@@ -46,6 +46,7 @@ installed_package() {
   rm -rf "$prefix" build/example quickstart-out/example
   cmake --install build/release --prefix "$prefix" >/dev/null &&
     "$prefix/bin/streamline" list >/dev/null &&
+    "$prefix/bin/streamline" score models/books-5m --seq-len 64 --samples 2 --json | grep '"shipped/calibration.jsonl"' >/dev/null &&
     cmake -S examples/prune_library -B build/example -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release >/dev/null &&
     cmake --build build/example &&
     build/example/prune_library models/books-5m models/text/calibration.jsonl quickstart-out/example

@@ -192,6 +192,12 @@ void Arguments::add(const std::string& names, std::vector<std::int64_t>& values,
   show_values(option, ",...");
 }
 
+void Arguments::add_several(const std::string& names, std::vector<std::string>& values, const std::string& help) {
+  CLI::Option* option = app_->add_option(names, values, help)->delimiter(',')->transform(without_blanks);
+  set_up(option, group_, {});
+  show_values(option, " ...");
+}
+
 void Arguments::add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help) {
   CLI::Option* option = app_->add_option(names, values, help)->allow_extra_args(false);
   set_up(option, group_, {});

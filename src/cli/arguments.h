@@ -52,6 +52,8 @@ class Arguments {
   // dashes, one word after the other.
   void add(const std::string& names, std::vector<std::string>& values, const std::string& help);
   void add(const std::string& names, std::vector<std::int64_t>& values, const std::string& help);
+  // Also with blanks between them, up to the next option; arguments without dashes must stand in front of it.
+  void add_several(const std::string& names, std::vector<std::string>& values, const std::string& help);
   // The option once for each: whatever stands in it, commas too, is one text.
   void add_texts(const std::string& names, std::vector<std::string>& values, const std::string& help);
   // Hands the word over instead of storing it; `value` is what --help says of it, "INT=8". `alone`: the word that the

@@ -8,6 +8,7 @@
 #include "compare_methods.h"
 #include "evaluation.h"
 #include "kept.h"
+#include "shipped_text.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
@@ -87,29 +88,25 @@ Json against_source(const Options& options, const Evaluation& source, Evaluation
   return to_json(report);
 }
 
-// What training makes of the model, and what it came to; no model where it is not trained, or all that it would answer
-// is kept.
-std::optional<Model> trained_model(const Options& options, const ComparedModel& compared, const Workload& workload,
-                                   const Source& source, Json& training) {
+// What training makes of a model that is to be trained; no model where all that it would answer is kept.
+std::optional<Trained> trained(const Options& options, const ComparedModel& compared, const Workload& workload,
+                               const Source& source) {
   if (!compared.trained) return std::nullopt;
   const Keep keep = keep_of(options, compared);
-  if (std::optional<Json> kept = kept_training(keep);
-      kept && options.prompts.empty() && all_kept(keep, workload, source.key)) {
-    training = std::move(*kept);
-    return std::nullopt;
-  }
-  Trained trained = compared.trained();
-  training = {{"record", trained.record}, {"warning", trained.warning}};
-  keep_training(keep, training);
-  return trained.model;
+  if (const std::optional<Json> kept = kept_training(keep);
+      kept && options.prompts.empty() && all_kept(keep, workload, source.key))
+    return Trained{.record = kept->at("record"), .warning = kept->at("warning")};
+  Trained training = compared.trained();
+  keep_training(keep, {{"record", training.record}, {"warning", training.warning}});
+  return training;
 }
 
 // One model's part of the record. The source, when `reference` is still empty, fills it.
 Json measure(const Options& options, const ComparedModel& compared, const Workload& workload, Reference& reference) {
   const bool is_source = reference.evaluations.empty();
-  Json training;
-  const std::optional<Model> trained = trained_model(options, compared, workload, reference.source, training);
-  const Model &model = trained ? *trained : compared.model, &written = compared.written ? *compared.written : model;
+  const std::optional<Trained> training = trained(options, compared, workload, reference.source);
+  const Model& model = training && training->model ? *training->model : compared.model;
+  const Model& written = compared.written ? *compared.written : model;
   log_info("measuring " + compared.name);
   Evaluation evaluation;
   const Keep keep = keep_of(options, compared);
@@ -124,9 +121,9 @@ Json measure(const Options& options, const ComparedModel& compared, const Worklo
   entry.update(compared.about);
   const Json against = is_source ? Json() : against_source(options, reference.evaluations.front(), evaluation);
   evaluation.warnings.insert(evaluation.warnings.begin(), compared.warnings.begin(), compared.warnings.end());
-  if (!training.is_null()) {
-    entry["healed"].update(training["record"]);
-    if (const auto warning = training["warning"].get<std::string>(); !warning.empty()) evaluation.warn(warning);
+  if (training) {
+    entry["healed"].update(training->record);
+    if (!training->warning.empty()) evaluation.warn(training->warning);
   }
   entry.update(to_json(evaluation, workload));
   for (const auto& [name, value] : figures(evaluation, written)) entry["figures"][name] = value;
@@ -169,7 +166,9 @@ void check_outputs(const Options& options) {
 Output run(const Options& options) {
   check_outputs(options);
   const Placement placement = start(options.common);
-  const auto [models, calibration, left_out] = open_compared(options.models, placement, options.common.seed);
+  tell_of_shipped_text(options.models.data);
+  tell_of_shipped_text(options.evaluation);
+  const auto [models, calibration, left_out, looked_at] = open_compared(options.models, placement, options.common.seed);
   Json record = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   Reference reference;
   std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
@@ -192,6 +191,7 @@ Output run(const Options& options) {
   add_alike(reference.evaluations, record["models"]);
   mark_pareto(record);
   if (!calibration.is_null()) record["calibration"] = calibration;
+  if (!looked_at.is_null()) record["looked_at"] = looked_at;
   if (!left_out.empty()) record["warnings"] = left_out;
   if (!options.html.empty()) write_text(options.html, comparison_html(record));
   if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
@@ -206,22 +206,26 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("MODELS", options->models.models,
                 "checkpoints; the first is the source that the others are held against");
   sweep.add("--plan", options->models.plans, "plans on the source, which are looked at without writing them");
-  sweep.add("--methods", options->models.methods, "pruning methods to try on the source, or all");
+  sweep.add("--methods", options->models.methods,
+            "pruning methods to try on the source, or all; measured on windows of the books that come with the program "
+            "where neither --perplexity nor --tasks is given");
   sweep.add("--layers", options->models.layers, "layers that each of them takes out, e.g. 2,4,8");
   sweep.add_texts("--budget", options->models.budgets,
                   "what they may leave, as prune's --budget: the smallest cut of each that meets it; may be repeated");
-  sweep.add("--data", options->models.data.path, "calibration text of the methods");
+  sweep.add("--data", options->models.data.path,
+            "calibration text of the methods; default: the books that come with the program");
   sweep.add("--seq-len", options->models.data.seq_len,
             "tokens of text a calibration sequence; default: 512, or what the "
             "model's positions hold beside BOS",
             {.shows_default = false, .limits = kPositive});
-  sweep.add("--calibration", options->models.calibrations,
-            "several texts instead of --data: each chooses, and how far their cuts differ is told");
+  sweep.add_several(
+      "--calibration", options->models.calibrations,
+      "several texts instead of --data, behind the models: each chooses, and how far their cuts differ is told");
   sweep.add("--seeds", options->models.seeds, "draws of sequences from each text that choose", {.limits = kPositive});
   sweep.add("--heal-tokens", options->models.heal_tokens,
             "train adapters on so many tokens in every cut of a method, and show it healed beside it; 0: none",
             {.limits = kNonNegative});
-  sweep.add("--heal-data", options->models.heal_data, "text to train them on; default: what the methods look at");
+  sweep.add("--heal-data", options->models.heal_data, "text to train them on; default: what is named for the methods");
   sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
   sweep.add("--cache-limit", options->models.cache_limit,
             "most that a search among the methods may put into its temporary file; the rest is computed each time");
@@ -249,6 +253,8 @@ std::function<Output()> declare(Arguments& arguments) {
     options->models.data.corpus = options->evaluation.corpus;
     options->models.data.bos = options->evaluation.bos;
     options->models.keep = options->evaluation.out;
+    if (lacks_text_to_look_at(options->models)) take_shipped_text(options->models.data);
+    if (!options->models.methods.empty()) take_shipped_text(options->evaluation);
     return resumable(options->evaluation.out, [&] { return run(*options); });
   };
 }
@@ -259,6 +265,7 @@ const Command& command() {
   static const Command declared{
       "compare", "several models on the same texts and tasks, on one page",
       "  streamline compare MODEL SMALLER --perplexity FILE --tasks hellaswag,piqa --data-dir DIR --html page.html\n"
+      "  streamline compare MODEL --methods all --layers 2,4,8\n"
       "  streamline compare MODEL --methods all --layers 2,4,8 --data CALIBRATION --perplexity FILE\n"
       "  streamline compare MODEL --plan a.json --plan b.json --perplexity FILE --prompt 'Once upon a time'\n",
       declare};

@@ -99,9 +99,11 @@ class MethodSweep {
         seed_(seed),
         terms_{.prefixes = {.file = parse_size(options.cache_limit)}, .form = form},
         choosers_(choosers(options, *source_, seed)) {
+    if (choosers_.size() == 1) result_.looked_at = text_record(choosers_.front().tokens);
     if (options.heal_tokens == 0) return;
     DataOptions data = options.data;
     data.path = options.heal_data.empty() ? choosers_.front().text : options.heal_data;
+    data.shipped = false;
     text_ = std::make_shared<const SplitSequences>(
         load_training_text(*source_, data, options.heal_tokens, kHealedValidation, seed, "take fewer --heal-tokens"));
   }
@@ -242,6 +244,12 @@ bool try_many_candidates(const std::vector<std::string>& names) {
                              [](const NamedMethod& named) { return named.method->keeps_prefixes; });
 }
 
+bool lacks_text_to_look_at(const CompareModelOptions& options) {
+  const bool sized = !options.layers.empty() || !options.budgets.empty(), heals = options.heal_tokens > 0;
+  return !options.methods.empty() && sized && options.data.path.empty() && options.calibrations.empty() &&
+         (!heals || !options.heal_data.empty());
+}
+
 MethodViews method_views(const CompareModelOptions& options, const std::shared_ptr<const OpenedModel>& source,
                          LayerForm form, std::uint64_t seed) {
   const bool sized = !options.layers.empty() || !options.budgets.empty();
@@ -250,9 +258,10 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
   if (options.heal_tokens > 0 && options.methods.empty())
     fail(ErrorKind::usage, "--heal-tokens heals the cuts of --methods; `streamline heal` trains a model by itself");
   if (options.methods.empty() && !sized) return {};
-  if (options.methods.empty() || !sized || (options.data.path.empty() && options.calibrations.empty()))
-    fail(ErrorKind::usage,
-         "a sweep over methods needs --methods, --layers (or --budget) and --data (or --calibration)");
+  if (options.methods.empty() || !sized)
+    fail(ErrorKind::usage, "a sweep over methods needs --methods and --layers (or --budget)");
+  if (options.data.path.empty() && options.calibrations.empty())
+    fail(ErrorKind::usage, "--heal-tokens trains on text: give text like your model's use with --heal-data, or --data");
   if (!options.data.path.empty() && !options.calibrations.empty())
     fail(ErrorKind::usage, "--data is the one text that methods look at, --calibration names several; give one of ",
          "the two");

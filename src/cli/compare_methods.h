@@ -13,10 +13,15 @@ struct MethodViews {
   // how many cuts are distinct, and how far two of them overlap in the mean; else null.
   Json calibration = nullptr;
   std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
+  Json looked_at = nullptr;                // text_record() of the methods' text, where it is one, drawn once
 };
 
 // Whether --cache-limit says anything to one of these methods. Errors: usage for an unknown one.
 bool try_many_candidates(const std::vector<std::string>& names);
+
+// Whether methods are asked for, but no text is named for them to look at, where the one that comes with the program
+// does: not where cuts would be healed on it too.
+bool lacks_text_to_look_at(const CompareModelOptions& options);
 
 // Nothing where no method is asked for. Sizes are those of what is written in that form. Errors: usage for methods
 // without sizes or text; those of the methods.

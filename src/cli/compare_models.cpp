@@ -52,7 +52,8 @@ void name_models(const std::vector<ComparedModel>& models, std::size_t first, Js
 }  // namespace
 
 ComparedModels open_compared(const CompareModelOptions& options, const Placement& placement, std::uint64_t seed) {
-  if (options.models.empty()) fail(ErrorKind::usage, "name the models to compare; the first is the source");
+  if (options.models.empty())
+    fail(ErrorKind::usage, "name the models to compare, in front of the options; the first is the source");
   const Format format = parse_format(options.format);
   std::vector<ComparedModel> result;
   for (const std::string& path : options.models) {
@@ -64,10 +65,11 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
   const LayerForm form = resolve_form(source->model.checkpoint(), source->model.config(), format);
   for (const std::string& path : options.plans) {
     const PlannedSurgery surgery = open_plan(path, source->model, seed);
+    const Model masked = surgery.on(source->model);
     result.push_back({.name = short_name(path),
                       .opened = source,
-                      .model = source->model.view(surgery.plan, surgery.replacements),
-                      .written = written_view(source->model, surgery.plan, surgery.replacements, form),
+                      .model = masked.view(surgery.plan, surgery.replacements),
+                      .written = written_view(masked, surgery.plan, surgery.replacements, form),
                       .about = {{"plan_file", path}, {"cut", summary(surgery.plan)}, {"plan", to_json(surgery.plan)}},
                       .plan_digest = digest(surgery)});
   }
@@ -78,7 +80,7 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
     fail(ErrorKind::usage, "one model alone compares to nothing; name another, a --plan, or --methods with --layers");
   make_unique(result);
   name_models(result, first, views.calibration);
-  return {std::move(result), std::move(views.calibration), std::move(views.left_out)};
+  return {std::move(result), std::move(views.calibration), std::move(views.left_out), std::move(views.looked_at)};
 }
 
 }  // namespace streamline::cli

@@ -30,9 +30,9 @@ struct CompareModelOptions {
 
 // What a model's training came to.
 struct Trained {
-  Model model;
-  Json record = Json::object();  // of its best step, beside what "healed" of the model's record says of its text
-  std::string warning = {};      // empty: none
+  std::optional<Model> model = {};  // nothing where its figures are known already
+  Json record = Json::object();     // of its best step, beside what "healed" of the model's record says of its text
+  std::string warning = {};         // empty: none
 };
 
 struct ComparedModel {
@@ -51,6 +51,7 @@ struct ComparedModels {
   std::vector<ComparedModel> models;
   Json calibration = nullptr;  // of the record (docs/report.md): how far the choice of text moves what is cut
   std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
+  Json looked_at = nullptr;                // text_record() of the methods' text, where it is one, drawn once
 };
 
 // Errors: usage for no model, for methods without sizes or text; those of opening and of the methods.

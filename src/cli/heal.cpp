@@ -262,6 +262,8 @@ std::function<Output()> declare(Arguments& arguments) {
   add_sweep_options(machine, options->common);
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
+    if (options->data.path.empty())
+      fail(ErrorKind::usage, "--data is required: heal learns from it; give text like your model's use");
     check_choice(*options, arguments);
     options->late_given = arguments.given("--late");
     return with_state(options->state, [&] { return run(*options); });

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "rank_group.h"
+#include "shipped_text.h"
 #include "streamline/arch/companions.h"
 #include "streamline/arch/names.h"
 #include "streamline/base/error.h"
@@ -96,7 +97,9 @@ TokenBatches load_calibration(const OpenedModel& opened, const DataOptions& opti
   pack.pack = !options.documents;
   pack.shuffle = options.shuffle;
   pack.seed = seed;
-  TokenBatches batches = load_sequences(options.path, options.corpus, *opened.tokenizer, pack);
+  const CorpusOptions corpus = options.shipped ? CorpusOptions{} : options.corpus;
+  TokenBatches batches = load_sequences(options.path, corpus, *opened.tokenizer, pack);
+  if (options.shipped) batches.source = shipped_name(options.path, batches.source);
   check_token_range(batches, opened.model.config().vocab);
   check_sweep_memory(opened.model, pack.seq_len);
   return batches;

@@ -129,8 +129,9 @@ RecipeWords with_recipe(std::vector<std::string> words, std::size_t names) {
   }
   // Models come first, so that no option takes one for its value.
   from_file.insert(from_file.begin(), models.begin(), models.end());
-  words.insert(words.begin() + static_cast<std::ptrdiff_t>(std::min(names, words.size())), from_file.begin(),
-               from_file.end());
+  const auto behind_names = words.begin() + static_cast<std::ptrdiff_t>(std::min(names, words.size()));
+  words.insert(std::find_if(behind_names, words.end(), [](const std::string& word) { return word.starts_with('-'); }),
+               from_file.begin(), from_file.end());
   result.words = std::move(words);
   return result;
 }

@@ -6,6 +6,7 @@
 #include "command.h"
 #include "options.h"
 #include "rank_group.h"
+#include "shipped_text.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
@@ -75,6 +76,7 @@ Output run(const Options& options) {
   const OpenedModel opened = open_model(options.model, placement);
   if (const std::int64_t layers = opened.model.layer_count(); options.cut < 1 || options.cut > layers)
     fail(ErrorKind::usage, "--cut ", options.cut, ": the model has ", layers, " layers, give 1 to ", layers);
+  tell_of_shipped_text(options.data);
   TokenBatches calibration = load_calibration(opened, options.data, options.common.seed);
   const Stopwatch watch;
   Scores scores;
@@ -102,13 +104,16 @@ Output run(const Options& options) {
 std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   add_model(arguments, options->model);
-  add_data_options(arguments, options->data);
+  add_data_options(arguments, options->data, DataNeed::choosing);
   arguments.add("--cut", options->cut, "show the best windows of this many layers");
   arguments.add("--best", options->best, "how many of them", {.limits = kPositive});
   arguments.add("--out", options->out, "also write everything as JSON to this file");
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
-  return [options] { return run(*options); };
+  return [options] {
+    take_shipped_text(options->data);
+    return run(*options);
+  };
 }
 
 }  // namespace
@@ -116,6 +121,7 @@ std::function<Output()> declare(Arguments& arguments) {
 const Command& command() {
   static const Command declared{"score", "how little each run of layers changes the hidden states",
                                 "  streamline score models/books-5m --data models/text/calibration.jsonl --cut 4\n"
+                                "  streamline score MODEL\n"
                                 "  streamline score MODEL --data FILE --seq-len 512 --samples 32 --json\n"
                                 "  torchrun --no-python --nproc-per-node 2 streamline score MODEL --data FILE\n",
                                 declare, true};

@@ -76,8 +76,11 @@ void add_shard_size(Arguments& arguments, std::string& size) {
 }
 
 void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need) {
-  arguments.add("--data", options.path, "text: .txt, .jsonl, also .gz and .zst, or a directory of these",
-                {.required = need != DataNeed::optional});
+  const char* without = need == DataNeed::choosing   ? "; default, to choose by: the books that come with the program"
+                        : need == DataNeed::training ? "; needed, and best like what the model is used for"
+                                                     : "";
+  arguments.add("--data", options.path,
+                std::string("text: .txt, .jsonl, also .gz and .zst, or a directory of these") + without);
   arguments.add("--text-field", options.corpus.text_field, "field of a .jsonl line that holds the text");
   arguments.add("--seq-len", options.seq_len,
                 "tokens of text a sequence; default: 512, or what the model's positions hold beside BOS",

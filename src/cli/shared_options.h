@@ -44,13 +44,14 @@ struct DataOptions {
   std::int64_t samples = 32;
   bool documents = false, shuffle = false, allow_long = false;
   std::string bos = "auto";
+  bool shipped = false;  // the path is that of the text that comes with the program (shipped_text.h), not a given one
 };
 enum class DataNeed {
-  required,
+  choosing,  // by the shipped text where none is given
   optional,
-  training,  // required, and all sequences are drawn from it: there are no calibration sequences to describe
+  training,  // needed, and all sequences are drawn from it: there are no calibration sequences to describe
 };
-void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need = DataNeed::required);
+void add_data_options(Arguments& arguments, DataOptions& options, DataNeed need);
 
 // The words of the command line, for records.
 const std::vector<std::string>& command_line();

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <memory>
 
+#include "shipped_text.h"
 #include "streamline/base/error.h"
 
 namespace streamline::cli {
@@ -28,7 +29,11 @@ SplitSequences load_training_text(const OpenedModel& opened, const DataOptions& 
   pack.shuffle = true;
   pack.seed = seed;
   pack.prepend_bos = resolve_bos(data.bos, *opened.tokenizer);
-  SplitSequences split = load_split(data.path, data.corpus, *opened.tokenizer, pack, validation_sequences);
+  const CorpusOptions corpus = data.shipped ? CorpusOptions{} : data.corpus;
+  SplitSequences split = load_split(data.path, corpus, *opened.tokenizer, pack, validation_sequences);
+  if (data.shipped)
+    for (TokenBatches* part : {&split.training, &split.validation})
+      part->source = shipped_name(data.path, part->source);
   check_token_range(split.training, opened.model.config().vocab);
   check_token_range(split.validation, opened.model.config().vocab);
   return split;
