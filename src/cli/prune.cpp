@@ -80,14 +80,15 @@ void check_meanings(const Arguments& arguments, const PruneOptions& options) {
        {{"--candidates", "--candidate-tokens"}, options.replacement == "auto", "--replace auto"},
        {{"--task-dir", "--data-dir", "--limit"}, !options.questions.tasks.empty(), "--tasks"},
        {{"--refit"},
-        narrows(method) || options.refit == "bias",
-        "methods that take heads and channels, as wanda-sp; bias with any"}});
+        options.refit != "least-squares" || narrows(method),
+        "methods that take heads and channels, as wanda-sp; --refit bias with all that drop"},
+       {{"--refit"}, options.refit == "none" || !options.plan_only, "a result; a plan alone has no fitted weights"}});
 }
 
 // The text that comes with the program chooses where none is given; nothing is trained on it. Errors: usage.
 void take_text(PruneOptions& options) {
   const bool puts_back = options.replacement != "none" && (!options.plan_only || options.replacement == "auto");
-  const bool fits = options.refit != "none" && !options.plan_only;
+  const bool fits = options.refit != "none";
   if (options.data.path.empty() && (puts_back || fits))
     fail(ErrorKind::usage,
          "--data is required: ", puts_back ? "--replace " + options.replacement : "--refit " + options.refit,
@@ -101,6 +102,10 @@ void check_options(const PruneOptions& options) {
   // A budget adds what says how much, and all is checked with that.
   if (options.budget.empty()) resolve_params(method.params, options.method_params, "--method " + options.method);
   check_shared(options);
+  if (options.refit != "none" && options.replacement != "none")
+    fail(ErrorKind::usage, "--replace and --refit both make up for what goes; give one of them");
+  if (options.refit != "none" && method.merges)
+    fail(ErrorKind::usage, options.method, " puts merged layers in the place of what goes; leave --refit out");
   if (options.replacement != "none" && options.replacement != "auto") parse_replacement(options.replacement, "auto");
   if (options.replacement == "auto")
     for (const std::string& name : options.candidates)
@@ -124,10 +129,10 @@ void check_options(const PruneOptions& options) {
 // What this model cannot be, told before the work.
 void check_source(const PruneRun& run) {
   const Checkpoint& checkpoint = run.opened.model.checkpoint();
-  const Inside inside = taken_inside(find_method(run.options.method), run.options.method_params);
+  const Method& method = find_method(run.options.method);
+  const Inside inside = taken_inside(method, run.options.method_params);
+  const HalfKinds halves = half_kinds(method, run.options.method_params);
   if (run.options.refit != "none") {
-    if (run.options.replacement != "none")
-      fail(ErrorKind::usage, "--replace and --refit both make up for what goes; give one of them");
     const RefitKind kind = parse_refit(run.options.refit);
     const bool narrower = inside.heads || inside.channels;
     if (!narrower && kind == RefitKind::least_squares)
@@ -137,14 +142,15 @@ void check_source(const PruneRun& run) {
       fail(ErrorKind::unsupported, checkpoint.label(),
            ": --refit changes matrices, and those of a GGUF file keep their bytes; prune the checkpoint that the file "
            "was made from, and export the result");
-    if (kind == RefitKind::bias && !narrower) check_emulated_updates(run.opened.model.config());
+    if (kind == RefitKind::bias && !narrower)
+      check_emulated_updates(run.opened.model.config(),
+                             halves.attention || halves.mlp ? DroppedUnits::halves : DroppedUnits::layers);
     check_refit(run.opened.model.config(), kind, inside.heads, inside.channels);
   }
   check_no_side_route(checkpoint, "reads its layers where they are");
   if (!writes(run.options)) return;
   if (checkpoint.is_safetensors()) return check_cuttable(run.opened.model, inside.heads, inside.channels);
   check_gguf_slices(run.opened.model, inside.heads, inside.channels);
-  const HalfKinds halves = half_kinds(find_method(run.options.method), run.options.method_params);
   check_gguf_halves(halves.attention, halves.mlp);
 }
 
@@ -302,7 +308,8 @@ std::function<Output()> declare(Arguments& arguments) {
   add_question_options(asking, options->questions);
   return [options, arguments] {
     options->recipe = recipe_text(arguments.given());
-    if (options->replacement.empty()) options->replacement = find_method(options->method).replacement;
+    if (options->replacement.empty())
+      options->replacement = options->refit == "none" ? find_method(options->method).replacement : "none";
     check_meanings(arguments, *options);
     take_text(*options);
     return with_state(options->state, [&] { return run(*options); });

@@ -195,7 +195,7 @@ Proposal propose_with(PruneRun& run, const std::string& replacement, const Json&
   context.questions = run.questions;
   context.memory = &run.memory;
   context.prefixes.file = parse_size(options.cache_limit);
-  context.means_stay = options.refit == "bias" && !options.plan_only;  // a plan alone has no biases
+  context.means_stay = options.refit == "bias";
   return method.propose(context, resolve_params(method.params, params, "streamline prune"));
 }
 
@@ -263,6 +263,11 @@ void choose(PruneRun& run) {
 
 namespace {
 
+void warn(PruneRun& run, const std::string& sentence) {
+  log_warning(sentence);
+  run.report["warnings"].push_back(sentence);
+}
+
 // The perplexity is `model`'s, sizes and speed are those of the model that is written.
 void measure(PruneRun& run, const std::string& name, const Model& model, const Model& written) {
   const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
@@ -294,22 +299,26 @@ void measure_source(PruneRun& run) { measure(run, "source", run.opened.model, ru
 void measure(PruneRun& run, const std::string& name, const Plan& plan) {
   const Model& source = run.opened.model;
   measure(run, name, source.view(plan, run.replacements), as_written(run, plan, run.replacements));
-  if (name == "cut" && (run.heals() || run.options.refit != "none")) return;
-  const auto perplexity_of = [](const Json& row) { return row["perplexity"]["value"].get<double>(); };
-  const double grown = perplexity_of(run.report["models"].back()) / perplexity_of(run.report["models"].front());
-  if (grown < kRuined) return;
-  const std::string sentence =
-      "the perplexity is " + general(grown, 3) + " times the source's: cut less, or train " +
-      (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
-      ", and heal it (`streamline heal`)";
-  log_warning(sentence);
-  run.report["warnings"].push_back(sentence);
+  const bool fits = run.options.refit != "none";
+  if (name == "cut" && (run.heals() || fits)) return;
+  const auto perplexity_of = [&](std::size_t row) {
+    return run.report["models"][row]["perplexity"]["value"].get<double>();
+  };
+  const std::size_t last = run.report["models"].size() - 1;
+  if (fits && perplexity_of(last) > perplexity_of(last - 1))
+    warn(run, "--refit " + run.options.refit + " leaves a higher perplexity than the cut alone: give it more text " +
+                  "(--samples, --shuffle), or leave it out");
+  if (const double grown = perplexity_of(last) / perplexity_of(0); grown >= kRuined)
+    warn(run, "the perplexity is " + general(grown, 3) + " times the source's: cut less, or train " +
+                  (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
+                  ", and heal it (`streamline heal`)");
 }
 
 void refit(PruneRun& run) {
   const RefitKind kind = parse_refit(run.options.refit);
   const Refit found = refit_slices(run.opened.model, run.plan, run.calibration, kind);
   Json matrices = Json::array();
+  run.fitted = !found.matrices.empty();
   for (const auto& [place, fit] : found.matrices) {
     matrices.push_back({{"layer", place.first},
                         {"matrix", role_name(place.second)},
@@ -320,9 +329,10 @@ void refit(PruneRun& run) {
   }
   for (const EmulatedUpdate& update : found.updates) {
     const std::string layers = named_range(update.first, update.last);
-    if (!update.why.empty()) log_warning("nothing stands for what went of " + layers + ": " + update.why);
+    if (!update.why.empty()) warn(run, "nothing stands for what went of " + layers + ": " + update.why);
     matrices.push_back(
         {{"layers", {update.first, update.last}}, {"missing_before", update.before}, {"missing_after", update.after}});
+    run.fitted = run.fitted || update.place;
     if (update.place)
       matrices.back().update({{"layer", update.place->first}, {"matrix", role_name(update.place->second)}});
   }
@@ -344,6 +354,7 @@ Json provenance(const PruneRun& run) {
     const double rate = given > 0 ? given : parse_replacement(run.replacement).network->learning_rate;
     if (rate > 0) record.update({{"loss", run.options.loss}, {"learning_rate", rate}});
   }
+  if (run.options.refit != "none") record["refit"] = run.options.refit;
   record["models"] = run.report["models"];
   record["recipe"] = run.options.recipe;
   return record;
@@ -357,7 +368,7 @@ void write(PruneRun& run) {
   apply.max_shard_size = parse_size(options.max_shard_size);
   apply.overwrite = options.overwrite ? Overwrite::yes : Overwrite::no;
   apply.format = parse_format(options.format);
-  apply.repeatable = options.refit == "none";
+  apply.repeatable = !run.fitted;
   apply.provenance = provenance(run);
   reset_peak_memory();
   const Stopwatch watch;

@@ -52,6 +52,7 @@ struct PruneRun {
   std::string replacement = {};  // what was asked for, or what `auto` came to
   Plan plan = {};                // in the form that is written
   Replacements replacements = {};
+  bool fitted = false;  // by --refit: matrices of what stays are no longer the source's
 
   bool heals() const { return replacement != "none"; }
 };

@@ -121,13 +121,24 @@ def test_the_mean_of_what_went_stands_for_it_in_an_ordinary_model(tmp_path, meth
     assert healed < report["models"][1]["perplexity"]["value"]
     assert report["output"]["ordinary"] and json.loads((tmp_path / "out" / "config.json").read_text())[
         "attention_bias" if matrix == "o" else "mlp_bias"] is True
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| refit | bias |" in card and "apply SOURCE" not in card and "| parameters | 5.51M |" in card
+    assert "What stays makes up for what went" in (tmp_path / "out" / "report.html").read_text()
     measured = run_json("eval", tmp_path / "out", "--perplexity", VALID, "--window", 64, "--max-windows", 1)
     assert measured["perplexity"]["value"] == pytest.approx(healed, rel=1e-3)
+
+
+def test_a_refit_takes_the_place_of_a_method_s_own_replacement(tmp_path):
+    report = run_json("prune", BOOKS, *TEXT, *SHORT, "--cut", 2, "--refit", "bias", "--dry-run")
+    assert [update["matrix"] for update in report["refit"]] == ["down"] and "healing" not in report
+    assert run("prune", BOOKS, *TEXT, *SHORT, "--method", "shortgpt", "--layers", 2, "--refit", "none", "--dry-run").returncode == 0
 
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--method", "shortgpt", "--layers", 2, "--refit", "least-squares"], "methods that take heads and channels, as wanda-sp"),
     (["--cut", 2, "--replace", "mean", "--refit", "bias"], "--replace and --refit both make up for what goes"),
+    (["--method", "laco", "--layers", 2, "--refit", "bias"], "laco puts merged layers in the place of what goes"),
+    (["--method", "shortgpt", "--layers", 2, "--refit", "bias", "--plan-only"], "a plan alone has no fitted weights"),
 ])
 def test_a_refit_says_what_it_cannot_stand_for(tmp_path, words, message):
     result = run("prune", BOOKS, *TEXT, *words, "--out", tmp_path / "out")
@@ -192,9 +203,9 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
             (tmp_path / "books.gguf", ["--method", "leave-one-out", "--units", "mlp", "--halves", 2], 1, "lose their MLP alone"),
             (tmp_path / "books.gguf", ["--method", "blockpruner", "--kind", "mlp", "--halves", 2], 1, "lose their MLP alone"),
             (tmp_path / "books.gguf", ["--method", "blockpruner", "--halves", 1], 1, "has no partner"),
-            (BOOKS, ["--cut", 3, "--refit", "bias"], 2, "--refit goes with methods that take heads and channels"),
-            (BOOKS, ["--method", "policy-gradient", "--ratio", 0.3, "--over", "layers", "--refit", "bias"], 2,
-             "--refit makes up for heads and channels that go")]:
+            (BOOKS, ["--cut", 3, "--refit", "least-squares"], 2, "--refit goes with methods that take heads and channels"),
+            (BOOKS, ["--method", "policy-gradient", "--ratio", 0.3, "--over", "layers", "--refit", "least-squares"], 2,
+             "--refit least-squares makes up for heads and channels that go")]:
         out = tmp_path / ("out" if model == BOOKS else "out.gguf")
         result = run("prune", model, *TEXT, *words, "--out", out)
         assert result.returncode == status and message in result.stderr, result.stderr

@@ -212,21 +212,42 @@ const std::vector<std::vector<Segment>> kGoneWhole = {
     {{0, 0, Action::keep}, {1, 1, Action::drop_mlp}, {2, 2, Action::drop_attention}, {3, 3, Action::drop}},
 };
 
+void expect_exact_of_a_constant(const Model& model, const Plan& plan, std::size_t updates) {
+  const TokenBatches text = constant_text();
+  const auto ids = to_tensor(text, {0, 1}, torch::kCPU);
+  const auto whole = forward_logits(model, ids);
+  const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+  EXPECT_EQ(refit.updates.size(), updates);
+  for (const EmulatedUpdate& update : refit.updates) EXPECT_LT(update.after, 1e-9 * update.before);
+  EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-4);
+  EXPECT_GT(relative_difference(forward_logits(model.view(plan, {}), ids), whole), 1e-3);
+}
+
 // Check 9 of the depth study: a constant stands for a constant.
 TEST(EmulatedUpdate, IsExactWhereWhatGoesIsConstant) {
   const torch::NoGradGuard no_grad;
   const Model model = pico_model(tiny_llama(4), 5);
-  const TokenBatches text = constant_text();
-  const auto ids = to_tensor(text, {0, 1}, torch::kCPU);
-  const auto whole = forward_logits(model, ids);
-  for (const auto& segments : kGoneWhole) {
-    const Plan plan = without_halves(segments);
-    const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
-    ASSERT_FALSE(refit.updates.empty());
-    for (const EmulatedUpdate& update : refit.updates) EXPECT_LT(update.after, 1e-9 * update.before);
-    EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-4);
-    EXPECT_GT(relative_difference(forward_logits(model.view(plan, {}), ids), whole), 1e-2);
-  }
+  for (const auto& segments : kGoneWhole)
+    expect_exact_of_a_constant(model, without_halves(segments), segments.size() == 4 ? 2 : 1);
+}
+
+TEST(EmulatedUpdate, AddsToTheBiasThatASliceNeeds) {
+  const torch::NoGradGuard no_grad;
+  Plan plan = without_halves(kGoneWhole[0]);
+  const Model model = pico_model(tiny_llama(4), 5);
+  KeptUnits half{.of = model.config().layers[0].mlp->intermediate};
+  for (std::int64_t i = 0; i < half.of; i += 2) half.kept.push_back(i);
+  plan.slices[0].channels = {half};
+  expect_exact_of_a_constant(model, plan, 1);
+}
+
+TEST(EmulatedUpdate, KnowsWhatHalvesAreMultipliedBy) {
+  const torch::NoGradGuard no_grad;
+  Json json = pico_config("granite");
+  json["residual_multiplier"] = 0.22;
+  const Model model = pico_model(json, 5);
+  Plan plan = drop_layers(model.layer_count(), {1});
+  expect_exact_of_a_constant(model, plan, 1);
 }
 
 // Check 9 of the depth study: of the text that it was measured on nothing is missing in the mean.
@@ -278,16 +299,18 @@ TEST(EmulatedUpdate, StandsBesideParallelHalves) {
     if (model.config().layers[1].residual != Residual::parallel) continue;
     if (!why_no_constant(model.config(), 1, Role::o).empty()) continue;
     ++tried;
-    Plan plan = drop_layers(model.layer_count(), {});
-    plan.segments = {{0, 0, Action::keep}, {1, 1, Action::drop_mlp}};
-    if (model.layer_count() > 2) plan.segments.push_back({2, model.layer_count() - 1, Action::keep});
     TokenBatches text;
     for (int i = 0; i < 4; ++i) text.sequences.emplace_back(6, 7);
-    const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
-    EXPECT_EQ(refit.updates.at(0).place, std::make_pair(std::int64_t{1}, Role::o));
     const auto ids = to_tensor(text, {0}, torch::kCPU);
     const auto whole = forward_logits(model, ids);
-    EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-6);
+    Plan beside = keep_all(model.layer_count());
+    beside.segments = {{0, 0, Action::keep}, {1, 1, Action::drop_mlp}};
+    if (model.layer_count() > 2) beside.segments.push_back({2, model.layer_count() - 1, Action::keep});
+    for (const Plan& plan : {beside, drop_layers(model.layer_count(), {1})}) {
+      const Refit refit = refit_slices(model, plan, text, RefitKind::bias);
+      EXPECT_TRUE(refit.updates.at(0).place.has_value());
+      EXPECT_LT(relative_difference(forward_logits(refit.model.view(plan, {}), ids), whole), 1e-6);
+    }
   }
   EXPECT_GT(tried, 0);
 }
@@ -301,11 +324,16 @@ TEST(EmulatedUpdate, SaysWhereNothingCanStand) {
   EXPECT_EQ(refit.updates[0].why, "nothing before it stays");
   EXPECT_ERROR(refit_slices(model, first, random_tokens(4, 16, 3)), usage, "slices nothing");
   EXPECT_ERROR(refit_slices(model, keep_all(4), random_tokens(4, 16, 3), RefitKind::bias), usage, "slices nothing");
-  check_emulated_updates(model.config());
+  EXPECT_EQ(refit.updates[0].after, refit.updates[0].before);
+  check_emulated_updates(model.config(), DroppedUnits::layers);
   const Model normed = pico_model(pico_config("gemma2"), 3);
   EXPECT_ERROR(
-      check_emulated_updates(normed.config()), unsupported,
-      "layer 0 has a norm between its attention and the residual stream; for a run of layers there is --replace");
+      check_emulated_updates(normed.config(), DroppedUnits::halves), unsupported,
+      "layer 0 has a norm between its MLP and the residual stream; for a run of layers there is --replace mean");
+  // A bias of the attention's last matrix alone stands behind no whole layer.
+  const Config qwen = pico_model(tiny_qwen3(), 5).config();
+  check_emulated_updates(qwen, DroppedUnits::halves);
+  EXPECT_ERROR(check_emulated_updates(qwen, DroppedUnits::layers), unsupported, "MLP's last matrix");
 }
 
 TEST(Refit, SaysWhatItNeeds) {

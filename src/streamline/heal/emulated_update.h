@@ -15,7 +15,7 @@ namespace streamline {
 // What went between two halves that stay.
 struct EmulatedUpdate {
   std::int64_t first = 0, last = 0;  // layers of the source that it lies in
-  // Mean squares, over the tokens that judge, of what they added to the stream, and of what the constant leaves of it.
+  // Mean squares, over the tokens that judge, of what they added to the stream, and of what then still is missing.
   double before = 0, after = 0;
   // The half that gives the constant, a layer of the source and Role::o or Role::down; empty: none can (`why`), and
   // nothing stands for what went.

@@ -105,9 +105,15 @@ class Refitting {
     for (JudgedStream& stream : streams_) {
       const torch::Tensor read = stream.x;
       stream.x = block_forward(source_.config(), left, read, stream.positions);
-      if (gone) stream.intact = stream.x + block_forward(source_.config(), *gone, read, stream.positions) - read;
+      if (gone)
+        stream.intact = stream.x + (layer.attention ? mlp_half(source_.config(), *gone, read)
+                                                    : attention_half(source_.config(), *gone, read, stream.positions));
     }
     last_ = {layer.source, layer.mlp ? Role::down : Role::o};
+    // Parallel halves add to one stream, so that either can give a constant.
+    if (layer.whole() && config_of(layer.source).residual == Residual::parallel &&
+        !why_no_constant(source_.config(), layer.source, Role::down).empty())
+      last_->second = Role::o;
     if (gone) note_missing(layer.source);
   }
 
@@ -117,7 +123,11 @@ class Refitting {
     EmulatedUpdate update = *std::exchange(missing_, std::nullopt);
     const torch::Tensor mean = mean_update(streams_, update);
     update.why = last_ ? why_no_constant(source_.config(), last_->first, last_->second) : "nothing before it stays";
-    if (update.why.empty()) update.place = last_;
+    if (update.why.empty()) {
+      update.place = last_;
+    } else {
+      update.after = update.before;  // nothing stands for it
+    }
     for (JudgedStream& stream : streams_) {
       stream.intact.reset();
       if (update.place) stream.x = stream.x + mean.to(stream.x.scalar_type());
@@ -215,12 +225,15 @@ void check_refit(const Config& config, RefitKind kind, bool heads, bool channels
   }
 }
 
-void check_emulated_updates(const Config& config) {
+void check_emulated_updates(const Config& config, DroppedUnits units) {
   std::string first;
   for (std::int64_t i = 0; i < config.layer_count(); ++i) {
     const LayerConfig& layer = config.layers[static_cast<std::size_t>(i)];
-    for (const Role role : {Role::o, Role::down}) {
+    for (const Role role : {Role::down, Role::o}) {
       if (role == Role::o ? !layer.attention : !layer.mlp) continue;
+      // What goes in whole layers goes behind the last half of one that stays.
+      if (role == Role::o && units == DroppedUnits::layers && layer.mlp && layer.residual == Residual::sequential)
+        continue;
       const std::string why = why_no_constant(config, i, role);
       if (why.empty()) return;
       if (first.empty()) first = why;

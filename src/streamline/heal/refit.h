@@ -26,8 +26,11 @@ struct Refit {
 // hold.
 void check_refit(const Config& config, RefitKind kind, bool heads, bool channels);
 
-// Errors: unsupported, with the first why_no_constant(), where no half of the model can give the stream a constant.
-void check_emulated_updates(const Config& config);
+// What a plan will drop.
+enum class DroppedUnits { layers, halves };
+// Errors: unsupported, with the first why_no_constant(), where no half of the model, or none behind which a whole layer
+// may go, can give the stream a constant.
+void check_emulated_updates(const Config& config, DroppedUnits units);
 
 // For each sliced half of a layer that the plan keeps, x being what the whole layer's matrix reads of the stream that
 // the layers before it, sliced and fitted, give:
@@ -37,10 +40,10 @@ void check_emulated_updates(const Config& config);
 // takes the means of the whole model instead. What goes whole between two halves that stay is measured as one, on the
 // stream that they get, and its mean added to the first one's bias. Other biases that the model then has are zeros
 // (added_biases.h).
-// Memory: the stream of the text, one layer, a Gram matrix of fp64, and the fitted matrices. Errors: usage for a plan
-// in which nothing goes that this kind makes up for, or that replaces layers; resource for fewer than two sequences,
-// and for fewer tokens than there are unknowns for each output, naming the number needed; unsupported where a sliced
-// half cannot have a bias.
+// Memory: the stream of the text, of kind bias twice, one layer, a Gram matrix of fp64, and the fitted matrices.
+// Errors: usage for a plan in which nothing goes that this kind makes up for, or that replaces layers; resource for
+// fewer than two sequences, and for fewer tokens than there are unknowns for each output, naming the number needed;
+// unsupported where a sliced half cannot have a bias.
 Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text,
                    RefitKind kind = RefitKind::least_squares);
 

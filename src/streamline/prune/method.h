@@ -65,6 +65,7 @@ struct Method {
   Proposal (*propose)(PruneContext& context, const Json& params);
   bool keeps_state = false;     // what it finds goes into PruneContext::memory, and it goes on from there
   bool keeps_prefixes = false;  // what its candidates share, within PruneContext::prefixes
+  bool merges = false;          // it puts merged layers in the place of those that it cuts
   HalfKinds halves = {};        // that it drops by themselves, where none of its parameters says which
 };
 

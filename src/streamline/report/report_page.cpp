@@ -23,8 +23,8 @@ std::string body(const Json& record) {
          "\n<main>\n" + report::models_section(record) +
          pair(report::windows_section(record), report::curve_section(record)) + report::norms_section(record) +
          report::estimates_section(record) + report::candidates_section(record) + report::training_section(record) +
-         report::sparsity_section(record) + pair(report::provenance_section(record), report::stages_section(record)) +
-         "</main>\n" +
+         report::refit_section(record) + report::sparsity_section(record) +
+         pair(report::provenance_section(record), report::stages_section(record)) + "</main>\n" +
          element("footer", "",
                  "Made by streamline " + report::escaped(program_version()) +
                      ". This page is self-contained: it loads nothing, and its numbers are those of report.json.");

@@ -27,6 +27,7 @@ std::string estimates_section(const Json& report);
 std::string candidates_section(const Json& report);
 std::string training_section(const Json& report);
 std::string sparsity_section(const Json& report);
+std::string refit_section(const Json& report);
 std::string stages_section(const Json& report);
 std::string provenance_section(const Json& report);
 

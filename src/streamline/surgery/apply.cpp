@@ -53,6 +53,12 @@ void write_format(const Model& source, LayerForm form, const std::vector<LayerOr
   config.erase("auto_map");  // remote code would build the model without the extension
 }
 
+// As it was measured: with biases that were added to it (heal/added_biases.h) it has more.
+std::int64_t source_parameters(const Model& source, const Json& provenance) {
+  const Json::json_pointer measured("/models/0/parameters");
+  return provenance.contains(measured) ? provenance[measured].get<std::int64_t>() : source.parameters();
+}
+
 // Layers that are the source's as they were need not be run to see that they are.
 Checked what_settles(const Model& source, const std::vector<OutputLayer>& layers, const ApplyOptions& options) {
   const bool copied = !source.has_changes() && !options.edit && std::ranges::all_of(layers, &OutputLayer::untouched);
@@ -138,7 +144,8 @@ AppliedPlan apply_plan(const Model& source, const Plan& plan, const Replacements
                 options.check.value_or(what_settles(source, layers, options)), directory.staging(), applied);
   finish_result(directory, out, source.checkpoint(), whole, applied, options,
                 {.layers_before = source.layer_count(),
-                 .parameters_before = source.parameters(),
+                 .parameters_before = source_parameters(source, options.provenance),
+                 .repeatable = options.repeatable,
                  .multimodal = source.config().multimodal});
   return applied;
 }

@@ -150,10 +150,13 @@ void write_recipe(std::ostream& card, const Plan& plan, const CardFacts& facts) 
   if (!facts.provenance.contains("seed")) card << "| seed | " << plan.method.seed << " |\n";
   for (const auto& [key, value] : facts.provenance.items())
     if (key != kRecipe && key != kModels) card << "| " << cell(key) << " | " << cell(value) << " |\n";
-  card << "\nRepeat it from the source checkpoint and this directory:\n\n"
-       << "```\nstreamline apply SOURCE --plan streamline/plan.json --out DIR\n```\n\n";
+  card << "\n";
+  if (facts.repeatable)
+    card << "Repeat it from the source checkpoint and this directory:\n\n"
+         << "```\nstreamline apply SOURCE --plan streamline/plan.json --out DIR\n```\n\n";
   if (const std::string recipe = facts.provenance.value(kRecipe, ""); !recipe.empty())
-    card << "Or do all of it again, with `streamline prune --config streamline/recipe.yaml --out DIR`:\n\n```yaml\n"
+    card << (facts.repeatable ? "Or do" : "Do")
+         << " all of it again, with `streamline prune --config streamline/recipe.yaml --out DIR`:\n\n```yaml\n"
          << recipe << "```\n\n";
 }
 

@@ -19,6 +19,7 @@ struct CardFacts {
   std::string format = "ordinary";                           // AppliedPlan::format
   bool converts = true;                                      // AppliedPlan::converts
   std::vector<std::string> notes = {};                       // how it is stored and who loads it
+  bool repeatable = true;                                    // by the plan that lies inside
   bool multimodal = false;                                   // there are parts beside the text model
   Json provenance = Json::object();
   std::vector<std::string> base_models = {};  // that it was merged from; none: that of the plan

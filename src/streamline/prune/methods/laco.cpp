@@ -181,6 +181,7 @@ const Method kMethod = {
     .paper = "Yang et al., EMNLP 2024 Findings, arXiv 2402.11187",
     .params = params(),
     .propose = propose,
+    .merges = true,
 };
 
 }  // namespace streamline::laco_method
