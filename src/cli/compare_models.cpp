@@ -10,6 +10,7 @@
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
 #include "streamline/base/log.h"
+#include "streamline/base/unfinished.h"
 #include "streamline/surgery/format.h"
 #include "streamline/surgery/widths.h"
 
@@ -19,6 +20,15 @@ namespace {
 std::string short_name(const std::string& path) {
   const std::filesystem::path trimmed = std::filesystem::path(path + "/").parent_path();
   return trimmed.filename().empty() ? path : trimmed.filename().string();
+}
+
+// Plans in results are all called plan.json: they go by the result's name.
+std::string short_plan_name(const std::string& plan) {
+  const std::filesystem::path whole = whole_path(plan);
+  if (whole.filename() != "plan.json") return short_name(plan);
+  const std::filesystem::path folder = whole.parent_path(), above = folder.parent_path();
+  const std::filesystem::path named = folder.filename() == "streamline" && above.has_filename() ? above : folder;
+  return named.has_filename() ? named.filename().string() : short_name(plan);
 }
 
 // "dropped layers 5..6 (of 12)", where the checkpoint says how it was made.
@@ -66,7 +76,7 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
   for (const std::string& path : options.plans) {
     const PlannedSurgery surgery = open_plan(path, source->model, seed);
     const Model masked = surgery.on(source->model);
-    result.push_back({.name = short_name(path),
+    result.push_back({.name = short_plan_name(path),
                       .opened = source,
                       .model = masked.view(surgery.plan, surgery.replacements),
                       .written = written_view(masked, surgery.plan, surgery.replacements, form),

@@ -36,7 +36,9 @@ std::function<Output()> declare(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   arguments.add("ACTION", options->action, "merge: a plan that cuts what any of the plans cuts", {.required = true});
   arguments.add("PLANS", options->plans, "two plans or more of one model, or results that have one in streamline/");
-  arguments.add("--out", options->out, "file of the new plan; trained weights go beside it as NAME.safetensors",
+  arguments.add("--out", options->out,
+                "file of the new plan, NAME.json; trained weights go beside it as NAME.safetensors, masks of single "
+                "weights as NAME.masks.safetensors",
                 {.required = true});
   arguments.flag("--overwrite", options->overwrite, "replace existing files");
   add_output_options(arguments, options->common);

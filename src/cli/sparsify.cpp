@@ -231,6 +231,11 @@ void write_plan(Run& run, const std::shared_ptr<const sparse::PrunedStore>& stor
   plan.method.parameters = {
       {"method", options.method}, {"allocation", options.allocation}, {"ratio", run.report["allocation"]["ratio"]}};
   if (!options.pattern.empty()) plan.method.parameters["pattern"] = options.pattern;
+  if (run.sparsify.criterion == sparse::Criterion::wanda) plan.method.parameters["inputs"] = options.inputs;
+  if (options.allocation != "uniform")
+    plan.method.parameters.update(
+        {{"spread", options.spread.spread}, {"clip", options.spread.clip}, {"cap", options.spread.cap}});
+  if (options.allocation == "alpha") plan.method.parameters["tail"] = options.spread.tail;
   plan.method.calibration_digest = run.calibration.digest;
   plan.method.seed = options.common.seed;
   const std::filesystem::path masks = masks_beside(options.out);

@@ -37,6 +37,15 @@ def test_compare_looks_through_plans(other_model):
     assert found["models"][1]["layers"] == 9
 
 
+@pytest.mark.parametrize("folder", ["cut", "cut/streamline"])
+def test_a_plan_that_is_called_plan_goes_by_its_folder(other_model, tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    plan = tmp_path / folder / "plan.json"
+    plan.write_bytes(other_model.read_bytes())
+    found = run_json("compare", BOOKS, "--plan", plan, "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed")
+    assert [model["name"] for model in found["models"]] == ["books-5m", "cut"]
+
+
 def test_compare_tells_every_text_and_who_is_within_the_error_of_whom(other_model):
     words = ["compare", BOOKS, BOOKS, "--plan", other_model, "--perplexity", VALID, "--perplexity", CALIBRATION, "--window", 128,
              "--max-windows", 8, "--no-speed"]

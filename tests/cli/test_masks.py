@@ -60,7 +60,9 @@ def masked(tmp_path_factory):
 
 def test_the_plan_is_what_sparsify_writes(masked, tmp_path):
     plan = json.loads((masked / "masks.json").read_text())
-    assert plan["version"] == 3 and plan["method"]["name"] == "sparsify" and plan["method"]["parameters"]["pattern"] == "2:4"
+    assert plan["version"] == 3 and plan["method"]["name"] == "sparsify"
+    assert plan["method"]["parameters"] == {"method": "wanda", "allocation": "uniform", "ratio": 0.5, "pattern": "2:4",
+                                            "inputs": "pruned"}
     assert plan["masks"]["sha256"] == hashlib.sha256((masked / "masks.masks.safetensors").read_bytes()).hexdigest()
     found = run_json("apply", BOOKS, "--plan", masked / "masks.json", "--out", tmp_path / "out")
     assert found["checked"] == "logits"
@@ -89,6 +91,13 @@ def test_magnitude_goes_the_same_way(tmp_path):
     run_json(*words, tmp_path / "whole")
     run_json("apply", BOOKS, "--plan", tmp_path / "m.json", "--out", tmp_path / "out")
     assert tensors(tmp_path / "out") == tensors(tmp_path / "whole")
+
+
+def test_the_plan_says_how_its_layers_came_to_differ(tmp_path):
+    made = run_json("sparsify", BOOKS, "--method", "magnitude", "--ratio", 0.4, "--allocation", "alpha", "--spread", 0.2, "--clip",
+                    "--cap", 0.5, "--tail", "middle", "--plan-only", "--out", tmp_path / "m.json")
+    assert made["plan"]["method"]["parameters"] == {"method": "magnitude", "allocation": "alpha", "ratio": 0.4, "spread": 0.2,
+                                                    "clip": True, "cap": 0.5, "tail": "middle"}
 
 
 def test_layers_are_cut_and_the_rest_is_masked(masked, tmp_path):
@@ -151,7 +160,7 @@ def test_masks_that_were_cut_short_or_are_gone_are_one_line(masked, tmp_path):
     plan, file = tmp_path / "masks.json", tmp_path / "masks.masks.safetensors"
     plan.write_bytes((masked / "masks.json").read_bytes())
     file.write_bytes((masked / "masks.masks.safetensors").read_bytes()[:-100])
-    for message in ("these are not the plan's masks", "masks.masks.safetensors"):
+    for message in ("these are not the plan's masks", "masks.masks.safetensors: the plan's masks are not there"):
         for words in (["apply", BOOKS, "--plan", plan, "--out", tmp_path / "out"],
                       ["plan", "merge", plan, plan, "--out", tmp_path / "out.json"]):
             done = run(*words, "--quiet")

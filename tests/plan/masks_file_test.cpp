@@ -39,6 +39,8 @@ TEST(MasksFile, ReadsWhatWasWritten) {
 TEST(MasksFile, LiesBesideThePlan) {
   EXPECT_EQ(masks_beside("folder/cut.json"), "folder/cut.masks.safetensors");
   EXPECT_EQ(masks_beside("cut"), "cut.masks.safetensors");
+  EXPECT_EQ(masks_beside("qwen2.5"), "qwen2.5.masks.safetensors");
+  EXPECT_EQ(masks_beside("folder.json/qwen2.5.json"), "folder.json/qwen2.5.masks.safetensors");
 }
 
 TEST(MasksFile, OfAnotherDigestIsNotThePlans) {
@@ -49,9 +51,11 @@ TEST(MasksFile, OfAnotherDigestIsNotThePlans) {
   for (const std::string& changed : {whole.substr(0, whole.size() - 1), whole + "x", std::string()}) {
     write_text(path, changed);
     EXPECT_ERROR(MasksFile::open(path, digest), mismatch, "masks.safetensors: these are not the plan's masks");
+    EXPECT_ERROR(MasksFile::open(path, digest), mismatch, "make both anew with `sparsify --plan-only`");
   }
   std::filesystem::remove(path);
-  EXPECT_ERROR(MasksFile::open(path, digest), io, "masks.safetensors");
+  EXPECT_ERROR(MasksFile::open(path, digest), io, "masks.safetensors: the plan's masks are not there");
+  EXPECT_ERROR(MasksFile::open(folder.path(), digest), io, "not a regular file");
 }
 
 // Whatever is wrong with a file is said, although its digest agrees.

@@ -7,6 +7,7 @@
 #include "streamline/nn/kept_bits.h"
 #include "streamline/nn/tensor_bytes.h"
 #include "streamline/surgery/merge_files.h"
+#include "support/core/tensor_files.h"
 #include "surgery/written.h"
 
 namespace streamline::test {
@@ -160,6 +161,24 @@ TEST_F(Masks, OfWhatTheSourceHasNotAreRefused) {
   }
 }
 
+TEST_F(Masks, OfQuantisedMatricesAreRefused) {
+  const std::string up = "model.layers.1.mlp.up_proj.weight";
+  std::vector<TestTensor> tensors = {filled(up + "_scale", DType::f32, {1})};
+  for (const TensorInfo& tensor : source_->checkpoint().tensors())
+    tensors.push_back(tensor.name == up ? filled(up, DType::f8_e4m3, tensor.shape)
+                                        : TestTensor{{tensor.name, tensor.dtype, tensor.shape},
+                                                     tensor_bytes(source_->checkpoint(), tensor.name)});
+  write_text(path("in") / "model.safetensors", safetensors_file(tensors));
+  const Model quantised = open_model(path("in"));
+  const auto read = [&](const std::string& name, const std::string& matrix) {
+    const fs::path file =
+        write_plan(name, keep_all(6), {mask_in_turn({matrix, 1, source_->checkpoint().at(matrix).shape}, 0)});
+    return read_plan_masks(file, read_plan_bundle(file, quantised).first, quantised);
+  };
+  EXPECT_ERROR(read("bad", up), unsupported, "bad.masks.safetensors: '" + up + "' is stored in a quantised form");
+  EXPECT_NE(read("good", "model.layers.1.mlp.gate_proj.weight"), nullptr);
+}
+
 TEST_F(Masks, LoseInAMergeWhatAnyPlanTakes) {
   const fs::path one = write_plan("one", keep_all(6), masks_of_all(0)),
                  two = write_plan("two", keep_all(6), masks_of_all(1)), cut = write_plan("cut", drop_layers(6, {1, 3}));
@@ -186,6 +205,30 @@ TEST_F(Masks, OfLayersThatAllGoMakeNone) {
       merge_plan_files({masks, write_plan("cut", drop_layers(6, {1}))}, path("merged.json"), Overwrite::no);
   EXPECT_FALSE(plan.masks.has_value());
   EXPECT_FALSE(fs::exists(path("merged.masks.safetensors")));
+}
+
+TEST_F(Masks, OfAPlanThatIsReplacedGoWithIt) {
+  const Mask up{"model.layers.1.mlp.up_proj.weight", 1, {176, 64}};
+  const fs::path masks = write_plan("masks", keep_all(6), {mask_in_turn(up, 0)}),
+                 cut = write_plan("cut", drop_layers(6, {1}));
+  merge_plan_files({masks, masks}, path("merged.json"), Overwrite::no);
+  EXPECT_TRUE(fs::exists(path("merged.masks.safetensors")));
+  const Plan plan = merge_plan_files({path("merged.json"), cut}, path("merged.json"), Overwrite::yes);
+  EXPECT_FALSE(plan.masks.has_value());
+  EXPECT_FALSE(fs::exists(path("merged.masks.safetensors")));
+  merge_plan_files({masks, cut}, path("masks"), Overwrite::yes);  // masks.masks.safetensors is another plan's
+  EXPECT_TRUE(fs::exists(path("masks.masks.safetensors")));
+}
+
+TEST_F(Masks, OfLayersThatThePlanHasNotAreNotMerged) {
+  for (const std::int64_t layer : {-1, 6}) {
+    const fs::path masks = write_plan("masks", keep_all(6), {mask_in_turn({"up", layer, {176, 64}}, 0)});
+    EXPECT_ERROR(merge_plan_files({masks, write_plan("cut", drop_layers(6, {1}))}, path("merged.json"), Overwrite::no),
+                 mismatch,
+                 "masks.masks.safetensors: 'up' is masked as one of layer " + std::to_string(layer) +
+                     "; the plan is of 6 layers");
+    EXPECT_FALSE(fs::exists(path("merged.json")));
+  }
 }
 
 TEST_F(Masks, OfTwoModelsAreNotMerged) {

@@ -52,8 +52,11 @@ std::uint64_t bytes_of_mask(const Mask& mask, const std::string& where) {
   return (elements + 7) / 8;
 }
 
-MasksFile::MasksFile(Blob file, std::string name)
-    : file_(std::move(file)), name_(std::move(name)), sha256_(streamline::sha256(file_.bytes)) {
+MasksFile::MasksFile(const Blob& file, std::string name)
+    : MasksFile(file, std::move(name), streamline::sha256(file.bytes)) {}
+
+MasksFile::MasksFile(Blob file, std::string name, std::string digest)
+    : file_(std::move(file)), name_(std::move(name)), sha256_(std::move(digest)) {
   std::map<std::string, Mask> described = described_masks(file_.bytes, name_);
   for (const TensorInfo& tensor : parse_safetensors(file_.bytes, name_)) {
     const auto found = described.find(tensor.name);
@@ -71,11 +74,15 @@ MasksFile::MasksFile(Blob file, std::string name)
 }
 
 MasksFile MasksFile::open(const std::filesystem::path& path, const std::string& sha256) {
-  const Blob file = map_file(path);
-  if (const std::string digest = streamline::sha256(file.bytes); digest != sha256)
+  std::error_code error;
+  if (!std::filesystem::exists(path, error) && !error)
+    fail(ErrorKind::io, path.string(), ": the plan's masks are not there; they lie beside the plan, copy them with it");
+  Blob file = map_file(path);
+  const std::string digest = streamline::sha256(file.bytes);
+  if (digest != sha256)
     fail(ErrorKind::mismatch, path.string(), ": these are not the plan's masks (sha256 ", digest, ", the plan says ",
-         sha256, ")");
-  return {file, path.string()};
+         sha256, "); make both anew with `sparsify --plan-only`");
+  return {std::move(file), path.string(), digest};
 }
 
 std::string write_masks(const std::filesystem::path& path, const std::vector<MaskSource>& masks) {
@@ -105,7 +112,8 @@ std::string write_masks(const std::filesystem::path& path, const std::vector<Mas
 
 std::filesystem::path masks_beside(const std::filesystem::path& plan) {
   std::filesystem::path masks = plan;
-  return masks.replace_extension(".masks.safetensors");
+  if (masks.extension() == ".json") masks.replace_extension();
+  return masks += ".masks.safetensors";
 }
 
 }  // namespace streamline

@@ -31,8 +31,8 @@ std::uint64_t bytes_of_mask(const Mask& mask, const std::string& where);
 class MasksFile {
  public:
   // Errors: format, naming the file and the tensor.
-  MasksFile(Blob file, std::string name);
-  // The file that a plan names. Errors: io; mismatch for another digest.
+  MasksFile(const Blob& file, std::string name);
+  // The file that a plan names. Errors: io; mismatch for another digest; format.
   static MasksFile open(const std::filesystem::path& path, const std::string& sha256);
 
   const std::string& name() const { return name_; }  // for messages
@@ -43,6 +43,8 @@ class MasksFile {
   std::span<const std::byte> bits(std::size_t index) const { return bits_[index]; }
 
  private:
+  MasksFile(Blob file, std::string name, std::string digest);
+
   Blob file_;
   std::string name_, sha256_;
   std::vector<Mask> masks_;
@@ -58,7 +60,7 @@ struct MaskSource {
 // Errors: io.
 std::string write_masks(const std::filesystem::path& path, const std::vector<MaskSource>& masks);
 
-// "cut.masks.safetensors" beside "cut.json".
+// "cut.masks.safetensors" beside "cut.json" and beside "cut".
 std::filesystem::path masks_beside(const std::filesystem::path& plan);
 
 }  // namespace streamline

@@ -69,6 +69,9 @@ class CarriedMasks {
         std::make_shared<const MasksFile>(MasksFile::open(file.path.parent_path() / named.file, named.sha256));
     for (std::size_t i = 0; i < opened->masks().size(); ++i) {
       const Mask& mask = opened->masks()[i];
+      if (mask.layer < 0 || mask.layer >= plan.base.layers)
+        fail(ErrorKind::mismatch, opened->name(), ": '", mask.tensor, "' is masked as one of layer ", mask.layer,
+             "; the plan is of ", plan.base.layers, " layers");
       if (!is_left(plan, mask.layer)) continue;
       std::vector<Entry>& parts = masks_[mask.tensor];
       if (!parts.empty() && parts.front().mask() != mask)
@@ -119,6 +122,16 @@ void check_free(const fs::path& path, Overwrite overwrite) {
     fail(ErrorKind::io, path.string(), ": already exists; choose another name, or pass --overwrite");
 }
 
+// Whether the plan in this file, if there is one, has its masks in `masks` beside it.
+bool has_masks_in(const fs::path& plan, const fs::path& masks) {
+  try {
+    const auto named = read_plan_file(plan.string()).named.plan.masks;
+    return named && named->file == masks.filename().string();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out, Overwrite overwrite) {
@@ -138,10 +151,12 @@ Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out
   for (const auto& [to, from] : replaced)
     if (!plan.segments[static_cast<std::size_t>(to)].weights_file.empty())
       weights.add(files[from.plan], from.segment, to);
+  fs::path weights_path = out;
+  weights_path.replace_extension(".safetensors");
+  if (!weights.empty()) check_free(weights_path, overwrite);
+  const bool stale = masks.empty() && has_masks_in(out, masks_path);  // those of the plan that is replaced
+  if (!masks.empty()) plan.masks = PlanMasks{masks_path.filename().string(), masks.write(masks_path)};
   if (!weights.empty()) {
-    fs::path weights_path = out;
-    weights_path.replace_extension(".safetensors");
-    check_free(weights_path, overwrite);
     const std::string digest = weights.write(weights_path);
     for (const auto& [to, from] : replaced) {
       Segment& segment = plan.segments[static_cast<std::size_t>(to)];
@@ -150,8 +165,9 @@ Plan merge_plan_files(const std::vector<std::string>& plans, const fs::path& out
       segment.weights_sha256 = digest;
     }
   }
-  if (!masks.empty()) plan.masks = PlanMasks{masks_path.filename().string(), masks.write(masks_path)};
   write_text(out, dump_json(to_json(plan)));
+  std::error_code error;
+  if (stale) fs::remove(masks_path, error);
   return plan;
 }
 
