@@ -206,9 +206,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.add("MODELS", options->models.models,
                 "checkpoints; the first is the source that the others are held against");
   sweep.add("--plan", options->models.plans, "plans on the source, which are looked at without writing them");
-  sweep.add("--methods", options->models.methods,
-            "pruning methods to try on the source, or all; measured on windows of the books that come with the program "
-            "where neither --perplexity nor --tasks is given");
+  sweep.add("--methods", options->models.methods, "pruning methods to try on the source, or all");
   sweep.add("--layers", options->models.layers, "layers that each of them takes out, e.g. 2,4,8");
   sweep.add_texts("--budget", options->models.budgets,
                   "what they may leave, as prune's --budget: the smallest cut of each that meets it; may be repeated");
@@ -254,7 +252,7 @@ std::function<Output()> declare(Arguments& arguments) {
     options->models.data.bos = options->evaluation.bos;
     options->models.keep = options->evaluation.out;
     if (lacks_text_to_look_at(options->models)) take_shipped_text(options->models.data);
-    if (!options->models.methods.empty()) take_shipped_text(options->evaluation);
+    take_shipped_text(options->evaluation);
     return resumable(options->evaluation.out, [&] { return run(*options); });
   };
 }

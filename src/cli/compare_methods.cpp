@@ -82,7 +82,7 @@ std::vector<Chooser> choosers(const CompareModelOptions& options, const OpenedMo
     for (std::int64_t draw = 0; draw < options.seeds; ++draw) {
       DataOptions data = options.data;
       data.path = text;
-      data.shuffle = options.seeds > 1;
+      data.shuffle = data.shuffle || options.seeds > 1;
       const std::uint64_t drawn = seed + static_cast<std::uint64_t>(draw);
       result.push_back({.text = text, .draw = drawn, .tokens = load_calibration(source, data, drawn)});
     }

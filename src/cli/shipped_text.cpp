@@ -32,6 +32,7 @@ void take_shipped_text(DataOptions& data) {
   if (!found)
     fail(ErrorKind::usage, "--data is required: the books that come with the program are not there; give a text");
   data.shipped = true;
+  data.shuffle = true;  // else the first book alone would be read
   data.path = *found;
 }
 

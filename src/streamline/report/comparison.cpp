@@ -151,17 +151,10 @@ std::string questions_line(const Json& record) {
   return line.empty() ? line : line + ".\n";
 }
 
-// How the perplexities were measured, a line a text, and what the sign in the table means.
+// How the perplexities were measured, and what the sign in the table means.
 std::string texts_lines(const Json& record, const std::string& table) {
   std::string lines;
-  const std::vector<std::string> names = report::text_names(record);
-  for (const Json& model : report::elements(record, "/models")) {
-    const std::vector<Json> all = report::perplexities(model);
-    for (std::size_t i = 0; i < std::min(all.size(), names.size()); ++i)
-      if (const std::string windows = windows_text(all[i]); !windows.empty())
-        lines += "Perplexity on " + names[i] + ": " + windows + ".\n";
-    if (!all.empty()) break;
-  }
+  for (const std::string& sentence : report::text_sentences(record)) lines += sentence + "\n";
   return lines + (table.find("±") == std::string::npos ? "" : "± one standard error.\n");
 }
 

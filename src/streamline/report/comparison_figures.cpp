@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "streamline/base/number_text.h"
+#include "streamline/base/perplexity_text.h"
 #include "streamline/base/stats.h"
 #include "streamline/report/comparison.h"
 #include "streamline/report/comparison_names.h"
@@ -102,6 +103,19 @@ std::vector<std::string> text_names(const Json& record) {
     names.push_back(same > 1 || last(path).empty() ? path : last(path));
   }
   return names;
+}
+
+std::vector<std::string> text_sentences(const Json& record) {
+  std::vector<std::string> sentences;
+  const std::vector<std::string> names = text_names(record);
+  for (const Json& model : elements(record, "/models")) {
+    const std::vector<Json> all = perplexities(model);
+    for (std::size_t i = 0; i < std::min(all.size(), names.size()); ++i)
+      if (const std::string windows = windows_text(all[i]); !windows.empty())
+        sentences.push_back("Perplexity on " + names[i] + ": " + windows + ".");
+    if (!all.empty()) break;
+  }
+  return sentences;
 }
 
 std::optional<std::int64_t> too_few_windows(const Json& record) {

@@ -25,6 +25,8 @@ std::optional<Asked> asked(const Json& record, const std::string& benchmark);
 std::vector<Json> perplexities(const Json& model);
 // What tables call the texts, in their order: the last part of a path; all of it where two texts would have one name.
 std::vector<std::string> text_names(const Json& record);
+// How each was measured: "Perplexity on valid.txt: 32704 tokens scored in windows of 512, stride 512, without BOS."
+std::vector<std::string> text_sentences(const Json& record);
 
 // The windows of the first text, where perplexities were measured on so few of them (kFewestPairs) that nothing is said
 // of which differences are more than chance; else nothing.

@@ -206,6 +206,8 @@ std::string comparison_models(const Json& record) {
   front.reserve(models.size());
   for (const Json& model : models) front.push_back(flag(model, "/pareto/parameters"));
   const std::string score = stability_score(record);
+  std::string texts;
+  for (const std::string& sentence : text_sentences(record)) texts += (texts.empty() ? "" : "<br>") + escaped(sentence);
   return section("The models side by side",
                  "Tinted: no other model here is better and as small, or as good and smaller (by " +
                      quality_name(record) + "). ± one standard error." +
@@ -216,7 +218,8 @@ std::string comparison_models(const Json& record) {
                                           score +
                                           "), both with 95 % of the resamples; agreement is stability "
                                           "without weights."),
-                 html_table(heading, rows, "The models side by side", front));
+                 html_table(heading, rows, "The models side by side", front) +
+                     (texts.empty() ? "" : element("p", "class=\"note\"", texts)));
 }
 
 }  // namespace streamline::report
