@@ -23,7 +23,8 @@ std::optional<std::string> shipped_file(const std::string& name);
 // the path with what may follow it, as " (held-out part)".
 std::string shipped_name(const std::string& path, const std::string& source);
 
-// Takes the books for choosing where no text is named, sequences drawn from all of them. Errors: usage where they are not there.
+// Takes the books for choosing where no text is named, sequences drawn from all of them. Errors: usage where they are
+// not there.
 void take_shipped_text(DataOptions& data);
 // Takes those for perplexity, and so many windows of them where none are asked for, where neither texts nor tasks are
 // named.
