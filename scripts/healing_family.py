@@ -18,7 +18,7 @@ import tempfile
 from measuring import PROGRAM, Program, write_json
 
 # Words of `heal`; a replacement and its loss, words of `prune`, where there is an @.
-WAYS = ["lora", "lora --base nf4", "dora", "norms", "sherl", "sherl --late 4", "layer@mse", "layer@lm", "layer@kl", "linear@mse"]
+WAYS = ["lora", "lora --base nf4", "dora", "norms", "sherl", "sherl --late 4", "lora --batch 2", "norms --batch 2", "layer@mse", "layer@lm", "layer@kl", "linear@mse"]
 
 
 def healed(run, args, way, cut, out):
