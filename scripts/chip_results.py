@@ -9,23 +9,9 @@ benchmark, and writes FOLDER/table.md. What lies in FOLDER already is not made a
 does the work.
 """
 import argparse
-import json
 import pathlib
-import sys
 
-from measuring import PROGRAM, Program, write_json
-
-
-def kept(file, settings, make):
-    """The record in a file of an earlier run with the same settings, or make()'s, which is then written."""
-    if file.exists():
-        found = json.loads(file.read_text())
-        if found["settings"] != settings:
-            sys.exit(f"{file} was made with {found['settings']}; give another --out")
-        return found["record"]
-    record = make()
-    write_json(file, {"settings": settings, "record": record})
-    return record
+from measuring import PROGRAM, Program, kept
 
 
 def chips_of(run, args, task, settings):

@@ -48,6 +48,18 @@ def write_json(file, record):
     part.replace(file)
 
 
+def kept(file, settings, make):
+    """The record in a file of an earlier run with the same settings, or make()'s, which is then written."""
+    if file.exists():
+        found = json.loads(file.read_text())
+        if found["settings"] != settings:
+            sys.exit(f"{file} was made with {found['settings']}; give another --out")
+        return found["record"]
+    record = make()
+    write_json(file, {"settings": settings, "record": record})
+    return record
+
+
 def plan_file(folder, layers, dropped):
     """A hand-written plan that drops layers."""
     segments = [{"first": i, "last": i, "action": "drop" if i in dropped else "keep"} for i in range(layers)]

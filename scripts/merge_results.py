@@ -10,11 +10,9 @@ and measures the best one on the texts TEST. FOLDER keeps the tuned models and a
 not made again. Writes FOLDER/table.md. Standard library only; the program does the work.
 """
 import argparse
-import json
 import pathlib
-import sys
 
-from measuring import PROGRAM, Program, write_json
+from measuring import PROGRAM, Program, kept
 
 # The title of a merge, its words, the coefficient that is looked for, and its values.
 ALONE = [("all layers alike", ["--rule", "sum"], "scale", "0.2:1:0.2"), ("with depth", ["--rule", "sum"], "alpha", "0:0.8:0.2")]
@@ -25,17 +23,6 @@ TOGETHER = [
     ("ties, all layers alike", ["--rule", "ties"], "scale", "0.4:1.6:0.3"),
     ("ties, with depth", ["--rule", "ties", "--lines-alpha", "auto"], "beta", "0.1:1.3:0.3"),
 ]
-
-
-def kept(file, settings, make):
-    if file.exists():
-        found = json.loads(file.read_text())
-        if found["settings"] != settings:
-            sys.exit(f"{file} was made with {found['settings']}; give another --out")
-        return found["record"]
-    record = make()
-    write_json(file, {"settings": settings, "record": record})
-    return record
 
 
 def sweep(run, args, models, words, coefficient, values, texts, control):
