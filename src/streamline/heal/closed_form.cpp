@@ -195,6 +195,18 @@ torch::Tensor reduced_rank(const LeastSquares& sums, const torch::Tensor& soluti
   return torch::cat({reduced, (wanted - mean.matmul(reduced)).unsqueeze(0)});
 }
 
+BestRidge best_ridge(const LeastSquares& held_out, double elements, double least, std::span<const double> ridges,
+                     const std::function<std::optional<torch::Tensor>(double ridge)>& solve) {
+  BestRidge best{.error = least};
+  for (const double ridge : ridges) {
+    const auto solution = solve(ridge);
+    if (!solution) continue;
+    const double error = held_out.error(*solution) / elements;
+    if (error < best.error) best = {.solution = *solution, .ridge = ridge, .error = error};
+  }
+  return best;
+}
+
 ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body, const LayerWeights& start,
                               const StateSource& states, const TokenBatches& training, const TokenBatches& validation,
                               std::int64_t micro_batch_tokens) {
@@ -205,21 +217,13 @@ ClosedFormFit fit_closed_form(const Replacement& replacement, const Model& body,
   const LeastSquares held_out = fit.gather(states, validation, micro_batch_tokens, nullptr);
   const double scale = fit.scale();
   const double elements = static_cast<double>(held_out.rows * body.config().hidden) / (scale * scale);
-  torch::Tensor best = fit.own();
-  ClosedFormFit result{.weights = copy_to(start, torch::kCPU, torch::kFloat32),
-                       .ridge = std::numeric_limits<double>::infinity()};
-  result.error = result.start_error = held_out.error(best) / elements;
-  for (const double ridge : kRidges) {
-    const auto solution = fit.solve(sums, ridge);
-    if (!solution) continue;
-    const double error = held_out.error(*solution) / elements;
-    if (!(error < result.error)) continue;
-    result.error = error;
-    result.ridge = ridge;
-    best = *solution;
-  }
-  if (result.ridge < std::numeric_limits<double>::infinity()) result.weights = fit.with(best);
-  return result;
+  const double start_error = held_out.error(fit.own()) / elements;
+  const BestRidge best =
+      best_ridge(held_out, elements, start_error, kRidges, [&](double ridge) { return fit.solve(sums, ridge); });
+  return {.weights = best.solution.defined() ? fit.with(best.solution) : copy_to(start, torch::kCPU, torch::kFloat32),
+          .ridge = best.ridge,
+          .error = best.error,
+          .start_error = start_error};
 }
 
 }  // namespace streamline

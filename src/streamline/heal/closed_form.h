@@ -3,7 +3,10 @@
 // fp64, ridge regression solves for a matrix, and held-out text chooses how strong the ridge is.
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <optional>
+#include <span>
 
 #include "streamline/heal/replacement.h"
 #include "streamline/heal/window_states.h"
@@ -25,6 +28,16 @@ struct LeastSquares {
 // w that minimises |r - φ w|² + ridge * mean(diag φᵀφ) * |w|², [p, d] (diagonal: [p]); nullopt when the Gram matrix is
 // singular to working precision.
 std::optional<torch::Tensor> solve_ridge(const LeastSquares& sums, double ridge);
+
+// Of some ridges the one whose solution leaves least of held-out rows.
+struct BestRidge {
+  torch::Tensor solution = {};  // undefined where none leaves less than there was
+  double ridge = std::numeric_limits<double>::infinity();
+  double error = 0;  // what is left, a mean over `elements`
+};
+// least: what was left before, as `error`. solve: the solution of a ridge, nullopt where there is none.
+BestRidge best_ridge(const LeastSquares& held_out, double elements, double least, std::span<const double> ridges,
+                     const std::function<std::optional<torch::Tensor>(double ridge)>& solve);
 
 // The best map of rank `rank` from the sums of features (x, 1): of w, a solution of theirs [d + 1, d], the part along
 // the `rank` directions in which its predictions vary most, and the bias that then fits the means. 0: the bias alone.

@@ -2,7 +2,6 @@
 #include "streamline/heal/matrix_fit.h"
 
 #include <array>
-#include <limits>
 
 #include "streamline/base/error.h"
 
@@ -45,19 +44,11 @@ torch::Tensor MatrixFit::solve(FittedMatrix& found, const std::string& where) co
     found.after = std::max(0.0, judging_.error(mean) / outputs);
     return mean.cpu();
   }
-  found.after = found.before;
-  found.ridge = std::numeric_limits<double>::infinity();
-  torch::Tensor best;
-  for (const double ridge : kRefitRidges) {
-    const auto solution = solve_ridge(teaching_, ridge);
-    if (!solution) continue;
-    const double error = judging_.error(*solution) / outputs;
-    if (!(error < found.after)) continue;
-    found.after = error;
-    found.ridge = ridge;
-    best = *solution;
-  }
-  return best.defined() ? best.cpu() : best;
+  const BestRidge best = best_ridge(judging_, outputs, found.before, kRefitRidges,
+                                    [&](double ridge) { return solve_ridge(teaching_, ridge); });
+  found.after = best.error;
+  found.ridge = best.ridge;
+  return best.solution.defined() ? best.solution.cpu() : best.solution;
 }
 
 }  // namespace streamline
