@@ -2,6 +2,7 @@
 #include "changed_model.h"
 
 #include "recipe.h"
+#include "streamline/base/log.h"
 #include "streamline/report/report.h"
 
 namespace streamline::cli {
@@ -32,6 +33,11 @@ Json perplexity_record(const PerplexityResult& result, const PerplexityOptions& 
   else
     first = result;
   return record;
+}
+
+void warn(Json& report, const std::string& sentence) {
+  log_warning(sentence);
+  report["warnings"].push_back(sentence);
 }
 
 void add_measured(Json& report, const OpenedModel& opened, Measured& measured, const char* name, const Model& model) {

@@ -28,6 +28,9 @@ Measured load_measured(const OpenedModel& opened, const DataOptions& data, const
 Json perplexity_record(const PerplexityResult& result, const PerplexityOptions& options, const EvaluationText& text,
                        std::optional<PerplexityResult>& first);
 
+// Says it, and keeps it among the report's "warnings".
+void warn(Json& report, const std::string& sentence);
+
 // Adds a row to the report's "models", and "evaluation" where there is a text.
 void add_measured(Json& report, const OpenedModel& opened, Measured& measured, const char* name, const Model& model);
 

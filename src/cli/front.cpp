@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <filesystem>
 
 #include "command.h"
 #include "estimate.h"
 #include "streamline/base/error.h"
+#include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/version.h"
 
@@ -23,9 +23,7 @@ constexpr const char* kComputes = "streamline-compute";
 
 // Does not return.
 void hand_over(const std::vector<std::string>& words) {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::string program = (self.parent_path() / kComputes).string();
+  const std::string program = (program_folder() / kComputes).string();
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);

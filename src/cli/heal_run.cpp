@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heal_run.h"
 
-#include "streamline/base/log.h"
 #include "streamline/base/perplexity_text.h"
 #include "streamline/heal/pace.h"
 #include "streamline/heal/train_state.h"
@@ -38,9 +37,7 @@ ApplyOptions apply_options(const Run& run, const std::string& body) {
 
 void tell_if_nothing_learnt(Run& run, const HealResult& result) {
   const std::string sentence = nothing_learnt(result, "try a smaller --learning-rate, or more --tokens");
-  if (sentence.empty()) return;
-  log_warning(sentence);
-  run.report["warnings"].push_back(sentence);
+  if (!sentence.empty()) warn(run.report, sentence);
 }
 
 std::string card_end(const Run& run) {

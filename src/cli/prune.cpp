@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "changed_model.h"
 #include "command.h"
 #include "method_options.h"
 #include "prune_run.h"
@@ -160,8 +161,7 @@ void warn_of_unwritable(PruneRun& run) {
     check_cut(run, run.plan);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unsupported) throw;
-    log_warning(error.what());
-    run.report["warnings"].push_back(error.what());
+    warn(run.report, error.what());
   }
 }
 

@@ -263,11 +263,6 @@ void choose(PruneRun& run) {
 
 namespace {
 
-void warn(PruneRun& run, const std::string& sentence) {
-  log_warning(sentence);
-  run.report["warnings"].push_back(sentence);
-}
-
 // The perplexity is `model`'s, sizes and speed are those of the model that is written.
 void measure(PruneRun& run, const std::string& name, const Model& model, const Model& written) {
   const PerplexityResult result = perplexity(model, run.evaluation, run.perplexity, run.opened.tokenizer->bos());
@@ -306,12 +301,14 @@ void measure(PruneRun& run, const std::string& name, const Plan& plan) {
   };
   const std::size_t last = run.report["models"].size() - 1;
   if (fits && perplexity_of(last) > perplexity_of(last - 1))
-    warn(run, "--refit " + run.options.refit + " leaves a higher perplexity than the cut alone: give it more text " +
-                  "(--samples, --shuffle), or leave it out");
+    warn(run.report, "--refit " + run.options.refit +
+                         " leaves a higher perplexity than the cut alone: give it more text " +
+                         "(--samples, --shuffle), or leave it out");
   if (const double grown = perplexity_of(last) / perplexity_of(0); grown >= kRuined)
-    warn(run, "the perplexity is " + general(grown, 3) + " times the source's: cut less, or train " +
-                  (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
-                  ", and heal it (`streamline heal`)");
+    warn(run.report,
+         "the perplexity is " + general(grown, 3) + " times the source's: cut less, or train " +
+             (run.plan.slices.empty() ? "a replacement (--replace)" : "what is left (--refit least-squares)") +
+             ", and heal it (`streamline heal`)");
 }
 
 void refit(PruneRun& run) {
@@ -329,7 +326,7 @@ void refit(PruneRun& run) {
   }
   for (const EmulatedUpdate& update : found.updates) {
     const std::string layers = named_range(update.first, update.last);
-    if (!update.why.empty()) warn(run, "nothing stands for what went of " + layers + ": " + update.why);
+    if (!update.why.empty()) warn(run.report, "nothing stands for what went of " + layers + ": " + update.why);
     matrices.push_back(
         {{"layers", {update.first, update.last}}, {"missing_before", update.before}, {"missing_after", update.after}});
     run.fitted = run.fitted || update.place;

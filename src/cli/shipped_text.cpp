@@ -5,6 +5,7 @@
 
 #include "evaluation.h"
 #include "streamline/base/error.h"
+#include "streamline/base/file.h"
 #include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 
@@ -12,9 +13,9 @@ namespace streamline::cli {
 namespace fs = std::filesystem;
 
 std::optional<std::string> shipped_file(const std::string& name) {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  const fs::path program = program_folder();
   if (program.empty()) return std::nullopt;
+  std::error_code error;
   // bin/ beside share/, or build/release/ in the checkout.
   for (const fs::path& folder :
        {program.parent_path() / "share/streamline/text", program.parent_path().parent_path() / "models/text"})

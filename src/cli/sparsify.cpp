@@ -13,7 +13,6 @@
 #include "streamline/arch/companions.h"
 #include "streamline/base/error.h"
 #include "streamline/base/file.h"
-#include "streamline/base/log.h"
 #include "streamline/base/number_text.h"
 #include "streamline/base/resources.h"
 #include "streamline/base/state_key.h"
@@ -79,11 +78,6 @@ void check_options(const Arguments& arguments, const Options& options) {
     check_output(file, options.overwrite);
 }
 
-void warn(Run& run, const std::string& sentence) {
-  log_warning(sentence);
-  run.report["warnings"].push_back(sentence);
-}
-
 // How much of each layer goes, as ratios or as patterns.
 void allocate_layers(Run& run) {
   const Model& model = run.opened.model;
@@ -104,7 +98,7 @@ void allocate_layers(Run& run) {
   run.report["allocation"]["spread"] = allocation.spread;
   run.report["allocation"]["exponents"] = exponents.values;
   if (const std::string doubt = doubt_about_exponents(exponents.values, exponents.errors); !doubt.empty())
-    warn(run, doubt + "; compare with --allocation uniform");
+    warn(run.report, doubt + "; compare with --allocation uniform");
   run.sparsify.ratios = allocation.ratios;
   if (pattern.group == 0) return;
   std::vector<AllocationPart> parts;
@@ -113,9 +107,9 @@ void allocate_layers(Run& run) {
     run.sparsify.patterns.push_back({.kept = pattern.group - gone, .group = pattern.group});
   const auto [fewest, most] = std::ranges::minmax(run.sparsify.patterns, {}, &sparse::Pattern::kept);
   if (fewest.kept != most.kept)
-    warn(run, "layers keep " + std::to_string(fewest.kept) + " to " + std::to_string(most.kept) + " of every " +
-                  std::to_string(pattern.group) + " weights, so that kernels for " + run.options.pattern +
-                  " take those only that keep " + std::to_string(pattern.kept));
+    warn(run.report, "layers keep " + std::to_string(fewest.kept) + " to " + std::to_string(most.kept) + " of every " +
+                         std::to_string(pattern.group) + " weights, so that kernels for " + run.options.pattern +
+                         " take those only that keep " + std::to_string(pattern.kept));
 }
 
 void load_texts(Run& run) {
@@ -169,7 +163,7 @@ void warn_of_stand_ins(Run& run, const std::vector<sparse::PrunedMatrix>& matric
   if (by_magnitude > 0)
     sentence += (by_wanda > 0 ? ", " : "") + std::to_string(by_magnitude) +
                 " read none and were pruned by magnitude in each row";
-  warn(run, sentence);
+  warn(run.report, sentence);
 }
 
 void record(Run& run, const std::vector<sparse::PrunedMatrix>& matrices) {

@@ -111,6 +111,11 @@ bool reaches_disk(int descriptor) { return ::fsync(descriptor) == 0 || errno == 
 
 }  // namespace
 
+fs::path program_folder() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error).parent_path();
+}
+
 Blob map_file(const fs::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail(ErrorKind::io, path.string(), ": cannot open: ", reason());

@@ -25,6 +25,9 @@ struct Blob {
   std::string_view text() const { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 };
 
+// Where the running program lies; empty where the system does not say.
+std::filesystem::path program_folder();
+
 // Maps a regular file; nothing is read until it is touched. Errors: io.
 Blob map_file(const std::filesystem::path& path);
 Blob memory_blob(std::string contents);

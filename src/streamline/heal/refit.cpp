@@ -203,11 +203,6 @@ void check_half(const Config& config, std::int64_t layer, Role role) {
          " (--inside), or take --refit least-squares");
 }
 
-// Whether it drops layers, or halves of them.
-bool drops(const Plan& plan) {
-  return std::ranges::any_of(plan.segments, [](const Segment& segment) { return segment.action != Action::keep; });
-}
-
 }  // namespace
 
 RefitKind parse_refit(std::string_view name) {
@@ -244,7 +239,7 @@ void check_emulated_updates(const Config& config, DroppedUnits units) {
 }
 
 Refit refit_slices(const Model& source, const Plan& plan, const TokenBatches& text, RefitKind kind) {
-  if (plan.slices.empty() && !(kind == RefitKind::bias && drops(plan)))
+  if (plan.slices.empty() && !(kind == RefitKind::bias && cuts_layers(plan)))
     fail(ErrorKind::usage, "--refit fits what slices leave; this plan slices nothing");
   if (text.sequences.size() < 2) fail(ErrorKind::resource, "--refit needs two sequences or more; give more text");
   for (const Segment& segment : plan.segments)

@@ -128,6 +128,10 @@ void validate(const Plan& plan) {
   if (plan.masks) check_masks(*plan.masks);
 }
 
+bool cuts_layers(const Plan& plan) {
+  return std::ranges::any_of(plan.segments, [](const Segment& segment) { return segment.action != Action::keep; });
+}
+
 std::vector<OutputLayer> lower(const Plan& plan) {
   validate(plan);
   std::vector<OutputLayer> layers;

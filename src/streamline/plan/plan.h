@@ -79,6 +79,9 @@ struct OutputLayer {
 // Layer by layer as the plan says; plan/stack.h joins what can be joined.
 std::vector<OutputLayer> lower(const Plan& plan);
 
+// Whether it drops or replaces layers, or drops halves of them.
+bool cuts_layers(const Plan& plan);
+
 Plan keep_all(std::int64_t layers);
 // Layers first … first+count-1 dropped, or replaced when `replacement` is neither empty nor "none".
 Plan cut_window(std::int64_t layers, std::int64_t first, std::int64_t count, const std::string& replacement = {});

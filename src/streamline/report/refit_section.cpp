@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What --refit made up for: matrix by matrix, and for halves and layers that went whole.
 #include "streamline/base/number_text.h"
+#include "streamline/plan/layer_text.h"
 #include "streamline/report/fields.h"
 #include "streamline/report/html.h"
 #include "streamline/report/sections.h"
@@ -8,12 +9,11 @@
 namespace streamline::report {
 namespace {
 
-// "layers 4..5", of what went whole; else what went of the matrix's own columns.
+// "in layers 4..5", of what went whole; else what went of the matrix's own columns.
 std::string what_went(const Json& fit) {
   const auto first = integer(fit, "/layers/0"), last = integer(fit, "/layers/1");
   if (!first || !last) return "columns of the same matrix";
-  return *first == *last ? "in layer " + std::to_string(*first)
-                         : "in layers " + std::to_string(*first) + ".." + std::to_string(*last);
+  return "in " + named_range(*first, *last);
 }
 
 std::string by_what(const Json& fit) {

@@ -79,8 +79,7 @@ std::string perplexity_rows(const CardFacts& facts) {
 
 // What a plan took.
 std::vector<std::string> plan_tags(const Plan& plan) {
-  const bool depth =
-      std::ranges::any_of(plan.segments, [](const Segment& part) { return part.action != Action::keep; });
+  const bool depth = cuts_layers(plan);
   std::vector<std::string> tags;
   if (depth || !plan.slices.empty() || plan.masks) tags.emplace_back("pruned");
   if (depth) tags.emplace_back("depth-pruning");
