@@ -223,6 +223,8 @@ std::function<Output()> declare(Arguments& arguments) {
   sweep.add("--heal-tokens", options->models.heal_tokens,
             "train adapters on so many tokens in every cut of a method, and show it healed beside it; 0: none",
             {.limits = kNonNegative});
+  sweep.add("--heal-batch", options->models.heal_batch,
+            "sequences an optimizer step of it; fewer make more steps of as many tokens", {.limits = kPositive});
   sweep.add("--heal-data", options->models.heal_data, "text to train them on; default: what is named for the methods");
   sweep.add("--samples", options->models.data.samples, "calibration sequences", {.limits = kPositive});
   sweep.add("--cache-limit", options->models.cache_limit,

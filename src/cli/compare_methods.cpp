@@ -24,7 +24,7 @@
 namespace streamline::cli {
 namespace {
 
-constexpr std::int64_t kHealedSequencesAStep = 16, kHealedValidation = 16;
+constexpr std::int64_t kHealedValidation = 16;  // sequences held out of the text that cuts are healed on
 
 // What a plan takes, as a label: "-4 layers", "-2 MLPs", "-3 halves" of layers, "params=0.8x".
 std::string size_name(const SweepSize& size, const Plan& plan) {
@@ -204,16 +204,18 @@ class MethodSweep {
 
   // After the one budget of training that all of them get: adapters in the MLPs, as `streamline heal` trains them.
   ComparedModel healed(ComparedModel model, const Proposal& proposal) const {
-    const std::string training = text_->training.digest + std::to_string(seed_);
+    const std::int64_t sequences_per_step = options_.heal_batch;
+    const std::string training =
+        text_->training.digest + std::to_string(seed_) + " " + std::to_string(sequences_per_step);
     model.trained = [cut = model.model, name = model.name, source = source_, text = text_, plan = proposal.plan,
-                     replacements = proposal.replacements, seed = seed_] {
+                     replacements = proposal.replacements, seed = seed_, sequences_per_step] {
       log_info("healing " + name);
       TuningOptions tuning;
       tuning.adapters.roles = parse_adapter_roles({"mlp"});
       tuning.heal.clip = 1;
       tuning.heal.weight_decay = 0;
       tuning.heal.seed = seed;
-      tuning.heal.batch_tokens = kHealedSequencesAStep * longest_sequence(text->training);
+      tuning.heal.batch_tokens = sequences_per_step * longest_sequence(text->training);
       Tuned tuned = tune(cut, text->training, text->validation, tuning);
       const HealStage& stage = tuned.result.last();
       return Trained{
@@ -222,7 +224,8 @@ class MethodSweep {
           .warning = nothing_learnt(tuned.result, "give more --heal-tokens")};
     };
     model.name += ", healed";
-    model.about["healed"] = {{"tokens", text_->training.tokens()}, {"source", text_->training.source}};
+    model.about["healed"] = {{"tokens", text_->training.tokens()}, {"source", text_->training.source},
+                             {"sequences_per_step", sequences_per_step}};
     model.plan_digest = sha256(model.plan_digest + training);
     model.same = sha256(model.same + training);
     return model;
@@ -255,6 +258,8 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
   const bool sized = !options.layers.empty() || !options.budgets.empty();
   if (options.heal_tokens == 0 && !options.heal_data.empty())
     fail(ErrorKind::usage, "--heal-data is the text of --heal-tokens; give both");
+  if (options.heal_tokens == 0 && options.heal_batch != CompareModelOptions().heal_batch)
+    fail(ErrorKind::usage, "--heal-batch is of the training of --heal-tokens; give both");
   if (options.heal_tokens > 0 && options.methods.empty())
     fail(ErrorKind::usage, "--heal-tokens heals the cuts of --methods; `streamline heal` trains a model by itself");
   if (options.methods.empty() && !sized) return {};

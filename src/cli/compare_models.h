@@ -22,6 +22,7 @@ struct CompareModelOptions {
   std::vector<std::string> calibrations;  // or several texts, each of which chooses
   std::int64_t seeds = 1;                 // draws of each of them
   std::int64_t heal_tokens = 0;           // that each cut is trained on, to stand beside it; 0: none
+  std::int64_t heal_batch = 16;           // sequences an optimizer step of it
   std::string heal_data;                  // of what text; empty: what the methods look at
   std::string cache_limit = "20GB";       // of what searches put into temporary files
   std::string format = "auto";            // in which cuts would be written: sizes and speeds are of that

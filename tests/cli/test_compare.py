@@ -182,6 +182,14 @@ def test_compare_heals_every_cut_alike():
     assert read[0] == read[1]
 
 
+def test_fewer_sequences_a_step_heal_by_more_steps():
+    words = ["compare", BOOKS, "--methods", "shortgpt", "--layers", 3, "--data", CALIBRATION, "--seq-len", 64, "--samples", 4,
+             "--perplexity", VALID, "--window", 64, "--max-windows", 2, "--no-speed", "--heal-tokens", 4096]
+    few, many = (run_json(*words, *batch)["models"][2]["healed"] for batch in ([], ["--heal-batch", 4]))
+    assert [few["sequences_per_step"], many["sequences_per_step"]] == [16, 4] and few["tokens"] == many["tokens"] == 4096
+    assert few["best_step"] <= 4 < many["best_step"] and many["best_error"] < few["best_error"]
+
+
 def test_a_healing_that_learnt_nothing_is_told(tmp_path):
     """One step on a text of one word does not help with the end of it, which is a book."""
     (tmp_path / "text.txt").write_text("zq " * 3000 + VALID.read_text(encoding="utf-8")[-2600:], encoding="utf-8")
@@ -242,7 +250,7 @@ def test_an_equal_cut_has_the_warnings_of_its_own_method():
     assert not any("cut unseen" in sentence for sentence in angular.get("warnings", []))
 
 
-@pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"),
+@pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"), (["--heal-batch", 2], "give both"),
                                             (["--heal-tokens", 4096], "heals the cuts of --methods")])
 def test_compare_heals_nothing_in_silence(given, message):
     refused = run("compare", BOOKS, BOOKS, "--perplexity", VALID, *given)
