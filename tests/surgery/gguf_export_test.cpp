@@ -2,9 +2,12 @@
 // GGUF files of the reference checkpoints: read back, they compute what the reference computed.
 #include "streamline/surgery/export_gguf.h"
 
+#include <gmock/gmock.h>
+
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/io/gguf.h"
+#include "streamline/surgery/gguf_output.h"
 #include "support/core/expect.h"
 #include "support/core/pico_checkpoint.h"
 #include "support/core/temporary_directory.h"
@@ -65,6 +68,38 @@ TEST_P(GgufExport, OfEachTypeIsReadBack) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, GgufExport, testing::ValuesIn(kExpressible),
                          [](const auto& info) { return std::string(info.param.family); });
+
+// Many layers that each add much to the last: what eight bits leave out grows from one to the next.
+TEST(GgufExportOfRoundedWeights, WhoseLogitsDifferMuchIsWrittenAndTold) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const Family& family = test::family_named("llama");
+  const test::PicoOptions options = {.layers = 48, .intermediate = 64};
+  test::PicoTensors tensors = test::pico_tensors(family, options);
+  for (auto& [name, tensor] : tensors)
+    if (name.find("_proj") != std::string::npos) tensor *= 4;
+  const Model source =
+      Model::open(Checkpoint::open(test::pico_files(test::pico_config(family, options), tensors, DType::f32)),
+                  {.dtype = torch::kFloat});
+  const ExportedGguf exact = export_gguf(source, directory.path() / "exact.gguf", {.type = DType::f32});
+  EXPECT_THAT(exact.notes, testing::Not(testing::Contains(testing::HasSubstr("rounding to"))));
+  const ExportedGguf rounded = export_gguf(source, directory.path() / "rounded.gguf", {.type = DType::q8_0});
+  EXPECT_GT(rounded.largest_logit_difference, 0.2);
+  EXPECT_THAT(rounded.notes, testing::Contains(testing::HasSubstr("rounding to Q8_0 moves logits by up to")));
+}
+
+TEST(GgufExportOfRoundedWeights, OfAnotherModelDoesNotPassTheCheck) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const Family& family = test::family_named("llama");
+  const Model source = test::pico_model(family, {.intermediate = 64}),
+              other = test::pico_model(family, {.intermediate = 64, .seed = 2});
+  export_gguf(source, directory.path() / "source.gguf", {.type = DType::q8_0});
+  GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
+  fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
+  EXPECT_LT(output.check(source, {.layer = 0.2}), 0.2);
+  EXPECT_ERROR(output.check(other, {.layer = 0.2}), internal, "the embedding differs by");
+}
 
 struct Refused {
   const char* family;

@@ -351,7 +351,7 @@ AppliedPlan apply_gguf(const Model& source, const Plan& plan, const Replacements
   applied.parameters = total_parameters(config);
   if (options.check != Checked::files) {
     applied.checked = Checked::logits;
-    applied.largest_logit_difference = output.check(view, gguf_tolerance(view.placement().dtype));
+    applied.largest_logit_difference = output.check(view, {.logits = gguf_tolerance(view.placement().dtype)});
   }
   applied.notes.push_back("a GGUF file of the architecture '" + std::string(config.family->gguf.arch) +
                           "': llama.cpp loads it wherever it loads the source");

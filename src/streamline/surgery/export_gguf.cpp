@@ -6,6 +6,7 @@
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/gguf_metadata.h"
 #include "streamline/base/error.h"
+#include "streamline/base/number_text.h"
 #include "streamline/io/gguf_writer.h"
 #include "streamline/surgery/gguf_general.h"
 #include "streamline/surgery/gguf_output.h"
@@ -83,10 +84,13 @@ std::vector<std::string> notes_of(const Config& config, std::int64_t context, co
 }
 
 // What rounding to a type may cost; a tensor in the wrong place costs more.
-double export_tolerance(DType type) {
-  if (type == DType::f32) return 1e-4;
-  return type == DType::q4_0 ? 1 : type == DType::q8_0 ? 0.2 : 0.05;
+AllowedDifference allowed_difference(DType type) {
+  if (type == DType::f32) return {.logits = 1e-4};
+  return {.layer = type == DType::q4_0 ? 1 : type == DType::q8_0 ? 0.2 : 0.05};
 }
+
+// Rounding that the model does not bear well is its user's to judge.
+constexpr double kRemarkable = 0.1;
 
 }  // namespace
 
@@ -113,7 +117,11 @@ ExportedGguf export_gguf(const Model& source, const fs::path& file, const Export
                       .notes = notes_of(config, context, fields)};
   for (const GgufTensor& tensor : tensors) ++result.tensors[std::string(dtype_name(tensor.dtype))];
   result.bytes = out.write(fields, tensors);
-  result.largest_logit_difference = out.check(source, export_tolerance(options.type));
+  result.largest_logit_difference = out.check(source, allowed_difference(options.type));
+  if (result.largest_logit_difference > kRemarkable)
+    result.notes.push_back("rounding to " + std::string(dtype_name(options.type)) + " moves logits by up to " +
+                           significant(result.largest_logit_difference, 2) +
+                           " of the largest: measure what is left with `streamline eval`");
   out.commit();
   return result;
 }

@@ -6,7 +6,10 @@
 
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/base/error.h"
+#include "streamline/base/log.h"
 #include "streamline/base/unfinished.h"
+#include "streamline/nn/block.h"
+#include "streamline/nn/rope.h"
 #include "streamline/surgery/origin.h"
 #include "streamline/surgery/verify.h"
 
@@ -59,6 +62,33 @@ void compare(const Config& written, const Config& expected) {
   }
 }
 
+void compare(const std::string& what, const torch::Tensor& found, const torch::Tensor& meant, double allowed) {
+  const torch::Tensor expected = meant.to(torch::kFloat);
+  const double missed = (found.to(torch::kFloat) - expected).norm().item<double>();
+  const double difference = missed == 0 ? 0 : missed / expected.norm().item<double>();
+  if (!(difference <= allowed))
+    fail(ErrorKind::internal, what, " differs by ", difference, " of its norm; rounding costs at most ", allowed);
+}
+
+// The largest difference of logits, relative to the largest of `expected`.
+double compare_states(const Model& written, const Model& expected, const torch::Tensor& ids, double allowed) {
+  const Positions positions = rope_positions(expected.config(), 0, ids.size(1), expected.placement().device);
+  torch::Tensor meant = expected.embed(ids), found = written.embed(ids);
+  compare("the embedding", found, meant, allowed);
+  for (std::int64_t i = 0; i < expected.layer_count(); ++i) {
+    check_interrupted();
+    const LayerWeights layer = written.layer(i);
+    const torch::Tensor next = block_forward(expected.config(), expected.layer(i), meant, positions),
+                        from_meant = block_forward(written.config(), layer, meant, positions);
+    compare("layer " + std::to_string(i), from_meant - meant, next - meant, allowed);
+    found = block_forward(written.config(), layer, found, positions);
+    meant = next;
+  }
+  const torch::Tensor logits = expected.logits(meant);
+  compare("the head", written.logits(meant), logits, allowed);
+  return relative_difference(written.logits(found), logits);
+}
+
 }  // namespace
 
 GgufOutput::GgufOutput(const fs::path& file, Overwrite overwrite)
@@ -75,15 +105,15 @@ std::uint64_t GgufOutput::write(const GgufFields& fields, const std::vector<Gguf
   return fs::file_size(staged);
 }
 
-double GgufOutput::check(const Model& expected, double tolerance) const {
+double GgufOutput::check(const Model& expected, const AllowedDifference& allowed) const {
   const torch::NoGradGuard no_grad;
   try {
     const Model written = Model::open(
         open_gguf_checkpoint(open_directory(directory_.staging()), file_.filename().string()), expected.placement());
     compare(written.config(), expected.config());
-    const torch::Tensor ids = fixed_tokens(written.config());
-    const double difference = relative_difference(forward_logits(written, ids), forward_logits(expected, ids));
-    if (!(difference <= tolerance))
+    const double difference = translating_errors(
+        [&] { return compare_states(written, expected, fixed_tokens(written.config()), allowed.layer); });
+    if (!(difference <= allowed.logits))
       fail(ErrorKind::internal, "its logits differ from those of the model in memory by ", difference,
            " of the largest logit");
     return difference;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,15 @@
 
 namespace streamline {
 
+// What rounding may cost. What it makes of the logits in the end depends on the model, not on the type alone: each
+// layer adds to it. A layer by itself tells a tensor in the wrong place from one that was rounded.
+struct AllowedDifference {
+  double logits = std::numeric_limits<double>::infinity();  // largest difference / largest logit
+  // Of what a layer adds to the same hidden states, of the embedding, and of the logits of the same hidden states: norm
+  // of the difference / norm.
+  double layer = std::numeric_limits<double>::infinity();
+};
+
 class GgufOutput {
  public:
   // Errors: usage for a name that does not end in ".gguf"; io when the target exists and may not be overwritten.
@@ -21,10 +31,10 @@ class GgufOutput {
 
   // Writes the file; returns its bytes. Errors: resource when the disk is too small; io.
   std::uint64_t write(const GgufFields& fields, const std::vector<GgufTensor>& tensors);
-  // Reads the written file and compares its logits, on as many tokens as it has positions, at most 24, with those of
-  // `expected`. Returns their largest difference relative to the largest logit. Errors: internal when it is above
-  // `tolerance`, or the file is not what it should be.
-  double check(const Model& expected, double tolerance) const;
+  // Reads the written file and compares it with `expected`: its logits on as many tokens as it has positions, at most
+  // 24, and what each layer does by itself. Returns the largest difference of the logits relative to the
+  // largest logit. Errors: internal when more than is allowed is different, or the file is not what it should be.
+  double check(const Model& expected, const AllowedDifference& allowed) const;
   // Where to put files that appear together with this one: "report.json" as NAME.report.json beside NAME.gguf.
   OutputDirectory& directory() { return directory_; }
   std::string name_beside(std::string_view name) const;
