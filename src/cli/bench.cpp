@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `streamline bench`: how fast a checkpoint runs here.
+#include <cmath>
 #include <memory>
 
 #include "command.h"
@@ -18,14 +19,19 @@ struct Options {
   SpeedOptions speed;
 };
 
+std::string share(double rate, double limit) { return std::to_string(std::lround(100 * rate / limit)) + "% of it\n"; }
+
 std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
-  const double share = result.prefill_tokens_per_second / result.gemm_tokens_per_second;
-  return "prefill     " + format_count(result.prefill_tokens_per_second) + " tokens/s (" +
-         std::to_string(options.batch) + " x " + std::to_string(options.prompt) + " tokens)\ndecode      " +
-         format_count(result.decode_tokens_per_second) + " tokens/s\nGEMM rate   " +
-         format_count(result.gemm_tokens_per_second) + " tokens/s; prefill reaches " +
-         std::to_string(static_cast<int>(share * 100 + 0.5)) + "% of it\npeak memory " +
-         format_bytes(result.peak_memory) + "\n";
+  std::string text = "prefill      " + format_count(result.prefill_tokens_per_second) + " tokens/s (" +
+                     std::to_string(options.batch) + " x " + std::to_string(options.prompt) +
+                     " tokens)\ndecode       " + format_count(result.decode_tokens_per_second) +
+                     " tokens/s\nGEMM rate    " + format_count(result.gemm_tokens_per_second) +
+                     " tokens/s; prefill reaches " +
+                     share(result.prefill_tokens_per_second, result.gemm_tokens_per_second);
+  if (result.memory_tokens_per_second > 0)
+    text += "memory rate  " + format_count(result.memory_tokens_per_second) + " tokens/s; decode reaches " +
+            share(result.decode_tokens_per_second, result.memory_tokens_per_second);
+  return text + "peak memory  " + format_bytes(result.peak_memory) + "\n";
 }
 
 Output run(const Options& options) {

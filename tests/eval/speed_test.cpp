@@ -18,6 +18,8 @@ TEST(MeasureSpeed, GivesEveryRateThatWasAskedFor) {
   const Json json = to_json(result, options);
   EXPECT_EQ(json.at("prompt"), 16);
   EXPECT_TRUE(json.contains("share_of_gemm_rate"));
+  EXPECT_GT(result.memory_tokens_per_second, 0);
+  EXPECT_TRUE(json.contains("share_of_memory_rate"));
 
   const SpeedResult less = measure_speed(model, {.prompt = 16, .decode = 0, .repetitions = 1}, false);
   EXPECT_EQ(less.decode_tokens_per_second, 0);

@@ -8,6 +8,7 @@
 #include "streamline/base/log.h"
 #include "streamline/base/random.h"
 #include "streamline/base/resources.h"
+#include "streamline/eval/memory_rate.h"
 
 namespace streamline {
 namespace {
@@ -112,19 +113,21 @@ void check_options(const Model& model, const SpeedOptions& options) {
 
 }  // namespace
 
-SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options, bool with_gemm) {
+SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options, bool with_limits) {
   const torch::NoGradGuard no_gradients;
   check_options(model.prefill(), options);
   Rng rng(0);
-  std::vector<double> prefill, decode, products;
+  std::vector<double> prefill, decode, products, reading;
   return translating_errors([&] {
     run_once(model, options, rng);
-    if (with_gemm) matrix_product_seconds(model.prefill(), options);
+    if (with_limits) matrix_product_seconds(model.prefill(), options);
     for (std::int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
       const Seconds seconds = run_once(model, options, rng);
       prefill.push_back(seconds.prefill);
       decode.push_back(seconds.decode);
-      if (with_gemm) products.push_back(matrix_product_seconds(model.prefill(), options));
+      if (!with_limits) continue;
+      products.push_back(matrix_product_seconds(model.prefill(), options));
+      reading.push_back(weight_reading_seconds(model.decode()));
     }
     const double tokens = static_cast<double>(options.batch * options.prompt);
     SpeedResult result;
@@ -132,7 +135,9 @@ SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options,
     if (options.decode > 0) {
       result.decode_tokens_per_second = static_cast<double>(options.batch * options.decode) / median(decode);
     }
-    if (with_gemm && model.prefill().layer_count() > 0) result.gemm_tokens_per_second = tokens / median(products);
+    if (with_limits && model.prefill().layer_count() > 0) result.gemm_tokens_per_second = tokens / median(products);
+    if (with_limits && median(reading) > 0)
+      result.memory_tokens_per_second = static_cast<double>(options.batch) / median(reading);
     result.peak_memory = peak_resident_memory();
     return result;
   });
@@ -148,6 +153,10 @@ Json to_json(const SpeedResult& result, const SpeedOptions& options) {
   if (result.gemm_tokens_per_second > 0) {
     json["gemm_tokens_per_second"] = result.gemm_tokens_per_second;
     json["share_of_gemm_rate"] = result.prefill_tokens_per_second / result.gemm_tokens_per_second;
+  }
+  if (result.memory_tokens_per_second > 0) {
+    json["memory_tokens_per_second"] = result.memory_tokens_per_second;
+    json["share_of_memory_rate"] = result.decode_tokens_per_second / result.memory_tokens_per_second;
   }
   json["peak_memory"] = result.peak_memory;
   return json;

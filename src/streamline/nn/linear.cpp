@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "streamline/nn/few_rows.h"
+
 namespace streamline {
 
 bool needs_gradient(std::initializer_list<torch::Tensor> tensors) {
@@ -16,7 +18,10 @@ torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
   const auto rows = x.reshape({-1, x.size(-1)});
   auto shape = x.sizes().vec();
   shape.back() = weights.weight.size(0);
-  const auto y = torch::linear(rows, weights.weight, weights.bias).view(shape);
+  const auto product = kernels::few_rows_serve(rows, weights.weight, weights.bias)
+                           ? kernels::few_rows_product(rows, weights.weight, weights.bias)
+                           : torch::linear(rows, weights.weight, weights.bias);
+  const auto y = product.view(shape);
   return weights.low_rank.defined() ? y + low_rank_update(x, weights.low_rank) : y;
 }
 
@@ -31,10 +36,12 @@ torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, 
                          double scale) {
   const auto rows = residual.reshape({-1, residual.size(-1)});  // [tokens, out]
   const auto input = x.reshape({-1, x.size(-1)});               // [tokens, in]
+  const bool few = kernels::few_rows_serve(input, weights.weight, weights.bias, rows);
   const bool in_place = reuse == Reuse::yes && !needs_gradient({residual, x, weights.weight});
-  auto sum = in_place ? rows.addmm_(input, weights.weight.t(), /*beta=*/1, scale)
-                      : torch::addmm(rows, input, weights.weight.t(), /*beta=*/1, scale);
-  if (weights.bias.defined()) sum = in_place ? sum.add_(weights.bias, scale) : sum.add(weights.bias, scale);
+  auto sum = few        ? kernels::few_rows_product(input, weights.weight, weights.bias, rows, scale)
+             : in_place ? rows.addmm_(input, weights.weight.t(), /*beta=*/1, scale)
+                        : torch::addmm(rows, input, weights.weight.t(), /*beta=*/1, scale);
+  if (weights.bias.defined() && !few) sum = in_place ? sum.add_(weights.bias, scale) : sum.add(weights.bias, scale);
   if (weights.low_rank.defined()) sum = sum + scale * low_rank_update(input, weights.low_rank);
   return sum.view_as(residual);
 }

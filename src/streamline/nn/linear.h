@@ -13,7 +13,7 @@ torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights);
 RoleTensors rows(const RoleTensors& weights, std::int64_t first, std::int64_t count);
 
 // residual + scale * linear(x): one product that adds into its result, instead of a sum in a pass of its own.
-// residual: [..., out]. With `reuse`, and where no gradient is wanted, the result takes residual's memory.
+// residual: [..., out]. With `reuse`, and where no gradient is wanted, the result may take residual's memory.
 enum class Reuse { no, yes };
 torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, const RoleTensors& weights, Reuse reuse,
                          double scale = 1);
