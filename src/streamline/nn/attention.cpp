@@ -11,6 +11,7 @@
 #include "streamline/nn/kernels.h"
 #include "streamline/nn/linear.h"
 #include "streamline/nn/norms.h"
+#include "streamline/nn/one_query.h"
 #include "streamline/nn/rope.h"
 
 namespace streamline {
@@ -165,8 +166,9 @@ torch::Tensor chunked_attention(AttentionConfig a, const torch::Tensor& q, const
 torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const torch::Tensor& k,
                         const torch::Tensor& v) {
   if (a.chunk && k.size(1) > *a.chunk) return chunked_attention(a, q, k, v);
+  const FlashOptions options{.window = a.window, .scale = a.scale, .softcap = a.softcap};
+  if (one_query_serves(q, k, v)) return one_query_attention(q, k, v, options);
   if (a.scale.value_or(1) > 0 && flash_attention_pays(q, k, v)) {
-    const FlashOptions options{.window = a.window, .scale = a.scale, .softcap = a.softcap};
     return needs_gradient({q, k, v}) ? kernels::recorded_attention(q, k, v, options)
                                      : flash_attention(q, k, v, options);
   }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/nn/few_rows.h"
 
-#include <cstring>
-
-#include "streamline/base/simd.h"
+#include "streamline/base/simd_vector.h"
 #include "streamline/nn/kernel_walk.h"
 #include "streamline/nn/kernels.h"
 
@@ -14,9 +12,12 @@ using simd::Bf16;
 using Index = std::int64_t;
 
 constexpr Index kFewRows = 4;
-constexpr int kLanes = 64;      // partial sums of a single row
 constexpr int kMatrixRows = 4;  // that several rows meet at once, so that these are read from the cache less often
-constexpr int kVectorLanes = 16;
+constexpr int kVectors = 4;     // partial sums of a single row: enough to hide the latency of adding
+
+// How far ahead of a single row's product a bf16 matrix is asked for; of fp32 the processor by itself brings enough.
+constexpr std::uintptr_t kAhead = 8192;
+constexpr std::size_t kCacheLine = 64;
 
 struct FewRows {
   Index rows = 0, width = 0, out = 0;
@@ -24,17 +25,10 @@ struct FewRows {
   float scale = 1;
 };
 
-// Written as vectors: of loops over arrays the compiler keeps no more than one row's sums in registers.
-using Vector [[gnu::vector_size(4 * kVectorLanes)]] = float;
-using Bf16Vector [[gnu::vector_size(2 * kVectorLanes)]] = Bf16;
-using WordVector [[gnu::vector_size(4 * kVectorLanes)]] = std::uint32_t;
-
-SL_INLINE void take(const float* x, Vector& vector) { std::memcpy(&vector, x, sizeof vector); }
-SL_INLINE void take(const Bf16* x, Vector& vector) {
-  Bf16Vector bits;
-  std::memcpy(&bits, x, sizeof bits);
-  const WordVector words = __builtin_convertvector(bits, WordVector) << 16;
-  std::memcpy(&vector, &words, sizeof vector);
+// Of an address that need not be one of the matrix any more.
+template <class T>
+SL_INLINE void ask_for(const T* data, std::uintptr_t bytes_behind) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(data) + bytes_behind));
 }
 
 template <class T>
@@ -52,21 +46,20 @@ SL_INLINE void finish(const FewRows& shape, const Operands<T>& of, Index row, In
 }
 
 template <class T>
-SL_INLINE float rest_of_product(const float* x, const T* matrix, Index first, Index width) {
-  float sum = 0;
-  for (Index i = first; i < width; ++i) sum += simd::load(matrix + i) * x[i];
-  return sum;
-}
-
-template <class T>
 SL_INLINE void one_row(const FewRows& shape, const Operands<T>& of, Index begin, Index end) {
   for (Index entry = begin; entry < end; ++entry) {
     const T* matrix = of.weight + entry * shape.stride;
-    float lanes[kLanes] = {};
+    simd::Vector<T> sums[kVectors] = {};
     Index i = 0;
-    for (; i + kLanes <= shape.width; i += kLanes)
-      for (Index j = 0; j < kLanes; ++j) lanes[j] += simd::load(matrix + i + j) * of.x[i + j];
-    finish(shape, of, 0, entry, simd::sum(lanes) + rest_of_product(of.x, matrix, i, shape.width));
+    for (; i + kVectors * simd::kLanes<T> <= shape.width; i += kVectors * simd::kLanes<T>)
+      for (int k = 0; k < kVectors; ++k) {
+        const T* part = matrix + i + k * simd::kLanes<T>;
+        if (sizeof(T) == 2 && k * simd::kLanes<T> * sizeof(T) % kCacheLine == 0) ask_for(part, kAhead);
+        simd::add_product(part, of.x + i + k * simd::kLanes<T>, sums[k]);
+      }
+    for (; i + simd::kLanes<T> <= shape.width; i += simd::kLanes<T>) simd::add_product(matrix + i, of.x + i, sums[0]);
+    for (int k = 1; k < kVectors; ++k) sums[0] += sums[k];
+    finish(shape, of, 0, entry, simd::total(sums[0]) + simd::rest_of_product(matrix, of.x, i, shape.width));
   }
 }
 
@@ -75,24 +68,22 @@ SL_INLINE void one_row(const FewRows& shape, const Operands<T>& of, Index begin,
 template <int kCount, int kRows, class T>
 SL_INLINE void tile(const FewRows& shape, const Operands<T>& of, Index entry, const T* next) {
   const T* matrix = of.weight + entry * shape.stride;
-  Vector sums[kCount][kRows] = {};
+  simd::Vector<T> sums[kCount][kRows] = {};
   Index i = 0;
-  for (; i + kVectorLanes <= shape.width; i += kVectorLanes) {
-    Vector right[kRows];
-    for (int row = 0; row < kRows; ++row) take(of.x + row * shape.width + i, right[row]);
+  for (; i + simd::kLanes<T> <= shape.width; i += simd::kLanes<T>) {
+    simd::Vector<T> right[kRows];
+    for (int row = 0; row < kRows; ++row) simd::take(of.x + row * shape.width + i, right[row]);
     for (int k = 0; k < kCount; ++k) {
-      Vector left;
-      take(matrix + k * shape.stride + i, left);
+      simd::Vector<T> left;
+      simd::take(matrix + k * shape.stride + i, left);
       __builtin_prefetch(next + k * shape.stride + i);
       for (int row = 0; row < kRows; ++row) sums[k][row] += left * right[row];
     }
   }
   for (int k = 0; k < kCount; ++k)
     for (int row = 0; row < kRows; ++row) {
-      float lanes[kVectorLanes];
-      std::memcpy(lanes, &sums[k][row], sizeof lanes);
-      const float rest = rest_of_product(of.x + row * shape.width, matrix + k * shape.stride, i, shape.width);
-      finish(shape, of, row, entry + k, simd::sum(lanes) + rest);
+      const float rest = simd::rest_of_product(matrix + k * shape.stride, of.x + row * shape.width, i, shape.width);
+      finish(shape, of, row, entry + k, simd::total(sums[k][row]) + rest);
     }
 }
 
