@@ -168,7 +168,7 @@ Output run(const Options& options) {
   const Placement placement = start(options.common);
   tell_of_shipped_text(options.models.data);
   tell_of_shipped_text(options.evaluation);
-  const auto [models, calibration, left_out, looked_at] = open_compared(options.models, placement, options.common.seed);
+  const auto [models, calibration, warnings, looked_at] = open_compared(options.models, placement, options.common.seed);
   Json record = {{"format", 1}, {"run", computing_record(placement, options.common.seed)}};
   Reference reference;
   std::optional<Workload> workload;  // of the tokenizer at hand: views of one checkpoint share it
@@ -192,7 +192,7 @@ Output run(const Options& options) {
   mark_pareto(record);
   if (!calibration.is_null()) record["calibration"] = calibration;
   if (!looked_at.is_null()) record["looked_at"] = looked_at;
-  if (!left_out.empty()) record["warnings"] = left_out;
+  if (!warnings.empty()) record["warnings"] = warnings;
   if (!options.html.empty()) write_text(options.html, comparison_html(record));
   if (!options.csv.empty()) write_text(options.csv, comparison_csv(record));
   if (!options.markdown.empty()) write_text(options.markdown, comparison_markdown(record));

@@ -144,7 +144,7 @@ class MethodSweep {
     std::string names;
     for (const NamedMethod& each : named)
       if (!takes(each, {.layers = 1})) names += (names.empty() ? "" : ", ") + std::string(each.method->name);
-    if (!names.empty()) leave_out("left out at --layers, as they take no whole layers (give --budget): " + names);
+    if (!names.empty()) warn("left out at --layers, as they take no whole layers (give --budget): " + names);
   }
 
   // Whether a size says something to a method. One that was named is asked all the same where no other size is there:
@@ -156,8 +156,8 @@ class MethodSweep {
   MethodViews result() { return std::move(result_); }
 
  private:
-  void leave_out(const std::string& sentence) {
-    result_.left_out.push_back(sentence);
+  void warn(const std::string& sentence) {
+    result_.warnings.push_back(sentence);
     log_warning(sentence);
   }
 
@@ -175,7 +175,7 @@ class MethodSweep {
     } catch (const Error& error) {
       const bool fits = error.kind() != ErrorKind::usage && error.kind() != ErrorKind::unsupported;
       if (named.by_name || fits) throw;
-      leave_out("left out " + std::string(named.method->name) + " at " + size.text() + ": " + error.what());
+      warn("left out " + std::string(named.method->name) + " at " + size.text() + ": " + error.what());
       return std::nullopt;
     }
   }
@@ -197,6 +197,12 @@ class MethodSweep {
                            .plan_digest = sha256(dump_json(plan)),
                            .warnings = proposal.warnings,
                            .same = effect};
+    if (!told_of_zeros_ && model.written->parameters() > model.model.parameters()) {
+      told_of_zeros_ = true;
+      warn(
+          "halves of layers that find no partner are counted as the zeros that stand in their place in an ordinary "
+          "checkpoint; --format decilm or per-layer leaves them out");
+    }
     if (size.budget.empty()) model.about["layers_removed"] = size.layers;
     result_.models.push_back(model);
     if (options_.heal_tokens > 0) result_.models.push_back(healed(model, proposal));
@@ -224,7 +230,8 @@ class MethodSweep {
           .warning = nothing_learnt(tuned.result, "give more --heal-tokens")};
     };
     model.name += ", healed";
-    model.about["healed"] = {{"tokens", text_->training.tokens()}, {"source", text_->training.source},
+    model.about["healed"] = {{"tokens", text_->training.tokens()},
+                             {"source", text_->training.source},
                              {"sequences_per_step", sequences_per_step}};
     model.plan_digest = sha256(model.plan_digest + training);
     model.same = sha256(model.same + training);
@@ -238,6 +245,7 @@ class MethodSweep {
   std::vector<Chooser> choosers_;
   std::shared_ptr<const SplitSequences> text_ = {};  // to heal on; null: nothing is healed
   MethodViews result_ = {};
+  bool told_of_zeros_ = false;
 };
 
 }  // namespace

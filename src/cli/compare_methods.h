@@ -12,7 +12,7 @@ struct MethodViews {
   // Where several texts or draws choose: for each method and size its runs, of which "model" is an index into `models`,
   // how many cuts are distinct, and how far two of them overlap in the mean; else null.
   Json calibration = nullptr;
-  std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
+  std::vector<std::string> warnings = {};  // of no single model, as methods of "all" that cannot do a size, and why
   Json looked_at = nullptr;                // text_record() of the methods' text, where it is one, drawn once
 };
 

@@ -90,7 +90,7 @@ ComparedModels open_compared(const CompareModelOptions& options, const Placement
     fail(ErrorKind::usage, "one model alone compares to nothing; name another, a --plan, or --methods with --layers");
   make_unique(result);
   name_models(result, first, views.calibration);
-  return {std::move(result), std::move(views.calibration), std::move(views.left_out), std::move(views.looked_at)};
+  return {std::move(result), std::move(views.calibration), std::move(views.warnings), std::move(views.looked_at)};
 }
 
 }  // namespace streamline::cli

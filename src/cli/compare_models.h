@@ -51,7 +51,7 @@ struct ComparedModel {
 struct ComparedModels {
   std::vector<ComparedModel> models;
   Json calibration = nullptr;  // of the record (docs/report.md): how far the choice of text moves what is cut
-  std::vector<std::string> left_out = {};  // sentences: methods of "all" that cannot do a size, and why
+  std::vector<std::string> warnings = {};  // of no single model, as methods of "all" that cannot do a size, and why
   Json looked_at = nullptr;                // text_record() of the methods' text, where it is one, drawn once
 };
 

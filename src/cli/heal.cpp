@@ -261,7 +261,7 @@ std::function<Output()> declare(Arguments& arguments) {
   Arguments machine = arguments.group(kMachine);
   add_sweep_options(machine, options->common);
   return [options, arguments] {
-    options->recipe = recipe_text(arguments.given());
+    options->recipe = recipe_text("heal", arguments.given());
     if (options->data.path.empty())
       fail(ErrorKind::usage, "--data is required: heal learns from it; give text like your model's use");
     check_choice(*options, arguments);

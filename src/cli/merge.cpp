@@ -275,7 +275,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_compute_options(arguments, options->common);
   return [arguments, options] {
-    options->recipe = recipe_text(arguments.given());
+    options->recipe = recipe_text("merge", arguments.given());
     return run(arguments, *options);
   };
 }

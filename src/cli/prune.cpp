@@ -307,7 +307,7 @@ std::function<Output()> declare(Arguments& arguments) {
   add_method_options(arguments, choice, options->method_params);
   add_question_options(asking, options->questions);
   return [options, arguments] {
-    options->recipe = recipe_text(arguments.given());
+    options->recipe = recipe_text("prune", arguments.given());
     if (options->replacement.empty())
       options->replacement = options->refit == "none" ? find_method(options->method).replacement : "none";
     check_meanings(arguments, *options);

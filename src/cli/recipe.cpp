@@ -13,6 +13,7 @@ namespace streamline::cli {
 namespace {
 
 constexpr std::string_view kOption = kRecipeOption;
+constexpr const char* kCommand = "command";
 constexpr std::size_t kFirst = 2;  // after the program's and the command's names, where it may stand
 
 // Takes "--config FILE" or "--config=FILE" out of the words.
@@ -96,6 +97,16 @@ std::vector<std::string> words_of(const std::string& key, const YAML::Node& node
   return {"--" + key + "=" + value};
 }
 
+// `names`: as of with_recipe().
+void check_command(const YAML::Node& node, const std::vector<std::string>& words, std::size_t names,
+                   const std::string& where) {
+  const std::string named = scalar(node, where, kCommand);
+  std::string given;
+  for (std::size_t i = 1; i < std::min(names, words.size()); ++i) given += (i > 1 ? " " : "") + words[i];
+  if (named != given)
+    fail(ErrorKind::usage, where, ": is a recipe of `streamline ", named, "`; this is `streamline ", given, "`");
+}
+
 YAML::Node read(const std::string& file) {
   try {
     YAML::Node node = YAML::Load(read_text(file));
@@ -122,6 +133,10 @@ RecipeWords with_recipe(std::vector<std::string> words, std::size_t names) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     if (key.empty() || key.starts_with('-') || key == "config")
       fail(ErrorKind::format, *file, ": '", key, "' is no option's name without its dashes");
+    if (key == kCommand) {
+      check_command(entry.second, words, names, *file + ":" + std::to_string(entry.first.Mark().line + 1));
+      continue;
+    }
     if (is_given(words, names, key) || gives_way(words, names, key)) continue;
     result.places.emplace_back("--" + key, *file + ":" + std::to_string(entry.first.Mark().line + 1));
     for (std::string& word : words_of(key, entry.second, *file))
@@ -145,9 +160,9 @@ std::string place_of(const std::string& message, const RecipeWords& recipe) {
   return found == recipe.places.end() ? "" : found->second + ": ";
 }
 
-std::string recipe_text(const GivenOptions& options) {
+std::string recipe_text(const std::string& command, const GivenOptions& options) {
   YAML::Emitter out;
-  out << YAML::BeginMap;
+  out << YAML::BeginMap << YAML::Key << kCommand << YAML::Value << command;
   for (const auto& [name, values] : options) {
     out << YAML::Key << name << YAML::Value;
     if (values.size() == 1)

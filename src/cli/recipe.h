@@ -21,17 +21,17 @@ struct RecipeWords {
 };
 
 // words, with "--config FILE" replaced by what the file says: a mapping from option names (without dashes; "model" for
-// the model, "models" for several) to a value, a list, or true. What the words give themselves is left out, and so is
-// what cannot stand beside it, as another size of a cut. `names`: the words that name the program, the command and its
-// action, where it has any. Errors: io, format (not YAML, not such a mapping), usage (--config without a file, or
-// twice).
+// the model, "models" for several) to a value, a list, or true; "command", if it is there, says of which command. What
+// the words give themselves is left out, and so is what cannot stand beside it, as another size of a cut. `names`: the
+// words that name the program, the command and its action, where it has any. Errors: io, format (not YAML, not such a
+// mapping), usage (--config without a file, or twice; a file of another command).
 RecipeWords with_recipe(std::vector<std::string> words, std::size_t names = 2);
 // "run.yaml:3: " of the first option that a message names, where it came of the file; else empty.
 std::string place_of(const std::string& message, const RecipeWords& recipe);
 
 // Where it lies in what a command wrote.
 inline constexpr const char* kRecipeFile = "streamline/recipe.yaml";
-// A file that with_recipe() reads back to these.
-std::string recipe_text(const GivenOptions& options);
+// A file that with_recipe() reads back to these, and refuses to any other command.
+std::string recipe_text(const std::string& command, const GivenOptions& options);
 
 }  // namespace streamline::cli

@@ -336,7 +336,7 @@ std::function<Output()> declare(Arguments& arguments) {
   arguments.flag("--overwrite", options->overwrite, "replace an existing --out");
   add_sweep_options(arguments, options->common);
   return [arguments, options] {
-    options->recipe = recipe_text(arguments.given());
+    options->recipe = recipe_text("sparsify", arguments.given());
     if (sparse::parse_criterion(options->method) == sparse::Criterion::wanda) take_shipped_text(options->data);
     return with_state(options->state, [&] { return run(arguments, *options); });
   };

@@ -257,6 +257,14 @@ def test_compare_heals_nothing_in_silence(given, message):
     assert refused.returncode == 2 and message in refused.stderr
 
 
+@pytest.mark.parametrize("form, told", [([], 1), (["--format", "decilm"], 0)])
+def test_halves_that_are_written_as_zeros_are_told_of_once(form, told):
+    found = run_json("compare", BOOKS, "--methods", "mlp-drop,attention-drop", "--layers", 2, "--data", CALIBRATION, "--seq-len", 32,
+                     "--samples", 2, "--perplexity", VALID, "--window", 32, "--max-windows", 1, "--no-speed", *form)
+    assert len([warning for warning in found.get("warnings", []) if "zeros that stand in their place" in warning]) == told
+    assert (found["models"][1]["parameters"] < found["models"][0]["parameters"]) == (not told)
+
+
 def test_compare_gives_every_method_one_budget():
     found = run_json("compare", BOOKS, "--methods", "shortgpt,joint-drop", "--budget", "params=0.8x", "--data", CALIBRATION,
                      "--seq-len", 64, "--samples", 4, "--perplexity", VALID, "--window", 64, "--max-windows", 1, "--no-speed")
