@@ -31,7 +31,7 @@ MEASURED = ["--samples", 8, "--seq-len", 128, "--no-speed", "--eval-windows", 4,
 CUT = ["--cut", 3, *MEASURED]
 # What is taken inside layers, or stands for what went, in the words of `prune`.
 INSIDE = {
-    "a third of all heads and channels": ["--method", "wanda-sp", "--ratio", 0.34],
+    "a third of heads and channels from layer 10 on": ["--method", "wanda-sp", "--ratio", 0.34, "--protect", "0-9"],
     "a third of the channels, differing widths": ["--method", "flap", "--inside", "channels", "--ratio", 0.3],
     "2 attentions cut, the mean of theirs as a bias": ["--method", "attention-drop", "--layers", 2, "--refit", "bias"],
 }
