@@ -46,13 +46,21 @@ def excess(model, source):
     return f"{100 * math.expm1(mean):+.1f} % ± {100 * math.exp(mean) * error:.1f}"
 
 
+def times_faster(model, source):
+    """'1.25, 1.31': prefill and decode over the source's; '–' where no speed was measured."""
+    if "speed" not in model or "speed" not in source:
+        return "–"
+    return ", ".join(f"{model['speed'][key] / source['speed'][key]:.2f}"
+                     for key in ("prefill_tokens_per_second", "decode_tokens_per_second"))
+
+
 def cut_words(cut):
     return cut.split(" (of")[0]
 
 
 def rows(record):
     """One row a method, best perplexity first: name, parameters, what the first draw cut, perplexities, the first draw's
-    over the source's, overlap, seconds."""
+    over the source's, speeds, overlap, seconds."""
     source, found = record["models"][0], {}
     for model in record["models"][1:]:
         entry = found.setdefault(model["method"], {"cut": [], "healed": [], "model": model, "seconds": []})
@@ -66,14 +74,19 @@ def rows(record):
         share = entry["model"]["parameters"] / source["parameters"]
         yield [f"`{name}`", f"{100 * share:.0f} %", cut_words(entry["model"].get("cut", "")), spread(entry["cut"]),
                spread(entry["healed"]) if entry["healed"] else "–", excess(entry["first"], source),
-               f"{overlap[name]:.2f}" if name in overlap else "–", f"{max(entry['seconds']):.1f}"]
+               times_faster(entry["model"], source), f"{overlap[name]:.2f}" if name in overlap else "–",
+               f"{max(entry['seconds']):.1f}"]
 
 
 def table(record):
+    """Columns that say nothing of any method are left out."""
     head = ["method", "parameters", "cut by the first draw", "perplexity, cut", "healed", "first draw over the whole model",
-            "overlap of draws", "seconds to choose"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---:|---|---:|---:|---:|---:|---:|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows(record)]) + "\n"
+            "times as fast (prefill, decode)", "overlap of draws", "seconds to choose"]
+    lines = list(rows(record))
+    told = [k for k in range(len(head)) if any(row[k] != "–" for row in lines)]
+    rule = ["---" if head[k] in ("method", "cut by the first draw") else "---:" for k in told]
+    return "\n".join("| " + " | ".join(line) + " |" for line in
+                     [[head[k] for k in told], rule] + [[row[k] for k in told] for row in lines]) + "\n"
 
 
 def main():
