@@ -14,8 +14,9 @@ Written by this program and opened unchanged, computed in float32 on both sides;
 that its own converter made of the directory. Where a loader does not load the unpruned model either, or computes something else
 for it, the cell says so: llama.cpp has its GELU from a table in half precision, mlx-lm an approximate one. The families' random
 checkpoints are made by transformers; `gpt2_bare` has the tensor names of OpenAI's own. DeciLM is what `--format decilm` writes for
-halves of layers; transformers and vLLM are told to trust the two Python files that travel with it. Of the random model of
-several parts only transformers is held to the result; the other three did not load it ("—").
+halves of layers; transformers and vLLM are told to trust the two Python files that travel with it. Where layers lost different
+numbers of heads or channels, an ordinary checkpoint has zeros up to the widest. Of the random model of several parts only
+transformers is held to the result; the other three did not load it ("—").
 """
 
 GGUF = """
