@@ -33,16 +33,18 @@ def measured(run, args, size, words):
 
 def spread(values):
     """'12.34', or '12.34 to 15.60' where draws came to different cuts."""
-    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    low, high = (f"{value:.2f}" if value < 1e4 else f"{value:.2g}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 
 def excess(model, source):
-    """'+4.2 % ± 0.4': the perplexity over the source's, with a standard error of the windows' differences."""
+    """'+4.2 % ± 0.4', or 'x 290': the perplexity over the source's, with a standard error of the windows' differences."""
     windows, tokens = source["perplexity"]["window_nll"], source["perplexity"]["tokens"]
     differences = [(a - b) * len(windows) / tokens for a, b in zip(model["perplexity"]["window_nll"], windows)]
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    if mean > math.log(10):
+        return f"x {math.exp(mean):.0f}" if mean < math.log(1e4) else f"x {math.exp(mean):.1g}"
     return f"{100 * math.expm1(mean):+.1f} % ± {100 * math.exp(mean) * error:.1f}"
 
 
