@@ -24,10 +24,10 @@ std::string share(double rate, double limit) { return std::to_string(std::lround
 std::string as_text(const SpeedResult& result, const SpeedOptions& options) {
   std::string text = "prefill      " + format_count(result.prefill_tokens_per_second) + " tokens/s (" +
                      std::to_string(options.batch) + " x " + std::to_string(options.prompt) +
-                     " tokens)\ndecode       " + format_count(result.decode_tokens_per_second) +
-                     " tokens/s\nGEMM rate    " + format_count(result.gemm_tokens_per_second) +
-                     " tokens/s; prefill reaches " +
-                     share(result.prefill_tokens_per_second, result.gemm_tokens_per_second);
+                     " tokens)\ndecode       " + format_count(result.decode_tokens_per_second) + " tokens/s\n";
+  if (result.gemm_tokens_per_second > 0)
+    text += "GEMM rate    " + format_count(result.gemm_tokens_per_second) + " tokens/s; prefill reaches " +
+            share(result.prefill_tokens_per_second, result.gemm_tokens_per_second);
   if (result.memory_tokens_per_second > 0)
     text += "memory rate  " + format_count(result.memory_tokens_per_second) + " tokens/s; decode reaches " +
             share(result.decode_tokens_per_second, result.memory_tokens_per_second);
@@ -65,7 +65,7 @@ std::function<Output()> declare(Arguments& arguments) {
 
 const Command& command() {
   static const Command declared{
-      "bench", "prefill and decode speed, memory, share of the matrix-product rate",
+      "bench", "prefill and decode speed, memory, and how near they come to what bounds them",
       "  streamline bench models/books-5m\n  streamline bench MODEL --prompt-tokens 2048 --json\n", declare};
   return declared;
 }

@@ -249,6 +249,7 @@ std::function<Output()> declare(Arguments& arguments) {
         {{{"--cache-limit"},
           try_many_candidates(options->models.methods),
           "--methods that try many candidates, as blockpruner"},
+         {{"--heal-batch"}, options->models.heal_tokens > 0, "--heal-tokens, whose steps it is of"},
          {{"--format"}, !options->models.methods.empty() || !options->models.plans.empty(), "--methods or --plan"}});
     options->models.data.corpus = options->evaluation.corpus;
     options->models.data.bos = options->evaluation.bos;

@@ -26,6 +26,13 @@ namespace {
 
 constexpr std::int64_t kHealedValidation = 16;  // sequences held out of the text that cuts are healed on
 
+// And takes nothing inside layers, which may be padded too.
+bool drops_halves(const Plan& plan) {
+  return plan.slices.empty() && std::ranges::any_of(plan.segments, [](const Segment& segment) {
+           return segment.action == Action::drop_attention || segment.action == Action::drop_mlp;
+         });
+}
+
 // What a plan takes, as a label: "-4 layers", "-2 MLPs", "-3 halves" of layers, "params=0.8x".
 std::string size_name(const SweepSize& size, const Plan& plan) {
   if (!size.budget.empty()) return size.budget;
@@ -197,11 +204,11 @@ class MethodSweep {
                            .plan_digest = sha256(dump_json(plan)),
                            .warnings = proposal.warnings,
                            .same = effect};
-    if (!told_of_zeros_ && model.written->parameters() > model.model.parameters()) {
+    if (!told_of_zeros_ && drops_halves(proposal.plan) && model.written->parameters() > model.model.parameters()) {
       told_of_zeros_ = true;
       warn(
           "halves of layers that find no partner are counted as the zeros that stand in their place in an ordinary "
-          "checkpoint; --format decilm or per-layer leaves them out");
+          "checkpoint; --format per-layer, or decilm where the family allows it, leaves them out");
     }
     if (size.budget.empty()) model.about["layers_removed"] = size.layers;
     result_.models.push_back(model);
@@ -266,8 +273,6 @@ MethodViews method_views(const CompareModelOptions& options, const std::shared_p
   const bool sized = !options.layers.empty() || !options.budgets.empty();
   if (options.heal_tokens == 0 && !options.heal_data.empty())
     fail(ErrorKind::usage, "--heal-data is the text of --heal-tokens; give both");
-  if (options.heal_tokens == 0 && options.heal_batch != CompareModelOptions().heal_batch)
-    fail(ErrorKind::usage, "--heal-batch is of the training of --heal-tokens; give both");
   if (options.heal_tokens > 0 && options.methods.empty())
     fail(ErrorKind::usage, "--heal-tokens heals the cuts of --methods; `streamline heal` trains a model by itself");
   if (options.methods.empty() && !sized) return {};

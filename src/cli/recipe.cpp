@@ -100,7 +100,8 @@ std::vector<std::string> words_of(const std::string& key, const YAML::Node& node
 // `names`: as of with_recipe().
 void check_command(const YAML::Node& node, const std::vector<std::string>& words, std::size_t names,
                    const std::string& where) {
-  const std::string named = scalar(node, where, kCommand);
+  if (!node.IsScalar()) fail(ErrorKind::format, where, ": '", kCommand, "' is the name of one command");
+  const std::string named = node.Scalar();
   std::string given;
   for (std::size_t i = 1; i < std::min(names, words.size()); ++i) given += (i > 1 ? " " : "") + words[i];
   if (named != given)
@@ -129,15 +130,14 @@ RecipeWords with_recipe(std::vector<std::string> words, std::size_t names) {
   if (!file) return {.words = std::move(words)};
   RecipeWords result;
   std::vector<std::string> from_file, models;
-  for (const auto& entry : read(*file)) {
+  const YAML::Node recipe = read(*file);
+  if (const YAML::Node command = recipe[kCommand])
+    check_command(command, words, names, *file + ":" + std::to_string(command.Mark().line + 1));
+  for (const auto& entry : recipe) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     if (key.empty() || key.starts_with('-') || key == "config")
       fail(ErrorKind::format, *file, ": '", key, "' is no option's name without its dashes");
-    if (key == kCommand) {
-      check_command(entry.second, words, names, *file + ":" + std::to_string(entry.first.Mark().line + 1));
-      continue;
-    }
-    if (is_given(words, names, key) || gives_way(words, names, key)) continue;
+    if (key == kCommand || is_given(words, names, key) || gives_way(words, names, key)) continue;
     result.places.emplace_back("--" + key, *file + ":" + std::to_string(entry.first.Mark().line + 1));
     for (std::string& word : words_of(key, entry.second, *file))
       (is_models(key) ? models : from_file).push_back(std::move(word));

@@ -250,7 +250,7 @@ def test_an_equal_cut_has_the_warnings_of_its_own_method():
     assert not any("cut unseen" in sentence for sentence in angular.get("warnings", []))
 
 
-@pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"), (["--heal-batch", 2], "give both"),
+@pytest.mark.parametrize("given, message", [(["--heal-data", CALIBRATION], "give both"), (["--heal-batch", 16], "goes with --heal-tokens"),
                                             (["--heal-tokens", 4096], "heals the cuts of --methods")])
 def test_compare_heals_nothing_in_silence(given, message):
     refused = run("compare", BOOKS, BOOKS, "--perplexity", VALID, *given)

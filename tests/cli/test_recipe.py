@@ -94,6 +94,7 @@ def test_other_outputs_have_their_recipe_too(tmp_path, command, words):
     ("cut:", 1, "'cut' has no value"),
     ("--cut: 3", 1, "is no option's name without its dashes"),
     ("command: sparsify\ncut: 3", 2, "run.yaml:1: is a recipe of `streamline sparsify`; this is `streamline prune`"),
+    ("cut: 3\ncommand: [prune]", 1, "run.yaml:2: 'command' is the name of one command"),
     ("cut: many\nmodel: m\ndata: d", 2, "run.yaml:1: --cut takes an integer; got 'many'"),
     ("model: m\ndata: d\nspeed: 3", 2, "run.yaml:3: there is no option '--speed'"),
     ("model: m\ndata: d\n# drawn\ntokenz: 5\ntokens: 9", 2, "run.yaml:4: there is no option '--tokenz'; the nearest is '--tokens'"),

@@ -26,7 +26,7 @@ TEST(FewRows, AreTheProductOfTheFormula) {
         for (const std::int64_t out : {1, 3, 4, 9, 130}) {
           const auto x = random_tensor({rows, width}, 1).to(type), weight = random_tensor({out, width}, 2).to(type),
                      bias = random_tensor({out}, 3).to(type), base = random_tensor({rows, out}, 4).to(type);
-          ASSERT_TRUE(kernels::few_rows_serve(x, weight, bias, base));
+          ASSERT_TRUE(kernels::few_rows_apply(x, weight, bias, base));
           const auto product = x.to(torch::kDouble).mm(weight.to(torch::kDouble).t());
           const auto where = [&] { return testing::Message() << type << " " << rows << " " << width << " " << out; };
           const auto bare = kernels::few_rows_product(x, weight, {});
@@ -44,34 +44,37 @@ TEST(FewRows, AreTheProductOfTheFormula) {
 TEST(FewRows, OfPartOfAMatrixReadNoOther) {
   const auto whole = random_tensor({40, 200}, 1), x = random_tensor({2, 96}, 2);
   const auto part = whole.narrow(0, 8, 21).narrow(1, 50, 96);
-  ASSERT_TRUE(kernels::few_rows_serve(x, part, {}));
+  ASSERT_TRUE(kernels::few_rows_apply(x, part, {}));
   EXPECT_TRUE(
       torch::equal(kernels::few_rows_product(x, part, {}), kernels::few_rows_product(x, part.contiguous(), {})));
 }
 
 TEST(FewRows, AreTheSameOnAnyNumberOfThreads) {
-  const auto x = random_tensor({1, 300}, 1), weight = random_tensor({1001, 300}, 2);
   const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const auto alone = kernels::few_rows_product(x, weight, {});
-  at::set_num_threads(3);
-  const auto together = kernels::few_rows_product(x, weight, {});
-  at::set_num_threads(threads);
-  EXPECT_TRUE(torch::equal(alone, together));
+  for (const auto type : {torch::kFloat, torch::kBFloat16})
+    for (const std::int64_t rows : {1, 2, 3, 4}) {
+      const auto x = random_tensor({rows, 300}, 1).to(type), weight = random_tensor({1001, 300}, 2).to(type);
+      at::set_num_threads(1);
+      const auto alone = kernels::few_rows_product(x, weight, {});
+      at::set_num_threads(3);
+      const auto together = kernels::few_rows_product(x, weight, {});
+      at::set_num_threads(threads);
+      EXPECT_TRUE(torch::equal(alone, together)) << type << " " << rows;
+    }
 }
 
 TEST(FewRows, AreLeftToLibtorchWhereItMust) {
   const auto x = random_tensor({1, 32}, 1), weight = random_tensor({8, 32}, 2);
-  EXPECT_TRUE(kernels::few_rows_serve(x, weight, {}));
-  EXPECT_FALSE(kernels::few_rows_serve(random_tensor({5, 32}, 1), weight, {}));
-  EXPECT_FALSE(kernels::few_rows_serve(random_tensor({0, 32}, 1), weight, {}));
-  EXPECT_FALSE(kernels::few_rows_serve(x, random_tensor({32, 8}, 2).t(), {}));  // stored by columns
-  EXPECT_FALSE(kernels::few_rows_serve(x.to(torch::kHalf), weight.to(torch::kHalf), {}));
-  EXPECT_FALSE(kernels::few_rows_serve(x, weight.to(torch::kBFloat16), {}));
+  EXPECT_TRUE(kernels::few_rows_apply(x, weight, {}));
+  EXPECT_FALSE(kernels::few_rows_apply(random_tensor({5, 32}, 1), weight, {}));
+  EXPECT_FALSE(kernels::few_rows_apply(random_tensor({0, 32}, 1), weight, {}));
+  EXPECT_FALSE(kernels::few_rows_apply(x, random_tensor({32, 8}, 2).t(), {}));  // stored by columns
+  EXPECT_FALSE(kernels::few_rows_apply(x.to(torch::kHalf), weight.to(torch::kHalf), {}));
+  EXPECT_FALSE(kernels::few_rows_apply(x, weight.to(torch::kBFloat16), {}));
   const auto trained = random_tensor({8}, 3).requires_grad_();
-  EXPECT_FALSE(kernels::few_rows_serve(x, weight, trained));
+  EXPECT_FALSE(kernels::few_rows_apply(x, weight, trained));
   const torch::NoGradGuard no_grad;
-  EXPECT_TRUE(kernels::few_rows_serve(x, weight, trained));
+  EXPECT_TRUE(kernels::few_rows_apply(x, weight, trained));
 }
 
 TEST(FewRows, AreWhatLinearGivesWithABiasAndAResidual) {

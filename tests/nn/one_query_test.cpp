@@ -2,6 +2,8 @@
 // Attention of one query against the formula, in the layouts that caches have.
 #include "streamline/nn/one_query.h"
 
+#include <ATen/Parallel.h>
+
 #include <cmath>
 
 #include "support/torch/pico.h"
@@ -47,7 +49,7 @@ TEST(OneQuery, AttendsAsTheFormulaSays) {
         return random_tensor({2, c.kv_heads, c.keys + 14, c.head_dim}, seed).to(type).narrow(2, 0, c.keys);
       };
       const auto k = cache(2).transpose(1, 2), v = cache(3).transpose(1, 2);
-      ASSERT_TRUE(one_query_serves(q, k, v));
+      ASSERT_TRUE(one_query_applies(q, k, v));
       const auto out = one_query_attention(q, k, v, c.options), meant = expected(c, q, k, v);
       EXPECT_EQ(out.scalar_type(), type);
       EXPECT_EQ(out.sizes(), q.sizes());
@@ -56,6 +58,19 @@ TEST(OneQuery, AttendsAsTheFormulaSays) {
           << type << " " << c.heads << " " << c.head_dim << " " << c.keys;
       EXPECT_TRUE(torch::equal(out, one_query_attention(q, k.contiguous(), v.contiguous(), c.options)));
     }
+}
+
+TEST(OneQuery, IsTheSameOnAnyNumberOfThreads) {
+  const auto q = random_tensor({1, 1, 7, 64}, 1), k = random_tensor({1, 500, 1, 64}, 2),
+             v = random_tensor({1, 500, 1, 64}, 3);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto alone = one_query_attention(q, k, v, {});
+  for (const int several : {2, 3, 16}) {
+    at::set_num_threads(several);
+    EXPECT_TRUE(torch::equal(alone, one_query_attention(q, k, v, {}))) << several;
+  }
+  at::set_num_threads(threads);
 }
 
 TEST(OneQuery, BearsScoresThatNoExponentialHolds) {
@@ -68,10 +83,10 @@ TEST(OneQuery, BearsScoresThatNoExponentialHolds) {
 TEST(OneQuery, LeavesSeveralQueriesAndGradientsToOthers) {
   const auto q = random_tensor({1, 1, 4, 16}, 1), k = random_tensor({1, 9, 2, 16}, 2),
              v = random_tensor({1, 9, 2, 16}, 3);
-  EXPECT_TRUE(one_query_serves(q, k, v));
-  EXPECT_FALSE(one_query_serves(random_tensor({1, 2, 4, 16}, 1), k, v));
-  EXPECT_FALSE(one_query_serves(q, k.to(torch::kHalf), v));
-  EXPECT_FALSE(one_query_serves(q, k, v.clone().requires_grad_()));
+  EXPECT_TRUE(one_query_applies(q, k, v));
+  EXPECT_FALSE(one_query_applies(random_tensor({1, 2, 4, 16}, 1), k, v));
+  EXPECT_FALSE(one_query_applies(q, k.to(torch::kHalf), v));
+  EXPECT_FALSE(one_query_applies(q, k, v.clone().requires_grad_()));
 }
 
 }  // namespace

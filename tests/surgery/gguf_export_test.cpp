@@ -4,6 +4,9 @@
 
 #include <gmock/gmock.h>
 
+#include <functional>
+#include <ostream>
+
 #include "streamline/arch/gguf_limits.h"
 #include "streamline/arch/open_checkpoint.h"
 #include "streamline/io/gguf.h"
@@ -88,17 +91,70 @@ TEST(GgufExportOfRoundedWeights, WhoseLogitsDifferMuchIsWrittenAndTold) {
   EXPECT_THAT(rounded.notes, testing::Contains(testing::HasSubstr("rounding to Q8_0 moves logits by up to")));
 }
 
-TEST(GgufExportOfRoundedWeights, OfAnotherModelDoesNotPassTheCheck) {
+struct Changed {
+  const char* what;
+  std::function<void(Json&, test::PicoTensors&)> change;
+  const char* message;
+};
+
+void PrintTo(const Changed& changed, std::ostream* out) { *out << changed.what; }
+
+class GgufCheck : public testing::TestWithParam<Changed> {};
+
+// A file of a model that differs in one place, as if the writer had gone wrong there.
+TEST_P(GgufCheck, FindsWhatIsNotAsItShouldBe) {
   const torch::NoGradGuard no_grad;
   const test::TemporaryDirectory directory;
   const Family& family = test::family_named("llama");
-  const Model source = test::pico_model(family, {.intermediate = 64}),
-              other = test::pico_model(family, {.intermediate = 64, .seed = 2});
-  export_gguf(source, directory.path() / "source.gguf", {.type = DType::q8_0});
+  const test::PicoOptions options = {.intermediate = 64};
+  const auto model = [&](const std::function<void(Json&, test::PicoTensors&)>& change) {
+    Json config = test::pico_config(family, options);
+    test::PicoTensors tensors = test::pico_tensors(family, options);
+    if (change) change(config, tensors);
+    return Model::open(Checkpoint::open(test::pico_files(config, tensors, DType::f32)), {.dtype = torch::kFloat});
+  };
+  export_gguf(model(GetParam().change), directory.path() / "source.gguf", {.type = DType::q4_0});
   GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
   fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
-  EXPECT_LT(output.check(source, {.layer = 0.2}), 0.2);
-  EXPECT_ERROR(output.check(other, {.layer = 0.2}), internal, "the embedding differs by");
+  if (*GetParam().message == 0) {
+    EXPECT_GT(output.check(model({}), {.layer = 0.6}), 0);
+  } else {
+    EXPECT_ERROR(output.check(model({}), {.layer = 0.6}), internal, GetParam().message);
+  }
+}
+
+void other_values(test::PicoTensors& tensors, const std::string& name) {
+  torch::Tensor& tensor = tensors.at(name);
+  tensor = test::random_tensor(tensor.sizes().vec(), 99, tensor.std().item<double>());
+}
+
+const std::vector<Changed> kChanged = {
+    {"Nothing", [](Json&, test::PicoTensors&) {}, ""},
+    {"TheEmbedding", [](Json&, test::PicoTensors& t) { other_values(t, "model.embed_tokens.weight"); },
+     "the embedding"},
+    {"AnMlp", [](Json&, test::PicoTensors& t) { other_values(t, "model.layers.2.mlp.down_proj.weight"); },
+     "layer 2 differs by"},
+    {"ZerosInsteadOfALayer",
+     [](Json&, test::PicoTensors& t) {
+       t.at("model.layers.1.mlp.down_proj.weight").zero_();
+       t.at("model.layers.1.self_attn.o_proj.weight").zero_();
+     },
+     "layer 1 differs by 1 "},
+    {"TheHead", [](Json&, test::PicoTensors& t) { other_values(t, "lm_head.weight"); }, "the head differs by"}};
+INSTANTIATE_TEST_SUITE_P(Change, GgufCheck, testing::ValuesIn(kChanged),
+                         [](const auto& info) { return std::string(info.param.what); });
+
+TEST(GgufCheckOfRope, FindsAnotherTheta) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const Family& family = test::family_named("llama");
+  export_gguf(test::pico_model(family, {.extra = {{"rope_theta", 500.0}}}), directory.path() / "source.gguf",
+              {.type = DType::f32});
+  GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
+  fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
+  const Model same = test::pico_model(family, {.extra = {{"rope_theta", 500.0}}}), other = test::pico_model(family, {});
+  EXPECT_LT(output.check(same, {.logits = 1e-4}), 1e-4);
+  EXPECT_ERROR(output.check(other, {.logits = 1e-4}), internal, "its logits differ");
 }
 
 struct Refused {

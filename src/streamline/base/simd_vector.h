@@ -27,9 +27,9 @@ using Vector = typename VectorOf<T>::Type;
 template <class T>
 inline constexpr std::int64_t kLanes = sizeof(Vector<T>) / sizeof(float);
 
-SL_INLINE void take(const float* x, Vector8& vector) { std::memcpy(&vector, x, sizeof vector); }
-SL_INLINE void take(const float* x, Vector16& vector) { std::memcpy(&vector, x, sizeof vector); }
-SL_INLINE void take(const Bf16* x, Vector16& vector) {
+SL_INLINE void load_vector(const float* x, Vector8& vector) { std::memcpy(&vector, x, sizeof vector); }
+SL_INLINE void load_vector(const float* x, Vector16& vector) { std::memcpy(&vector, x, sizeof vector); }
+SL_INLINE void load_vector(const Bf16* x, Vector16& vector) {
   using Bits [[gnu::vector_size(32)]] = Bf16;
   using Words [[gnu::vector_size(64)]] = std::uint32_t;
   Bits bits;
@@ -42,8 +42,8 @@ SL_INLINE void take(const Bf16* x, Vector16& vector) {
 template <class T>
 SL_INLINE void add_product(const T* a, const float* b, Vector<T>& sum) {
   Vector<T> left, right;
-  take(a, left);
-  take(b, right);
+  load_vector(a, left);
+  load_vector(b, right);
   sum += left * right;
 }
 

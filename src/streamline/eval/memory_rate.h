@@ -6,8 +6,8 @@
 
 namespace streamline {
 
-// Seconds in which all threads together read, once, every matrix that one decoded token needs: those of the layers, of
-// experts as many as a token takes, and the head. 0 on other devices than the CPU.
-double weight_reading_seconds(const Model& model);
+// Seconds in which all threads together read, once, the matrices of the layers and the head, as a step of decoding so
+// many sequences needs them: of experts as many as their tokens can take. 0 on other devices than the CPU.
+double weight_reading_seconds(const Model& model, std::int64_t sequences);
 
 }  // namespace streamline

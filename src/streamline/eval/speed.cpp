@@ -127,7 +127,7 @@ SpeedResult measure_speed(const PhasedModel& model, const SpeedOptions& options,
       decode.push_back(seconds.decode);
       if (!with_limits) continue;
       products.push_back(matrix_product_seconds(model.prefill(), options));
-      reading.push_back(weight_reading_seconds(model.decode()));
+      reading.push_back(weight_reading_seconds(model.decode(), options.batch));
     }
     const double tokens = static_cast<double>(options.batch * options.prompt);
     SpeedResult result;

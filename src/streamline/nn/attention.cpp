@@ -167,7 +167,7 @@ torch::Tensor attention(const AttentionConfig& a, const torch::Tensor& q, const 
                         const torch::Tensor& v) {
   if (a.chunk && k.size(1) > *a.chunk) return chunked_attention(a, q, k, v);
   const FlashOptions options{.window = a.window, .scale = a.scale, .softcap = a.softcap};
-  if (one_query_serves(q, k, v)) return one_query_attention(q, k, v, options);
+  if (one_query_applies(q, k, v)) return one_query_attention(q, k, v, options);
   if (a.scale.value_or(1) > 0 && flash_attention_pays(q, k, v)) {
     return needs_gradient({q, k, v}) ? kernels::recorded_attention(q, k, v, options)
                                      : flash_attention(q, k, v, options);

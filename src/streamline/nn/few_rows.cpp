@@ -72,11 +72,11 @@ SL_INLINE void tile(const FewRows& shape, const Operands<T>& of, Index entry, co
   Index i = 0;
   for (; i + simd::kLanes<T> <= shape.width; i += simd::kLanes<T>) {
     simd::Vector<T> right[kRows];
-    for (int row = 0; row < kRows; ++row) simd::take(of.x + row * shape.width + i, right[row]);
+    for (int row = 0; row < kRows; ++row) simd::load_vector(of.x + row * shape.width + i, right[row]);
     for (int k = 0; k < kCount; ++k) {
       simd::Vector<T> left;
-      simd::take(matrix + k * shape.stride + i, left);
-      __builtin_prefetch(next + k * shape.stride + i);
+      simd::load_vector(matrix + k * shape.stride + i, left);
+      ask_for(next + k * shape.stride + i, 0);
       for (int row = 0; row < kRows; ++row) sums[k][row] += left * right[row];
     }
   }
@@ -114,7 +114,7 @@ SL_FEW_ROWS(Bf16)
 
 }  // namespace
 
-bool few_rows_serve(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+bool few_rows_apply(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                     const torch::Tensor& base) {
   return x.dim() == 2 && weight.dim() == 2 && x.size(0) > 0 && x.size(0) <= kFewRows && weight.stride(1) == 1 &&
          apply_to({x, weight, bias.defined() ? bias : weight, base.defined() ? base : x});

@@ -13,7 +13,7 @@ namespace streamline {
 
 struct FlashOptions {
   std::optional<std::int64_t> window = {};  // positions that a query sees, itself and what lies before it
-  std::optional<double> scale = {};         // of the scores, above 0; 1 / sqrt(head_dim) unless given
+  std::optional<double> scale = {};         // of the scores; 1 / sqrt(head_dim) unless given
   double softcap = 0;                       // if not 0, scores are softcap * tanh(score / softcap)
 };
 
@@ -25,9 +25,9 @@ bool flash_attention_serves(const torch::Tensor& q, const torch::Tensor& k, cons
 bool flash_attention_pays(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v);
 
 // q: [batch, queries, heads, head_dim], the last `queries` of the positions that k and v, [batch, keys, kv_heads,
-// head_dim], cover. Returns [batch, queries, heads, head_dim], contiguous. Records nothing for autograd; see
-// kernels::recorded_attention. `log_sums`, if given, receives log2 of each row's sum of 2^(score log2(e)), [batch,
-// queries, heads], fp32.
+// head_dim], cover; the scale is above 0. Returns [batch, queries, heads, head_dim], contiguous. Records nothing for
+// autograd; see kernels::recorded_attention. `log_sums`, if given, receives log2 of each row's sum of 2^(score
+// log2(e)), [batch, queries, heads], fp32.
 torch::Tensor flash_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                               const FlashOptions& options, torch::Tensor* log_sums = nullptr);
 

@@ -18,7 +18,7 @@ torch::Tensor linear(const torch::Tensor& x, const RoleTensors& weights) {
   const auto rows = x.reshape({-1, x.size(-1)});
   auto shape = x.sizes().vec();
   shape.back() = weights.weight.size(0);
-  const auto product = kernels::few_rows_serve(rows, weights.weight, weights.bias)
+  const auto product = kernels::few_rows_apply(rows, weights.weight, weights.bias)
                            ? kernels::few_rows_product(rows, weights.weight, weights.bias)
                            : torch::linear(rows, weights.weight, weights.bias);
   const auto y = product.view(shape);
@@ -36,7 +36,7 @@ torch::Tensor add_linear(const torch::Tensor& residual, const torch::Tensor& x, 
                          double scale) {
   const auto rows = residual.reshape({-1, residual.size(-1)});  // [tokens, out]
   const auto input = x.reshape({-1, x.size(-1)});               // [tokens, in]
-  const bool few = kernels::few_rows_serve(input, weights.weight, weights.bias, rows);
+  const bool few = kernels::few_rows_apply(input, weights.weight, weights.bias, rows);
   const bool in_place = reuse == Reuse::yes && !needs_gradient({residual, x, weights.weight});
   auto sum = few        ? kernels::few_rows_product(input, weights.weight, weights.bias, rows, scale)
              : in_place ? rows.addmm_(input, weights.weight.t(), /*beta=*/1, scale)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "streamline/nn/one_query.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -23,14 +24,19 @@ struct GroupShape {
 // Scores become shares that sum to 1.
 SL_INLINE void share_out(float* scores, Index keys) {
   constexpr float kLog2OfE = 1.44269504f;
-  float largest = scores[0];
-  for (Index j = 1; j < keys; ++j) largest = scores[j] > largest ? scores[j] : largest;
-  for (Index j = 0; j < keys; ++j) scores[j] = simd::exp2((scores[j] - largest) * kLog2OfE);
-  constexpr Index kSums = 16;
-  float lanes[kSums] = {};
+  constexpr Index kLanes = 16;
+  float lanes[kLanes];
+  for (float& lane : lanes) lane = scores[0];
   Index j = 0;
-  for (; j + kSums <= keys; j += kSums)
-    for (Index lane = 0; lane < kSums; ++lane) lanes[lane] += scores[j + lane];
+  for (; j + kLanes <= keys; j += kLanes)
+    for (Index lane = 0; lane < kLanes; ++lane)
+      lanes[lane] = scores[j + lane] > lanes[lane] ? scores[j + lane] : lanes[lane];
+  for (; j < keys; ++j) lanes[0] = scores[j] > lanes[0] ? scores[j] : lanes[0];
+  const float largest = simd::largest(lanes);
+  for (j = 0; j < keys; ++j) scores[j] = simd::exp2((scores[j] - largest) * kLog2OfE);
+  for (float& lane : lanes) lane = 0;
+  for (j = 0; j + kLanes <= keys; j += kLanes)
+    for (Index lane = 0; lane < kLanes; ++lane) lanes[lane] += scores[j + lane];
   float sum = 0;
   for (; j < keys; ++j) sum += scores[j];
   const float factor = 1.0f / (sum + simd::sum(lanes));
@@ -76,36 +82,42 @@ SL_ATTEND_GROUP(Bf16)
 
 }  // namespace
 
-bool one_query_serves(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v) {
+bool one_query_applies(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v) {
   return q.size(1) == 1 && k.size(1) > 0 && k.stride(3) == 1 && v.stride(3) == 1 && kernels::apply_to({q, k, v});
 }
 
 torch::Tensor one_query_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                   const FlashOptions& options) {
-  SL_ASSERT(one_query_serves(q, k, v));
-  const Index first = options.window ? std::max<Index>(0, k.size(1) - *options.window) : 0;
-  const Index heads = q.size(2), kv_heads = k.size(2), groups = q.size(0) * kv_heads;
-  const GroupShape shape = {.queries = heads / kv_heads,
-                            .keys = k.size(1) - first,
-                            .width = q.size(3),
-                            .key_stride = k.stride(1),
-                            .value_stride = v.stride(1),
-                            .softcap = static_cast<float>(options.softcap)};
-  const double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(shape.width)));
+  const Index heads = q.size(2), kv_heads = k.size(2), width = q.size(3);
+  SL_ASSERT(one_query_applies(q, k, v) && v.sizes() == k.sizes() && heads % kv_heads == 0);
+  SL_ASSERT(options.window.value_or(1) > 0);
+  const Index first = options.window ? std::max<Index>(0, k.size(1) - *options.window) : 0, keys = k.size(1) - first;
+  const double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(width)));
   const torch::Tensor scaled = (q.to(torch::kFloat) * scale).contiguous();
   torch::Tensor out = torch::zeros(q.sizes(), scaled.options());
+  // Query heads that one thread takes together: all that share keys and values, or fewer where threads are left over.
+  const Index group = heads / kv_heads, groups = q.size(0) * kv_heads,
+              parts = std::clamp<Index>(at::get_num_threads() / groups, 1, group),
+              together = (group + parts - 1) / parts,
+              shares = (group + together - 1) / together;  // of a group
   kernels::with_type(k, [&]<class T>(T*) {
-    const Index group_size = shape.queries * shape.width, work = shape.keys * group_size;
-    at::parallel_for(0, groups, kernels::grain(work), [&](Index begin, Index end) {
-      std::vector<float> scores(static_cast<std::size_t>(shape.queries * shape.keys));
-      for (Index group = begin; group < end; ++group) {
-        const Index sequence = group / kv_heads, head = group % kv_heads;
+    at::parallel_for(0, groups * shares, kernels::grain(keys * together * width), [&](Index begin, Index end) {
+      std::vector<float> scores(static_cast<std::size_t>(together * keys));
+      for (Index share = begin; share < end; ++share) {
+        const Index sequence = share / shares / kv_heads, head = share / shares % kv_heads;
+        const Index query = share / shares * group + share % shares * together;  // the first, over all sequences
         const auto from = [&](const torch::Tensor& tensor) {
           return kernels::data<T>(tensor) + sequence * tensor.stride(0) + first * tensor.stride(1) +
                  head * tensor.stride(2);
         };
-        attend_group(shape, kernels::data<float>(scaled) + group * group_size, from(k), from(v), scores.data(),
-                     kernels::data<float>(out) + group * group_size);
+        const GroupShape shape = {.queries = std::min(together, group - share % shares * together),
+                                  .keys = keys,
+                                  .width = width,
+                                  .key_stride = k.stride(1),
+                                  .value_stride = v.stride(1),
+                                  .softcap = static_cast<float>(options.softcap)};
+        attend_group(shape, kernels::data<float>(scaled) + query * width, from(k), from(v), scores.data(),
+                     kernels::data<float>(out) + query * width);
       }
     });
   });

@@ -8,7 +8,7 @@ namespace streamline {
 
 // Whether q, k and v, shaped as flash_attention's, are one query each of a type that there are kernels for, and no
 // gradient is wanted.
-bool one_query_serves(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v);
+bool one_query_applies(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v);
 
 // flash_attention of q: [batch, 1, heads, head_dim], of any sign of scale. Sums in fp32, rounded once.
 torch::Tensor one_query_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,

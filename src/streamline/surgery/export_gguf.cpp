@@ -86,7 +86,7 @@ std::vector<std::string> notes_of(const Config& config, std::int64_t context, co
 // What rounding to a type may cost; a tensor in the wrong place costs more.
 AllowedDifference allowed_difference(DType type) {
   if (type == DType::f32) return {.logits = 1e-4};
-  return {.layer = type == DType::q4_0 ? 1 : type == DType::q8_0 ? 0.2 : 0.05};
+  return {.layer = type == DType::q4_0 ? 0.6 : type == DType::q8_0 ? 0.1 : 0.03};
 }
 
 // Rounding that the model does not bear well is its user's to judge.

@@ -20,7 +20,7 @@ namespace streamline {
 struct AllowedDifference {
   double logits = std::numeric_limits<double>::infinity();  // largest difference / largest logit
   // Of what a layer adds to the same hidden states, of the embedding, and of the logits of the same hidden states: norm
-  // of the difference / norm.
+  // of the difference / norm, the median over the tokens.
   double layer = std::numeric_limits<double>::infinity();
 };
 
@@ -32,8 +32,9 @@ class GgufOutput {
   // Writes the file; returns its bytes. Errors: resource when the disk is too small; io.
   std::uint64_t write(const GgufFields& fields, const std::vector<GgufTensor>& tensors);
   // Reads the written file and compares it with `expected`: its logits on as many tokens as it has positions, at most
-  // 24, and what each layer does by itself. Returns the largest difference of the logits relative to the
-  // largest logit. Errors: internal when more than is allowed is different, or the file is not what it should be.
+  // 24, and what each layer does by itself. Returns the largest difference of the logits relative to the largest logit.
+  // Errors: internal when more than is allowed is different, or the file is not what it should be; numeric when logits
+  // of `expected` are NaN or infinite and so is a weight.
   double check(const Model& expected, const AllowedDifference& allowed) const;
   // Where to put files that appear together with this one: "report.json" as NAME.report.json beside NAME.gguf.
   OutputDirectory& directory() { return directory_; }
