@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <functional>
 #include <ostream>
 
@@ -72,18 +73,24 @@ TEST_P(GgufExport, OfEachTypeIsReadBack) {
 INSTANTIATE_TEST_SUITE_P(Golden, GgufExport, testing::ValuesIn(kExpressible),
                          [](const auto& info) { return std::string(info.param.family); });
 
+using Change = std::function<void(test::PicoTensors&)>;
+
+Model changed_llama(const test::PicoOptions& options, const Change& change) {
+  const Family& family = test::family_named("llama");
+  test::PicoTensors tensors = test::pico_tensors(family, options);
+  change(tensors);
+  return Model::open(Checkpoint::open(test::pico_files(test::pico_config(family, options), tensors, DType::f32)),
+                     {.dtype = torch::kFloat});
+}
+
 // Many layers that each add much to the last: what eight bits leave out grows from one to the next.
 TEST(GgufExportOfRoundedWeights, WhoseLogitsDifferMuchIsWrittenAndTold) {
   const torch::NoGradGuard no_grad;
   const test::TemporaryDirectory directory;
-  const Family& family = test::family_named("llama");
-  const test::PicoOptions options = {.layers = 48, .intermediate = 64};
-  test::PicoTensors tensors = test::pico_tensors(family, options);
-  for (auto& [name, tensor] : tensors)
-    if (name.find("_proj") != std::string::npos) tensor *= 4;
-  const Model source =
-      Model::open(Checkpoint::open(test::pico_files(test::pico_config(family, options), tensors, DType::f32)),
-                  {.dtype = torch::kFloat});
+  const Model source = changed_llama({.layers = 48, .intermediate = 64}, [](test::PicoTensors& tensors) {
+    for (auto& [name, tensor] : tensors)
+      if (name.find("_proj") != std::string::npos) tensor *= 4;
+  });
   const ExportedGguf exact = export_gguf(source, directory.path() / "exact.gguf", {.type = DType::f32});
   EXPECT_THAT(exact.notes, testing::Not(testing::Contains(testing::HasSubstr("rounding to"))));
   const ExportedGguf rounded = export_gguf(source, directory.path() / "rounded.gguf", {.type = DType::q8_0});
@@ -91,9 +98,29 @@ TEST(GgufExportOfRoundedWeights, WhoseLogitsDifferMuchIsWrittenAndTold) {
   EXPECT_THAT(rounded.notes, testing::Contains(testing::HasSubstr("rounding to Q8_0 moves logits by up to")));
 }
 
+TEST(GgufExportFile, OfAModelThatHoldsNaNIsLaidToTheModel) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  const Model source = changed_llama(
+      {}, [](test::PicoTensors& tensors) { tensors.at("model.layers.1.mlp.down_proj.weight").fill_(NAN); });
+  EXPECT_ERROR(export_gguf(source, directory.path() / "out.gguf", {.type = DType::f32}), numeric,
+               "model.layers.1.mlp.down_proj.weight");
+  EXPECT_FALSE(fs::exists(directory.path() / "out.gguf"));
+}
+
+// What the check says of a file of `written` that should be one of `expected`, as if the writer had gone wrong.
+double checked(const Model& written, DType type, const Model& expected, const AllowedDifference& allowed) {
+  const torch::NoGradGuard no_grad;
+  const test::TemporaryDirectory directory;
+  export_gguf(written, directory.path() / "source.gguf", {.type = type});
+  GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
+  fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
+  return output.check(expected, allowed);
+}
+
 struct Changed {
   const char* what;
-  std::function<void(Json&, test::PicoTensors&)> change;
+  Change change;
   const char* message;
 };
 
@@ -101,25 +128,14 @@ void PrintTo(const Changed& changed, std::ostream* out) { *out << changed.what; 
 
 class GgufCheck : public testing::TestWithParam<Changed> {};
 
-// A file of a model that differs in one place, as if the writer had gone wrong there.
 TEST_P(GgufCheck, FindsWhatIsNotAsItShouldBe) {
-  const torch::NoGradGuard no_grad;
-  const test::TemporaryDirectory directory;
-  const Family& family = test::family_named("llama");
   const test::PicoOptions options = {.intermediate = 64};
-  const auto model = [&](const std::function<void(Json&, test::PicoTensors&)>& change) {
-    Json config = test::pico_config(family, options);
-    test::PicoTensors tensors = test::pico_tensors(family, options);
-    if (change) change(config, tensors);
-    return Model::open(Checkpoint::open(test::pico_files(config, tensors, DType::f32)), {.dtype = torch::kFloat});
-  };
-  export_gguf(model(GetParam().change), directory.path() / "source.gguf", {.type = DType::q4_0});
-  GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
-  fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
+  const Model written = changed_llama(options, GetParam().change),
+              expected = changed_llama(options, [](test::PicoTensors&) {});
   if (*GetParam().message == 0) {
-    EXPECT_GT(output.check(model({}), {.layer = 0.6}), 0);
+    EXPECT_GT(checked(written, DType::q4_0, expected, {.layer = 0.6}), 0);
   } else {
-    EXPECT_ERROR(output.check(model({}), {.layer = 0.6}), internal, GetParam().message);
+    EXPECT_ERROR(checked(written, DType::q4_0, expected, {.layer = 0.6}), internal, GetParam().message);
   }
 }
 
@@ -129,32 +145,26 @@ void other_values(test::PicoTensors& tensors, const std::string& name) {
 }
 
 const std::vector<Changed> kChanged = {
-    {"Nothing", [](Json&, test::PicoTensors&) {}, ""},
-    {"TheEmbedding", [](Json&, test::PicoTensors& t) { other_values(t, "model.embed_tokens.weight"); },
-     "the embedding"},
-    {"AnMlp", [](Json&, test::PicoTensors& t) { other_values(t, "model.layers.2.mlp.down_proj.weight"); },
+    {"Nothing", [](test::PicoTensors&) {}, ""},
+    {"TheEmbedding", [](test::PicoTensors& t) { other_values(t, "model.embed_tokens.weight"); }, "the embedding"},
+    {"AnMlp", [](test::PicoTensors& t) { other_values(t, "model.layers.2.mlp.down_proj.weight"); },
      "layer 2 differs by"},
     {"ZerosInsteadOfALayer",
-     [](Json&, test::PicoTensors& t) {
+     [](test::PicoTensors& t) {
        t.at("model.layers.1.mlp.down_proj.weight").zero_();
        t.at("model.layers.1.self_attn.o_proj.weight").zero_();
      },
      "layer 1 differs by 1 "},
-    {"TheHead", [](Json&, test::PicoTensors& t) { other_values(t, "lm_head.weight"); }, "the head differs by"}};
+    {"TheHead", [](test::PicoTensors& t) { other_values(t, "lm_head.weight"); }, "the head differs by"}};
 INSTANTIATE_TEST_SUITE_P(Change, GgufCheck, testing::ValuesIn(kChanged),
                          [](const auto& info) { return std::string(info.param.what); });
 
 TEST(GgufCheckOfRope, FindsAnotherTheta) {
-  const torch::NoGradGuard no_grad;
-  const test::TemporaryDirectory directory;
   const Family& family = test::family_named("llama");
-  export_gguf(test::pico_model(family, {.extra = {{"rope_theta", 500.0}}}), directory.path() / "source.gguf",
-              {.type = DType::f32});
-  GgufOutput output(directory.path() / "out.gguf", Overwrite::no);
-  fs::copy_file(directory.path() / "source.gguf", output.directory().staging() / "out.gguf");
-  const Model same = test::pico_model(family, {.extra = {{"rope_theta", 500.0}}}), other = test::pico_model(family, {});
-  EXPECT_LT(output.check(same, {.logits = 1e-4}), 1e-4);
-  EXPECT_ERROR(output.check(other, {.logits = 1e-4}), internal, "its logits differ");
+  const Model written = test::pico_model(family, {.extra = {{"rope_theta", 500.0}}}),
+              other = test::pico_model(family, {});
+  EXPECT_LT(checked(written, DType::f32, written, {.logits = 1e-4}), 1e-4);
+  EXPECT_ERROR(checked(written, DType::f32, other, {.logits = 1e-4}), internal, "its logits differ");
 }
 
 struct Refused {
